@@ -1,0 +1,38 @@
+package session
+
+import "sync"
+
+// Names gives small numbers to strings and keeps them for the life of the
+// process, so that a session's record can hold a number in place of a pointer.
+// It is meant for words out of the configuration, whose variety is bounded.
+// The zero value is ready to use; number 0 is always "".
+type Names struct {
+	mu    sync.RWMutex // guards the following
+	words []string
+	index map[string]uint32
+}
+
+// Number returns the number of word, a new one where it has none yet.
+func (n *Names) Number(word string) uint32 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.index == nil {
+		n.words, n.index = []string{""}, map[string]uint32{"": 0}
+	}
+	i, ok := n.index[word]
+	if !ok {
+		i = uint32(len(n.words))
+		n.words, n.index[word] = append(n.words, word), i
+	}
+	return i
+}
+
+// Word is the inverse of Number; "" for a number that was never given.
+func (n *Names) Word(i uint32) string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if int(i) >= len(n.words) {
+		return ""
+	}
+	return n.words[i]
+}
