@@ -1,0 +1,153 @@
+package logging
+
+import (
+	"log/slog"
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// entry is a log line in the making: what slog's handlers would write, byte
+// for byte, without an allocation.
+type entry struct {
+	b    []byte
+	text bool
+}
+
+func (l *Log) begin(b []byte, now time.Time, level slog.Level, msg string) entry {
+	e := entry{b: b, text: l.text.Load()}
+	if e.text {
+		e.b = append(e.b, "time="...)
+		e.b = appendMillis(e.b, now)
+	} else {
+		e.b = append(e.b, `{"time":"`...)
+		e.b = now.AppendFormat(e.b, time.RFC3339Nano)
+		e.b = append(e.b, '"')
+	}
+	e.string("level", level.String())
+	e.string("msg", msg)
+	return e
+}
+
+// appendMillis is RFC 3339 with always three digits of a second's fraction.
+func appendMillis(b []byte, t time.Time) []byte {
+	return t.AppendFormat(b, "2006-01-02T15:04:05.000Z07:00")
+}
+
+// end returns the finished line.
+func (e *entry) end() []byte {
+	if !e.text {
+		e.b = append(e.b, '}')
+	}
+	return append(e.b, '\n')
+}
+
+// key takes a key that needs no escaping.
+func (e *entry) key(key string) {
+	if e.text {
+		e.b = append(append(append(e.b, ' '), key...), '=')
+		return
+	}
+	e.b = append(append(append(e.b, ',', '"'), key...), '"', ':')
+}
+
+func (e *entry) string(key, value string) {
+	e.key(key)
+	e.b = appendString(e.b, value, e.text)
+}
+
+func (e *entry) uint(key string, value uint64) {
+	e.key(key)
+	e.b = strconv.AppendUint(e.b, value, 10)
+}
+
+// seconds has the precision of a millisecond.
+func (e *entry) seconds(key string, d time.Duration) {
+	e.key(key)
+	e.b = strconv.AppendFloat(e.b, float64(d.Round(time.Millisecond).Milliseconds())/1000, 'f', -1, 64)
+}
+
+// appendString works on bytes as well, for values that were put together in a
+// buffer.
+func appendString[S string | []byte](b []byte, value S, text bool) []byte {
+	switch {
+	case !text:
+		return append(appendJSONEscaped(append(b, '"'), value), '"')
+	case needsQuotes(value):
+		return strconv.AppendQuote(b, string(value))
+	default:
+		return append(b, value...)
+	}
+}
+
+// isPlain tells the bytes that stand for themselves inside of JSON's quotes.
+func isPlain(c byte) bool {
+	return c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\'
+}
+
+// appendJSONEscaped escapes as log/slog does: also U+2028 and U+2029, which
+// JavaScript takes for line ends, and bytes that are not UTF-8 as U+FFFD.
+func appendJSONEscaped[S string | []byte](b []byte, s S) []byte {
+	const hex = "0123456789abcdef"
+	for i := 0; i < len(s); {
+		c := s[i]
+		if isPlain(c) {
+			b = append(b, c)
+			i++
+			continue
+		}
+		if c < utf8.RuneSelf {
+			i++
+			switch c {
+			case '"', '\\':
+				b = append(b, '\\', c)
+			case '\n':
+				b = append(b, '\\', 'n')
+			case '\r':
+				b = append(b, '\\', 'r')
+			case '\t':
+				b = append(b, '\\', 't')
+			default:
+				b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			}
+			continue
+		}
+		r, size := decodeRune(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			b = append(b, `\ufffd`...)
+		case r == '\u2028' || r == '\u2029':
+			b = append(b, '\\', 'u', '2', '0', '2', hex[r&15])
+		default:
+			b = append(b, s[i:i+size]...)
+		}
+		i += size
+	}
+	return b
+}
+
+// needsQuotes tells what log/slog's text format puts in quotes.
+func needsQuotes[S string | []byte](s S) bool {
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c == ' ' || c == '=' || (!isPlain(c) && c != '\\') {
+				return true
+			}
+			i++
+			continue
+		}
+		r, size := decodeRune(s[i:])
+		if r == utf8.RuneError || unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return true
+		}
+		i += size
+	}
+	return len(s) == 0
+}
+
+func decodeRune[S string | []byte](s S) (rune, int) {
+	var first [utf8.UTFMax]byte
+	return utf8.DecodeRune(first[:copy(first[:], s)])
+}

@@ -1,0 +1,75 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// Source tells what others count already; it is asked at every scrape. Totals
+// never go down.
+type Source interface {
+	// Traffic is what both sides have sent in all sessions, live ones too.
+	Traffic() (fromClient, fromBackend session.Traffic)
+	// Active counts the live sessions, Opened all there ever were.
+	Active() int
+	Opened() uint64
+	// Backends lists the backends that are configured or have sessions left.
+	Backends() []BackendStat
+	// LogDropped counts the log lines that were lost.
+	LogDropped() uint64
+}
+
+// BackendStat is what one backend has.
+type BackendStat struct {
+	Pool, Name string
+	Sessions   int
+}
+
+var (
+	activeDesc = prometheus.NewDesc("holdfast_sessions_active",
+		"WebSocket sessions that are open.", nil, nil)
+	openedDesc = prometheus.NewDesc("holdfast_sessions_total",
+		"WebSocket sessions that were opened.", nil, nil)
+	messagesDesc = prometheus.NewDesc("holdfast_messages_total",
+		"WebSocket messages relayed.", []string{"direction"}, nil)
+	bytesDesc = prometheus.NewDesc("holdfast_bytes_total",
+		"Bytes of WebSocket frames relayed, frame headers included.", []string{"direction"}, nil)
+	backendDesc = prometheus.NewDesc("holdfast_backend_sessions",
+		"WebSocket sessions that are open on a backend.", []string{"pool", "backend"}, nil)
+	droppedDesc = prometheus.NewDesc("holdfast_log_dropped_total",
+		"Log lines lost because the log was not read fast enough.", nil, nil)
+)
+
+type sourceCollector struct{ src Source }
+
+func (s sourceCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{activeDesc, openedDesc, messagesDesc, bytesDesc, backendDesc, droppedDesc} {
+		out <- d
+	}
+}
+
+func (s sourceCollector) Collect(out chan<- prometheus.Metric) {
+	tell := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, t, v, labels...)
+	}
+	tell(activeDesc, prometheus.GaugeValue, float64(s.src.Active()))
+	tell(openedDesc, prometheus.CounterValue, float64(s.src.Opened()))
+	fromClient, fromBackend := s.src.Traffic()
+	tell(messagesDesc, prometheus.CounterValue, float64(fromClient.Messages), "from_client")
+	tell(messagesDesc, prometheus.CounterValue, float64(fromBackend.Messages), "from_backend")
+	tell(bytesDesc, prometheus.CounterValue, float64(fromClient.Bytes), "from_client")
+	tell(bytesDesc, prometheus.CounterValue, float64(fromBackend.Bytes), "from_backend")
+	tell(droppedDesc, prometheus.CounterValue, float64(s.src.LogDropped()))
+
+	// One name can be there twice: a backend that was removed and came back
+	// while its sessions were still closing. A series may be told only once.
+	type key struct{ pool, name string }
+	sessions := make(map[key]int)
+	for _, b := range s.src.Backends() {
+		sessions[key{b.Pool, b.Name}] += b.Sessions
+	}
+	for k, n := range sessions {
+		tell(backendDesc, prometheus.GaugeValue, float64(n), k.pool, k.name)
+	}
+}
