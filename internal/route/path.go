@@ -1,0 +1,201 @@
+package route
+
+import "errors"
+
+// reading is a set of ways in which a server may see more in a path than
+// plain text.
+type reading uint8
+
+const (
+	mergesSlashes  reading = 1 << iota // "//" is "/"
+	decodesSlashes                     // "%2F" is "/"
+	turnsBackslash                     // "\" is "/"
+	cutsParameters                     // ";x" up to the next slash is nothing
+)
+
+// CheckPath tells what is wrong with a Rule.Path.
+func CheckPath(path string) error {
+	if path == "" {
+		return nil
+	}
+	if path[0] != '/' {
+		return errors.New("want a path that begins with /")
+	}
+	for i := range len(path) {
+		if path[i] == '*' {
+			return errors.New("a path is a prefix and has no wildcards: /ws matches /ws and all below it")
+		}
+		if path[i] == '?' {
+			return errors.New("the query is not matched")
+		}
+	}
+	if peculiar, ok := survey(path); !ok || peculiar != 0 {
+		return errors.New("want a plain path: no dot segments, empty segments, encoded slashes, backslashes, parameters, blanks or broken percent-encodings")
+	}
+	return nil
+}
+
+// withoutQuery is the path of a request target.
+func withoutQuery[S ~string | ~[]byte](target S) S {
+	for i := range len(target) {
+		if target[i] == '?' {
+			return target[:i]
+		}
+	}
+	return target
+}
+
+// survey finds what is peculiar about a path, and false when it is to be
+// refused whatever the rules are. It reads as liberally as any server might,
+// so that it finds each dot segment and each empty segment that any reading
+// could.
+func survey[S ~string | ~[]byte](path S) (peculiar reading, ok bool) {
+	if len(path) == 0 || len(path) == 1 && path[0] == '*' {
+		return 0, true
+	}
+	if path[0] != '/' {
+		return 0, false
+	}
+	const other = 3 // the segment is neither empty, nor "." nor ".."
+	dots, inParameters := 0, false
+	for i := 1; i < len(path); {
+		c, n := at(path, i)
+		if n == 0 || c == 0 || n == 1 && (c <= ' ' || c == 0x7f || c == '#') {
+			return 0, false
+		}
+		i += n
+		switch {
+		case c == '/' || c == '\\':
+			if dots == 1 || dots == 2 {
+				return 0, false
+			}
+			if dots == 0 {
+				peculiar |= mergesSlashes
+			}
+			if c == '\\' {
+				peculiar |= turnsBackslash
+			} else if n == 3 {
+				peculiar |= decodesSlashes
+			}
+			dots, inParameters = 0, false
+		case c == ';':
+			peculiar |= cutsParameters
+			inParameters = true
+		case inParameters:
+		case c == '.' && dots < other:
+			dots++
+		default:
+			dots = other
+		}
+	}
+	return peculiar, dots != 1 && dots != 2
+}
+
+// at is the byte that stands at path[i:] once decoded, and how many bytes
+// stand for it: 1, or 3 where it is percent-encoded, or 0 where that is broken.
+func at[S ~string | ~[]byte](path S, i int) (c byte, n int) {
+	if path[i] != '%' {
+		return path[i], 1
+	}
+	if i+2 >= len(path) {
+		return 0, 0
+	}
+	high, low := unhex(path[i+1]), unhex(path[i+2])
+	if high > 15 || low > 15 {
+		return 0, 0
+	}
+	return high<<4 | low, 3
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	case c >= 'A' && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 0xff
+}
+
+// decode resolves the percent-encodings of a path that survey passed.
+func decode(path string) string {
+	decoded := make([]byte, 0, len(path))
+	for i := 0; i < len(path); {
+		c, n := at(path, i)
+		decoded = append(decoded, c)
+		i += n
+	}
+	return string(decoded)
+}
+
+// matchPath tells whether rule, decoded and without a final slash, is a prefix
+// of path on a segment border under one reading of the path.
+func matchPath[S ~string | ~[]byte](rule string, path S, as reading) bool {
+	if rule == "" {
+		return true
+	}
+	r := reader[S]{rest: path, as: as}
+	for i := range len(rule) {
+		if c, ok := r.next(); !ok || c != rule[i] {
+			return false
+		}
+	}
+	c, ok := r.next()
+	return !ok || c == '/'
+}
+
+// reader yields a path that survey passed, decoded under one reading.
+type reader[S ~string | ~[]byte] struct {
+	rest       S
+	as         reading
+	afterSlash bool
+}
+
+// opaque stands for an encoded slash that is no slash. No rule contains it,
+// since survey refuses NUL.
+const opaque = 0
+
+func (r *reader[S]) next() (c byte, ok bool) {
+	for len(r.rest) > 0 {
+		c, slash := r.take()
+		if c == ';' && r.as&cutsParameters != 0 {
+			for len(r.rest) > 0 && !r.slashNext() {
+				r.take()
+			}
+			continue
+		}
+		if slash {
+			if r.afterSlash && r.as&mergesSlashes != 0 {
+				continue
+			}
+			c = '/'
+		} else if c == '/' {
+			c = opaque
+		}
+		r.afterSlash = slash
+		return c, true
+	}
+	return 0, false
+}
+
+// take consumes one character, decoded, and tells whether it is a slash under
+// this reading.
+func (r *reader[S]) take() (c byte, slash bool) {
+	c, n := at(r.rest, 0)
+	r.rest = r.rest[n:]
+	return c, r.isSlash(c, n)
+}
+
+func (r *reader[S]) slashNext() bool { return r.isSlash(at(r.rest, 0)) }
+
+func (r *reader[S]) isSlash(c byte, n int) bool {
+	switch c {
+	case '/':
+		return n == 1 || r.as&decodesSlashes != 0
+	case '\\':
+		return r.as&turnsBackslash != 0
+	}
+	return false
+}
