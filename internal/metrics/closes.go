@@ -23,7 +23,7 @@ const maxCauses = 32
 
 // Codes that are registered, at
 // https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number,
-// are told apart. 1004 and 1015 are among these, but no peer can send them.
+// are told apart, but for 1004 and 1015, which nothing may send or mean here.
 const (
 	firstProtocolCode = 1000
 	lastProtocolCode  = 1014

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
@@ -67,7 +69,8 @@ func (s sourceCollector) Collect(out chan<- prometheus.Metric) {
 	type key struct{ pool, name string }
 	sessions := make(map[key]int)
 	for _, b := range s.src.Backends() {
-		sessions[key{b.Pool, b.Name}] += b.Sessions
+		// The collector panics on a label that is not UTF-8.
+		sessions[key{strings.ToValidUTF8(b.Pool, "?"), strings.ToValidUTF8(b.Name, "?")}] += b.Sessions
 	}
 	for k, n := range sessions {
 		tell(backendDesc, prometheus.GaugeValue, float64(n), k.pool, k.name)
