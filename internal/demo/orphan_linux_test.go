@@ -1,0 +1,68 @@
+package demo
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// When the demo itself is killed nobody is left to end its servers.
+func TestNoServerSurvivesAKilledDemo(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "demo-parent")
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	killed := false
+	kill := func() {
+		if !killed {
+			killed = true
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	}
+	defer kill()
+
+	out := readOutput(t, stdout)
+	var servers []unix.PollFd
+	for range 2 {
+		m := out.find(`^server chat-\d \(pid (\d+)\)`)
+		pid, _ := strconv.Atoi(m[1])
+		// A pidfd tells of the end also when nobody reaps the orphan.
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		servers = append(servers, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	addr := out.find(`^open http://(.*)$`)[1]
+	openPage(t, addr, "") // a client must not hold it up
+	kill()
+
+	deadline := time.Now().Add(testTimeout)
+	for i := range servers {
+		for {
+			n, err := unix.Poll(servers[i:i+1], int(time.Until(deadline).Milliseconds()))
+			if err == unix.EINTR {
+				continue
+			}
+			if n != 1 || err != nil {
+				t.Fatalf("a server is still there: %v", err)
+			}
+			break
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// A server reports its address as soon as it listens.
+	startTimeout = 10 * time.Second
+	// stopTimeout is longer than a server's own closeTimeout.
+	stopTimeout = 5 * time.Second
+	// maxLine bounds what is kept of a server's output that has no newline.
+	maxLine = 4 << 10
+)
+
+// supervisor starts the server processes and keeps them running.
+type supervisor struct {
+	executable string
+	hub        string // address
+	token      string
+	out        *printer
+	delay      time.Duration // from a server's end to its restart
+}
+
+// process is one running server process.
+type process struct {
+	name    string
+	address string // where it listens
+	cmd     *exec.Cmd
+	// stdin is never written to. Its end tells the server to end, also when
+	// it is the kernel that closes it, because this process was killed.
+	stdin  io.Closer
+	exited chan struct{} // closed once cmd.Wait returned
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// start runs a server on listen and waits until it serves there.
+func (s *supervisor) start(ctx context.Context, name, listen string) (*process, error) {
+	cmd := exec.Command(s.executable, "demo-server", "--name", name, "--listen", listen, "--hub", s.hub)
+	cmd.Env = append(os.Environ(), tokenEnv+"="+s.token, parentEnv+"="+parentIsStdin)
+	// Ctrl-C in a terminal goes to the whole foreground process group; the
+	// servers must stay until the balancer has closed its sessions.
+	ownProcessGroup(cmd)
+	address := make(chan string, 1)
+	cmd.Stdout = &lineWriter{line: func(line string) {
+		select {
+		case address <- line:
+		default: // only the first line means something
+		}
+	}}
+	var complaint lastLine
+	cmd.Stderr = &lineWriter{line: func(line string) {
+		complaint.set(line)
+		s.out.printf("%s: %s\n", name, line)
+	}}
+	// A grandchild could hold the output open and keep Wait from returning.
+	cmd.WaitDelay = time.Second
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("server %s: %w", name, err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("server %s: %w", name, err)
+	}
+	p := &process{name: name, cmd: cmd, stdin: stdin, exited: make(chan struct{})}
+	go func() {
+		defer close(p.exited)
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+	}()
+
+	timeout := time.NewTimer(startTimeout)
+	defer timeout.Stop()
+	select {
+	case p.address = <-address:
+		return p, nil
+	case <-p.exited:
+		if said := complaint.get(); said != "" {
+			return nil, fmt.Errorf("server %s did not start: %s", name, said)
+		}
+		return nil, fmt.Errorf("server %s did not start: %s", name, p.ending())
+	case <-timeout.C:
+		err = fmt.Errorf("server %s did not tell its address within %v", name, startTimeout)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	p.kill()
+	return nil, err
+}
+
+// keep restarts p on its own port whenever it ends, and stops it when ctx is
+// done. It returns when there is no process any more.
+func (s *supervisor) keep(ctx context.Context, p *process) {
+	for {
+		select {
+		case <-ctx.Done():
+			p.stop()
+			return
+		case <-p.exited:
+		}
+		s.out.printf("server %s (pid %d) ended: %s; restarting\n", p.name, p.pid(), p.ending())
+		if p = s.restart(ctx, p.name, p.address); p == nil {
+			return
+		}
+		s.out.printf("server %s (pid %d) listens on %s\n", p.name, p.pid(), p.address)
+	}
+}
+
+// restart starts a server until that works. It returns nil when ctx is done.
+func (s *supervisor) restart(ctx context.Context, name, address string) *process {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(s.delay):
+		}
+		p, err := s.start(ctx, name, address)
+		if err == nil {
+			return p
+		}
+		if ctx.Err() == nil {
+			s.out.printf("%v; trying again\n", err)
+		}
+	}
+}
+
+// ending tells how an exited process ended: "killed", "exit status 1".
+func (p *process) ending() string {
+	return strings.TrimPrefix(p.cmd.ProcessState.String(), "signal: ")
+}
+
+// stop asks the process to end, makes it end, and waits until it has.
+func (p *process) stop() {
+	_ = p.stdin.Close() // an error means that it is closed
+	timeout := time.NewTimer(stopTimeout)
+	defer timeout.Stop()
+	select {
+	case <-p.exited:
+	case <-timeout.C:
+		p.kill()
+	}
+}
+
+func (p *process) kill() {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		// Without the right to kill it, waiting could take forever.
+		return
+	}
+	<-p.exited
+}
+
+// lineWriter calls line for every line written to it, without its newline.
+type lineWriter struct {
+	line func(string)
+	rest []byte
+}
+
+func (w *lineWriter) Write(b []byte) (int, error) {
+	w.rest = append(w.rest, b...)
+	for {
+		i := bytes.IndexByte(w.rest, '\n')
+		if i < 0 {
+			break
+		}
+		w.line(strings.TrimSuffix(string(w.rest[:i]), "\r"))
+		w.rest = w.rest[i+1:]
+	}
+	if len(w.rest) > maxLine {
+		w.line(string(w.rest))
+		w.rest = nil
+	}
+	return len(b), nil
+}
+
+// lastLine is the last line a process wrote.
+type lastLine struct {
+	mu   sync.Mutex
+	line string
+}
+
+func (l *lastLine) set(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.line = line
+}
+
+func (l *lastLine) get() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.line
+}
