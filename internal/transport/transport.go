@@ -7,6 +7,7 @@
 package transport
 
 import (
+	"net"
 	"net/netip"
 	"time"
 )
@@ -31,6 +32,9 @@ type Conn interface {
 	HungUp() bool
 	// Close closes the connection at once. Further calls do nothing.
 	Close() error
+	// Detach ends this Conn and gives its connection, with nothing read that
+	// Read has not returned, as one of Go's own. The caller owns the result.
+	Detach() (net.Conn, error)
 
 	LocalAddr() netip.AddrPort
 	RemoteAddr() netip.AddrPort
@@ -51,6 +55,11 @@ type Network interface {
 	// serve in a task of its own for every connection accepted, until the
 	// listener is closed. serve owns the Conn.
 	Listen(address string, serve func(Conn)) (Listener, error)
+
+	// Adopt takes over c, a connection that Detach or Go's net package gave,
+	// and calls serve as Listen does. Its first Reads return first, which is
+	// kept. On an error c is still the caller's.
+	Adopt(c net.Conn, first []byte, serve func(Conn)) error
 
 	// Dial connects to addr from within the task that holds near, and fails
 	// with os.ErrDeadlineExceeded when that takes until deadline. The new

@@ -1,0 +1,187 @@
+package eventloop
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+var (
+	errClosed   = net.ErrClosed
+	errDeadline = os.ErrDeadlineExceeded
+)
+
+// Conn is a transport.Conn on a loop. It lives as long as its task.
+type Conn struct {
+	task     *task
+	fd       int32 // -1 once closed, detached or released
+	side     session.Side
+	hints    hints
+	deadline Tick
+	first    []byte // to be read before the socket
+	remote   netip.AddrPort
+	local    netip.AddrPort // found out when asked for
+}
+
+// hints are what edge-triggered events left to be known of a socket.
+type hints uint8
+
+const (
+	hintReadable hints = 1 << iota // a read may give something
+	hintWritable
+	hintEnded // the peer will send nothing more
+)
+
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.first) > 0 {
+		n := copy(p, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	for {
+		if c.fd < 0 {
+			return 0, errClosed
+		}
+		if c.hints&hintReadable != 0 {
+			n, e := Recv(c.fd, p)
+			switch {
+			case e == syscall.EAGAIN:
+				c.hints &^= hintReadable
+			case e != 0:
+				return 0, e
+			case n == 0 && len(p) > 0:
+				return 0, io.EOF
+			default:
+				// A short read has emptied an edge-triggered socket; the
+				// next bytes bring a new event. Not so the end.
+				if n < len(p) && c.hints&hintEnded == 0 {
+					c.hints &^= hintReadable
+				}
+				return n, nil
+			}
+		}
+		if c.side == session.Backend && c.client().HungUp() {
+			return 0, transport.ErrHungUp
+		}
+		if err := c.task.wait(c.side, c.due()); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (c *Conn) Write(p []byte) (int, error) {
+	for done := 0; ; {
+		if c.fd < 0 {
+			return done, errClosed
+		}
+		n, e := Send(c.fd, p[done:])
+		done += n
+		if e != 0 && e != syscall.EAGAIN {
+			return done, e
+		}
+		if done == len(p) {
+			return done, nil
+		}
+		c.hints &^= hintWritable
+		for c.hints&hintWritable == 0 {
+			if err := c.task.wait(c.side, c.due()); err != nil {
+				return done, err
+			}
+		}
+	}
+}
+
+func (c *Conn) client() *Conn { return &c.task.conns[session.Client] }
+
+// due is the deadline as the task knows it: the zero Tick is none.
+func (c *Conn) due() Tick {
+	if c.deadline == 0 {
+		return Never
+	}
+	return c.deadline
+}
+
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.deadline = 0
+	if !t.IsZero() {
+		// Never 0: a deadline before the loops began has passed all the same.
+		c.deadline = max(1, Ticks(t.Sub(c.task.loop.began)))
+	}
+	return nil
+}
+
+func (c *Conn) HungUp() bool { return c.hints&hintEnded != 0 }
+
+func (c *Conn) Close() error {
+	if c.fd >= 0 {
+		closeFD(c.fd)
+		c.fd = -1
+	}
+	return nil
+}
+
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
+
+func (c *Conn) LocalAddr() netip.AddrPort {
+	if !c.local.IsValid() && c.fd >= 0 {
+		c.local = localAddr(c.fd)
+	}
+	return c.local
+}
+
+// Detach duplicates the descriptor into Go's poller, since that is the only
+// way in that net offers, and so has to take the original out of ours by hand.
+func (c *Conn) Detach() (net.Conn, error) {
+	if c.fd < 0 {
+		return nil, errClosed
+	}
+	epollDel(c.task.loop.ep, c.fd)
+	f := os.NewFile(uintptr(c.fd), "")
+	c.fd = -1
+	nc, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("detach: %w", err)
+	}
+	return nc, nil
+}
+
+// Socket is one side of a slot as its owner gets it.
+type Socket struct {
+	FD       int32
+	Readable bool   // there may be bytes that no event will tell of
+	Ended    bool   // see Events.Ended
+	Early    []byte // bytes that come before those of the socket
+}
+
+// Release ends the task's hold on client and the backend dialled beside it:
+// their sockets now belong to the loop's Owner, under slot. Both Conns are
+// spent. It fails when they are not a pair.
+func Release(client, backend transport.Conn) (l *Loop, slot int32, socks [2]Socket, err error) {
+	c, ok1 := client.(*Conn)
+	b, ok2 := backend.(*Conn)
+	if !ok1 || !ok2 || c.task != b.task || c.fd < 0 || b.fd < 0 {
+		return nil, 0, socks, fmt.Errorf("eventloop: %T and %T are not a pair of open connections", client, backend)
+	}
+	t := c.task
+	l, slot = t.loop, t.slot
+	for i := range t.conns {
+		c := &t.conns[i]
+		socks[i] = Socket{FD: c.fd, Readable: c.hints&(hintReadable|hintEnded) != 0, Ended: c.hints&hintEnded != 0, Early: c.first}
+		c.fd, c.first = -1, nil
+	}
+	l.slots.at(slot).task = nobody
+	t.slot = nobody
+	l.Disarm(slot)
+	return l, slot, socks, nil
+}
+
+// CloseFD closes a socket that Release gave.
+func CloseFD(fd int32) { closeFD(fd) }

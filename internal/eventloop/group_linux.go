@@ -1,0 +1,219 @@
+package eventloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+// Group is the loops of one process. It is a transport.Network.
+type Group struct {
+	loops []*Loop
+	log   *slog.Logger
+	next  atomic.Uint32 // for Adopt, in turn
+
+	mu        sync.Mutex // guards the following
+	listening int        // numbers given to listeners
+}
+
+// procs guards changes of GOMAXPROCS, which is the process's.
+var procs sync.Mutex
+
+// NewGroup starts n loops; owner makes the Owner of each. GOMAXPROCS is raised
+// by n until Close, since a loop with work to do keeps a processor to itself.
+func NewGroup(n int, log *slog.Logger, owner func(*Loop) Owner) (*Group, error) {
+	g := &Group{log: log}
+	began := time.Now()
+	for range n {
+		l, err := newLoop(log, began)
+		if err != nil {
+			for _, l := range g.loops {
+				l.closeFDs()
+			}
+			return nil, err
+		}
+		g.loops = append(g.loops, l)
+		l.owner = owner(l)
+	}
+	addProcs(n)
+	for _, l := range g.loops {
+		go l.run()
+	}
+	return g, nil
+}
+
+func addProcs(n int) {
+	procs.Lock()
+	defer procs.Unlock()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
+}
+
+// Close ends all loops: listeners and every socket are closed, tasks unwound.
+// It returns when all is done and must not be called on a loop.
+func (g *Group) Close() {
+	for _, l := range g.loops {
+		l.Post(func() { l.stop = true })
+	}
+	for _, l := range g.loops {
+		<-l.done
+	}
+	addProcs(-len(g.loops))
+}
+
+// Each runs f on every loop, one after another, and waits for it. It must not
+// be called on a loop.
+func (g *Group) Each(f func(i int, l *Loop)) {
+	for i, l := range g.loops {
+		done := make(chan struct{})
+		if l.Post(func() { defer close(done); f(i, l) }) {
+			<-done
+		}
+	}
+}
+
+// Dial implements transport.Network. A socket that cannot be had at once (no
+// descriptor left) is an error like a refused connection.
+func (g *Group) Dial(near transport.Conn, addr netip.AddrPort, deadline time.Time) (transport.Conn, error) {
+	client, ok := near.(*Conn)
+	if !ok || client.fd < 0 {
+		return nil, fmt.Errorf("dial %s: %T is not an open connection of this network", addr, near)
+	}
+	t := client.task
+	b := &t.conns[session.Backend]
+	if b.fd >= 0 {
+		return nil, fmt.Errorf("dial %s: another connection is open", addr)
+	}
+	fd, err := connect(addr)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	*b = Conn{task: t, fd: fd, side: session.Backend, remote: addr}
+	b.SetDeadline(deadline)
+	if err := t.loop.watch(t.slot, session.Backend, fd); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	for b.hints&hintWritable == 0 {
+		if err := t.wait(session.Backend, b.due()); err != nil {
+			b.Close()
+			return nil, fmt.Errorf("dial %s: %w", addr, err)
+		}
+		if client.HungUp() {
+			b.Close()
+			return nil, transport.ErrHungUp
+		}
+	}
+	if err := socketError(fd); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	return b, nil
+}
+
+// Adopt implements transport.Network; connections go to the loops in turn.
+func (g *Group) Adopt(c net.Conn, first []byte, serve func(transport.Conn)) error {
+	tc, ok := c.(*net.TCPConn)
+	if !ok {
+		return fmt.Errorf("adopt: %T is not a TCP connection", c)
+	}
+	f, err := tc.File()
+	if err != nil {
+		return fmt.Errorf("adopt: %w", err)
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("adopt: %w", err)
+	}
+	unix.SetNonblock(fd, true) // File made it blocking
+	conn := Conn{fd: int32(fd), first: first, remote: addrPort(tc.RemoteAddr()), local: addrPort(tc.LocalAddr())}
+	l := g.loops[int(g.next.Add(1))%len(g.loops)]
+	if !l.Post(func() { l.start(conn, serve) }) {
+		unix.Close(fd)
+		return fmt.Errorf("adopt: %w", errClosed)
+	}
+	tc.Close()
+	return nil
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}
+
+func zoneIndex(zone string) (uint32, bool) {
+	if zone == "" {
+		return 0, false
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n), true
+	}
+	ifi, err := net.InterfaceByName(zone)
+	if err != nil {
+		return 0, false
+	}
+	return uint32(ifi.Index), true
+}
+
+// listenSockets binds n sockets to one address, among which the kernel spreads
+// the connections (SO_REUSEPORT). That option would also let a second balancer
+// share the port unnoticed, so a bind without it comes first, and fails if
+// anybody listens there.
+func listenSockets(address string, n int) (fds []int, bound netip.AddrPort, err error) {
+	probe, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, bound, err
+	}
+	bound = addrPort(probe.Addr())
+	address = probe.Addr().String()
+	probe.Close()
+	defer func() {
+		if err != nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+		}
+	}()
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}), err)
+	}}
+	for range n {
+		ln, err := lc.Listen(context.Background(), "tcp", address)
+		if err != nil {
+			return fds, bound, err
+		}
+		f, err := ln.(*net.TCPListener).File()
+		ln.Close()
+		if err != nil {
+			return fds, bound, err
+		}
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		f.Close()
+		if err != nil {
+			return fds, bound, err
+		}
+		unix.SetNonblock(fd, true)
+		fds = append(fds, fd)
+	}
+	return fds, bound, nil
+}

@@ -1,0 +1,131 @@
+package eventloop
+
+import (
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+// acceptBatch bounds how long a burst of connections keeps a loop from its
+// sessions; the listening socket is level-triggered and comes again.
+const acceptBatch = 64
+
+// listener is one address on all loops.
+type listener struct {
+	group  *Group
+	number int
+	bound  netip.AddrPort
+	close  sync.Once
+}
+
+// loopListener is a listener's socket on one loop.
+type loopListener struct {
+	loop   *Loop
+	number int
+	fd     int
+	serve  func(transport.Conn)
+	closed bool
+	full   time.Time // when accept last failed for want of descriptors
+}
+
+// Listen implements transport.Network, with a socket of its own for each loop.
+func (g *Group) Listen(address string, serve func(transport.Conn)) (transport.Listener, error) {
+	fds, bound, err := listenSockets(address, len(g.loops))
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	number := g.listening
+	g.listening++
+	g.mu.Unlock()
+	g.Each(func(i int, l *Loop) {
+		ll := &loopListener{loop: l, number: number, fd: fds[i], serve: serve}
+		l.listeners[number] = ll
+		ll.watch()
+	})
+	return &listener{group: g, number: number, bound: bound}, nil
+}
+
+func (ln *listener) Addr() netip.AddrPort { return ln.bound }
+
+// Close accepts what the kernel has already completed before it closes, so
+// that those clients are served instead of reset.
+func (ln *listener) Close() error {
+	ln.close.Do(func() {
+		ln.group.Each(func(_ int, l *Loop) {
+			if ll := l.listeners[ln.number]; ll != nil {
+				ll.acceptAll()
+				ll.close()
+			}
+		})
+	})
+	return nil
+}
+
+func (ll *loopListener) watch() {
+	if ll.closed {
+		return
+	}
+	err := unix.EpollCtl(ll.loop.ep, unix.EPOLL_CTL_ADD, ll.fd,
+		&unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(tagListen - ll.number)})
+	if err != nil {
+		ll.loop.log.Error("cannot watch a listening socket", "error", err)
+	}
+}
+
+func (ll *loopListener) close() {
+	ll.closed = true
+	delete(ll.loop.listeners, ll.number)
+	unix.Close(ll.fd)
+}
+
+func (ll *loopListener) ready() {
+	for range acceptBatch {
+		if !ll.acceptOne() {
+			return
+		}
+	}
+}
+
+func (ll *loopListener) acceptAll() {
+	for ll.acceptOne() {
+	}
+}
+
+// acceptOne reports whether there may be more.
+func (ll *loopListener) acceptOne() bool {
+	if ll.closed {
+		return false
+	}
+	fd, remote, e := accept(ll.fd)
+	switch e {
+	case 0:
+		setNoDelay(fd)
+		ll.loop.start(Conn{fd: fd, remote: remote}, ll.serve)
+		return true
+	case syscall.EAGAIN:
+		return false
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
+		ll.rest(e)
+		return false
+	default:
+		// The connection failed before it was accepted, accept(2).
+		return e == syscall.EINTR || e == syscall.ECONNABORTED || e == syscall.EPROTO
+	}
+}
+
+// rest stops accepting for a moment when the process has no descriptor left:
+// a level-triggered socket would otherwise spin.
+func (ll *loopListener) rest(cause error) {
+	if time.Since(ll.full) > 10*time.Second {
+		ll.full = time.Now()
+		ll.loop.log.Error("cannot accept connections; they wait in the kernel", "error", cause)
+	}
+	epollDel(ll.loop.ep, int32(ll.fd))
+	time.AfterFunc(100*time.Millisecond, func() { ll.loop.Post(ll.watch) })
+}

@@ -1,0 +1,179 @@
+package eventloop
+
+import (
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The calls below go round the scheduler's entersyscall: none of them blocks,
+// since every socket is non-blocking, and the bookkeeping costs as much as the
+// call. epollWaitRaw can block; loop.wait says when that is right.
+
+func epollWaitRaw(ep int, events []unix.EpollEvent, ms int) (int, syscall.Errno) {
+	n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep),
+		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(ms), 0, 0)
+	return int(n), e
+}
+
+// Recv reads from a non-blocking socket. n is 0 with no error at EOF.
+func Recv(fd int32, p []byte) (int, syscall.Errno) {
+	if len(p) == 0 {
+		return 0, 0
+	}
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
+			uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
+		if e == syscall.EINTR {
+			continue
+		}
+		if e != 0 {
+			return 0, e
+		}
+		return int(n), 0
+	}
+}
+
+// Send writes to a non-blocking socket what it takes at once.
+func Send(fd int32, p []byte) (int, syscall.Errno) {
+	if len(p) == 0 {
+		return 0, 0
+	}
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
+			uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+		if e == syscall.EINTR {
+			continue
+		}
+		if e != 0 {
+			return 0, e
+		}
+		return int(n), 0
+	}
+}
+
+func closeFD(fd int32) { syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+// ShutdownWrite sends a FIN after what was written so far.
+func ShutdownWrite(fd int32) {
+	syscall.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+}
+
+func accept(fd int) (int32, netip.AddrPort, syscall.Errno) {
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, e := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)),
+		uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if e != 0 {
+		return -1, netip.AddrPort{}, e
+	}
+	return int32(n), fromRaw(&sa), 0
+}
+
+// epollAdd watches fd, edge-triggered, for everything there is to know of it,
+// once for its whole life: no later call is ever needed to change interest.
+func epollAdd(ep int, fd int32, tag unix.EpollEvent) syscall.Errno {
+	tag.Events = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
+	_, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(ep), unix.EPOLL_CTL_ADD,
+		uintptr(fd), uintptr(unsafe.Pointer(&tag)), 0, 0)
+	return e
+}
+
+func epollDel(ep int, fd int32) {
+	syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(ep), unix.EPOLL_CTL_DEL, uintptr(fd), 0, 0, 0)
+}
+
+func setNoDelay(fd int32) {
+	one := int32(1)
+	syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY,
+		uintptr(unsafe.Pointer(&one)), 4, 0)
+}
+
+// connect starts a non-blocking connect; the error of a refusal that is known
+// at once is returned, EINPROGRESS is not an error.
+func connect(addr netip.AddrPort) (int32, error) {
+	family := unix.AF_INET
+	if !addr.Addr().Unmap().Is4() {
+		family = unix.AF_INET6
+	}
+	fd, _, e := syscall.RawSyscall(unix.SYS_SOCKET, uintptr(family),
+		unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if e != 0 {
+		return -1, e
+	}
+	setNoDelay(int32(fd))
+	var raw unix.RawSockaddrAny
+	size := toRaw(addr, &raw)
+	_, _, e = syscall.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&raw)), size)
+	if e != 0 && e != syscall.EINPROGRESS && e != syscall.EINTR {
+		closeFD(int32(fd))
+		return -1, e
+	}
+	return int32(fd), nil
+}
+
+func socketError(fd int32) error {
+	var v, size = int32(0), uint32(4)
+	_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ERROR,
+		uintptr(unsafe.Pointer(&v)), uintptr(unsafe.Pointer(&size)), 0)
+	if e == 0 {
+		e = syscall.Errno(v)
+	}
+	if e == 0 {
+		return nil
+	}
+	return e
+}
+
+func localAddr(fd int32) netip.AddrPort {
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	_, _, e := syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+	if e != 0 {
+		return netip.AddrPort{}
+	}
+	return fromRaw(&sa)
+}
+
+// Unsent is how many bytes the peer of a TCP socket has not acknowledged yet.
+func Unsent(fd int32) int {
+	n, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func fromRaw(sa *unix.RawSockaddrAny) netip.AddrPort {
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		p := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(p.Addr), swap(p.Port))
+	case unix.AF_INET6:
+		p := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom16(p.Addr).Unmap(), swap(p.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func toRaw(a netip.AddrPort, sa *unix.RawSockaddrAny) uintptr {
+	if ip := a.Addr().Unmap(); ip.Is4() {
+		p := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		*p = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: swap(a.Port()), Addr: ip.As4()}
+		return unix.SizeofSockaddrInet4
+	}
+	p := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+	*p = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: swap(a.Port()), Addr: a.Addr().As16()}
+	if i, ok := zoneIndex(a.Addr().Zone()); ok {
+		p.Scope_id = i
+	}
+	return unix.SizeofSockaddrInet6
+}
+
+// swap turns a port between host and network order.
+func swap(p uint16) uint16 {
+	b := (*[2]byte)(unsafe.Pointer(&p))
+	return uint16(b[0])<<8 | uint16(b[1])
+}

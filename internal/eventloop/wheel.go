@@ -1,0 +1,141 @@
+package eventloop
+
+import (
+	"math/bits"
+	"time"
+)
+
+// Tick is the resolution of every timeout on a loop: 64 ms. As a count since
+// the loops started it fits 32 bits for eight years.
+type Tick uint32
+
+const (
+	tickShift = 26 // 2^26 ns = 67 ms
+
+	// Never is later than every tick a loop reaches.
+	Never Tick = 1<<32 - 1
+)
+
+// TickLength is the time from one tick to the next.
+const TickLength = time.Duration(1 << tickShift)
+
+// Ticks converts d, rounding up, so that a timeout is never early; 0 stays 0.
+func Ticks(d time.Duration) Tick {
+	if d <= 0 {
+		return 0
+	}
+	n := (d + TickLength - 1) >> tickShift
+	if n >= time.Duration(Never) {
+		return Never - 1
+	}
+	return Tick(n)
+}
+
+// Duration is the time t ticks take.
+func (t Tick) Duration() time.Duration { return time.Duration(t) << tickShift }
+
+const (
+	wheelSlots = 512 // 34 s in one turn; what is due later stays for another
+	wheelMask  = wheelSlots - 1
+	nobody     = int32(-1)
+)
+
+// wheel is a hashed timing wheel over a loop's slots: one timer a slot, linked
+// through the slots themselves, so that a timer costs no memory of its own and
+// arming one is O(1). A bitmap tells how long the loop may sleep.
+type wheel struct {
+	heads [wheelSlots]int32 // first slot of each bucket, or nobody
+	busy  [wheelSlots / 64]uint64
+	at    Tick // everything due up to and including at has been expired
+}
+
+// link is a slot's place on the wheel.
+type link struct {
+	next, prev int32
+	due        Tick
+	armed      bool
+}
+
+func (w *wheel) init(now Tick) {
+	for i := range w.heads {
+		w.heads[i] = nobody
+	}
+	w.at = now
+}
+
+func (w *wheel) arm(s *slab, i int32, due Tick) {
+	l := &s.at(i).link
+	if l.armed {
+		if l.due == due {
+			return
+		}
+		w.disarm(s, i)
+	}
+	if due <= w.at {
+		due = w.at + 1 // it expires at the next tick rather than in one turn
+	}
+	b := due & wheelMask
+	*l = link{next: w.heads[b], prev: nobody, due: due, armed: true}
+	if l.next != nobody {
+		s.at(l.next).link.prev = i
+	}
+	w.heads[b] = i
+	w.busy[b/64] |= 1 << (b % 64)
+}
+
+func (w *wheel) disarm(s *slab, i int32) {
+	l := &s.at(i).link
+	if !l.armed {
+		return
+	}
+	b := l.due & wheelMask
+	if l.prev != nobody {
+		s.at(l.prev).link.next = l.next
+	} else if w.heads[b] = l.next; l.next == nobody {
+		w.busy[b/64] &^= 1 << (b % 64)
+	}
+	if l.next != nobody {
+		s.at(l.next).link.prev = l.prev
+	}
+	l.armed = false
+}
+
+// expire appends to out the slots due up to now, disarmed.
+func (w *wheel) expire(s *slab, now Tick, out []int32) []int32 {
+	if now <= w.at {
+		return out
+	}
+	steps := min(now-w.at, wheelSlots)
+	for b := w.at + 1; steps > 0; b, steps = b+1, steps-1 {
+		for i := w.heads[b&wheelMask]; i != nobody; {
+			l := &s.at(i).link
+			next := l.next
+			if l.due <= now {
+				w.disarm(s, i)
+				out = append(out, i)
+			}
+			i = next
+		}
+	}
+	w.at = now
+	return out
+}
+
+// next is how many ticks after at the next bucket in use comes round, which is
+// when something may be due; ok is false when nothing is armed.
+func (w *wheel) next() (after Tick, ok bool) {
+	start := (w.at + 1) & wheelMask
+	word, shift := start/64, start%64
+	for k := Tick(0); k <= wheelSlots/64; k++ {
+		b := w.busy[(word+k)%(wheelSlots/64)]
+		if k == 0 {
+			b &= ^uint64(0) << shift
+		} else if k == wheelSlots/64 {
+			b &= 1<<shift - 1
+		}
+		if b != 0 {
+			return (word+k)*64 + Tick(bits.TrailingZeros64(b)) - start + 1, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,93 @@
+package frame
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+)
+
+// AppendClose appends a Close frame (RFC 6455 §5.5.1) with code and reason,
+// which is cut at the 123 bytes there is room for. masked is for frames that
+// go to a server.
+func AppendClose(dst []byte, masked bool, code uint16, reason string) []byte {
+	if len(reason) > MaxControlPayload-2 {
+		reason = reason[:MaxControlPayload-2]
+	}
+	dst, at := appendHead(dst, OpClose, masked, 2+len(reason))
+	dst = binary.BigEndian.AppendUint16(dst, code)
+	dst = append(dst, reason...)
+	maskFrom(dst, at, masked)
+	return dst
+}
+
+// PingSize is the payload length of the balancer's own pings, and so of the
+// pongs that answer them.
+const PingSize = 8
+
+// AppendPing appends a ping that carries nonce.
+func AppendPing(dst []byte, masked bool, nonce uint64) []byte {
+	dst, at := appendHead(dst, OpPing, masked, PingSize)
+	dst = binary.BigEndian.AppendUint64(dst, nonce)
+	maskFrom(dst, at, masked)
+	return dst
+}
+
+// MaxPong is the most bytes MatchPong wants to see.
+const MaxPong = 2 + 4 + PingSize
+
+// Match is what MatchPong says of the first bytes of a frame.
+type Match uint8
+
+const (
+	Undecided Match = iota // so far it could be; more bytes will tell
+	Same                   // all of it is the pong for nonce
+	Different              // it is another frame
+)
+
+// MatchPong compares p, the beginning of a frame from a client (masked) or a
+// server, with the pong that answers AppendPing's nonce, and says how long
+// that pong is.
+func MatchPong(p []byte, masked bool, nonce uint64) (Match, int) {
+	size := 2 + PingSize
+	want := [2]byte{finBit | OpPong, PingSize}
+	if masked {
+		size += 4
+		want[1] |= maskBit
+	}
+	for i, b := range want {
+		if i < len(p) && p[i] != b {
+			return Different, size
+		}
+	}
+	if len(p) < size {
+		return Undecided, size
+	}
+	got := binary.BigEndian.Uint64(p[size-PingSize:])
+	if masked {
+		key := uint64(binary.BigEndian.Uint32(p[2:]))
+		got ^= key<<32 | key
+	}
+	if got != nonce {
+		return Different, size
+	}
+	return Same, size
+}
+
+func appendHead(dst []byte, op byte, masked bool, size int) ([]byte, int) {
+	dst = append(dst, finBit|op, byte(size))
+	if masked {
+		dst[len(dst)-1] |= maskBit
+		dst = binary.BigEndian.AppendUint32(dst, rand.Uint32())
+	}
+	return dst, len(dst)
+}
+
+// maskFrom masks the payload that begins at dst[at:] with the key before it.
+func maskFrom(dst []byte, at int, masked bool) {
+	if !masked {
+		return
+	}
+	key := [4]byte(dst[at-4 : at])
+	for i := range dst[at:] {
+		dst[at+i] ^= key[i&3]
+	}
+}

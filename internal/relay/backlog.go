@@ -1,0 +1,69 @@
+package relay
+
+// backlog keeps the bytes that sockets did not take, by number, so that a
+// record can refer to them without a pointer. At most one read's worth, and
+// control frames of our own, is kept for a side.
+type backlog struct {
+	kept []kept // number n is kept[n-1]
+	free []int32
+	pool [][]byte // buffers of keepSize, to be used again
+}
+
+type kept struct {
+	buf  []byte // all of it
+	from int    // what is still to be sent begins here
+}
+
+const (
+	keepSize  = 64 << 10
+	keepSmall = 8 << 10 // what is smaller gets a buffer of its own size
+	poolSize  = 16
+)
+
+// keep copies p and returns its number.
+func (b *backlog) keep(p []byte) int32 {
+	k := kept{}
+	if n := len(b.pool); n > 0 && len(p) > keepSmall {
+		k.buf, b.pool = b.pool[n-1][:0], b.pool[:n-1]
+	} else if len(p) > keepSmall {
+		k.buf = make([]byte, 0, max(keepSize, len(p)))
+	}
+	k.buf = append(k.buf, p...)
+	if n := len(b.free); n > 0 {
+		i := b.free[n-1]
+		b.free = b.free[:n-1]
+		b.kept[i-1] = k
+		return i
+	}
+	b.kept = append(b.kept, k)
+	return int32(len(b.kept))
+}
+
+// add appends p to what is kept as number n.
+func (b *backlog) add(n int32, p []byte) {
+	k := &b.kept[n-1]
+	k.buf = append(k.buf, p...)
+}
+
+// bytes is what is still to be sent.
+func (b *backlog) bytes(n int32) []byte {
+	k := &b.kept[n-1]
+	return k.buf[k.from:]
+}
+
+// sent notes that so many bytes were sent and reports whether that was all.
+func (b *backlog) sent(n int32, count int) bool {
+	k := &b.kept[n-1]
+	k.from += count
+	return k.from == len(k.buf)
+}
+
+// drop forgets number n.
+func (b *backlog) drop(n int32) {
+	k := &b.kept[n-1]
+	if cap(k.buf) == keepSize && len(b.pool) < poolSize {
+		b.pool = append(b.pool, k.buf[:0])
+	}
+	*k = kept{}
+	b.free = append(b.free, n)
+}

@@ -1,0 +1,99 @@
+package relay
+
+import (
+	"github.com/holdfast-ws/holdfast/internal/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// ticks are Times as a record counts them.
+type ticks struct{ linger, boundary eventloop.Tick }
+
+func (t Times) ticks() ticks {
+	return ticks{linger: eventloop.Ticks(t.Linger), boundary: eventloop.Ticks(t.Boundary)}
+}
+
+// due is when the record wants to be looked at next. Carrying bytes only ever
+// makes it later, so that a timer need not be moved for every message: when it
+// runs out, expired finds nothing to do and due says when to look again.
+func (r *record) due(t ticks) eventloop.Tick {
+	at := eventloop.Never
+	if r.cause != session.None {
+		at = r.mark + t.linger
+		if r.waitsForBoundary() {
+			at = min(at, r.forceAt)
+		}
+		return at
+	}
+	if r.idle != 0 {
+		at = r.lastData + r.idle
+	}
+	if r.lifetime != 0 {
+		at = min(at, r.birth+r.lifetime)
+	}
+	if r.closeAt != 0 {
+		at = min(at, r.closeAt)
+	}
+	if r.interval != 0 {
+		for s := range r.half {
+			at = min(at, r.half[s].keepaliveDue(r))
+		}
+	}
+	return at
+}
+
+func (r *record) waitsForBoundary() bool {
+	return !r.forced && (r.half[0].flags|r.half[1].flags)&wantClose != 0
+}
+
+func (h *half) keepaliveDue(r *record) eventloop.Tick {
+	if h.unanswered() {
+		return h.pingAt + r.timeout
+	}
+	return max(h.lastIn, h.pingAt) + r.interval
+}
+
+// unanswered: nothing at all has come since the ping.
+func (h *half) unanswered() bool { return h.flags&isPinged != 0 && h.lastIn < h.pingAt }
+
+// expired does what is due. taking reports whether a silent side has been
+// taking bytes since the last look, which is a sign of life: a ping waits
+// behind all that was sent before it.
+func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) bool) {
+	if r.cause != session.None {
+		if now >= r.mark+t.linger {
+			r.lingered(now)
+		} else if r.waitsForBoundary() && now >= r.forceAt {
+			r.forced = true
+		}
+		return
+	}
+	switch {
+	case r.closeAt != 0 && now >= r.closeAt:
+		r.begin(r.order, now, t.boundary)
+		return
+	case r.lifetime != 0 && now >= r.birth+r.lifetime:
+		r.begin(closeOrder{CodeGoingAway, TooOld, session.MaxLifetime}, now, t.boundary)
+		return
+	case r.idle != 0 && now >= r.lastData+r.idle:
+		r.begin(closeOrder{CodeGoingAway, Idle, session.IdleTimeout}, now, t.boundary)
+		return
+	}
+	if r.interval == 0 {
+		return
+	}
+	for i := range r.half {
+		s, h := session.Side(i), &r.half[i]
+		switch {
+		case now < h.keepaliveDue(r):
+		case !h.unanswered():
+			h.flags |= wantPing
+			h.pingAt = now
+		case taking(s):
+			h.pingAt = now
+		default:
+			r.end([2]session.Cause{session.ClientSilent, session.BackendSilent}[s], now)
+			r.lose(s, now)
+			return
+		}
+	}
+}

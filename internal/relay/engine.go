@@ -1,0 +1,126 @@
+// Package relay holds sessions: it carries frames between a client and a
+// backend from the moment both handshakes are done until both connections are
+// closed, and ends each session with one cause.
+//
+// Two engines do the same: Epoll, for Linux, whose idle sessions cost a fixed
+// record and nothing else, and Portable, on goroutines, for every other
+// system. What a session is, and every decision about it, is in record.go and
+// is shared; an engine only moves bytes and keeps time.
+package relay
+
+import (
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+// Limits bound a session in time. Zero values mean "never".
+type Limits struct {
+	Idle              time.Duration // without a message either way
+	Lifetime          time.Duration
+	KeepaliveInterval time.Duration // of a side's silence, before it is pinged
+	KeepaliveTimeout  time.Duration // of further silence, before it is given up
+}
+
+// Start is what a session begins with.
+type Start struct {
+	Info   session.Info
+	Limits Limits
+	// Early is what was read of each side after its handshake, by
+	// session.Side. It is used before Start returns and not retained.
+	Early [2][]byte
+}
+
+// Order tells an engine to close sessions politely: a Close frame at a message
+// boundary, its answer awaited on both sides.
+type Order struct {
+	Select func(session.Info) bool // nil selects all; called on the engine's goroutines
+	Cause  session.Cause
+	Code   uint16
+	Reason Reason
+	// Spread is the time over which the sessions are closed, evenly, in the
+	// order of their age; 0 is all at once.
+	Spread time.Duration
+}
+
+// Reason numbers the texts that our Close frames carry, so that a record can
+// hold one.
+type Reason uint8
+
+const (
+	NoReason Reason = iota
+	GoingAway
+	BackendLost
+	BackendGone
+	BackendBroken
+	ProtocolError
+	Idle
+	TooOld
+)
+
+func (r Reason) String() string {
+	switch r {
+	case GoingAway:
+		return "going away"
+	case BackendLost:
+		return "server lost"
+	case BackendGone:
+		return "server removed"
+	case BackendBroken:
+		return "server protocol error"
+	case ProtocolError:
+		return "protocol error"
+	case Idle:
+		return "idle timeout"
+	case TooOld:
+		return "maximum session lifetime"
+	}
+	return ""
+}
+
+// Close codes, RFC 6455 §7.4.1 and the IANA registry.
+const (
+	CodeNormal         = 1000
+	CodeGoingAway      = 1001
+	CodeProtocol       = 1002
+	CodeInternal       = 1011
+	CodeServiceRestart = 1012
+)
+
+// Engine owns sessions. All methods may be called from anywhere, Start only
+// from the task that holds the connections.
+type Engine interface {
+	// Start takes over both connections, whose handshakes are done, and
+	// returns. On an error they are still the caller's.
+	Start(client, backend transport.Conn, s Start) error
+	// Close begins to close sessions and returns how many; they end later,
+	// each with Order.Cause unless something else comes first.
+	Close(o Order) int
+	// Abort ends all sessions now, cutting their connections.
+	Abort(cause session.Cause)
+	// Each calls f for every session there is. The cause is None.
+	Each(f func(session.Summary))
+	// Traffic is what all sessions together sent so far, by session.Side.
+	Traffic() [2]session.Traffic
+	// Active is the number of sessions.
+	Active() int
+}
+
+// Ended is called once for every session when both its connections are
+// closed, on an engine's goroutine: it must not block.
+type Ended func(session.Summary)
+
+// Times are the engine's own bounds on a session that is being closed.
+type Times struct {
+	// Linger is how long a closing session may go on without a byte moving:
+	// for the answer to a Close frame, or the rest of a half-closed stream.
+	Linger time.Duration
+	// Boundary is how long a Close of ours waits for the end of the message
+	// that is under way before it goes out between two fragments, or, in
+	// the middle of a frame, the connection is cut.
+	Boundary time.Duration
+}
+
+// DefaultTimes are the Times in use.
+var DefaultTimes = Times{Linger: 5 * time.Second, Boundary: 5 * time.Second}
