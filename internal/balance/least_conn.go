@@ -29,7 +29,10 @@ func (p *leastConn) Take(tried Tried) (Choice, bool) {
 	best := -1
 	var bestLoad, bestWeight uint64
 	for n := range p.members {
-		i := (p.next + n) % len(p.members)
+		i := p.next + n
+		if i >= len(p.members) {
+			i -= len(p.members)
+		}
 		m := &p.members[i]
 		if tried.Has(i) || !m.Backend.Up() {
 			continue

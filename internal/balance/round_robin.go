@@ -34,7 +34,10 @@ func (p *roundRobin) Take(tried Tried) (Choice, bool) {
 	defer p.mu.Unlock()
 	best, total := -1, 0
 	for n := range p.members {
-		i := (p.start + n) % len(p.members)
+		i := p.start + n
+		if i >= len(p.members) {
+			i -= len(p.members)
+		}
 		m := &p.members[i]
 		if tried.Has(i) || !m.Backend.Up() {
 			continue

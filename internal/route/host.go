@@ -62,7 +62,7 @@ func matchHost[S ~string | ~[]byte](r *compiled, host S) bool {
 		return equalFold(host, r.host)
 	}
 	n := len(host) - len(r.host) // what is left of it, with the dot
-	return n > 1 && host[n-1] == '.' && equalFold(host[n:], r.host)
+	return n > 1 && host[0] != '.' && host[n-1] == '.' && equalFold(host[n:], r.host)
 }
 
 // equalFold compares s with an ASCII string in lower case.

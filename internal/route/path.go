@@ -7,10 +7,11 @@ import "errors"
 type reading uint8
 
 const (
-	mergesSlashes  reading = 1 << iota // "//" is "/"
-	decodesSlashes                     // "%2F" is "/"
-	turnsBackslash                     // "\" is "/"
-	cutsParameters                     // ";x" up to the next slash is nothing
+	mergesSlashes    reading = 1 << iota // "//" is "/"
+	decodesSlashes                       // "%2F" is "/"
+	turnsBackslashes                     // "%5C" is "/"
+	cutsParameters                       // ";x" up to the next slash is nothing
+	cutsDecoded                          // so is "%3Bx"
 )
 
 // CheckPath tells what is wrong with a Rule.Path.
@@ -30,7 +31,7 @@ func CheckPath(path string) error {
 		}
 	}
 	if peculiar, ok := survey(path); !ok || peculiar != 0 {
-		return errors.New("want a plain path: no dot segments, empty segments, encoded slashes, backslashes, parameters, blanks or broken percent-encodings")
+		return errors.New("want a plain path: no dot segments, empty segments, encoded slashes, backslashes, semicolons, blanks, '#' or broken percent-encodings")
 	}
 	return nil
 }
@@ -57,31 +58,36 @@ func survey[S ~string | ~[]byte](path S) (peculiar reading, ok bool) {
 		return 0, false
 	}
 	const other = 3 // the segment is neither empty, nor "." nor ".."
-	dots, inParameters := 0, false
+	dots := 0
+	parameters, rawParameters := false, false
 	for i := 1; i < len(path); {
 		c, n := at(path, i)
-		if n == 0 || c == 0 || n == 1 && (c <= ' ' || c == 0x7f || c == '#') {
+		if n == 0 || c == 0 || n == 1 && neverRaw(c) {
 			return 0, false
 		}
 		i += n
 		switch {
 		case c == '/' || c == '\\':
-			if dots == 1 || dots == 2 {
+			// Where raw parameters end at an encoded slash, nobody agrees.
+			if dots == 1 || dots == 2 || n == 3 && rawParameters {
 				return 0, false
 			}
 			if dots == 0 {
 				peculiar |= mergesSlashes
 			}
 			if c == '\\' {
-				peculiar |= turnsBackslash
+				peculiar |= turnsBackslashes
 			} else if n == 3 {
 				peculiar |= decodesSlashes
 			}
-			dots, inParameters = 0, false
-		case c == ';':
+			dots, parameters, rawParameters = 0, false, false
+		case c == ';' && n == 1:
 			peculiar |= cutsParameters
-			inParameters = true
-		case inParameters:
+			parameters, rawParameters = true, true
+		case c == ';':
+			peculiar |= cutsDecoded
+			parameters = true
+		case parameters:
 		case c == '.' && dots < other:
 			dots++
 		default:
@@ -90,6 +96,10 @@ func survey[S ~string | ~[]byte](path S) (peculiar reading, ok bool) {
 	}
 	return peculiar, dots != 1 && dots != 2
 }
+
+// neverRaw tells what RFC 9112 section 3.2 doesn't allow in a target and what
+// servers stumble over.
+func neverRaw(c byte) bool { return c <= ' ' || c == 0x7f || c == '#' || c == '\\' }
 
 // at is the byte that stands at path[i:] once decoded, and how many bytes
 // stand for it: 1, or 3 where it is percent-encoded, or 0 where that is broken.
@@ -159,13 +169,12 @@ const opaque = 0
 
 func (r *reader[S]) next() (c byte, ok bool) {
 	for len(r.rest) > 0 {
-		c, slash := r.take()
-		if c == ';' && r.as&cutsParameters != 0 {
-			for len(r.rest) > 0 && !r.slashNext() {
-				r.take()
-			}
+		c, n := r.take()
+		if r.isParameter(c, n) {
+			r.skipToSlash()
 			continue
 		}
+		slash := r.isSlash(c, n)
 		if slash {
 			if r.afterSlash && r.as&mergesSlashes != 0 {
 				continue
@@ -180,22 +189,28 @@ func (r *reader[S]) next() (c byte, ok bool) {
 	return 0, false
 }
 
-// take consumes one character, decoded, and tells whether it is a slash under
-// this reading.
-func (r *reader[S]) take() (c byte, slash bool) {
-	c, n := at(r.rest, 0)
+func (r *reader[S]) take() (c byte, n int) {
+	c, n = at(r.rest, 0)
 	r.rest = r.rest[n:]
-	return c, r.isSlash(c, n)
+	return c, n
 }
 
-func (r *reader[S]) slashNext() bool { return r.isSlash(at(r.rest, 0)) }
+func (r *reader[S]) skipToSlash() {
+	for len(r.rest) > 0 && !r.isSlash(at(r.rest, 0)) {
+		r.take()
+	}
+}
 
 func (r *reader[S]) isSlash(c byte, n int) bool {
 	switch c {
 	case '/':
 		return n == 1 || r.as&decodesSlashes != 0
 	case '\\':
-		return r.as&turnsBackslash != 0
+		return r.as&turnsBackslashes != 0
 	}
 	return false
+}
+
+func (r *reader[S]) isParameter(c byte, n int) bool {
+	return c == ';' && (n == 1 && r.as&cutsParameters != 0 || n == 3 && r.as&cutsDecoded != 0)
 }

@@ -81,14 +81,14 @@ func New(rules []Rule) (*Table, error) {
 // The path goes to the backend unchanged, and backends differ in how they read
 // unusual ones. So that a request can't be routed by one reading and served by
 // another, Match refuses with ErrBadPath, if any rule has a path:
-//   - what RFC 9112 section 3.2 doesn't allow: controls, blanks, '#', an
-//     incomplete percent-encoding, a path without its slash (but "*" and the
-//     empty path are taken as "/"); also an encoded NUL;
+//   - what RFC 9112 section 3.2 doesn't allow: controls, blanks, '#', '\',
+//     an incomplete percent-encoding, a path that doesn't begin with a slash
+//     (the empty one and "*" match rules without a path); also an encoded NUL;
 //   - dot segments ("/a/../b", "%2e%2e", "..;x"), which clients resolve
 //     themselves (RFC 3986 section 5.2.4);
-//   - empty segments ("//"), encoded slashes, backslashes and parameters
-//     (";x") wherever reading them as plain text, or as some servers do
-//     (merged, as slashes, cut off), would choose different rules.
+//   - empty segments ("//"), encoded slashes and backslashes, and parameters
+//     (";x"), where reading them as plain text or as some servers do (merged,
+//     as slashes, cut off) would choose different rules.
 //
 // All other percent-encodings are compared decoded.
 func (t *Table) Match(host, path string, websocket bool) (*Rule, error) {
