@@ -1,0 +1,132 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const docsFile = "../../docs/config.md"
+
+func readDocs(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(docsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// TestDocsHaveEveryKey compares the rows of the tables, under the heading of
+// their section, with the keys there are.
+func TestDocsHaveEveryKey(t *testing.T) {
+	sections := map[string][]string{
+		"listeners": names(listenerKeys),
+		"routes":    names(routeKeys),
+		"match":     names(matchKeys),
+		"pools":     names(poolKeys),
+		"backends":  names(backendKeys),
+		"timeouts":  names(timeoutKeys),
+		"keepalive": names(keepaliveKeys),
+		"forwarded": names(forwardedKeys),
+		"limits":    names(limitKeys),
+		"admin":     names(adminKeys),
+		"log":       names(logKeys),
+		"engine":    {"engine"},
+	}
+	for _, key := range names(fileKeys) {
+		if sections[key] == nil {
+			t.Errorf("the test doesn't know the section %q", key)
+		}
+	}
+
+	heading := regexp.MustCompile("^##+ `(\\w+)`")
+	row := regexp.MustCompile("^\\| `(\\w+)` \\|")
+	documented := make(map[string][]string)
+	section := ""
+	for line := range strings.Lines(readDocs(t)) {
+		if m := heading.FindStringSubmatch(line); m != nil {
+			section = m[1]
+		} else if m := row.FindStringSubmatch(line); m != nil {
+			documented[section] = append(documented[section], m[1])
+		}
+	}
+	for name, keys := range sections {
+		if !slices.Equal(documented[name], keys) {
+			t.Errorf("section %q of %s documents %v, want %v", name, docsFile, documented[name], keys)
+		}
+	}
+	if len(documented) != len(sections) {
+		t.Errorf("%s has %d sections with keys, want %d", docsFile, len(documented), len(sections))
+	}
+}
+
+// TestDocsExamplesParse checks every example but the one of mistakes. The full
+// one has every key there is.
+func TestDocsExamplesParse(t *testing.T) {
+	good, _, _ := strings.Cut(readDocs(t), "## Errors")
+	_, full, _ := strings.Cut(good, "## Full example")
+	example := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	for i, block := range example.FindAllStringSubmatch(good, -1) {
+		c, err := Parse(fmt.Sprintf("example%d.yaml", i+1), []byte(block[1]))
+		if err != nil {
+			t.Errorf("%v", err)
+		} else if len(c.Warnings) > 0 {
+			t.Errorf("example %d has warnings: %v", i+1, c.Warnings)
+		}
+	}
+	m := example.FindStringSubmatch(full)
+	if m == nil {
+		t.Fatal("no full example")
+	}
+	for _, keys := range [][]string{
+		names(fileKeys), names(listenerKeys), names(routeKeys), names(matchKeys), names(poolKeys), names(backendKeys),
+		names(timeoutKeys), names(keepaliveKeys), names(forwardedKeys), names(limitKeys), names(adminKeys), names(logKeys),
+	} {
+		for _, key := range keys {
+			if !regexp.MustCompile(`\b` + key + `:`).MatchString(m[1]) {
+				t.Errorf("the full example lacks %q", key)
+			}
+		}
+	}
+}
+
+// TestDocsErrorsAreReal checks that the documented errors are what the
+// documented file gives.
+func TestDocsErrorsAreReal(t *testing.T) {
+	m := regexp.MustCompile("(?s)## Errors.*?```yaml\n(.*?)```.*?```text\n(.*?)```").FindStringSubmatch(readDocs(t))
+	if m == nil {
+		t.Fatal("no example of errors")
+	}
+	_, err := Parse("holdfast.yaml", []byte(m[1]))
+	if err == nil || err.Error()+"\n" != m[2] {
+		t.Errorf("got\n%v\nwant\n%s", err, m[2])
+	}
+}
+
+// TestDocsDefaults checks the default column against Defaults.
+func TestDocsDefaults(t *testing.T) {
+	d := Defaults()
+	docs := readDocs(t)
+	for key, want := range map[string]any{
+		"connect": "5s", "handshake": "10s", "idle": "1h", "max_lifetime": "0", "shutdown": "30s",
+		"interval": "25s", "balance": DefaultBalance, "weight": DefaultWeight,
+		"format": d.Log.Format, "level": d.Log.Level, "engine": d.Engine,
+	} {
+		if !regexp.MustCompile(fmt.Sprintf("(?m)^\\| `%s` \\|[^|]*\\| `?%v`?( |,)", key, want)).MatchString(docs) {
+			t.Errorf("%s doesn't say that the default of %q is %v", docsFile, key, want)
+		}
+	}
+	c, err := Parse("f", []byte(`
+listeners: [{address: ":80"}]
+pools: {a: {backends: [{address: "a:1"}]}}
+timeouts: {connect: 5s, handshake: 10s, idle: 1h, max_lifetime: 0, shutdown: 30s}
+keepalive: {interval: 25s, timeout: 10s}
+`))
+	if err != nil || c.Timeouts != d.Timeouts || c.Keepalive != d.Keepalive {
+		t.Errorf("the documented defaults are not those of Defaults: %+v, %v", c, err)
+	}
+}

@@ -1,0 +1,93 @@
+package config
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files of testdata instead of comparing")
+
+// TestGolden compares what each file of testdata gives with the golden file
+// beside it: the configuration and its warnings, or the errors.
+func TestGolden(t *testing.T) {
+	for _, kind := range []string{"good", "bad"} {
+		files, err := filepath.Glob(filepath.Join("testdata", kind, "*.yaml"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no files in testdata/%s: %v", kind, err)
+		}
+		for _, file := range files {
+			name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				data, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c, err := Parse(filepath.Base(file), data)
+				if (err == nil) != (kind == "good") {
+					t.Fatalf("a file in %s gave the error %v", kind, err)
+				}
+				got := ""
+				if err != nil {
+					got = err.Error() + "\n"
+				} else {
+					got = dump(c)
+				}
+				compareGolden(t, strings.TrimSuffix(file, ".yaml")+".golden", got)
+			})
+		}
+	}
+}
+
+func compareGolden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("not as in %s (rewrite it with go test -update)\ngot:\n%s\nwant:\n%s", file, got, want)
+	}
+}
+
+// dump writes out all of c, in an order that doesn't change.
+func dump(c *Config) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	for _, l := range c.Listeners {
+		line("listener %s at %s (%d:%d)", l.Name, l.Address, l.Line, l.Col)
+	}
+	for _, r := range c.Routes {
+		websocket := "any"
+		if r.Match.WebSocket != nil {
+			websocket = fmt.Sprint(*r.Match.WebSocket)
+		}
+		line("route host=%q path=%q websocket=%s to %s (%d:%d)", r.Match.Host, r.Match.Path, websocket, r.Pool, r.Line, r.Col)
+	}
+	for _, p := range c.Pools {
+		line("pool %s by %s (%d:%d)", p.Name, p.Balance, p.Line, p.Col)
+		for _, s := range p.Backends {
+			line("  backend %s at %s weight %d", s.Name, s.Address, s.Weight)
+		}
+	}
+	line("timeouts %+v", c.Timeouts)
+	line("keepalive %+v", c.Keepalive)
+	line("forwarded %+v", c.Forwarded)
+	line("limits %+v", c.Limits)
+	line("admin %+v", c.Admin)
+	line("log %+v", c.Log)
+	line("engine %s", c.Engine)
+	for _, w := range c.Warnings {
+		line("warning %v", w)
+	}
+	return b.String()
+}
