@@ -27,43 +27,53 @@ func FuzzRequest(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var r Request
-		n, err := r.Parse(b)
-		checkResult(t, b, n, err)
-		if n == 0 {
-			return
-		}
-		theirs, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
-		if err != nil {
-			t.Fatalf("accepted what net/http refuses: %v", err)
-		}
-		if string(r.Method) != theirs.Method || string(r.Target) != theirs.RequestURI || r.Minor != theirs.ProtoMinor || theirs.ProtoMajor != 1 {
-			t.Errorf("request line: %q %q 1.%d; net/http has %q %q %s", r.Method, r.Target, r.Minor, theirs.Method, theirs.RequestURI, theirs.Proto)
-		}
-		if string(r.Host) != theirs.Host {
-			t.Errorf("host %q; net/http has %q", r.Host, theirs.Host)
-		}
-		path, err := url.PathUnescape(string(r.Path))
-		if want := theirs.URL.Path; err != nil || path != want && !(path == "/" && want == "") {
-			t.Errorf("path %q (%v); net/http has %q", r.Path, err, want)
-		}
-		query := theirs.URL.RawQuery
-		if query != "" || theirs.URL.ForceQuery {
-			query = "?" + query
-		}
-		if string(r.Query) != query {
-			t.Errorf("query %q; net/http has %q", r.Query, query)
-		}
-		length := max(r.ContentLength, 0)
-		if r.Chunked {
-			length = -1
-		}
-		if length != theirs.ContentLength {
-			t.Errorf("length %d, chunked %t; net/http has %d", r.ContentLength, r.Chunked, theirs.ContentLength)
-		}
-		checkFields(t, r.Fields, theirs.Header)
-	})
+	f.Fuzz(func(t *testing.T, b []byte) { compareRequest(t, b) })
+}
+
+// failer is what *testing.T and *rapid.T have in common.
+type failer interface {
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// compareRequest reports whether Parse accepted b.
+func compareRequest(t failer, b []byte) bool {
+	var r Request
+	n, err := r.Parse(b)
+	checkResult(t, b, n, err)
+	if n == 0 {
+		return false
+	}
+	theirs, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
+	if err != nil {
+		t.Fatalf("accepted what net/http refuses: %v", err)
+	}
+	if string(r.Method) != theirs.Method || string(r.Target) != theirs.RequestURI || r.Minor != theirs.ProtoMinor || theirs.ProtoMajor != 1 {
+		t.Errorf("request line: %q %q 1.%d; net/http has %q %q %s", r.Method, r.Target, r.Minor, theirs.Method, theirs.RequestURI, theirs.Proto)
+	}
+	if string(r.Host) != theirs.Host {
+		t.Errorf("host %q; net/http has %q", r.Host, theirs.Host)
+	}
+	path, err := url.PathUnescape(string(r.Path))
+	if want := theirs.URL.Path; err != nil || path != want && !(path == "/" && want == "") {
+		t.Errorf("path %q (%v); net/http has %q", r.Path, err, want)
+	}
+	query := theirs.URL.RawQuery
+	if query != "" || theirs.URL.ForceQuery {
+		query = "?" + query
+	}
+	if string(r.Query) != query {
+		t.Errorf("query %q; net/http has %q", r.Query, query)
+	}
+	length := max(r.ContentLength, 0)
+	if r.Chunked {
+		length = -1
+	}
+	if length != theirs.ContentLength {
+		t.Errorf("length %d, chunked %t; net/http has %d", r.ContentLength, r.Chunked, theirs.ContentLength)
+	}
+	checkFields(t, r.Fields, theirs.Header)
+	return true
 }
 
 // FuzzResponse does for Response what FuzzRequest does for Request.
@@ -79,31 +89,34 @@ func FuzzResponse(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var r Response
-		n, err := r.Parse(b)
-		checkResult(t, b, n, err)
-		if n == 0 {
-			return
+	f.Fuzz(func(t *testing.T, b []byte) { compareResponse(t, b) })
+}
+
+func compareResponse(t failer, b []byte) bool {
+	var r Response
+	n, err := r.Parse(b)
+	checkResult(t, b, n, err)
+	if n == 0 {
+		return false
+	}
+	theirs, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
+	if err != nil {
+		t.Fatalf("accepted what net/http refuses: %v", err)
+	}
+	if r.Status != theirs.StatusCode || r.Minor != theirs.ProtoMinor || theirs.ProtoMajor != 1 {
+		t.Errorf("status line: %d 1.%d; net/http has %d %s", r.Status, r.Minor, theirs.StatusCode, theirs.Proto)
+	}
+	if bodiless := r.Status < 200 || r.Status == 204 || r.Status == 304; !bodiless {
+		if r.ContentLength != theirs.ContentLength || r.Chunked != (len(theirs.TransferEncoding) > 0) {
+			t.Errorf("length %d, chunked %t; net/http has %d, %q", r.ContentLength, r.Chunked, theirs.ContentLength, theirs.TransferEncoding)
 		}
-		theirs, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
-		if err != nil {
-			t.Fatalf("accepted what net/http refuses: %v", err)
-		}
-		if r.Status != theirs.StatusCode || r.Minor != theirs.ProtoMinor || theirs.ProtoMajor != 1 {
-			t.Errorf("status line: %d 1.%d; net/http has %d %s", r.Status, r.Minor, theirs.StatusCode, theirs.Proto)
-		}
-		if bodiless := r.Status < 200 || r.Status == 204 || r.Status == 304; !bodiless {
-			if r.ContentLength != theirs.ContentLength || r.Chunked != (len(theirs.TransferEncoding) > 0) {
-				t.Errorf("length %d, chunked %t; net/http has %d, %q", r.ContentLength, r.Chunked, theirs.ContentLength, theirs.TransferEncoding)
-			}
-		}
-		checkFields(t, r.Fields, theirs.Header)
-	})
+	}
+	checkFields(t, r.Fields, theirs.Header)
+	return true
 }
 
 // checkResult checks what holds for any input of both Parse functions.
-func checkResult(t *testing.T, b []byte, n int, err error) {
+func checkResult(t failer, b []byte, n int, err error) {
 	end := EndOfHead(b, 0)
 	switch {
 	case err != nil && n != 0:
@@ -116,9 +129,9 @@ func checkResult(t *testing.T, b []byte, n int, err error) {
 }
 
 // checkFields wants every field in net/http's header too, with the same values
-// in the same order. Some names net/http moves elsewhere.
-func checkFields(t *testing.T, ours Fields, theirs http.Header) {
-	moved := map[string]bool{"Host": true, "Transfer-Encoding": true, "Trailer": true}
+// in the same order. Some names net/http moves elsewhere or consumes.
+func checkFields(t failer, ours Fields, theirs http.Header) {
+	moved := map[string]bool{"Host": true, "Connection": true, "Transfer-Encoding": true, "Trailer": true}
 	seen := map[string]int{}
 	for _, field := range ours {
 		name := textproto.CanonicalMIMEHeaderKey(string(field.Name))
