@@ -111,6 +111,10 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%s (pid %d) welcomes with %+v", name, d.pid[name], p.welcome)
 		}
 		pages = append(pages, p)
+		// Else Ctrl-C in a terminal would end it before the balancer.
+		if group, err := syscall.Getpgid(d.pid[name]); group != d.pid[name] {
+			t.Errorf("%s is in process group %d, %v; want its own, %d", name, group, err, d.pid[name])
+		}
 	}
 	pages[0].post("hello")
 	for _, p := range pages {

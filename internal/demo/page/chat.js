@@ -47,7 +47,7 @@ function closed(ws, event) {
   socket = null;
   welcomed = false;
   stopTimers();
-  ui.crash.disabled = ui.close.disabled = true;
+  allowBreaking(false);
   if (wasWelcome) {
     ui.backend.textContent = "–";
     log(`connection closed ${event.code}${event.reason ? ` (${event.reason})` : ""}`, "bad");
@@ -102,7 +102,7 @@ function welcome(m) {
   epoch = m.epoch;
   server = `${m.server} (pid ${m.pid})`;
   ui.backend.textContent = `${m.server} · pid ${m.pid}`;
-  ui.crash.disabled = ui.close.disabled = false;
+  allowBreaking(true);
   setStatus("connected", "connected");
   log(`connected to ${m.server}`, "good");
   if (m.lost) log(`${m.lost} messages were missed: only the last 50 are kept`, "bad");
@@ -182,6 +182,12 @@ function setStatus(state, text) {
   if (ui.status.dataset.state !== state) ui.status.ariaLive = state === "waiting" ? "off" : "polite";
   ui.status.dataset.state = state;
   ui.status.textContent = text;
+}
+
+// Not the disabled attribute: it would take the focus from who just pressed
+// the button.
+function allowBreaking(yes) {
+  ui.crash.ariaDisabled = ui.close.ariaDisabled = String(!yes);
 }
 
 function element(tag, className = "") {
