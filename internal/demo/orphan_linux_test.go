@@ -45,7 +45,11 @@ func TestNoServerSurvivesAKilledDemo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Close(fd)
+		defer func() {
+			// If the test failed; otherwise it is gone.
+			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+			_ = unix.Close(fd)
+		}()
 		servers = append(servers, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
 	addr := out.find(`^open http://(.*)$`)[1]
