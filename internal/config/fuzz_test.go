@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -41,6 +42,45 @@ func FuzzParse(f *testing.F) {
 		checkInvariants(t, c)
 	})
 }
+
+// FuzzValues checks the parsers of single values: what one accepts comes back
+// in a form that it accepts and leaves as it is, and what it refuses gives a
+// message of one line.
+func FuzzValues(f *testing.F) {
+	for _, s := range []string{
+		"", ":8080", "10.0.0.1:3000", "[::1]:80", "[fe80::1%eth0]:80", "ws.internal:03000", "http://a:1/x", "a:", "[a]:1", "0.0.0.0:0",
+		"*.example.com", "WS.Example.com.", "[2001:db8::0:1]", "xn--w-uga.example", "*", "a..b",
+		"/", "/ws/", "/a%20b", "/a/../b", "//", "/%2e",
+		"10.0.0.0/8", "10.1.2.3/8", "::ffff:10.0.0.1", "2001:db8::/32",
+	} {
+		f.Add(s)
+	}
+	parsers := map[string]func(string) (string, error){
+		"listen":  func(s string) (string, error) { return text(listenAddress(s)) },
+		"admin":   func(s string) (string, error) { return text(adminAddress(s)) },
+		"backend": func(s string) (string, error) { return text(backendAddress(s)) },
+		"trust":   func(s string) (string, error) { return text(parseTrust(s)) },
+		"host":    parseHost,
+		"path":    parsePath,
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for name, parse := range parsers {
+			got, err := parse(s)
+			if err != nil {
+				checkMessages(t, []Error{{Msg: err.Error()}})
+				continue
+			}
+			if name == "path" && got == "" {
+				continue // every path: the key left out
+			}
+			if again, err := parse(got); err != nil || again != got {
+				t.Errorf("%s %q became %q, and that %q, %v", name, s, got, again, err)
+			}
+		}
+	})
+}
+
+func text[T fmt.Stringer](v T, err error) (string, error) { return v.String(), err }
 
 func checkMessages(t *testing.T, errs []Error) {
 	last := Pos{}

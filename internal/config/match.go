@@ -114,14 +114,15 @@ func isPathChar(c rune) bool {
 	return isAlnum(c) || strings.ContainsRune("/-._~!$&'()+,=:@", c)
 }
 
-// condition is a Match for one kind of request, in a form that can be a key.
-type condition struct {
-	host, path string
-	websocket  bool
-}
+// coverage finds routes that no request can reach. It has the earlier routes
+// by host, so that most hosts wider than a route's are passed over at once.
+type coverage map[string]map[condition]place
 
-// coverage finds routes that no request can reach.
-type coverage map[condition]place
+// condition is the rest of a Match, for one kind of request.
+type condition struct {
+	path      string
+	websocket bool
+}
 
 // add notes the route m at a place. It returns the place of an earlier route
 // that takes requests m would match, and whether earlier routes take them all.
@@ -136,17 +137,23 @@ func (c coverage) add(m Match, at place) (earlier place, covered bool) {
 			continue
 		}
 		covered = false
-		c[condition{m.Host, m.Path, websocket}] = at
+		if c[m.Host] == nil {
+			c[m.Host] = make(map[condition]place)
+		}
+		c[m.Host][condition{m.Path, websocket}] = at
 	}
 	return earlier, covered
 }
 
-// find looks up every condition at least as wide as m. These are few: one for
-// each label of the host, times one for each segment of the path.
+// find looks up every condition at least as wide as m.
 func (c coverage) find(m Match, websocket bool) (place, bool) {
 	for _, host := range widerHosts(m.Host) {
+		routes := c[host]
+		if routes == nil {
+			continue
+		}
 		for path := m.Path; ; path = path[:strings.LastIndexByte(path, '/')] {
-			if at, ok := c[condition{host, path, websocket}]; ok {
+			if at, ok := routes[condition{path, websocket}]; ok {
 				return at, true
 			}
 			if path == "" {

@@ -88,14 +88,14 @@ func syntaxError(name string, data []byte, err error) Error {
 		msg = `a key cannot stand here: check the indentation, and put text with ": " in it in quotes`
 	case msg == "found character that cannot start any token":
 		msg = `text cannot begin with this character: put it in quotes`
-		if charAt(data, at) == '\t' {
+		if tabAt(data, at) {
 			msg = "a tab cannot indent YAML: use spaces"
 		}
 	case msg == "did not find expected key" || msg == "did not find expected '-' indicator":
 		msg += ": check the indentation, and quotes"
 	case msg == "found unexpected end of stream" && strings.Contains(e.ContextMsg, "quoted scalar"):
 		at, msg = e.ContextMark, "this quote is never closed"
-	case strings.HasPrefix(msg, "did not find expected ',' or") && at.Index >= len(data):
+	case strings.HasPrefix(msg, "did not find expected ',' or") && endsBefore(data, at):
 		at, msg = e.ContextMark, "this bracket is never closed"
 	case strings.HasPrefix(msg, "did not find expected ',' or"):
 		msg = fmt.Sprintf("%s to go on with or end what line %d column %d opens",
@@ -106,17 +106,23 @@ func syntaxError(name string, data []byte, err error) Error {
 	return Error{File: name, Line: at.Line, Col: at.Column, Msg: "not YAML: " + msg}
 }
 
-func charAt(data []byte, at yaml.Mark) rune {
-	if at.Index < 0 || at.Index >= len(data) {
-		return 0
+// endsBefore tells that there is nothing more in data at a mark.
+func endsBefore(data []byte, at yaml.Mark) bool {
+	line, col := position(data)
+	return at.Line > line || at.Line == line && at.Column >= col
+}
+
+// tabAt tells that a mark is on a tab.
+func tabAt(data []byte, at yaml.Mark) bool {
+	lines := strings.Split(string(data), "\n")
+	if at.Line > len(lines) {
+		return false
 	}
-	for line := range bytes.Lines(data) {
-		if at.Line--; at.Line == 0 {
-			if runes := []rune(string(line)); at.Column >= 1 && at.Column <= len(runes) {
-				return runes[at.Column-1]
-			}
-			return 0
+	col := 0
+	for _, c := range lines[at.Line-1] {
+		if col++; col == at.Column {
+			return c == '\t'
 		}
 	}
-	return 0
+	return false
 }
