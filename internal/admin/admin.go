@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -137,7 +138,8 @@ func (s *Server) knownHost(hostport string) bool {
 	if host == "" {
 		return false
 	}
-	return net.ParseIP(host) != nil || host == "localhost" ||
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "localhost" ||
 		host == strings.TrimSuffix(strings.ToLower(s.o.Host), ".")
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // entry is a log line in the making: what slog's handlers would write, byte
-// for byte, without an allocation.
+// for byte, without an allocation. Methods return the longer entry, as append
+// does: with pointers to it, the caller's buffer could not stay on the stack.
 type entry struct {
 	b    []byte
 	text bool
@@ -25,9 +26,7 @@ func (l *Log) begin(b []byte, now time.Time, level slog.Level, msg string) entry
 		e.b = now.AppendFormat(e.b, time.RFC3339Nano)
 		e.b = append(e.b, '"')
 	}
-	e.string("level", level.String())
-	e.string("msg", msg)
-	return e
+	return e.string("level", level.String()).string("msg", msg)
 }
 
 // appendMillis is RFC 3339 with always three digits of a second's fraction.
@@ -36,7 +35,7 @@ func appendMillis(b []byte, t time.Time) []byte {
 }
 
 // end returns the finished line.
-func (e *entry) end() []byte {
+func (e entry) end() []byte {
 	if !e.text {
 		e.b = append(e.b, '}')
 	}
@@ -44,28 +43,38 @@ func (e *entry) end() []byte {
 }
 
 // key takes a key that needs no escaping.
-func (e *entry) key(key string) {
+func (e entry) key(key string) entry {
 	if e.text {
 		e.b = append(append(append(e.b, ' '), key...), '=')
-		return
+	} else {
+		e.b = append(append(append(e.b, ',', '"'), key...), '"', ':')
 	}
-	e.b = append(append(append(e.b, ',', '"'), key...), '"', ':')
+	return e
 }
 
-func (e *entry) string(key, value string) {
-	e.key(key)
+func (e entry) string(key, value string) entry {
+	e = e.key(key)
 	e.b = appendString(e.b, value, e.text)
+	return e
 }
 
-func (e *entry) uint(key string, value uint64) {
-	e.key(key)
+func (e entry) bytes(key string, value []byte) entry {
+	e = e.key(key)
+	e.b = appendString(e.b, value, e.text)
+	return e
+}
+
+func (e entry) uint(key string, value uint64) entry {
+	e = e.key(key)
 	e.b = strconv.AppendUint(e.b, value, 10)
+	return e
 }
 
 // seconds has the precision of a millisecond.
-func (e *entry) seconds(key string, d time.Duration) {
-	e.key(key)
+func (e entry) seconds(key string, d time.Duration) entry {
+	e = e.key(key)
 	e.b = strconv.AppendFloat(e.b, float64(d.Round(time.Millisecond).Milliseconds())/1000, 'f', -1, 64)
+	return e
 }
 
 // appendString works on bytes as well, for values that were put together in a
@@ -86,17 +95,26 @@ func isPlain(c byte) bool {
 	return c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\'
 }
 
+func plainPrefix[S string | []byte](s S) int {
+	for i := range len(s) {
+		if !isPlain(s[i]) {
+			return i
+		}
+	}
+	return len(s)
+}
+
 // appendJSONEscaped escapes as log/slog does: also U+2028 and U+2029, which
 // JavaScript takes for line ends, and bytes that are not UTF-8 as U+FFFD.
 func appendJSONEscaped[S string | []byte](b []byte, s S) []byte {
 	const hex = "0123456789abcdef"
 	for i := 0; i < len(s); {
-		c := s[i]
-		if isPlain(c) {
-			b = append(b, c)
-			i++
+		if plain := plainPrefix(s[i:]); plain > 0 {
+			b = append(b, s[i:i+plain]...)
+			i += plain
 			continue
 		}
+		c := s[i]
 		if c < utf8.RuneSelf {
 			i++
 			switch c {

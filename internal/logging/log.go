@@ -71,8 +71,8 @@ func (l *Log) Close() error {
 
 // appendLoss appends the line that tells of lost lines.
 func (l *Log) appendLoss(b []byte, lost, total uint64) []byte {
-	e := l.begin(b, time.Now(), slog.LevelWarn, "log lines lost: the log was not read fast enough")
-	e.uint("lost", lost)
-	e.uint("total", total)
-	return e.end()
+	return l.begin(b, time.Now(), slog.LevelWarn, "log lines lost: the log was not read fast enough").
+		uint("lost", lost).
+		uint("total", total).
+		end()
 }

@@ -12,7 +12,7 @@ const (
 	batchInterval = 100 * time.Millisecond
 	// batchSize is how much has to wait, in bytes, to be written sooner.
 	batchSize = 64 << 10
-	// keepSize is the biggest buffer that is kept for the next batch.
+	// keepSize is the biggest buffer that is kept when lines become few.
 	keepSize = 4 * batchSize
 )
 
@@ -139,8 +139,9 @@ func (q *queue) run() {
 
 // take swaps the lines that wait for an empty buffer, and appends the line
 // that tells of those lost since the last time.
+// spare is the last batch, whose array is used again.
 func (q *queue) take(spare []byte) (batch []byte, lines, lost uint64, closed bool) {
-	if cap(spare) > keepSize {
+	if cap(spare) > keepSize && len(spare) < batchSize {
 		spare = nil
 	}
 	q.mu.Lock()
@@ -151,7 +152,7 @@ func (q *queue) take(spare []byte) (batch []byte, lines, lost uint64, closed boo
 	}
 	batch, lines = q.pending, uint64(len(q.marks))
 	q.pending, q.marks, q.plain = spare[:0], q.marks[:0], 0
-	if cap(q.marks) > keepSize/64 {
+	if cap(q.marks) > keepSize/64 && lines < batchSize/64 {
 		q.marks = nil
 	}
 	if lost = q.dropped - q.confessed; lost > 0 {

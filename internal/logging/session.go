@@ -41,38 +41,32 @@ func (l *Log) SessionClose(sum *session.Summary, words Words) {
 }
 
 func (l *Log) appendOpen(b []byte, now time.Time, info *session.Info, words *Words) []byte {
-	e := l.begin(b, now, slog.LevelInfo, "session open")
-	e.session(info, words)
-	return e.end()
+	return l.begin(b, now, slog.LevelInfo, "session open").session(info, words).end()
 }
 
 func (l *Log) appendClose(b []byte, now time.Time, sum *session.Summary, words *Words) []byte {
-	e := l.begin(b, now, slog.LevelInfo, "session closed")
-	e.session(&sum.Info, words)
-	e.seconds("duration", sum.Duration)
-	e.uint("messages_from_client", sum.From[session.Client].Messages)
-	e.uint("messages_from_backend", sum.From[session.Backend].Messages)
-	e.uint("bytes_from_client", sum.From[session.Client].Bytes)
-	e.uint("bytes_from_backend", sum.From[session.Backend].Bytes)
-	e.uint("close_code", uint64(sum.Code))
-	e.string("cause", sum.Cause.String())
-	return e.end()
+	return l.begin(b, now, slog.LevelInfo, "session closed").
+		session(&sum.Info, words).
+		seconds("duration", sum.Duration).
+		uint("messages_from_client", sum.From[session.Client].Messages).
+		uint("messages_from_backend", sum.From[session.Backend].Messages).
+		uint("bytes_from_client", sum.From[session.Client].Bytes).
+		uint("bytes_from_backend", sum.From[session.Backend].Bytes).
+		uint("close_code", uint64(sum.Code)).
+		string("cause", sum.Cause.String()).
+		end()
 }
 
-func (e *entry) session(info *session.Info, words *Words) {
+func (e entry) session(info *session.Info, words *Words) entry {
 	// An address can hold any character: netip takes everything after a "%"
 	// for an IPv6 zone, and the address may come out of a header.
 	var space [128]byte
-	e.key("id")
-	e.b = appendString(e.b, appendID(space[:0], info.ID), e.text)
-	e.key("client")
-	e.b = appendString(e.b, info.Client.AppendTo(space[:0]), e.text)
+	e = e.bytes("id", appendID(space[:0], info.ID))
+	e = e.bytes("client", info.Client.AppendTo(space[:0]))
 	if words.Listener != "" {
-		e.string("listener", words.Listener)
+		e = e.string("listener", words.Listener)
 	}
-	e.string("route", words.Route)
-	e.string("pool", words.Pool)
-	e.string("backend", words.Backend)
+	return e.string("route", words.Route).string("pool", words.Pool).string("backend", words.Backend)
 }
 
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)
