@@ -119,6 +119,14 @@ func (c *Conn) SetDeadline(t time.Time) error {
 
 func (c *Conn) HungUp() bool { return c.hints&hintEnded != 0 }
 
+func (c *Conn) CloseWrite() error {
+	if c.fd < 0 {
+		return errClosed
+	}
+	ShutdownWrite(c.fd)
+	return nil
+}
+
 func (c *Conn) Close() error {
 	if c.fd >= 0 {
 		closeFD(c.fd)

@@ -169,7 +169,7 @@ func (l *Loop) run() {
 // iterate waits once and handles everything that came.
 func (l *Loop) iterate() {
 	n := l.wait()
-	l.now.Store(uint32(time.Since(l.began) >> tickShift))
+	l.now.Store(uint32(TickAt(l.began)))
 	for i := range l.events[:n] {
 		l.dispatch(&l.events[i])
 	}

@@ -1,38 +1,6 @@
 package eventloop
 
-import (
-	"math/bits"
-	"time"
-)
-
-// Tick is the resolution of every timeout on a loop: 64 ms. As a count since
-// the loops started it fits 32 bits for eight years.
-type Tick uint32
-
-const (
-	tickShift = 26 // 2^26 ns = 67 ms
-
-	// Never is later than every tick a loop reaches.
-	Never Tick = 1<<32 - 1
-)
-
-// TickLength is the time from one tick to the next.
-const TickLength = time.Duration(1 << tickShift)
-
-// Ticks converts d, rounding up, so that a timeout is never early; 0 stays 0.
-func Ticks(d time.Duration) Tick {
-	if d <= 0 {
-		return 0
-	}
-	n := (d + TickLength - 1) >> tickShift
-	if n >= time.Duration(Never) {
-		return Never - 1
-	}
-	return Tick(n)
-}
-
-// Duration is the time t ticks take.
-func (t Tick) Duration() time.Duration { return time.Duration(t) << tickShift }
+import "math/bits"
 
 const (
 	wheelSlots = 512 // 34 s in one turn; what is due later stays for another

@@ -71,7 +71,7 @@ func endToEnd(fields httphead.Fields, name []byte, named bool) bool {
 // proxy are for us, the one that was spoken to (RFC 9110 §11.7).
 var hopByHop = [...]string{
 	"connection", "upgrade", "keep-alive", "proxy-connection", "te", "trailer",
-	"transfer-encoding", "content-length", "proxy-authorization", "proxy-authenticate",
+	"transfer-encoding", "content-length", "http2-settings", "proxy-authorization", "proxy-authenticate",
 }
 
 // namesFields tells whether Connection has options beyond the usual ones,

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"net/textproto"
 
 	"github.com/holdfast-ws/holdfast/internal/httphead"
 	"github.com/holdfast-ws/holdfast/internal/transport"
@@ -21,13 +20,17 @@ import (
 //
 // This is off the path to a session, so it lets net/http do the body.
 func PassBack(client, backend transport.Conn, head []byte) error {
+	var parsed httphead.Response // before net/http has taken things out of it
+	if n, err := parsed.Parse(head); n == 0 {
+		return &BackendError{Reason: ReasonMalformed, Err: err}
+	}
 	from := bufio.NewReader(io.MultiReader(bytes.NewReader(head), reader{backend}))
 	resp, err := http.ReadResponse(from, &http.Request{Method: http.MethodGet})
 	if err != nil {
 		return &BackendError{Reason: ReasonMalformed, Err: err}
 	}
 	defer resp.Body.Close()
-	removeHopByHop(resp)
+	removeHopByHop(resp, parsed.Fields)
 	// The version is ours, not the backend's (RFC 9110 §2.5), and the client's
 	// was 1.1, or Check had refused it.
 	resp.Proto, resp.ProtoMajor, resp.ProtoMinor = "HTTP/1.1", 1, 1
@@ -47,10 +50,10 @@ func PassBack(client, backend transport.Conn, head []byte) error {
 	return out.Flush()
 }
 
-func removeHopByHop(resp *http.Response) {
-	for _, list := range resp.Header["Connection"] {
-		for member, rest := httphead.NextMember([]byte(list)); member != nil; member, rest = httphead.NextMember(rest) {
-			resp.Header.Del(textproto.TrimString(string(member)))
+func removeHopByHop(resp *http.Response, fields httphead.Fields) {
+	for name := range resp.Header {
+		if fields.HasToken("connection", name) {
+			delete(resp.Header, name)
 		}
 	}
 	for _, name := range hopByHop {

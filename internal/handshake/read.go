@@ -31,20 +31,27 @@ type parser interface {
 // error, buf[:have] is what came.
 func ReadRequest(c transport.Conn, buf []byte, req *httphead.Request) (n, have int, err error) {
 	n, have, err = readHead(c, buf, 0, req)
+	if err != nil {
+		return 0, have, brokenRequest(err, have)
+	}
+	return n, have, nil
+}
+
+// brokenRequest makes what readHead said about a client's request into what
+// ReadRequest says.
+func brokenRequest(err error, have int) error {
 	var syntax *httphead.SyntaxError
 	switch {
-	case err == nil:
 	case err == errTooLarge, err == httphead.ErrTooManyFields:
-		err = refuseTooLarge
+		return refuseTooLarge
 	case errors.As(err, &syntax):
-		err = refuseMalformed(syntax.Reason)
-	case have == 0:
-	case err == io.EOF:
-		err = refuseTruncated
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = refuseTimeout
+		return refuseMalformed(syntax.Reason)
+	case err == io.EOF && have > 0:
+		return refuseTruncated
+	case errors.Is(err, os.ErrDeadlineExceeded) && have > 0:
+		return refuseTimeout
 	}
-	return n, have, err
+	return err
 }
 
 // ReadResponse reads the head of a backend's final response from c into buf,
@@ -73,7 +80,7 @@ func ReadResponse(c transport.Conn, buf []byte, resp *httphead.Response) (n, hav
 func brokenResponse(err error, have int) error {
 	var syntax *httphead.SyntaxError
 	switch {
-	case err == errTooLarge:
+	case err == errTooLarge, err == httphead.ErrTooManyFields:
 		return &BackendError{Reason: ReasonTooLarge}
 	case errors.As(err, &syntax):
 		return &BackendError{Reason: ReasonMalformed, Err: err}

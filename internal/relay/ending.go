@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"time"
+
 	"github.com/holdfast-ws/holdfast/internal/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
@@ -104,6 +106,20 @@ func (r *record) begin(c closeOrder, now eventloop.Tick, boundary eventloop.Tick
 	r.end(c.cause, now)
 	r.ours = true
 	r.sendClose(session.Client, c.code, c.reason, now+boundary)
+}
+
+// chosen reports whether o is about this session.
+func (r *record) chosen(o *Order) bool {
+	return r.cause == session.None && (o.Select == nil || o.Select(r.info()))
+}
+
+// schedule has the session closed by o after so long, unless it already is to
+// be closed sooner.
+func (r *record) schedule(o *Order, now eventloop.Tick, after time.Duration) {
+	at := now + max(1, eventloop.Ticks(after))
+	if r.closeAt == 0 || at < r.closeAt {
+		r.closeAt, r.order = at, closeOrder{code: o.Code, reason: o.Reason, cause: o.Cause}
+	}
 }
 
 // settled reports that the session is over but for closing its sockets. A

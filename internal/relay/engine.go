@@ -88,27 +88,34 @@ const (
 	CodeServiceRestart = 1012
 )
 
-// Engine owns sessions. All methods may be called from anywhere, Start only
-// from the task that holds the connections.
+// Engine owns sessions. It is the network as well, since a session lives where
+// its two connections were made. All methods may be called from anywhere but
+// the engine's own tasks and callbacks, except Start, which is for the task
+// that holds the connections, and Dial.
 type Engine interface {
+	transport.Network
 	// Start takes over both connections, whose handshakes are done, and
 	// returns. On an error they are still the caller's.
 	Start(client, backend transport.Conn, s Start) error
-	// Close begins to close sessions and returns how many; they end later,
-	// each with Order.Cause unless something else comes first.
-	Close(o Order) int
+	// CloseSessions begins to close sessions and returns how many; they end
+	// later, each with Order.Cause unless something else comes first.
+	CloseSessions(o Order) int
 	// Abort ends all sessions now, cutting their connections.
 	Abort(cause session.Cause)
-	// Each calls f for every session there is. The cause is None.
+	// Each calls f for every session there is. The cause is None while it
+	// is open.
 	Each(f func(session.Summary))
 	// Traffic is what all sessions together sent so far, by session.Side.
 	Traffic() [2]session.Traffic
 	// Active is the number of sessions.
 	Active() int
+	// Close ends the engine: listeners, tasks, and sessions, which are cut.
+	// It returns when nothing of it runs any more.
+	Close()
 }
 
 // Ended is called once for every session when both its connections are
-// closed, on an engine's goroutine: it must not block.
+// closed, on an engine's goroutine: it must not block or call the engine.
 type Ended func(session.Summary)
 
 // Times are the engine's own bounds on a session that is being closed.

@@ -54,8 +54,8 @@ func (e *Epoll) Start(client, backend transport.Conn, s Start) error {
 	panic("relay: a connection of another engine") // Release took it from one of its loops
 }
 
-// Close implements Engine. The engine's loops take turns in the spread.
-func (e *Epoll) Close(o Order) int {
+// CloseSessions implements Engine. The loops take turns in the spread.
+func (e *Epoll) CloseSessions(o Order) int {
 	began := time.Now()
 	total := 0
 	e.Group.Each(func(i int, l *eventloop.Loop) {
@@ -382,7 +382,7 @@ func (el *epollLoop) BatchDone() {
 func (el *epollLoop) order(o Order, late time.Duration, index int) int {
 	var chosen []int32
 	el.each(func(slot int32, r *record) {
-		if r.cause == session.None && (o.Select == nil || o.Select(r.info())) {
+		if r.chosen(&o) {
 			chosen = append(chosen, slot)
 		}
 	})
@@ -391,10 +391,7 @@ func (el *epollLoop) order(o Order, late time.Duration, index int) int {
 	for i, slot := range chosen {
 		r := el.at(slot)
 		after := o.Spread * time.Duration(i*loops+index) / time.Duration(len(chosen)*loops)
-		at := el.Now() + max(1, eventloop.Ticks(max(0, after-late)))
-		if r.closeAt == 0 || at < r.closeAt {
-			r.closeAt, r.order = at, closeOrder{code: o.Code, reason: o.Reason, cause: o.Cause}
-		}
+		r.schedule(&o, el.Now(), after-late)
 		el.Arm(slot, r.due(el.times))
 	}
 	return len(chosen)

@@ -30,6 +30,8 @@ type Conn interface {
 	// HungUp tells, as far as known without a system call, that the peer has
 	// closed or reset its end. False means "not known to".
 	HungUp() bool
+	// CloseWrite sends EOF after what was written; Read goes on.
+	CloseWrite() error
 	// Close closes the connection at once. Further calls do nothing.
 	Close() error
 	// Detach ends this Conn and gives its connection, with nothing read that

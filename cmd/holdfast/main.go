@@ -1,0 +1,10 @@
+// holdfast is a load balancer for WebSockets.
+package main
+
+import (
+	"os"
+
+	"github.com/holdfast-ws/holdfast/internal/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -1,0 +1,123 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/admin"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// adminServer is the admin interface on its address.
+type adminServer struct {
+	*admin.Server
+	addr string
+	done chan struct{}
+}
+
+func (a *App) serveAdmin(address string) (*adminServer, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	host, _, _ := net.SplitHostPort(address)
+	if net.ParseIP(host) != nil {
+		host = ""
+	}
+	s := &adminServer{
+		Server: admin.New(admin.Options{
+			Host:     host,
+			Draining: a.gate.Stopping,
+			Metrics:  a.metrics.Handler(),
+			Reload:   func(context.Context) ([]string, error) { return a.Reload() },
+			Status:   a.status,
+			Sessions: a.sessions,
+			Log:      a.slog,
+		}),
+		addr: ln.Addr().String(),
+		done: make(chan struct{}),
+	}
+	go func() {
+		defer close(s.done)
+		if err := s.Serve(ln); err != nil {
+			a.slog.Error("the admin interface ended", "error", err)
+		}
+	}()
+	return s, nil
+}
+
+// close ends the admin interface, giving requests under way a second.
+func (s *adminServer) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.Shutdown(ctx)
+	<-s.done
+}
+
+func (a *App) status() admin.Status {
+	c := a.current.Load()
+	s := admin.Status{
+		Version:    a.options.Version,
+		Started:    a.started,
+		Draining:   a.gate.Stopping(),
+		Generation: a.proxy.Generation().Number,
+		ConfigFile: a.options.File,
+	}
+	for _, l := range a.listeners.List() {
+		s.Listeners = append(s.Listeners, admin.Listener{Name: l.Name, Address: l.Addr.String()})
+	}
+	weights := map[[3]string]int{}
+	pools := map[string]int{}
+	for _, p := range c.Pools {
+		pools[p.Name] = len(s.Pools)
+		s.Pools = append(s.Pools, admin.Pool{Name: p.Name, Balance: p.Balance})
+		for _, b := range p.Backends {
+			weights[[3]string{p.Name, b.Name, b.Address}] = b.Weight
+		}
+	}
+	for _, b := range a.registry.Backends() {
+		i, ok := pools[b.Pool]
+		if !ok { // its pool is gone, sessions of it are left
+			i = len(s.Pools)
+			pools[b.Pool] = i
+			s.Pools = append(s.Pools, admin.Pool{Name: b.Pool})
+		}
+		state := "up"
+		switch st := b.State(); {
+		case st.Removed:
+			state = "removed"
+		case !st.Up:
+			state = "down"
+		}
+		s.Pools[i].Backends = append(s.Pools[i].Backends, admin.Backend{
+			Name: b.Name, Address: b.Address, State: state,
+			Weight: weights[[3]string{b.Pool, b.Name, b.Address}], Sessions: b.Sessions(),
+		})
+	}
+	t := a.engine.Traffic()
+	s.Totals = admin.Totals{
+		Active: a.engine.Active(), Opened: a.opened.Load(),
+		FromClient: traffic(t[session.Client]), FromBackend: traffic(t[session.Backend]),
+	}
+	return s
+}
+
+func traffic(t session.Traffic) admin.Traffic {
+	return admin.Traffic{Messages: t.Messages, Bytes: t.Bytes}
+}
+
+func (a *App) sessions(limit int) (list []admin.Session) {
+	a.engine.Each(func(s session.Summary) {
+		if len(list) == limit {
+			return
+		}
+		w := a.words(&s.Info)
+		list = append(list, admin.Session{
+			ID: s.ID.String(), Client: s.Client.String(), Route: w.Route, Pool: w.Pool, Backend: w.Backend,
+			Age: s.Duration.Seconds(), FromClient: traffic(s.From[session.Client]), FromBackend: traffic(s.From[session.Backend]),
+		})
+	})
+	return list
+}

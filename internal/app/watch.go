@@ -1,0 +1,66 @@
+package app
+
+import (
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/logging"
+	"github.com/holdfast-ws/holdfast/internal/metrics"
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// watcher is the spine's proxy.Watcher: log and metrics.
+type watcher struct{ *App }
+
+func (w watcher) SessionOpened(i session.Info) {
+	w.opened.Add(1)
+	w.log.SessionOpen(&i, w.words(&i))
+}
+
+func (w watcher) HandshakeDone(result string, d time.Duration) {
+	w.metrics.HandshakeDone(result, d)
+}
+
+// logTeller and countTeller hear of the ends of sessions.
+type logTeller struct{ *App }
+
+func (t logTeller) SessionClosed(s session.Summary) { t.log.SessionClose(&s, t.words(&s.Info)) }
+
+type countTeller struct{ *metrics.Metrics }
+
+func (t countTeller) SessionClosed(s session.Summary) { t.Metrics.SessionClosed(s.Cause, s.Code) }
+
+// words are the names behind the numbers of a session.
+func (a *App) words(i *session.Info) logging.Words {
+	w := logging.Words{Route: a.names.Word(i.Route)}
+	if b := a.registry.Backend(i.Backend); b != nil {
+		w.Pool, w.Backend = b.Pool, b.Name
+	}
+	return w
+}
+
+// source is what the metrics ask for at a scrape.
+type source struct{ *App }
+
+func (s source) Traffic() (fromClient, fromBackend session.Traffic) {
+	t := s.engine.Traffic()
+	return t[session.Client], t[session.Backend]
+}
+func (s source) Active() int        { return s.engine.Active() }
+func (s source) Opened() uint64     { return s.opened.Load() }
+func (s source) LogDropped() uint64 { return s.log.Dropped() }
+
+func (s source) Backends() []metrics.BackendStat {
+	var all []metrics.BackendStat
+	for _, b := range s.registry.Backends() {
+		all = append(all, metrics.BackendStat{Pool: b.Pool, Name: b.Name, Sessions: b.Sessions()})
+	}
+	return all
+}
+
+func engineName(e relay.Engine) string {
+	if _, ok := e.(*relay.Portable); ok {
+		return "portable"
+	}
+	return "epoll"
+}

@@ -1,0 +1,32 @@
+package eventloop
+
+import "time"
+
+// Tick is the resolution of every timeout on a loop: 67 ms. As a count since
+// the loops started it fits 32 bits for nine years.
+type Tick uint32
+
+const (
+	tickShift = 26 // 2^26 ns
+
+	// Never is later than every tick a loop reaches.
+	Never Tick = 1<<32 - 1
+)
+
+// Ticks converts d, rounding up, so that a timeout is never early; 0 stays 0.
+func Ticks(d time.Duration) Tick {
+	if d <= 0 {
+		return 0
+	}
+	n := (d + 1<<tickShift - 1) >> tickShift
+	if n >= time.Duration(Never) {
+		return Never - 1
+	}
+	return Tick(n)
+}
+
+// TickAt is the tick it is now, counted from began.
+func TickAt(began time.Time) Tick { return Tick(time.Since(began) >> tickShift) }
+
+// Duration is the time t ticks take.
+func (t Tick) Duration() time.Duration { return time.Duration(t) << tickShift }

@@ -1,0 +1,193 @@
+package metrics
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+type fixedSource struct{}
+
+func (fixedSource) Traffic() (fromClient, fromBackend session.Traffic) {
+	return session.Traffic{Messages: 10, Bytes: 1000}, session.Traffic{Messages: 20, Bytes: 2000}
+}
+func (fixedSource) Active() int        { return 3 }
+func (fixedSource) Opened() uint64     { return 7 }
+func (fixedSource) LogDropped() uint64 { return 5 }
+func (fixedSource) Backends() []BackendStat {
+	return []BackendStat{{"chat", "ws1", 1}, {"chat", "ws1", 1}, {"chat", "ws2", 0}, {"api", "ws\xff1", 1}}
+}
+
+func scrape(t testing.TB, m *Metrics) string {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	m.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	if answer.Code != 200 {
+		t.Fatalf("status %d: %s", answer.Code, answer.Body)
+	}
+	return answer.Body.String()
+}
+
+// holdfastLines leaves out what is different in each process.
+func holdfastLines(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "holdfast_") && !strings.HasPrefix(line, "holdfast_build_info") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+func newTestMetrics() *Metrics {
+	return New(fixedSource{}, Options{Version: "1.2.3", HandshakeResults: []string{"ok", "no_route"}})
+}
+
+func TestGolden(t *testing.T) {
+	m := newTestMetrics()
+	m.HandshakeDone("ok", 3*time.Millisecond)
+	m.HandshakeDone("ok", 300*time.Microsecond)
+	m.HandshakeDone("no_route", 20*time.Second)
+	m.HandshakeDone("what is this", time.Minute)
+	m.SessionClosed(session.ClientClosed, 1000)
+	m.SessionClosed(session.ClientClosed, 1000)
+	m.SessionClosed(session.BackendClosed, 4123)
+	m.SessionClosed(session.ClientLost, 0)
+	m.HTTPDone(200, time.Millisecond)
+	m.HTTPDone(101, time.Hour)
+	m.HTTPDone(503, time.Second)
+	m.HTTPDone(0, time.Second)
+	m.ConfigStarted(time.UnixMilli(1_700_000_000_000))
+	m.ConfigLoaded(false, time.UnixMilli(1_700_000_001_000))
+	m.ConfigLoaded(true, time.UnixMilli(1_700_000_002_500))
+	text := scrape(t, m)
+
+	const file = "testdata/metrics.txt"
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := holdfastLines(text); got != string(want) {
+		t.Errorf("not as in %s:\n%s", file, got)
+	}
+	for _, other := range []string{`holdfast_build_info{goversion="go1.`, `version="1.2.3"} 1`, "go_goroutines ", "process_open_fds "} {
+		if !strings.Contains(text, other) {
+			t.Errorf("no %s", other)
+		}
+	}
+}
+
+func TestPeersCannotMakeLabels(t *testing.T) {
+	m := newTestMetrics()
+	for _, cause := range session.Causes() {
+		if cause >= maxCauses {
+			t.Fatalf("no room for cause %v", cause)
+		}
+		for code := range 1 << 16 {
+			m.SessionClosed(cause, uint16(code))
+		}
+	}
+	m.SessionClosed(200, 1000) // no such cause
+	series := strings.Count(scrape(t, m), "\nholdfast_session_closes_total{")
+	if most := len(session.Causes())*codeLabels + 1; series > most || series < len(session.Causes())*10 {
+		t.Errorf("%d series, want %d at most", series, most)
+	}
+}
+
+func TestCodeLabels(t *testing.T) {
+	for code, want := range map[uint16]string{
+		0: "none", 1: "other", 999: "other", 1000: "1000", 1001: "1001", 1004: "other", 1005: "1005", 1006: "1006",
+		1014: "1014", 1015: "other", 1016: "other", 2999: "other", 3000: "3000", 3001: "3xxx", 3003: "3003",
+		3008: "3008", 3999: "3xxx", 4000: "4xxx", 4999: "4xxx", 5000: "other", 65535: "other",
+	} {
+		if got := codeLabel(codeIndex(code)); got != want {
+			t.Errorf("code %d is counted as %s, want %s", code, got, want)
+		}
+	}
+	seen := make(map[string]bool)
+	for i := range codeLabels {
+		label := codeLabel(i)
+		if seen[label] {
+			t.Errorf("label %s twice", label)
+		}
+		seen[label] = true
+		if code, err := strconv.Atoi(label); err == nil && codeIndex(uint16(code)) != i && code != 1004 {
+			t.Errorf("label %s is at %d, its code at %d", label, i, codeIndex(uint16(code)))
+		}
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	m := newTestMetrics()
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for i := range 1000 {
+				m.HandshakeDone("ok", time.Millisecond)
+				m.SessionClosed(session.Shutdown, 1001)
+				if i%250 == 0 {
+					scrape(t, m)
+				}
+			}
+		})
+	}
+	all.Wait()
+	text := scrape(t, m)
+	for _, want := range []string{
+		`holdfast_handshakes_total{result="ok"} 4000`,
+		`holdfast_handshake_duration_seconds_count 4000`,
+		`holdfast_session_closes_total{cause="shutdown",code="1001"} 4000`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+// hotPath is what event loops call.
+var hotPath = map[string]func(*Metrics){
+	"HandshakeDone": func(m *Metrics) { m.HandshakeDone("no_route", 3*time.Millisecond) },
+	"SessionClosed": func(m *Metrics) { m.SessionClosed(session.BackendClosed, 4001) },
+	"HTTPDone":      func(m *Metrics) { m.HTTPDone(200, time.Millisecond) },
+}
+
+func TestHotPathDoesNotAllocate(t *testing.T) {
+	m := newTestMetrics()
+	for name, call := range hotPath {
+		if n := testing.AllocsPerRun(100, func() { call(m) }); n != 0 {
+			t.Errorf("%s: %v allocations, want none", name, n)
+		}
+	}
+}
+
+func BenchmarkHotPath(b *testing.B) {
+	m := newTestMetrics()
+	for name, call := range hotPath {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				call(m)
+			}
+		})
+	}
+}
+
+func ExampleMetrics_SessionClosed() {
+	m := New(fixedSource{}, Options{})
+	m.SessionClosed(session.ClientClosed, 4321) // a code of the peer's choice
+	answer := httptest.NewRecorder()
+	m.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(answer.Body.String()) {
+		if strings.HasPrefix(line, "holdfast_session_closes_total") {
+			fmt.Print(line)
+		}
+	}
+	// Output: holdfast_session_closes_total{cause="client_closed",code="4xxx"} 1
+}

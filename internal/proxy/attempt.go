@@ -1,0 +1,249 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/admission"
+	"github.com/holdfast-ws/holdfast/internal/balance"
+	"github.com/holdfast-ws/holdfast/internal/dial"
+	"github.com/holdfast-ws/holdfast/internal/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/handshake"
+	"github.com/holdfast-ws/holdfast/internal/httphead"
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/route"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+const (
+	// headSize bounds a request's head, as in most servers, and a response's.
+	headSize = 16 << 10
+	// maxTries bounds how many backends one client waits for.
+	maxTries = 3
+)
+
+// attempt is one connection on its way to become a session: the state and the
+// buffers of Proxy.run. It is used again for others.
+type attempt struct {
+	p      *Proxy
+	gen    *Generation
+	client transport.Conn
+	ticket admission.Ticket
+	began  time.Time // when the request's head had come
+
+	req        httphead.Request
+	up         handshake.Upgrade
+	head, have int // of in: the request's head, and all that was read
+
+	rule    *route.Rule
+	tried   balance.Tried
+	tries   int
+	choice  balance.Choice
+	leased  bool // choice's lease is ours to give back
+	backend transport.Conn
+
+	resp               httphead.Response
+	respHead, respHave int
+
+	in   [headSize]byte // from the client
+	ans  [headSize]byte // from the backend
+	out  []byte         // to the backend
+	back []byte         // to the client
+}
+
+func (a *attempt) reset(p *Proxy, c transport.Conn) {
+	a.p, a.gen, a.client = p, p.generation.Load(), c
+	a.ticket = admission.Ticket{}
+	a.began = time.Time{}
+	a.rule, a.backend, a.leased = nil, nil, false
+	a.tried, a.tries = balance.Tried{}, 0
+	a.choice = balance.Choice{}
+	a.up = handshake.Upgrade{}
+	a.out, a.back = a.out[:0], a.back[:0]
+}
+
+func (a *attempt) enter() (err error) {
+	a.client.SetDeadline(time.Now().Add(a.gen.Handshake))
+	a.ticket, err = a.p.Gate.Enter()
+	return err
+}
+
+func (a *attempt) readRequest() (err error) {
+	a.head, a.have, err = handshake.ReadRequest(a.client, a.in[:], &a.req)
+	a.began = time.Now()
+	return err
+}
+
+func (a *attempt) isWebSocket() bool { return handshake.IsWebSocket(&a.req) }
+
+func (a *attempt) checkRequest() error { return handshake.Check(&a.req, &a.up) }
+
+func (a *attempt) chooseRoute() (err error) {
+	a.rule, err = a.gen.Routes.MatchBytes(a.up.Host, a.up.Path, true)
+	return err
+}
+
+func (a *attempt) takeBackend() error {
+	var ok bool
+	a.choice, ok = a.gen.Pools[a.rule.Pool].Take(a.tried)
+	if !ok {
+		return errNoBackend
+	}
+	a.leased = true
+	a.tries++
+	return nil
+}
+
+func (a *attempt) connect() (err error) {
+	deadline := time.Now().Add(a.gen.Dial.Timeout + a.gen.Handshake)
+	a.client.SetDeadline(deadline.Add(time.Second)) // the backend's answer is to come first
+	a.backend, err = a.gen.Dial.Connect(a.client, a.choice.Addr, deadline)
+	return err
+}
+
+// exchange sends the request and reads the backend's answer to it.
+func (a *attempt) exchange() (err error) {
+	a.backend.SetDeadline(time.Now().Add(a.gen.Handshake))
+	if len(a.out) == 0 {
+		hop := forwarded.Hop{Peer: a.client.RemoteAddr(), Local: a.client.LocalAddr(), Proto: "http"}
+		hop.Host, _ = a.req.Fields.Get("Host")
+		a.out = handshake.AppendRequest(a.out, &a.req, a.gen.Forwarded, hop)
+	}
+	if _, err := a.backend.Write(a.out); err != nil {
+		return &silentError{err}
+	}
+	a.respHead, a.respHave, err = handshake.ReadResponse(a.backend, a.ans[:], &a.resp)
+	if err != nil {
+		var broken *handshake.BackendError
+		if errors.As(err, &broken) || errors.Is(err, transport.ErrHungUp) {
+			return err
+		}
+		return &silentError{err}
+	}
+	return handshake.CheckResponse(&a.resp, &a.up)
+}
+
+// silentError is a backend that took the connection but gave no answer.
+type silentError struct{ err error }
+
+func (e *silentError) Error() string {
+	if errors.Is(e.err, io.EOF) {
+		return "closed the connection without an answer"
+	}
+	return fmt.Sprintf("gave no answer: %v", e.err)
+}
+func (e *silentError) Unwrap() error { return e.err }
+
+// giveUpBackend gives back what the failed attempt held and reports whether
+// the next choice is worth a try: only when this backend didn't answer, so
+// that nothing of the handshake can have been acted on with a result.
+func (a *attempt) giveUpBackend(err error) (again bool) {
+	if errors.Is(err, handshake.ErrPlainAnswer) {
+		return false // conclude passes the answer back
+	}
+	a.release()
+	var unreached *dial.Error
+	var silent *silentError
+	switch {
+	case errors.Is(err, transport.ErrHungUp):
+		return false
+	case errors.As(err, &unreached):
+		if unreached.Reason == dial.Local {
+			return false
+		}
+		if another := a.choice.Backend.DialFailed(a.choice.Addr); !another {
+			a.tried.Add(a.choice.Index)
+		}
+	case errors.As(err, &silent):
+		a.tried.Add(a.choice.Index)
+	default:
+		return false
+	}
+	again = a.tries < maxTries
+	a.p.Log.Warn("a backend doesn't answer a handshake", "pool", a.choice.Backend.Pool,
+		"backend", a.choice.Backend.Name, "address", a.choice.Addr.String(), "error", err, "next", again)
+	return again
+}
+
+// release closes the backend's connection and gives its lease back.
+func (a *attempt) release() {
+	if a.backend != nil {
+		a.backend.Close()
+		a.backend = nil
+	}
+	if a.leased {
+		a.choice.Backend.Release()
+		a.leased = false
+	}
+}
+
+// relay tells the client that it is through and hands both connections over.
+func (a *attempt) relay() error {
+	a.back = handshake.AppendResponse(a.back, &a.resp)
+	if _, err := a.client.Write(a.back); err != nil {
+		return err
+	}
+	info := session.Info{
+		ID:      session.NewID(),
+		Client:  a.gen.Forwarded.ClientAddr(a.req.Fields, a.client.RemoteAddr()),
+		Backend: a.choice.Backend.ID,
+		Route:   a.gen.Labels[a.rule.Label],
+		Started: time.Now(),
+	}
+	a.p.Watcher.HandshakeDone(ResultOpened, info.Started.Sub(a.began))
+	a.p.Watcher.SessionOpened(info)
+	a.ticket.Opened()
+	a.leased = false // from here on, the session's end gives it back
+	backend := a.choice.Backend
+	start := relay.Start{Info: info, Limits: a.gen.Limits}
+	start.Early[session.Client] = a.in[a.head:a.have]
+	start.Early[session.Backend] = a.ans[a.respHead:a.respHave]
+	if err := a.p.Engine.Start(a.client, a.backend, start); err != nil {
+		panic(err) // both connections come from the engine's own network
+	}
+	if backend.Removed() {
+		// It left the configuration while this handshake was under way, so
+		// the order to close its sessions came too early for this one.
+		// Close waits for event loops, of which this is one.
+		go a.p.CloseBackends(func(id uint32) bool { return id == backend.ID }, 0)
+	}
+	return nil
+}
+
+// CloseBackends closes the sessions of backends that left the configuration
+// politely, spread over the given time. It must not be called on a loop.
+func (p *Proxy) CloseBackends(left func(id uint32) bool, spread time.Duration) int {
+	return p.Engine.CloseSessions(relay.Order{
+		Select: func(i session.Info) bool { return left(i.Backend) },
+		Cause:  session.BackendRemoved,
+		Code:   relay.CodeServiceRestart,
+		Reason: relay.BackendGone,
+		Spread: spread,
+	})
+}
+
+// handToHTTP gives the connection, with what was read of it, to the plain HTTP
+// server.
+func (a *attempt) handToHTTP() error {
+	conn, err := a.client.Detach()
+	if err != nil {
+		return err
+	}
+	a.p.server.Hand(conn, append([]byte(nil), a.in[:a.have]...))
+	return nil
+}
+
+var errNoBackend = errors.New("no backend of the pool is up")
+
+// refusals of the spine itself; those of the handshake are its own.
+func refusal(status int, result, message string) *handshake.Refusal {
+	r := &handshake.Refusal{Status: status, Result: result, Message: message}
+	if status == http.StatusServiceUnavailable {
+		r.Header = [][2]string{{"Retry-After", "5"}}
+	}
+	return r
+}

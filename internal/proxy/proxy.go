@@ -1,0 +1,137 @@
+// Package proxy is the spine: it knows every stage and takes a connection
+// through them, one after another. No stage knows another.
+//
+//	listener → handshake → admission → route → balance → dial → relay → closing
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/admission"
+	"github.com/holdfast-ws/holdfast/internal/balance"
+	"github.com/holdfast-ws/holdfast/internal/dial"
+	"github.com/holdfast-ws/holdfast/internal/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/httpproxy"
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/route"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+// Generation is what one configuration came to. It is immutable; a reload
+// makes another and swaps a pointer. A handshake keeps to the one it began
+// with, and an open session to none.
+type Generation struct {
+	Number    uint64
+	Routes    *route.Table
+	Pools     map[string]balance.Picker
+	Labels    map[string]uint32 // of the rules' labels, in session.Names
+	Forwarded *forwarded.Policy
+	Limits    relay.Limits
+	Dial      dial.Dialer
+	Handshake time.Duration // for a client's head, and for a backend's answer
+}
+
+// Watcher hears of what the spine does, for log and metrics. Its methods are
+// called on event loops and must not block.
+type Watcher interface {
+	// SessionOpened is called before the engine takes the session over.
+	SessionOpened(session.Info)
+	// HandshakeDone is called once for each WebSocket handshake; see Results.
+	HandshakeDone(result string, d time.Duration)
+}
+
+// Options are what a Proxy works with. All are used as long as it lives.
+type Options struct {
+	Gate    *admission.Gate
+	Engine  relay.Engine
+	Watcher Watcher
+	Log     *slog.Logger
+	// HTTPDone hears of plain HTTP requests.
+	HTTPDone func(status int, d time.Duration)
+}
+
+// Proxy takes connections through the stages.
+type Proxy struct {
+	Options
+	generation atomic.Pointer[Generation]
+	attempts   sync.Pool // of *attempt
+	plain      *httpproxy.Proxy
+	server     *httpproxy.Server
+}
+
+// New makes a Proxy that serves g. Close ends it.
+func New(o Options, g *Generation) *Proxy {
+	p := &Proxy{Options: o}
+	p.attempts.New = func() any { return new(attempt) }
+	p.generation.Store(g)
+	p.plain, p.server = p.newPlain(g)
+	go p.server.Serve()
+	return p
+}
+
+// Close ends the plain HTTP side: requests come to their end until ctx is over.
+// WebSocket sessions are the engine's.
+func (p *Proxy) Close(ctx context.Context) {
+	if err := p.server.Shutdown(ctx); err != nil {
+		p.Log.Warn("plain HTTP requests were broken off", "error", err)
+	}
+	p.plain.Close()
+}
+
+// Swap makes g what handshakes from now on go by.
+func (p *Proxy) Swap(g *Generation) { p.generation.Store(g) }
+
+// Generation is what handshakes go by now.
+func (p *Proxy) Generation() *Generation { return p.generation.Load() }
+
+// Serve takes c through the stages. It is a listener's serve function.
+func (p *Proxy) Serve(c transport.Conn) {
+	a := p.attempts.Get().(*attempt)
+	a.reset(p, c)
+	defer func() {
+		a.ticket.Leave()
+		p.attempts.Put(a)
+	}()
+	a.conclude(a.run())
+}
+
+// run is the way of one connection. An error ends it there; what the client is
+// told and what is counted follow from the error.
+func (a *attempt) run() error {
+	if err := a.enter(); err != nil { // admission
+		return err
+	}
+	if err := a.readRequest(); err != nil { // handshake, the client's half
+		return err
+	}
+	if !a.isWebSocket() {
+		return a.handToHTTP()
+	}
+	if err := a.checkRequest(); err != nil {
+		return err
+	}
+	if err := a.chooseRoute(); err != nil { // route
+		return err
+	}
+	for {
+		if err := a.takeBackend(); err != nil { // balance
+			return err
+		}
+		err := a.connect() // dial
+		if err == nil {
+			err = a.exchange() // handshake, the backend's half
+		}
+		if err == nil {
+			break
+		}
+		if again := a.giveUpBackend(err); !again {
+			return err
+		}
+	}
+	return a.relay() // relay; closing hears of its end
+}

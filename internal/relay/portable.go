@@ -1,0 +1,307 @@
+package relay
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/gonet"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+// Portable is the Engine on goroutines: two a session, each with a buffer. It
+// is the transport.Network whose connections it takes, too.
+type Portable struct {
+	*gonet.Network
+	began   time.Time
+	times   ticks
+	ended   Ended
+	traffic [2]struct{ messages, bytes atomic.Uint64 }
+	readers sync.WaitGroup
+	buffers sync.Pool // of *[]byte
+
+	mu       sync.Mutex // guards the following
+	sessions map[*portableSession]struct{}
+}
+
+const portableBuffer = 16 << 10
+
+// NewPortable makes the engine; Close ends it.
+func NewPortable(times Times, log *slog.Logger, ended Ended) *Portable {
+	e := &Portable{Network: gonet.New(log), began: time.Now(), times: times.ticks(), ended: ended,
+		sessions: map[*portableSession]struct{}{}}
+	e.buffers.New = func() any { b := make([]byte, portableBuffer); return &b }
+	return e
+}
+
+// Close implements Engine.
+func (e *Portable) Close() {
+	e.Network.Close()
+	e.Abort(session.Shutdown)
+	e.readers.Wait()
+}
+
+func (e *Portable) now() eventloop.Tick { return eventloop.TickAt(e.began) }
+
+// Start implements Engine.
+func (e *Portable) Start(client, backend transport.Conn, s Start) error {
+	pair := [2]transport.Conn{client, backend}
+	ps := &portableSession{engine: e, record: newRecord(&s, e.now())}
+	var early [2][]byte
+	for i := range pair {
+		c, ok := pair[i].(*gonet.Conn)
+		if !ok {
+			return errors.New("relay: not a connection of this engine's network")
+		}
+		early[i] = append(append(early[i], s.Early[i]...), c.First()...)
+	}
+	for i := range pair {
+		nc, err := pair[i].Detach()
+		if err != nil {
+			if i == 1 {
+				ps.conn[0].Close()
+			}
+			return err
+		}
+		ps.conn[i] = nc
+	}
+	e.mu.Lock()
+	e.sessions[ps] = struct{}{}
+	e.mu.Unlock()
+	ps.mu.Lock()
+	ps.timer = time.AfterFunc(time.Hour, ps.expire)
+	ps.arm()
+	ps.mu.Unlock()
+	for i := range pair {
+		side := session.Side(i)
+		e.readers.Go(func() { ps.read(side, early[side]) })
+	}
+	return nil
+}
+
+// CloseSessions implements Engine.
+func (e *Portable) CloseSessions(o Order) int {
+	var chosen []*portableSession
+	for _, ps := range e.all() {
+		ps.mu.Lock()
+		if ps.chosen(&o) {
+			chosen = append(chosen, ps)
+		}
+		ps.mu.Unlock()
+	}
+	slices.SortFunc(chosen, func(a, b *portableSession) int { return cmp.Compare(a.started, b.started) })
+	for i, ps := range chosen {
+		ps.mu.Lock()
+		ps.schedule(&o, e.now(), o.Spread*time.Duration(i)/time.Duration(len(chosen)))
+		ps.arm()
+		ps.mu.Unlock()
+	}
+	return len(chosen)
+}
+
+// Abort implements Engine.
+func (e *Portable) Abort(cause session.Cause) {
+	for _, ps := range e.all() {
+		ps.mu.Lock()
+		ps.end(cause, e.now())
+		ps.finish()
+		ps.mu.Unlock()
+	}
+}
+
+// Each implements Engine.
+func (e *Portable) Each(f func(session.Summary)) {
+	for _, ps := range e.all() {
+		ps.mu.Lock()
+		s := ps.summary(e.now())
+		ps.mu.Unlock()
+		f(s)
+	}
+}
+
+func (e *Portable) all() []*portableSession {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make([]*portableSession, 0, len(e.sessions))
+	for ps := range e.sessions {
+		all = append(all, ps)
+	}
+	return all
+}
+
+// Traffic implements Engine.
+func (e *Portable) Traffic() (sum [2]session.Traffic) {
+	for s := range sum {
+		sum[s] = session.Traffic{Messages: e.traffic[s].messages.Load(), Bytes: e.traffic[s].bytes.Load()}
+	}
+	return sum
+}
+
+// Active implements Engine.
+func (e *Portable) Active() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.sessions)
+}
+
+// portableSession is a record with the goroutines around it.
+//
+// To write to a side, its out is locked first, then mu; mu is not held while
+// writing, so that one blocked direction does not stop the other, or a timer.
+type portableSession struct {
+	engine *Portable
+	conn   [2]net.Conn
+	out    [2]sync.Mutex // held while frames are taken from the record and written to that side
+
+	mu     sync.Mutex // guards the following
+	record            // half.pending is 1 while a write to that side is under way
+	timer  *time.Timer
+	over   bool
+}
+
+// read carries over what comes from s until its end.
+func (ps *portableSession) read(s session.Side, early []byte) {
+	buf := ps.engine.buffers.Get().(*[]byte)
+	defer ps.engine.buffers.Put(buf)
+	var scratch []byte
+	if len(early) > 0 {
+		ps.carry(s, early, &scratch)
+	}
+	for {
+		n, err := ps.conn[s].Read(*buf)
+		if n > 0 {
+			ps.carry(s, (*buf)[:n], &scratch)
+		}
+		if err == nil {
+			continue
+		}
+		ps.mu.Lock()
+		if errors.Is(err, io.EOF) {
+			ps.eof(s, ps.engine.now())
+		} else {
+			ps.lose(s, ps.engine.now())
+		}
+		ps.mu.Unlock()
+		ps.settle()
+		return
+	}
+}
+
+func (ps *portableSession) carry(s session.Side, p []byte, scratch *[]byte) {
+	e, o, h := ps.engine, s.Other(), &ps.half[s]
+	ps.out[o].Lock()
+	ps.mu.Lock()
+	bytes, messages := h.bytes, h.walker.Messages
+	out := ps.pass(s, p, e.now(), scratch)
+	e.traffic[s].bytes.Add(h.bytes - bytes)
+	e.traffic[s].messages.Add(h.walker.Messages - messages)
+	ps.write(o, out)
+	ps.mu.Unlock()
+	ps.out[o].Unlock()
+	ps.settle()
+}
+
+// write writes p to s. It is called with out[s] and mu held and gives mu up
+// meanwhile.
+func (ps *portableSession) write(s session.Side, p []byte) {
+	h := &ps.half[s]
+	if len(p) == 0 || h.flags&isLost != 0 || ps.over {
+		return
+	}
+	h.pending = 1
+	ps.mu.Unlock()
+	before := ps.engine.now()
+	_, err := ps.conn[s].Write(p)
+	ps.mu.Lock()
+	h.pending = 0
+	if now := ps.engine.now(); err != nil {
+		ps.lose(s, now)
+	} else if now != before {
+		h.lastIn = now // it took bytes that it had made us wait with
+	}
+}
+
+// settle does what the record has come to want.
+func (ps *portableSession) settle() {
+	for range 2 { // giving one side up may want a Close for the other
+		for i := range ps.conn {
+			// Who holds out settles after it.
+			if ps.out[i].TryLock() {
+				ps.mu.Lock()
+				ps.write(session.Side(i), ps.inject(session.Side(i), ps.engine.now(), nil))
+				ps.mu.Unlock()
+				ps.out[i].Unlock()
+			}
+		}
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.cause == session.None || ps.over {
+		return
+	}
+	for i := range ps.half {
+		h := &ps.half[i]
+		if h.flags&isLost != 0 {
+			ps.conn[i].Close() // wakes who reads or writes it
+		} else if h.flags&(wantFin|finSent) == wantFin && drained(h) {
+			h.flags |= finSent
+			if w, ok := ps.conn[i].(interface{ CloseWrite() error }); ok {
+				w.CloseWrite()
+			}
+		}
+	}
+	if ps.settled() {
+		ps.finish()
+		return
+	}
+	ps.arm()
+}
+
+// finish closes both connections and tells of the end, once. mu is held.
+func (ps *portableSession) finish() {
+	if ps.over {
+		return
+	}
+	ps.over = true
+	ps.timer.Stop()
+	for i := range ps.conn {
+		ps.conn[i].Close()
+	}
+	e := ps.engine
+	e.mu.Lock()
+	delete(e.sessions, ps)
+	e.mu.Unlock()
+	e.ended(ps.summary(e.now()))
+}
+
+// arm sets the timer to when the record wants to be looked at. mu is held.
+func (ps *portableSession) arm() {
+	if ps.over {
+		return
+	}
+	if due := ps.due(ps.engine.times); due == eventloop.Never {
+		ps.timer.Stop()
+	} else {
+		ps.timer.Reset(max(0, due.Duration()-time.Since(ps.engine.began)))
+	}
+}
+
+func (ps *portableSession) expire() {
+	ps.mu.Lock()
+	if !ps.over {
+		ps.expired(ps.engine.now(), ps.engine.times, func(session.Side) bool { return false })
+	}
+	ps.mu.Unlock()
+	ps.settle()
+	ps.mu.Lock()
+	ps.arm()
+	ps.mu.Unlock()
+}
