@@ -178,6 +178,17 @@ func TestCheckResponse(t *testing.T) {
 			t.Errorf("error %v; want ErrPlainAnswer", err)
 		}
 	})
+	t.Run("an extension without a name was offered", func(t *testing.T) {
+		var up Upgrade
+		if err := Check(parseRequest(t, strings.Replace(browserRequest, "permessage-deflate", "", 1)), &up); err != nil {
+			t.Fatal(err)
+		}
+		var resp httphead.Response
+		if n, err := resp.Parse([]byte(strings.Replace(backendResponse, "permessage-deflate", "", 1))); n == 0 {
+			t.Fatal(err)
+		}
+		checkBackendError(t, CheckResponse(&resp, &up), ReasonExtension)
+	})
 	t.Run("nothing was offered", func(t *testing.T) {
 		var up Upgrade
 		head := browserRequest[:strings.Index(browserRequest, "Sec-WebSocket-Protocol")] + "\r\n"
