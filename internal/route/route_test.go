@@ -126,6 +126,7 @@ func TestAmbiguousPaths(t *testing.T) {
 		"/public/%2e%2e/admin", "/public/%2E./admin", "/public/.%2e", "/%2e/admin",
 		"/public/..%2fadmin", "/public%2f..%2fadmin", "/public/..%5cadmin", "/public/%2e%2e%5Cadmin",
 		"/public/..;/admin", "/public/..;x=y/admin", "/public/.;/x", "/public/..%3b/admin", "/public/%2e%2e;a",
+		"/public;x/../admin", "/public%3bx/../admin", "/public;x/y/..", "/public/..;",
 		"//admin", "///admin/x", "/%2fadmin", "/%5cadmin", "/;/admin", "/;x/admin",
 		"/admin%2fx", "/admin%2Fdeep", "/admin%5cx", "/admin;x", "/admin;x/deep", "/admin%3bx", "/admin%3B",
 		"/public;%2f/x", "/public;x%5cy/z",
