@@ -105,6 +105,12 @@ var headerTests = []struct {
 			"Forwarded: for=198.51.100.7, for=10.0.0.5;host=inner;proto=http"},
 	},
 	{
+		"trusted peer, Forwarded ends malformed",
+		[]string{`Forwarded: for=1.1.1.1;host=evil;proto=https, bogus`}, hop("10.0.0.5:1234", "inner"),
+		[]string{"X-Forwarded-For: 10.0.0.5", "X-Forwarded-Proto: http", "X-Forwarded-Host: inner", "X-Forwarded-Port: 8080",
+			"Forwarded: for=10.0.0.5;host=inner;proto=http"},
+	},
+	{
 		"trusted peer, values given twice",
 		[]string{"X-Forwarded-Proto: https", "X-Forwarded-Proto: https", "X-Forwarded-Host: a, b", "X-Forwarded-Port: 1", "X-Forwarded-Port: 1",
 			"X-Real-IP: 1.1.1.1", "X-Real-IP: 1.1.1.2"},
