@@ -1,0 +1,350 @@
+package httpproxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestHeaders(t *testing.T) {
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Connection"] = []string{"X-Secret"}
+		w.Header().Set("X-Secret", "hop by hop")
+		fmt.Fprintf(w, "%s %s host=%s\n", r.Method, r.RequestURI, r.Host)
+		r.Header.Write(w)
+	})
+	r := newRig(t, Options{SetForwarded: func(out http.Header, in *http.Request) {
+		out.Set("X-Forwarded-For", "hook;was="+in.Header.Get("X-Forwarded-For"))
+	}}, nil, addr)
+	got := r.raw("GET /a%2Fb//c?x=1;y&z=%zz HTTP/1.1\nHost: shop.example.com\n" +
+		"Connection: close, X-Hop, X-Forwarded-For, Upgrade, HTTP2-Settings\nX-Hop: 1\nKeep-Alive: 5\nTE: trailers\n" +
+		"Upgrade: h2c\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\nProxy-Authorization: x\n" +
+		"X-Forwarded-For: 6.6.6.6\nX-Forwarded-Port: 1\nForwarded: for=6.6.6.6\nX-Keep: yes\n\n")
+	for _, want := range []string{
+		"HTTP/1.1 200 OK\r\n", "GET /a%2Fb//c?x=1;y&z=%zz host=shop.example.com\n",
+		"X-Forwarded-For: hook;was=6.6.6.6\r\n", "X-Keep: yes\r\n", "Te: trailers\r\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	_, body, _ := strings.Cut(got, "\r\n\r\n")
+	for _, never := range []string{"X-Hop", "Keep-Alive", "Upgrade", "Http2-Settings", "Proxy-Authorization",
+		"X-Forwarded-Port", "Forwarded: for", "User-Agent", "Accept-Encoding"} {
+		if strings.Contains(body, never) {
+			t.Errorf("%s went to the backend:\n%s", never, body)
+		}
+	}
+	if strings.Contains(got, "X-Secret") {
+		t.Errorf("a hop-by-hop header of the backend went to the client:\n%s", got)
+	}
+}
+
+func TestMethodsAndStatuses(t *testing.T) {
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/304":
+			w.Header().Set("ETag", `"1"`)
+			w.WriteHeader(http.StatusNotModified)
+		case "/204":
+			w.WriteHeader(http.StatusNoContent)
+		case "/103":
+			w.Header().Set("Link", "</style.css>")
+			w.WriteHeader(http.StatusEarlyHints)
+			io.WriteString(w, "after hints")
+		case "/gzip":
+			w.Header().Set("Content-Encoding", "gzip")
+			io.WriteString(w, "not really")
+		default:
+			w.Header().Set("Content-Length", "5")
+			io.WriteString(w, "hello")
+		}
+	})
+	r := newRig(t, Options{}, nil, addr)
+	tests := []struct {
+		method, path string
+		status       int
+		length       int64
+		body         string
+	}{
+		{"GET", "/", 200, 5, "hello"},
+		{"HEAD", "/", 200, 5, ""},
+		{"GET", "/304", 304, 0, ""},
+		{"GET", "/204", 204, 0, ""},
+		{"GET", "/103", 200, 11, "after hints"},
+		{"GET", "/gzip", 200, 10, "not really"},
+		{"DELETE", "/", 200, 5, "hello"},
+		{"OPTIONS", "/", 200, 5, "hello"},
+	}
+	for _, test := range tests {
+		req, _ := http.NewRequest(test.method, r.url(test.path), nil)
+		res, err := r.client().Do(req)
+		if err != nil {
+			t.Fatalf("%s %s: %v", test.method, test.path, err)
+		}
+		body := readAll(t, res)
+		if res.StatusCode != test.status || body != test.body || res.ContentLength != test.length {
+			t.Errorf("%s %s: %d with length %d, %q", test.method, test.path, res.StatusCode, res.ContentLength, body)
+		}
+	}
+	if got := r.raw("GET /103 HTTP/1.1\nHost: x\nConnection: close\n\n"); !strings.HasPrefix(got, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n") {
+		t.Errorf("no 103 first: %q", got)
+	}
+	if got := r.raw("CONNECT example.com:443 HTTP/1.1\nHost: example.com:443\nConnection: close\n\n"); !strings.HasPrefix(got, "HTTP/1.1 405 ") {
+		t.Errorf("CONNECT: %q", got)
+	}
+	if got := r.raw("GET / HTTP/1.0\n\n"); !strings.HasPrefix(got, "HTTP/1.0 200 OK\r\n") || !strings.HasSuffix(got, "hello") {
+		t.Errorf("HTTP/1.0: %q", got)
+	}
+}
+
+func TestEventsArriveAtOnce(t *testing.T) {
+	next := make(chan string)
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.(http.Flusher).Flush()
+		for event := range next {
+			io.WriteString(w, event+"\n")
+			w.(http.Flusher).Flush()
+		}
+	})
+	r := newRig(t, Options{}, nil, addr)
+	res, err := r.client().Get(r.url("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for i := range 5 {
+		event := fmt.Sprint("event ", i)
+		next <- event // and no more until it has arrived
+		if !lines.Scan() || lines.Text() != event {
+			t.Fatalf("got %q, %v; want %q", lines.Text(), lines.Err(), event)
+		}
+	}
+	close(next)
+}
+
+func TestLargeUploadWithTrailers(t *testing.T) {
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		hash := sha256.New()
+		n, err := io.Copy(hash, r.Body)
+		w.Header().Set("Trailer", "X-After")
+		fmt.Fprintf(w, "%d %x %v sum=%s", n, hash.Sum(nil), err, r.Trailer.Get("X-Sum"))
+		w.Header().Set("X-After", "done")
+		w.Header().Set(http.TrailerPrefix+"X-Unannounced", "too")
+	})
+	r := newRig(t, Options{}, nil, deadAddr(t), addr)
+	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB
+	for _, chunked := range []bool{false, true} {
+		req, _ := http.NewRequest("POST", r.url("/"), bytes.NewReader(content))
+		sum := ""
+		if chunked {
+			req.ContentLength, sum = -1, "right"
+			req.Trailer = http.Header{"X-Sum": {sum}}
+		}
+		res, err := r.client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("%d %x <nil> sum=%s", len(content), sha256.Sum256(content), sum)
+		if body := readAll(t, res); body != want {
+			t.Errorf("chunked %v: got %q, want %q", chunked, body, want)
+		}
+		if res.Trailer.Get("X-After") != "done" || res.Trailer.Get("X-Unannounced") != "too" {
+			t.Errorf("trailers %v", res.Trailer)
+		}
+	}
+}
+
+func TestExpectContinue(t *testing.T) {
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/no" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "got %s", body)
+	})
+	r := newRig(t, Options{}, nil, addr)
+	for path, want := range map[string]string{"/yes": "got content", "/no": ""} {
+		req, _ := http.NewRequest("POST", r.url(path), strings.NewReader("content"))
+		req.Header.Set("Expect", "100-continue")
+		res, err := r.client().Do(req)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if body := readAll(t, res); body != want {
+			t.Errorf("%s: %d %q, want %q", path, res.StatusCode, body, want)
+		}
+	}
+	got := r.raw("POST / HTTP/1.1\nHost: x\nConnection: close\nExpect: 100-continue\nContent-Length: 4\n\nbody")
+	if strings.Count(got, "HTTP/1.1 100 Continue") > 1 || !strings.HasSuffix(got, "got body") {
+		t.Errorf("got %q, want one 100 at most", got)
+	}
+}
+
+func TestBackendConnectionsAreReused(t *testing.T) {
+	conns := make(map[string]bool)
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) { conns[r.RemoteAddr] = true })
+	r := newRig(t, Options{}, nil, addr)
+	for range 20 {
+		r.get("/") // each from a connection of its own
+	}
+	if len(conns) != 1 {
+		t.Errorf("%d connections to the backend for 20 requests in turn, want 1", len(conns))
+	}
+}
+
+func TestDeadBackends(t *testing.T) {
+	alive := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %v", body, err)
+	})
+	t.Run("the next one is tried, with the body", func(t *testing.T) {
+		r := newRig(t, Options{}, nil, deadAddr(t), deadAddr(t), alive)
+		res, err := r.client().Post(r.url("/"), "text/plain", io.MultiReader(strings.NewReader("the "), strings.NewReader("body")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := readAll(t, res); got != "the body <nil>" {
+			t.Errorf("%d %q", res.StatusCode, got)
+		}
+	})
+	refusals := []struct {
+		name   string
+		addrs  func(t *testing.T) []netip.AddrPort
+		pick   error
+		o      Options
+		status int
+		text   string
+	}{
+		{name: "all dead", status: 502, text: "502: no backend could be connected to\n",
+			addrs: func(t *testing.T) []netip.AddrPort { return []netip.AddrPort{deadAddr(t), deadAddr(t)} }},
+		{name: "more dead than attempts", status: 502, o: Options{Attempts: 1}, text: "502: no backend could be connected to\n",
+			addrs: func(t *testing.T) []netip.AddrPort { return []netip.AddrPort{deadAddr(t), alive} }},
+		{name: "none", status: 503, text: "503: no backend is available\n"},
+		{name: "no route", status: 404, pick: fmt.Errorf("stage: %w", &Error{404, "no route matches"}), text: "404: no route matches\n"},
+		{name: "any error", status: 503, pick: errors.New("secret"), text: "503: no backend is available\n"},
+		{name: "silent", status: 504, text: "504: the backend did not answer in time\n", o: Options{ResponseTimeout: 50 * time.Millisecond},
+			addrs: func(t *testing.T) []netip.AddrPort {
+				end := make(chan struct{})
+				addr := backend(t, func(http.ResponseWriter, *http.Request) { <-end })
+				t.Cleanup(func() { close(end) })
+				return []netip.AddrPort{addr, alive}
+			}},
+		{name: "broken", status: 502, text: "502: the backend's answer was broken or broke off\n",
+			addrs: func(t *testing.T) []netip.AddrPort {
+				return []netip.AddrPort{rawBackend(t, "SSH-2.0-OpenSSH_9\r\n"), alive}
+			}},
+		{name: "hangs up", status: 502, text: "502: the backend's answer was broken or broke off\n",
+			addrs: func(t *testing.T) []netip.AddrPort { return []netip.AddrPort{rawBackend(t, ""), alive} }},
+		{name: "101 unasked", status: 502, text: "502: the backend's answer was broken or broke off\n",
+			addrs: func(t *testing.T) []netip.AddrPort {
+				return []netip.AddrPort{rawBackend(t, "HTTP/1.1 101 Switching Protocols\r\n\r\nhello"), alive}
+			}},
+		{name: "101 unasked with names", status: 502, text: "502: the backend's answer was broken or broke off\n",
+			addrs: func(t *testing.T) []netip.AddrPort {
+				return []netip.AddrPort{rawBackend(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nhello"), alive}
+			}},
+	}
+	for _, test := range refusals {
+		t.Run(test.name, func(t *testing.T) {
+			var addrs []netip.AddrPort
+			if test.addrs != nil {
+				addrs = test.addrs(t)
+			}
+			r := newRig(t, test.o, nil, addrs...)
+			r.upstream.err = test.pick
+			// A POST: what had been sent must not be sent again.
+			res, err := r.client().Post(r.url("/"), "text/plain", strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := readAll(t, res); res.StatusCode != test.status || got != test.text {
+				t.Errorf("%d %q, want %q", res.StatusCode, got, test.text)
+			}
+		})
+	}
+}
+
+func TestClientAbortCancelsTheBackendRequest(t *testing.T) {
+	began, ended := make(chan struct{}), make(chan struct{})
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-r.Context().Done()
+		close(ended)
+	})
+	r := newRig(t, Options{}, nil, addr)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-began
+		cancel()
+	}()
+	req, _ := http.NewRequestWithContext(ctx, "GET", r.url("/"), nil)
+	if _, err := r.client().Do(req); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the backend's request goes on")
+	}
+}
+
+func TestBodyThatBreaksOffIsTheClientsFault(t *testing.T) {
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+	r := newRig(t, Options{}, nil, addr)
+	got := r.raw("POST / HTTP/1.1\nHost: x\nConnection: close\nTransfer-Encoding: chunked\n\nzz\nnonsense\n")
+	if !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+		t.Errorf("got %q, want a 400", got)
+	}
+}
+
+func TestAnswerThatBreaksOffIsNotCompleted(t *testing.T) {
+	r := newRig(t, Options{}, nil, rawBackend(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"))
+	res, err := r.client().Get(r.url("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); err == nil {
+		t.Errorf("half an answer came through as a whole one: %q", body)
+	}
+}
+
+func TestProxyEnvironmentIsIgnored(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://192.0.2.1:1")
+	if (&http.Transport{Proxy: http.ProxyFromEnvironment}).Proxy == nil || New(Options{Log: nopLog}).attempt.transport.Proxy != nil {
+		t.Error("backends are asked through HTTP_PROXY")
+	}
+}
+
+func TestDoneIsToldTheStatus(t *testing.T) {
+	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/103" {
+			w.WriteHeader(http.StatusEarlyHints)
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	r := newRig(t, Options{}, nil, addr)
+	r.get("/")
+	r.get("/103")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if fmt.Sprint(r.statuses) != "[200 418]" {
+		t.Errorf("got %v", r.statuses)
+	}
+}
+
+var _ net.Listener = (*Listener)(nil)
