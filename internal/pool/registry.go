@@ -61,7 +61,9 @@ func New(o Options) *Registry {
 // are the caller's to close. One that left and comes back is a new Backend.
 //
 // Names that are new are looked up before Apply returns, as far as a second
-// allows; later answers are taken as they come. Calls must not overlap.
+// allows; later answers are taken as they come. Those that left are marked as
+// the last thing, so that older pools are of use until then; the caller swaps
+// to the new ones at once. Calls must not overlap.
 func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend) {
 	pools = make(map[string]*Pool, len(specs))
 	configured := map[identity]*Backend{}
@@ -95,6 +97,9 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 	r.byID.Store(&byID)
 	r.mu.Unlock()
 
+	// The old generation serves until the caller swaps: what leaves must not
+	// be marked before the wait for DNS is over.
+	await(pending, firstAnswers)
 	slices.SortFunc(left, func(a, b *Backend) int { return cmp.Compare(a.ID, b.ID) })
 	for _, b := range left {
 		if b.stop != nil {
@@ -103,7 +108,6 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 		b.removed.Store(true)
 		r.settle(b)
 	}
-	await(pending, firstAnswers)
 	return pools, left
 }
 

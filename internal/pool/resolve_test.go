@@ -228,6 +228,29 @@ func TestSlowDNSHoldsApplyUpForASecond(t *testing.T) {
 	})
 }
 
+func TestWhatLeavesServesWhileApplyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &fakeDNS{delay: time.Hour}
+		r := New(Options{Resolver: dns})
+		defer r.Close()
+		pools, _ := r.Apply(spec(BackendSpec{Address: "10.0.0.1:3000"}))
+		old := pools["chat"].Members[0].Backend
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.Apply(named())
+		}()
+		time.Sleep(firstAnswers / 2)
+		if !old.Up() {
+			t.Error("the old generation has no backend while a reload waits for DNS")
+		}
+		<-done
+		if old.Up() || !old.Removed() {
+			t.Error("not removed by the reload")
+		}
+	})
+}
+
 func TestHangingDNSIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dns := &fakeDNS{delay: time.Hour}
