@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -108,31 +108,39 @@ func TestMethodsAndStatuses(t *testing.T) {
 	}
 }
 
-func TestEventsArriveAtOnce(t *testing.T) {
-	next := make(chan string)
-	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		w.(http.Flusher).Flush()
-		for event := range next {
-			io.WriteString(w, event+"\n")
-			w.(http.Flusher).Flush()
-		}
-	})
-	r := newRig(t, Options{}, nil, addr)
-	res, err := r.client().Get(r.url("/"))
-	if err != nil {
-		t.Fatal(err)
+func TestStreamsArriveAtOnce(t *testing.T) {
+	const events = 5
+	for name, header := range map[string]http.Header{
+		"events":            {"Content-Type": {"text/event-stream"}},
+		"a download slowly": {"Content-Type": {"text/plain"}, "Content-Length": {fmt.Sprint(events * len("event 0\n"))}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			next := make(chan string)
+			addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+				maps.Copy(w.Header(), header)
+				w.(http.Flusher).Flush()
+				for event := range next {
+					io.WriteString(w, event+"\n")
+					w.(http.Flusher).Flush()
+				}
+			})
+			r := newRig(t, Options{}, nil, addr)
+			defer close(next)
+			res, err := r.client().Get(r.url("/"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			lines := bufio.NewScanner(res.Body)
+			for i := range events {
+				event := fmt.Sprint("event ", i)
+				next <- event // and no more until it has arrived
+				if !lines.Scan() || lines.Text() != event {
+					t.Fatalf("got %q, %v; want %q", lines.Text(), lines.Err(), event)
+				}
+			}
+		})
 	}
-	defer res.Body.Close()
-	lines := bufio.NewScanner(res.Body)
-	for i := range 5 {
-		event := fmt.Sprint("event ", i)
-		next <- event // and no more until it has arrived
-		if !lines.Scan() || lines.Text() != event {
-			t.Fatalf("got %q, %v; want %q", lines.Text(), lines.Err(), event)
-		}
-	}
-	close(next)
 }
 
 func TestLargeUploadWithTrailers(t *testing.T) {
@@ -346,5 +354,3 @@ func TestDoneIsToldTheStatus(t *testing.T) {
 		t.Errorf("got %v", r.statuses)
 	}
 }
-
-var _ net.Listener = (*Listener)(nil)
