@@ -88,7 +88,7 @@ func (r *record) peerGone(s session.Side, now eventloop.Tick) {
 	if r.half[s].flags&isClosed == 0 {
 		r.end([2]session.Cause{session.ClientLost, session.BackendLost}[s], now)
 	}
-	if s == session.Backend {
+	if s == session.Backend && r.half[session.Client].flags&isEOF == 0 {
 		r.sendClose(session.Client, CodeServiceRestart, BackendLost, now+1)
 	}
 	o := &r.half[s.Other()]
