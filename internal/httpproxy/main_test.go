@@ -52,20 +52,17 @@ type rig struct {
 	addr     string
 	server   *Server
 	upstream *inOrder
-	mu       sync.Mutex
-	statuses []int // of Done
+	statuses chan int // of Done
 }
 
 // newRig hands connections over with their first bytes already read, as the
 // spine does. Everything is closed and checked for leaks in the end.
 func newRig(t *testing.T, o Options, onWebSocket func(http.ResponseWriter, *http.Request), addrs ...netip.AddrPort) *rig {
 	t.Helper()
-	r := &rig{t: t, upstream: &inOrder{addrs: addrs}}
+	r := &rig{t: t, upstream: &inOrder{addrs: addrs}, statuses: make(chan int, 100)}
 	o.Upstream, o.Log = r.upstream, slog.New(slog.DiscardHandler)
 	o.Done = func(status int, _ time.Duration) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.statuses = append(r.statuses, status)
+		r.statuses <- status
 	}
 	proxy := New(o)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
