@@ -1,0 +1,107 @@
+package archtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// checkDependencies compares the modules that Go files import, and the npm
+// packages that package.json files name, with docs/dependencies.md, whose
+// tables have each in backquotes in their first column.
+func checkDependencies(tree fs.FS) (broken []string, err error) {
+	doc, err := fs.ReadFile(tree, "docs/dependencies.md")
+	if err != nil {
+		return nil, err
+	}
+	gomod, err := fs.ReadFile(tree, "go.mod")
+	if err != nil {
+		return nil, err
+	}
+	modules := required(string(gomod))
+	used := map[string]string{} // dependency, a file that needs it
+	err = walk(tree, func(name string, text []byte) error {
+		switch {
+		case path.Base(name) == "package.json":
+			var p struct{ Dependencies, DevDependencies map[string]string }
+			if err := json.Unmarshal(text, &p); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			for _, deps := range []map[string]string{p.Dependencies, p.DevDependencies} {
+				for d := range deps {
+					used[d] = name
+				}
+			}
+		case strings.HasSuffix(name, ".go"):
+			paths, err := importsOf(name, text)
+			if err != nil {
+				return err
+			}
+			for _, p := range paths {
+				if m := moduleOf(p, modules); m != "" {
+					used[m] = name
+				}
+			}
+		}
+		return nil
+	})
+	documented := firstColumn(string(doc))
+	for _, d := range slices.Sorted(maps.Keys(used)) {
+		if !slices.Contains(documented, d) {
+			broken = append(broken, fmt.Sprintf("%s needs %s, which docs/dependencies.md doesn't have: add a line with the reason for it, or do without", used[d], d))
+		}
+	}
+	for _, d := range documented {
+		if used[d] == "" {
+			broken = append(broken, fmt.Sprintf("docs/dependencies.md has %s, which nothing needs: take it out", d))
+		}
+	}
+	return broken, err
+}
+
+// required lists the modules of a go.mod, direct or not.
+func required(gomod string) (modules []string) {
+	inside := false
+	for line := range strings.Lines(gomod) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) > 1 && words[0] == "require" && words[1] == "(":
+			inside = true
+		case len(words) > 0 && words[0] == ")":
+			inside = false
+		case len(words) > 2 && words[0] == "require":
+			modules = append(modules, words[1])
+		case inside && len(words) > 1:
+			modules = append(modules, words[0])
+		}
+	}
+	return modules
+}
+
+// moduleOf is the module that has the package, "" for the standard library
+// and this module.
+func moduleOf(pkg string, modules []string) (best string) {
+	for _, m := range modules {
+		if (pkg == m || strings.HasPrefix(pkg, m+"/")) && len(m) > len(best) {
+			best = m
+		}
+	}
+	return best
+}
+
+// firstColumn lists what stands in backquotes in the first column of the
+// tables of a Markdown text.
+func firstColumn(text string) (words []string) {
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, "| `"); ok {
+			if word, _, ok := strings.Cut(rest, "`"); ok {
+				words = append(words, word)
+			}
+		}
+	}
+	return words
+}
