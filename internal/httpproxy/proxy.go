@@ -66,9 +66,9 @@ func New(o Options) *Proxy {
 func (p *Proxy) Close() { p.attempt.transport.CloseIdleConnections() }
 
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	answer, began := &answer{ResponseWriter: w}, time.Now()
+	w = answer
 	if p.o.Done != nil {
-		answer, began := &answer{ResponseWriter: w}, time.Now()
-		w = answer
 		// Deferred, as ReverseProxy ends a broken answer with a panic.
 		defer func() { p.o.Done(answer.status, time.Since(began)) }()
 	}
@@ -151,13 +151,18 @@ func hasToken(lists []string, token string) bool {
 	return false
 }
 
-// answer remembers the status that was sent.
+// answer remembers the status that was sent, and drops a backend's 100.
 type answer struct {
 	http.ResponseWriter
 	status int
 }
 
 func (a *answer) WriteHeader(status int) {
+	if status == http.StatusContinue {
+		// A backend's 100 makes the transport read the body, at which
+		// http.Server sends one. Two would race.
+		return
+	}
 	if a.status == 0 && status >= 200 { // interim answers come before it
 		a.status = status
 	}

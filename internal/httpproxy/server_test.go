@@ -121,6 +121,7 @@ func TestShutdown(t *testing.T) {
 		go func() { done <- s.Shutdown(context.Background()) }()
 		near, far := net.Pipe()
 		for s.listener.Hand(near) { // until it has begun
+			far.Close()
 			near, far = net.Pipe()
 		}
 		far.Close()
