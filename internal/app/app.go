@@ -57,6 +57,7 @@ type App struct {
 	listeners *listener.Set
 	metrics   *metrics.Metrics
 	opened    atomic.Uint64
+	tidier    tidier
 	admin     *adminServer
 
 	reload  sync.Mutex // held by who changes the following

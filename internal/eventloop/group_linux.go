@@ -103,25 +103,42 @@ func (g *Group) Dial(near transport.Conn, addr netip.AddrPort, deadline time.Tim
 	}
 	*b = Conn{task: t, fd: fd, side: session.Backend, remote: addr}
 	b.SetDeadline(deadline)
-	if err := t.loop.watch(t.slot, session.Backend, fd); err != nil {
+	if err := b.awaitConnect(); err != nil {
 		b.Close()
-		return nil, fmt.Errorf("dial %s: %w", addr, err)
-	}
-	for b.hints&hintWritable == 0 {
-		if err := t.wait(session.Backend, b.due()); err != nil {
-			b.Close()
-			return nil, fmt.Errorf("dial %s: %w", addr, err)
+		if errors.Is(err, transport.ErrHungUp) {
+			return nil, err
 		}
-		if client.HungUp() {
-			b.Close()
-			return nil, transport.ErrHungUp
-		}
-	}
-	if err := socketError(fd); err != nil {
-		b.Close()
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
 	return b, nil
+}
+
+// awaitConnect returns once c is connected, and watches it. Over a local or a
+// fast network it already is when we look for the first time, which saves a
+// round of the loop.
+func (c *Conn) awaitConnect() error {
+	t := c.task
+	e := connected(c.fd)
+	if err := t.loop.watch(t.slot, session.Backend, c.fd); err != nil {
+		return err
+	}
+	for e == syscall.EAGAIN {
+		c.hints &^= hintWritable
+		if err := t.wait(session.Backend, c.due()); err != nil {
+			return err
+		}
+		if c.client().HungUp() {
+			return transport.ErrHungUp
+		}
+		if c.hints&hintWritable != 0 {
+			e = connected(c.fd)
+		}
+	}
+	if e != 0 {
+		return e
+	}
+	c.hints |= hintWritable
+	return nil
 }
 
 // Adopt implements transport.Network; connections go to the loops in turn.
@@ -194,7 +211,10 @@ func listenSockets(address string, n int) (fds []int, bound netip.AddrPort, err 
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		return errors.Join(c.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			err = errors.Join(
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+				// Accepted sockets inherit it.
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
 		}), err)
 	}}
 	for range n {

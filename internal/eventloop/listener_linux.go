@@ -29,6 +29,7 @@ type loopListener struct {
 	number int
 	fd     int
 	serve  func(transport.Conn)
+	local  netip.AddrPort // every connection's; invalid on a wildcard address
 	closed bool
 	full   time.Time // when accept last failed for want of descriptors
 }
@@ -45,6 +46,9 @@ func (g *Group) Listen(address string, serve func(transport.Conn)) (transport.Li
 	g.mu.Unlock()
 	g.Each(func(i int, l *Loop) {
 		ll := &loopListener{loop: l, number: number, fd: fds[i], serve: serve}
+		if !bound.Addr().IsUnspecified() {
+			ll.local = bound
+		}
 		l.listeners[number] = ll
 		ll.watch()
 	})
@@ -105,8 +109,7 @@ func (ll *loopListener) acceptOne() bool {
 	fd, remote, e := accept(ll.fd)
 	switch e {
 	case 0:
-		setNoDelay(fd)
-		ll.loop.start(Conn{fd: fd, remote: remote}, ll.serve)
+		ll.loop.start(Conn{fd: fd, remote: remote, local: ll.local}, ll.serve)
 		return true
 	case syscall.EAGAIN:
 		return false

@@ -29,7 +29,7 @@ type task struct {
 }
 
 // maxFreeTasks bounds the coroutines kept while nothing needs them.
-const maxFreeTasks = 64
+const maxFreeTasks = 16
 
 // start runs serve on a task for the connection fd, which it takes over.
 func (l *Loop) start(c Conn, serve func(transport.Conn)) {

@@ -20,6 +20,9 @@ type ServerOptions struct {
 	// OnWebSocket is called in place of Handler for a request that asks for a
 	// WebSocket; nil means that Handler gets those too.
 	OnWebSocket func(w http.ResponseWriter, r *http.Request)
+	// ConnEnded is called once for each connection that Hand took, when it
+	// was closed or hijacked; nil is allowed.
+	ConnEnded func()
 	// Log must be given.
 	Log *slog.Logger
 }
@@ -60,7 +63,12 @@ func NewServer(o ServerOptions) *Server {
 			ReadHeaderTimeout: orDefault(o.ReadHeaderTimeout, 10*time.Second),
 			IdleTimeout:       keepAlive,
 			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+			ConnState: func(_ net.Conn, state http.ConnState) {
+				if o.ConnEnded != nil && (state == http.StateClosed || state == http.StateHijacked) {
+					o.ConnEnded()
+				}
+			},
+			ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		},
 	}
 }

@@ -20,8 +20,10 @@ import (
 )
 
 const (
-	// headSize bounds a request's head, as in most servers, and a response's.
-	headSize = 16 << 10
+	// maxHead bounds a request's head, as in most servers, and a response's.
+	maxHead = 16 << 10
+	// usualHead is what nearly all of them fit into.
+	usualHead = 4 << 10
 	// maxTries bounds how many backends one client waits for.
 	maxTries = 3
 )
@@ -49,10 +51,14 @@ type attempt struct {
 	resp               httphead.Response
 	respHead, respHave int
 
-	in   [headSize]byte // from the client
-	ans  [headSize]byte // from the backend
-	out  []byte         // to the backend
-	back []byte         // to the client
+	in   []byte // from the client
+	ans  []byte // from the backend
+	out  []byte // to the backend
+	back []byte // to the client
+}
+
+func newAttempt() any {
+	return &attempt{in: make([]byte, usualHead), ans: make([]byte, usualHead)}
 }
 
 func (a *attempt) reset(p *Proxy, c transport.Conn) {
@@ -73,9 +79,37 @@ func (a *attempt) enter() (err error) {
 }
 
 func (a *attempt) readRequest() (err error) {
-	a.head, a.have, err = handshake.ReadRequest(a.client, a.in[:], &a.req)
+	a.head, a.have, err = handshake.ReadRequest(a.client, a.in, &a.req)
+	if again, grown := grow(a.client, &a.in, a.have, err); grown {
+		a.head, a.have, err = handshake.ReadRequest(again, a.in, &a.req)
+	}
 	a.began = time.Now()
 	return err
+}
+
+// grow gives a head that has filled the usual buffer the largest allowed one,
+// and a connection that begins with what was read.
+func grow(c transport.Conn, buf *[]byte, have int, err error) (_ transport.Conn, grown bool) {
+	if err == nil || have < usualHead || len(*buf) == maxHead {
+		return nil, false
+	}
+	first := *buf
+	*buf = make([]byte, maxHead)
+	return &reread{c, first}, true
+}
+
+type reread struct {
+	transport.Conn
+	first []byte
+}
+
+func (r *reread) Read(p []byte) (int, error) {
+	if len(r.first) > 0 {
+		n := copy(p, r.first)
+		r.first = r.first[n:]
+		return n, nil
+	}
+	return r.Conn.Read(p)
 }
 
 func (a *attempt) isWebSocket() bool { return handshake.IsWebSocket(&a.req) }
@@ -87,9 +121,17 @@ func (a *attempt) chooseRoute() (err error) {
 	return err
 }
 
-func (a *attempt) takeBackend() error {
+func (a *attempt) takeBackend() (err error) {
 	var ok bool
 	a.choice, ok = a.gen.Pools[a.rule.Pool].Take(a.tried)
+	if !ok && a.gen != a.p.generation.Load() {
+		// A reload has replaced the backends since: go by the new ones.
+		a.gen, a.tried = a.p.generation.Load(), balance.Tried{}
+		if err := a.chooseRoute(); err != nil {
+			return err
+		}
+		a.choice, ok = a.gen.Pools[a.rule.Pool].Take(a.tried)
+	}
 	if !ok {
 		return errNoBackend
 	}
@@ -116,7 +158,10 @@ func (a *attempt) exchange() (err error) {
 	if _, err := a.backend.Write(a.out); err != nil {
 		return &silentError{err}
 	}
-	a.respHead, a.respHave, err = handshake.ReadResponse(a.backend, a.ans[:], &a.resp)
+	a.respHead, a.respHave, err = handshake.ReadResponse(a.backend, a.ans, &a.resp)
+	if again, grown := grow(a.backend, &a.ans, a.respHave, err); grown {
+		a.respHead, a.respHave, err = handshake.ReadResponse(again, a.ans, &a.resp)
+	}
 	if err != nil {
 		var broken *handshake.BackendError
 		if errors.As(err, &broken) || errors.Is(err, transport.ErrHungUp) {
@@ -233,7 +278,12 @@ func (a *attempt) handToHTTP() error {
 	if err != nil {
 		return err
 	}
-	a.p.server.Hand(conn, append([]byte(nil), a.in[:a.have]...))
+	// It takes a session's place, since it takes a session's descriptors;
+	// ended gives that back.
+	a.ticket.Opened()
+	if !a.p.server.Hand(conn, append([]byte(nil), a.in[:a.have]...)) {
+		a.p.Gate.SessionEnded()
+	}
 	return nil
 }
 

@@ -117,7 +117,7 @@ func (a *attempt) linger() {
 	}
 	a.client.SetDeadline(time.Now().Add(time.Second))
 	for range 16 {
-		if _, err := a.client.Read(a.in[:]); err != nil {
+		if _, err := a.client.Read(a.in); err != nil {
 			return
 		}
 	}

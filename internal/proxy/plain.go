@@ -27,6 +27,7 @@ func (p *Proxy) newPlain(g *Generation) (*httpproxy.Proxy, *httpproxy.Server) {
 		Handler:           plain,
 		ReadHeaderTimeout: g.Handshake,
 		OnWebSocket:       p.adopt,
+		ConnEnded:         p.Gate.SessionEnded,
 		Log:               p.Log,
 	})
 	return plain, server
@@ -38,6 +39,7 @@ type upstream struct{ p *Proxy }
 // Pick implements httpproxy.Upstream; keys are members' indexes.
 func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error) {
 	g := u.p.generation.Load()
+	// As it came, since routes are matched to what the backend will get.
 	target := r.RequestURI
 	if len(target) == 0 || target[0] != '/' {
 		target = r.URL.RequestURI()

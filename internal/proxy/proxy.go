@@ -67,7 +67,7 @@ type Proxy struct {
 // New makes a Proxy that serves g. Close ends it.
 func New(o Options, g *Generation) *Proxy {
 	p := &Proxy{Options: o}
-	p.attempts.New = func() any { return new(attempt) }
+	p.attempts.New = newAttempt
 	p.generation.Store(g)
 	p.plain, p.server = p.newPlain(g)
 	go p.server.Serve()
@@ -95,7 +95,9 @@ func (p *Proxy) Serve(c transport.Conn) {
 	a.reset(p, c)
 	defer func() {
 		a.ticket.Leave()
-		p.attempts.Put(a)
+		if len(a.in)+len(a.ans) == 2*usualHead { // a large one would be kept for small heads
+			p.attempts.Put(a)
+		}
 	}()
 	a.conclude(a.run())
 }
