@@ -5,6 +5,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -120,9 +121,11 @@ func (a *attempt) run() error {
 	if err := a.chooseRoute(); err != nil { // route
 		return err
 	}
+	var failed error // of the backend tried last
 	for {
 		if err := a.takeBackend(); err != nil { // balance
-			return err
+			// A backend that failed says more than that none is left.
+			return cmp.Or(failed, err)
 		}
 		err := a.connect() // dial
 		if err == nil {
@@ -134,6 +137,7 @@ func (a *attempt) run() error {
 		if again := a.giveUpBackend(err); !again {
 			return err
 		}
+		failed = err
 	}
 	return a.relay() // relay; closing hears of its end
 }

@@ -1,0 +1,478 @@
+package proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/admission"
+	"github.com/holdfast-ws/holdfast/internal/balance"
+	"github.com/holdfast-ws/holdfast/internal/dial"
+	"github.com/holdfast-ws/holdfast/internal/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/logging"
+	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/proxy"
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/route"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 10 * time.Second
+
+// setup is what a balancer under test is made of; the zero value serves
+// everything from the pool "all" of no backends.
+type setup struct {
+	backends    []string // of the pool "all", in the order they are to be tried
+	pools       []pool.Spec
+	rules       []route.Rule
+	trust       []netip.Prefix
+	connect     time.Duration // patience where 0
+	handshake   time.Duration // patience where 0
+	maxSessions int           // 100 where 0
+}
+
+// balancer is the spine on a real socket. It is its own proxy.Watcher.
+type balancer struct {
+	t        testing.TB
+	addr     string
+	engine   relay.Engine
+	gate     *admission.Gate
+	registry *pool.Registry
+	log      *lockedBuffer
+
+	mu      sync.Mutex // guards the following
+	changed *sync.Cond
+	results []string
+	opened  []session.Info
+	ended   []session.Summary
+	plain   []int // status codes
+}
+
+// lockedBuffer is a log's destination that can be read at any time.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// eachEngine runs f once an engine.
+func eachEngine(t *testing.T, f func(t *testing.T, engine string)) {
+	for _, engine := range engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			f(t, engine)
+		})
+	}
+}
+
+func start(t testing.TB, engine string, s setup) *balancer {
+	t.Helper()
+	b := &balancer{t: t, log: &lockedBuffer{}}
+	b.changed = sync.NewCond(&b.mu)
+	log := logging.New(b.log, logging.Text, slog.LevelDebug)
+	b.registry = pool.New(pool.Options{Logger: log.Logger()})
+	if s.maxSessions == 0 {
+		s.maxSessions = 100
+	}
+	b.gate = admission.New(admission.Options{MaxSessions: s.maxSessions})
+	b.engine = newEngine(t, engine, log, b.sessionEnded)
+	g := b.generation(s)
+	p := proxy.New(proxy.Options{Gate: b.gate, Engine: b.engine, Watcher: b, Log: log.Logger(), HTTPDone: b.httpDone}, g)
+	ln, err := b.engine.Listen("127.0.0.1:0", p.Serve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.addr = ln.Addr().String()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		p.Close(ctx)
+		b.engine.Close()
+		b.registry.Close()
+		log.Close()
+		stats := b.gate.Stats()
+		if stats.Handshakes != 0 || stats.Sessions != 0 {
+			t.Errorf("%d handshakes and %d sessions never left the gate", stats.Handshakes, stats.Sessions)
+		}
+		for _, backend := range b.registry.Backends() {
+			if n := backend.Sessions(); n != 0 {
+				t.Errorf("backend %s: %d leases were never given back", backend.Name, n)
+			}
+		}
+		if strings.Contains(b.log.String(), "panic") {
+			t.Errorf("a panic was logged:\n%s", b.log)
+		}
+	})
+	return b
+}
+
+func (b *balancer) generation(s setup) *proxy.Generation {
+	specs := s.pools
+	if specs == nil {
+		// Round robin by weight begins with the heaviest: with weights that
+		// fall steeply, the backends are tried in their order.
+		all := pool.Spec{Name: "all", Balance: "least_conn"}
+		for i, address := range s.backends {
+			all.Backends = append(all.Backends, pool.BackendSpec{Address: address, Weight: 256 >> (2 * i)})
+		}
+		specs = []pool.Spec{all}
+	}
+	if s.rules == nil {
+		s.rules = []route.Rule{{Pool: "all", Label: "everything"}}
+	}
+	orPatience := func(d time.Duration) time.Duration {
+		if d == 0 {
+			return patience
+		}
+		return d
+	}
+	g := &proxy.Generation{
+		Number: 1, Pools: map[string]balance.Picker{}, Labels: map[string]uint32{},
+		Forwarded: &forwarded.Policy{Trust: s.trust},
+		Dial:      dial.Dialer{Network: b.engine, Timeout: orPatience(s.connect)},
+		Handshake: orPatience(s.handshake),
+	}
+	var err error
+	if g.Routes, err = route.New(s.rules); err != nil {
+		b.t.Fatal(err)
+	}
+	pools, _ := b.registry.Apply(specs)
+	for name, p := range pools {
+		if g.Pools[name], err = balance.New(p.Balance, p.Members); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return g
+}
+
+func (b *balancer) note(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+	b.changed.Broadcast()
+}
+
+func (b *balancer) SessionOpened(i session.Info) { b.note(func() { b.opened = append(b.opened, i) }) }
+func (b *balancer) HandshakeDone(result string, _ time.Duration) {
+	b.note(func() { b.results = append(b.results, result) })
+}
+func (b *balancer) httpDone(status int, _ time.Duration) {
+	b.note(func() { b.plain = append(b.plain, status) })
+}
+func (b *balancer) sessionEnded(s session.Summary) {
+	if backend := b.registry.Backend(s.Backend); backend != nil {
+		backend.Release()
+	}
+	b.gate.SessionEnded()
+	b.note(func() { b.ended = append(b.ended, s) })
+}
+
+// wait returns when cond, which is called with the lock held, has come true.
+func (b *balancer) wait(what string, cond func() bool) {
+	b.t.Helper()
+	timer := time.AfterFunc(patience, func() { b.note(func() {}) })
+	defer timer.Stop()
+	deadline := time.Now().Add(patience)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for !cond() {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%s never came; results %q, log:\n%s", what, b.results, b.log)
+		}
+		b.changed.Wait()
+	}
+}
+
+// wantResult waits for the first handshake to be counted, and wants it so.
+func (b *balancer) wantResult(want string) {
+	b.t.Helper()
+	b.wait("a result", func() bool { return len(b.results) > 0 })
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.results) != 1 || b.results[0] != want {
+		b.t.Errorf("handshakes counted as %q, want one %q", b.results, want)
+	}
+}
+
+// client is a raw connection to a balancer.
+type client struct {
+	net.Conn
+	t  testing.TB
+	br *bufio.Reader
+}
+
+func (b *balancer) dial() *client {
+	b.t.Helper()
+	nc, err := net.Dial("tcp", b.addr)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { nc.Close() })
+	nc.SetDeadline(time.Now().Add(patience))
+	return &client{nc, b.t, bufio.NewReader(nc)}
+}
+
+const key = "dGhlIHNhbXBsZSBub25jZQ=="
+
+// upgrade is a right handshake for target, with further header lines.
+func upgrade(target string, more ...string) string {
+	return "GET " + target + " HTTP/1.1\r\nHost: ws.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\n" + lines(more) + "\r\n"
+}
+
+func lines(fields []string) string {
+	text := ""
+	for _, f := range fields {
+		text += f + "\r\n"
+	}
+	return text
+}
+
+func (c *client) send(text string) *client {
+	c.t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		c.t.Fatal(err)
+	}
+	return c
+}
+
+// answer reads a response and its body.
+func (c *client) answer() (*http.Response, string) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		c.t.Fatalf("reading the answer: %v", err)
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return resp, ""
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatalf("reading the answer's body: %v", err)
+	}
+	return resp, string(body)
+}
+
+func (c *client) want(status int) (*http.Response, string) {
+	c.t.Helper()
+	resp, body := c.answer()
+	if resp.StatusCode != status {
+		c.t.Fatalf("got %s with body %q, want status %d", resp.Status, body, status)
+	}
+	return resp, body
+}
+
+// wantBytes reads exactly want.
+func (c *client) wantBytes(want string) {
+	c.t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(c.br, got); err != nil || string(got) != want {
+		c.t.Fatalf("read %d bytes (%v), %.80q; want %d, %.80q", n, err, got[:n], len(want), want)
+	}
+}
+
+// wantEnd wants the balancer to close the connection.
+func (c *client) wantEnd() {
+	c.t.Helper()
+	if rest, err := io.ReadAll(c.br); err != nil || len(rest) > 0 {
+		c.t.Fatalf("want the end of the connection, got %q, %v", rest, err)
+	}
+}
+
+// backend is a server that speaks bytes: handle gets each request with its head.
+type backend struct {
+	addr string
+
+	mu    sync.Mutex // guards the following
+	conns int
+	heads []string
+}
+
+// peer is a connection of a backend.
+type peer struct {
+	net.Conn
+	br *bufio.Reader
+}
+
+func newBackend(t testing.TB, handle func(p *peer, head string)) *backend {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &backend{addr: ln.Addr().String()}
+	var open sync.Map
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			open.Store(nc, nil)
+			b.mu.Lock()
+			b.conns++
+			b.mu.Unlock()
+			running.Go(func() {
+				defer nc.Close()
+				defer open.Delete(nc)
+				p := &peer{nc, bufio.NewReader(nc)}
+				for {
+					head, err := readHead(p.br)
+					if err != nil {
+						return
+					}
+					b.mu.Lock()
+					b.heads = append(b.heads, head)
+					b.mu.Unlock()
+					handle(p, head)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		open.Range(func(nc, _ any) bool { nc.(net.Conn).Close(); return true })
+		running.Wait()
+	})
+	return b
+}
+
+func (b *backend) seen() (conns int, heads []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.conns, append(heads, b.heads...)
+}
+
+func readHead(br *bufio.Reader) (string, error) {
+	var head strings.Builder
+	for {
+		line, err := br.ReadString('\n')
+		head.WriteString(line)
+		if err != nil || line == "\r\n" {
+			return head.String(), err
+		}
+	}
+}
+
+// field is the value of the only header line of that name in head.
+func field(t testing.TB, head, name string) string {
+	t.Helper()
+	value, n := "", 0
+	for line := range strings.SplitSeq(head, "\r\n") {
+		if k, v, ok := strings.Cut(line, ":"); ok && strings.EqualFold(k, name) {
+			value, n = strings.TrimSpace(v), n+1
+		}
+	}
+	if n > 1 {
+		t.Errorf("%s stands %d times in %q", name, n, head)
+	}
+	return value
+}
+
+// switching is the 101 that answers upgrade.
+func switching(more ...string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Accept: " + base64.StdEncoding.EncodeToString(sum[:]) + "\r\n" + lines(more) + "\r\n"
+}
+
+// echoing is a backend that accepts every handshake and sends what it is sent
+// back, unmasked; it names itself in the 101.
+func echoing(t testing.TB, name string) *backend {
+	return newBackend(t, func(p *peer, head string) {
+		if !strings.Contains(head, "Upgrade: websocket") {
+			fmt.Fprintf(p, "HTTP/1.1 200 OK\r\nServer: %s\r\nContent-Length: 5\r\n\r\nplain", name)
+			return
+		}
+		io.WriteString(p, switching("Server: "+name))
+		for {
+			op, payload, err := readFrame(p.br)
+			if err != nil {
+				return
+			}
+			io.WriteString(p, serverFrame(op, payload))
+			if op == 8 {
+				return
+			}
+		}
+	})
+}
+
+// readFrame reads a frame of less than 64 KiB, masked or not.
+func readFrame(r io.Reader) (op byte, payload string, err error) {
+	head := make([]byte, 2, 8)
+	if _, err := io.ReadFull(r, head); err != nil {
+		return 0, "", err
+	}
+	size := int(head[1] & 0x7F)
+	if size == 126 {
+		long := make([]byte, 2)
+		if _, err := io.ReadFull(r, long); err != nil {
+			return 0, "", err
+		}
+		size = int(long[0])<<8 | int(long[1])
+	}
+	var mask [4]byte
+	if head[1]&0x80 != 0 {
+		if _, err := io.ReadFull(r, mask[:]); err != nil {
+			return 0, "", err
+		}
+	}
+	body := make([]byte, size)
+	_, err = io.ReadFull(r, body)
+	for i := range body {
+		body[i] ^= mask[i%4]
+	}
+	return head[0] & 0x0F, string(body), err
+}
+
+func serverFrame(op byte, payload string) string {
+	if len(payload) < 126 {
+		return string([]byte{0x80 | op, byte(len(payload))}) + payload
+	}
+	return string([]byte{0x80 | op, 126, byte(len(payload) >> 8), byte(len(payload))}) + payload
+}
+
+// clientFrame is masked, with a key that changes nothing.
+func clientFrame(op byte, payload string) string {
+	f := []byte(serverFrame(op, payload))
+	f[1] |= 0x80
+	head := len(f) - len(payload)
+	return string(f[:head]) + "\x00\x00\x00\x00" + payload
+}
+
+// refusing is an address where nobody listens.
+func refusing(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
