@@ -41,4 +41,3 @@ fuzz:
 
 clean:
 	rm -rf bin
-	go clean -testcache -fuzzcache
