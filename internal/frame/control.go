@@ -3,6 +3,7 @@ package frame
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"unicode/utf8"
 )
 
 // AppendClose appends a Close frame (RFC 6455 §5.5.1) with code and reason,
@@ -10,7 +11,11 @@ import (
 // go to a server.
 func AppendClose(dst []byte, masked bool, code uint16, reason string) []byte {
 	if len(reason) > MaxControlPayload-2 {
-		reason = reason[:MaxControlPayload-2]
+		n := MaxControlPayload - 2
+		for n > 0 && !utf8.RuneStart(reason[n]) {
+			n-- // the reason is UTF-8, §5.5.1
+		}
+		reason = reason[:n]
 	}
 	dst, at := appendHead(dst, OpClose, masked, 2+len(reason))
 	dst = binary.BigEndian.AppendUint16(dst, code)

@@ -229,7 +229,8 @@ func (w *Walker) check() {
 	case op&^control > OpBinary:
 		w.fault = FaultOpcode
 	case op&control != 0:
-		if !fin || w.left > MaxControlPayload {
+		// One that needs no longer length must not use it either, §5.2.
+		if !fin || w.head[1]&^maskBit > MaxControlPayload {
 			w.fault = FaultControl
 		} else if op == OpClose && w.left == 1 {
 			w.fault = FaultClose
