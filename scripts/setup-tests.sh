@@ -1,0 +1,29 @@
+#!/bin/sh
+# Installs what the end-to-end tests need beside Go: Node.js with the packages
+# of test/e2e/node, and Chromium. On a machine that has all of it, it does
+# nothing and is quick.
+set -eu
+cd "$(dirname "$0")/.."
+
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+missing=
+command -v node >/dev/null && command -v npm >/dev/null || missing="nodejs npm"
+command -v chromium >/dev/null || missing="$missing chromium"
+if [ -n "$missing" ]; then
+	if ! command -v apt-get >/dev/null; then
+		echo "setup-tests: install these yourself, there is no apt-get here: $missing" >&2
+		exit 1
+	fi
+	as_root apt-get update
+	# shellcheck disable=SC2086 # several words
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+fi
+
+cd test/e2e/node
+if ! cmp -s package-lock.json node_modules/.installed-lock.json; then
+	npm ci
+	cp package-lock.json node_modules/.installed-lock.json
+fi

@@ -1,0 +1,191 @@
+//go:build unix
+
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+)
+
+// backendRole makes this test binary a backend server in a process of its own.
+// It prints its address, and ends with its standard input.
+//
+//	/numbers?id=ID  a speaker
+//	/echo           sends every message back
+//	/quiet          reads, and answers pings, but says nothing
+//	/report         plain HTTP: a report
+//	/               plain HTTP: its name
+const backendRole = "backend"
+
+// report is what a backend knows of its sessions.
+type report struct {
+	Name    string
+	Open    int
+	Endings map[string]ending // of /numbers, by id
+	Pings   int               // that came on /quiet sessions that are over
+}
+
+type backendServer struct {
+	mu     sync.Mutex
+	report report
+}
+
+func serveBackend() int {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(ln.Addr())
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	s := &backendServer{report: report{Name: os.Getenv("HOLDFAST_E2E_NAME"), Endings: map[string]ending{}}}
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		go s.serve(conn)
+	}
+}
+
+func (s *backendServer) serve(conn net.Conn) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	req, err := http.ReadRequest(in)
+	if err != nil {
+		return
+	}
+	if req.Header.Get("Upgrade") == "" {
+		s.plain(conn, req)
+		return
+	}
+	w, err := acceptWire(conn, in, req)
+	if err != nil {
+		return
+	}
+	s.count(1)
+	defer s.count(-1)
+	switch req.URL.Path {
+	case "/numbers":
+		e := newSpeaker(w).speak()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.report.Endings[req.URL.Query().Get("id")] = e
+	case "/echo":
+		s.echo(w)
+	case "/quiet":
+		_, err := w.message()
+		if c := (*closed)(nil); errors.As(err, &c) {
+			w.sendClose(c.code, c.reason)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.report.Pings += w.pings
+	}
+}
+
+func (s *backendServer) count(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.Open += n
+}
+
+func (s *backendServer) echo(w *wire) {
+	for {
+		text, err := w.message()
+		if c := (*closed)(nil); errors.As(err, &c) {
+			w.sendClose(c.code, c.reason)
+		}
+		if err != nil || w.sendText(text) != nil {
+			return
+		}
+	}
+}
+
+func (s *backendServer) plain(conn net.Conn, req *http.Request) {
+	s.mu.Lock()
+	body := []byte(s.report.Name)
+	if req.URL.Path == "/report" {
+		body, _ = json.Marshal(s.report)
+	}
+	s.mu.Unlock()
+	fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+}
+
+// backend is such a process, as a test sees it.
+type backend struct {
+	*process
+	address string
+}
+
+// startBackends starts n of them, called a, b, ... as in settings.yaml.
+func startBackends(t testing.TB, n int) []*backend {
+	t.Helper()
+	var all []*backend
+	for i := range n {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), roleEnv+"="+backendRole, "HOLDFAST_E2E_NAME="+backendName(i))
+		all = append(all, &backend{process: start(t, "backend "+backendName(i), cmd)})
+	}
+	for _, b := range all {
+		b.address = b.stdout.find(t, "address", 0, func(string) bool { return true })
+	}
+	return all
+}
+
+func addresses(backends []*backend) (all []string) {
+	for _, b := range backends {
+		all = append(all, b.address)
+	}
+	return all
+}
+
+func (b *backend) report(t testing.TB) (r report) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	res, err := client.Get("http://" + b.address + "/report")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// reports waits until no session is open, and returns how all of them ended.
+func reports(t testing.TB, backends []*backend) map[string]ending {
+	t.Helper()
+	all := map[string]ending{}
+	pause := time.NewTicker(50 * time.Millisecond)
+	defer pause.Stop()
+	until := time.Now().Add(patience)
+	for _, b := range backends {
+		r := b.report(t)
+		for ; r.Open > 0; r = b.report(t) {
+			if time.Now().After(until) {
+				t.Fatalf("backend %s still has %d sessions", r.Name, r.Open)
+			}
+			<-pause.C
+		}
+		for id, e := range r.Endings {
+			all[id] = e
+		}
+	}
+	return all
+}

@@ -1,0 +1,62 @@
+//go:build unix
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// roleEnv makes this test binary another process of a test, see TestMain.
+const roleEnv = "HOLDFAST_E2E_ROLE"
+
+// holdfast is the path of the built binary.
+var holdfast string
+
+// patience bounds every wait for something that is expected to come soon. It
+// is long since the machine may be busy; no test waits for it to pass.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	if os.Getenv(roleEnv) == backendRole {
+		os.Exit(serveBackend())
+	}
+	dir, err := os.MkdirTemp("", "holdfast-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	holdfast = filepath.Join(dir, "holdfast")
+	if err := build(holdfast); err != nil {
+		fmt.Fprintln(os.Stderr, "building holdfast:", err)
+		os.RemoveAll(dir)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+func build(path string) error {
+	args := []string{"build", "-o", path}
+	if os.Getenv("HOLDFAST_E2E_RACE") != "" {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "github.com/holdfast-ws/holdfast/cmd/holdfast")...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
+}
+
+// eachEngine runs test as a subtest for each engine there is on this system.
+func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
+	for _, engine := range engines {
+		t.Run(engine, func(t *testing.T) { test(t, engine) })
+	}
+}
