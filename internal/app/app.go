@@ -94,6 +94,7 @@ func Start(o Options) (_ *App, err error) {
 		return nil, err
 	}
 	undo = append(undo, a.engine.Close)
+	a.tidier.trim = a.engine.Trim
 	g, _, err := a.build(c, 1)
 	if err != nil {
 		return nil, err
@@ -194,6 +195,7 @@ func (a *App) giveBack(s session.Summary) {
 		b.Release()
 	}
 	a.gate.SessionEnded()
+	a.tidier.note(time.Now())
 }
 
 func (a *App) warn(ws []config.Error) {

@@ -19,7 +19,7 @@ func (w watcher) SessionOpened(i session.Info) {
 
 func (w watcher) HandshakeDone(result string, d time.Duration) {
 	w.metrics.HandshakeDone(result, d)
-	w.tidier.handshake(time.Now())
+	w.tidier.note(time.Now())
 }
 
 // logTeller and countTeller hear of the ends of sessions.

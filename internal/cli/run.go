@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -35,7 +36,13 @@ func (c *runCommand) options(env *environment) (app.Options, error) {
 		if c.Config != "" {
 			return o, usage("give either --config or --listen and --backend, not both")
 		}
-		o.Load = func() (*config.Config, error) { return config.Quick(c.Listen, c.Backend) }
+		o.Load = func() (*config.Config, error) {
+			cfg, err := config.Quick(c.Listen, c.Backend)
+			if err == nil && isTerminal(env.err) {
+				cfg.Log.Format = "text"
+			}
+			return cfg, err
+		}
 		return o, nil
 	}
 	o.File = c.Config
@@ -82,4 +89,14 @@ func (c *runCommand) Run(env *environment) error {
 			return nil
 		}
 	}
+}
+
+// isTerminal tells whether somebody is likely to read w as it is written.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -28,8 +28,8 @@ type task struct {
 	killed  bool
 }
 
-// maxFreeTasks bounds the coroutines kept while nothing needs them.
-const maxFreeTasks = 16
+// maxFreeTasks bounds the coroutines kept while nothing needs them, until Trim.
+const maxFreeTasks = 64
 
 // start runs serve on a task for the connection fd, which it takes over.
 func (l *Loop) start(c Conn, serve func(transport.Conn)) {
@@ -68,6 +68,15 @@ func (l *Loop) takeTask() *task {
 	}
 	t.next, t.stop = iter.Pull(t.main)
 	return t
+}
+
+// Trim ends the coroutines that nothing needs.
+func (l *Loop) Trim() {
+	for _, t := range l.freeTasks {
+		t.stop()
+		l.tasks[t.index] = nil
+	}
+	l.freeTasks = nil
 }
 
 // main is the coroutine: one connection after another.

@@ -67,3 +67,6 @@ func (b *backlog) drop(n int32) {
 	*k = kept{}
 	b.free = append(b.free, n)
 }
+
+// trim forgets the buffers that are kept to be used again.
+func (b *backlog) trim() { b.pool = nil }

@@ -109,6 +109,9 @@ type Engine interface {
 	Traffic() [2]session.Traffic
 	// Active is the number of sessions.
 	Active() int
+	// Trim gives memory back that only a burst of handshakes or sessions
+	// needed. It takes as long as looking at every session.
+	Trim()
 	// Close ends the engine: listeners, tasks, and sessions, which are cut.
 	// It returns when nothing of it runs any more.
 	Close()

@@ -81,6 +81,14 @@ func (e *Epoll) Each(f func(session.Summary)) {
 	}
 }
 
+// Trim implements Engine.
+func (e *Epoll) Trim() {
+	e.Group.Each(func(i int, l *eventloop.Loop) {
+		l.Trim()
+		e.loops[i].trim()
+	})
+}
+
 // Traffic implements Engine.
 func (e *Epoll) Traffic() (sum [2]session.Traffic) {
 	for _, el := range e.loops {
@@ -109,7 +117,7 @@ type epollLoop struct {
 	times  ticks
 	ended  Ended
 
-	records  [][]record // by slot, in chunks that never move
+	records  [][]record // by slot, in chunks that never move; nil where trimmed
 	again    []turn     // to be read again
 	spare    []turn     // again's other backing
 	backlog  backlog
@@ -139,9 +147,23 @@ func (el *epollLoop) each(f func(slot int32, r *record)) {
 	}
 }
 
+// trim drops the chunks without a session.
+func (el *epollLoop) trim() {
+	for c, chunk := range el.records {
+		if !slices.ContainsFunc(chunk, func(r record) bool { return r.live }) {
+			el.records[c] = nil
+		}
+	}
+	el.backlog.trim()
+}
+
 func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, s *Start) {
-	for int(slot)/chunkRecords >= len(el.records) {
-		el.records = append(el.records, make([]record, chunkRecords))
+	chunk := int(slot) / chunkRecords
+	for chunk >= len(el.records) {
+		el.records = append(el.records, nil)
+	}
+	if el.records[chunk] == nil {
+		el.records[chunk] = make([]record, chunkRecords)
 	}
 	r := el.at(slot)
 	*r = newRecord(s, el.Now())
@@ -230,6 +252,9 @@ func (el *epollLoop) Again() {
 	turns := el.again
 	el.again, el.spare = el.spare[:0], turns
 	for _, t := range turns {
+		if el.records[t.slot/chunkRecords] == nil {
+			continue // its session has ended since, like all beside it
+		}
 		r := el.at(t.slot)
 		if r.live && r.half[t.side].flags&isAgain != 0 {
 			r.half[t.side].flags &^= isAgain

@@ -137,6 +137,9 @@ func (e *Portable) all() []*portableSession {
 	return all
 }
 
+// Trim implements Engine; the collector does all there is to do.
+func (e *Portable) Trim() {}
+
 // Traffic implements Engine.
 func (e *Portable) Traffic() (sum [2]session.Traffic) {
 	for s := range sum {

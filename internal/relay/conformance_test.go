@@ -1,0 +1,76 @@
+package relay_test
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/holdfast-ws/holdfast/internal/relay"
+)
+
+// engine is one to be held to the suite. Those of one system only add
+// themselves.
+type engine struct {
+	name string
+	make func(relay.Times, *slog.Logger, relay.Ended) (relay.Engine, error)
+}
+
+var engines = []engine{{name: "portable", make: func(times relay.Times, log *slog.Logger, ended relay.Ended) (relay.Engine, error) {
+	return relay.NewPortable(times, log, ended), nil
+}}}
+
+// suite is what every engine does, whatever it is made of.
+var suite = []struct {
+	name string
+	run  func(*testing.T, engine)
+}{
+	{"frames pass unchanged however they are cut", testCuts},
+	{"early bytes come first", testEarly},
+	{"a reader that is stopped stops the writer", testBackpressure},
+	{"floods both ways with slow readers", testFlood},
+	{"counts while open", testCounts},
+
+	{"close by either side", testClose},
+	{"close without a code", testCloseWithoutCode},
+	{"backend says goodbye and goes, client goes on talking", testCloseAndGone},
+	{"a client that is lost", testClientLost},
+	{"a backend that is lost", testBackendLost},
+	{"a backend that is lost inside a frame", testBackendLostInFrame},
+	{"data after a half-close", testHalfClose},
+	{"broken framing", testBroken},
+	{"no answer to a close", testCloseUnanswered},
+
+	{"pings of ours", testPings},
+	{"pongs in pieces", testPongInPieces},
+	{"pings and pongs of others", testForeignPongs},
+	{"no ping inside a frame", testNoPingInFrame},
+	{"a silent side", testSilent},
+	{"a silent backend with a client that floods", testSilentWithFlood},
+	{"idle timeout", testIdle},
+	{"maximum lifetime", testLifetime},
+	{"limits beyond the clock", testHugeLimits},
+
+	{"order: at once, both sides asked", testOrder},
+	{"order: not inside a message", testOrderInMessage},
+	{"order: not before the boundary, then between fragments", testOrderForced},
+	{"order: a frame that never ends", testOrderInFrame},
+	{"order: selected ones, once", testOrderSelect},
+	{"order: spread evenly, oldest first", testOrderSpread},
+	{"order: sides that don't answer", testOrderUnanswered},
+	{"order: a client that floods", testOrderFlood},
+	{"abort", testAbort},
+	{"close of the engine", testEngineClose},
+	{"start refuses strangers", testStartRefuses},
+}
+
+func TestConformance(t *testing.T) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			for _, c := range suite {
+				t.Run(c.name, func(t *testing.T) {
+					t.Parallel()
+					c.run(t, e)
+				})
+			}
+		})
+	}
+}

@@ -1,0 +1,216 @@
+package relay_test
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+// patience bounds every wait of a test.
+const patience = 20 * time.Second
+
+// quick are Times that a test can wait for.
+var quick = relay.Times{Linger: 500 * time.Millisecond, Boundary: 500 * time.Millisecond}
+
+// rig is an engine between clients and a backend that the test plays.
+type rig struct {
+	t       *testing.T
+	engine  relay.Engine
+	limits  relay.Limits
+	preface int          // bytes that the task reads of both sides as their handshake
+	early   atomic.Int64 // how many more it reads and hands to Start
+
+	ends    chan session.Summary
+	ln      transport.Listener
+	backend *net.TCPListener
+	opened  int // by open
+
+	mu      sync.Mutex // guards the following
+	started []session.Info
+	ended   map[session.ID]session.Summary
+}
+
+func newRig(t *testing.T, e engine, times relay.Times, limits relay.Limits) *rig {
+	t.Helper()
+	return newRigWithPreface(t, e, times, limits, 0)
+}
+
+func newRigWithPreface(t *testing.T, e engine, times relay.Times, limits relay.Limits, preface int) *rig {
+	t.Helper()
+	r := &rig{t: t, limits: limits, preface: preface, ends: make(chan session.Summary, 10_000), ended: map[session.ID]session.Summary{}}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.backend = ln.(*net.TCPListener)
+	r.engine, err = e.make(times, slog.New(slog.NewTextHandler(complaints{t}, nil)), r.noteEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.close)
+	if r.ln, err = r.engine.Listen("127.0.0.1:0", r.serve); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// complaints fails the test when the engine logs.
+type complaints struct{ t *testing.T }
+
+func (c complaints) Write(p []byte) (int, error) {
+	c.t.Errorf("the engine logs: %s", p)
+	return len(p), nil
+}
+
+// close checks what holds of every engine at its end.
+func (r *rig) close() {
+	r.engine.Close()
+	r.backend.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, i := range r.started {
+		if s, ok := r.ended[i.ID]; !ok {
+			r.t.Errorf("session %s never ended", i.ID)
+		} else if s.Info.Backend != i.Backend || s.Info.Route != i.Route || s.Info.Client != i.Client || !s.Info.Started.Equal(i.Started) {
+			r.t.Errorf("it began as %+v and ended as %+v", i, s.Info)
+		} else if s.Cause == session.None {
+			r.t.Errorf("session %s ended without a cause", i.ID)
+		}
+	}
+	if len(r.ended) != len(r.started) {
+		r.t.Errorf("%d sessions began, %d ended", len(r.started), len(r.ended))
+	}
+	if n := r.engine.Active(); n != 0 {
+		r.t.Errorf("a closed engine has %d sessions", n)
+	}
+}
+
+func (r *rig) noteEnd(s session.Summary) {
+	r.mu.Lock()
+	if _, twice := r.ended[s.ID]; twice {
+		r.t.Errorf("session %s ended twice", s.ID)
+	}
+	r.ended[s.ID] = s
+	r.mu.Unlock()
+	r.ends <- s
+}
+
+// serve is the task of a connection: what the spine does, without handshakes.
+func (r *rig) serve(c transport.Conn) {
+	to := r.backend.Addr().(*net.TCPAddr).AddrPort()
+	b, err := r.engine.Dial(c, to, time.Now().Add(patience))
+	if err != nil {
+		r.t.Errorf("dial: %v", err)
+		return
+	}
+	s := relay.Start{Limits: r.limits}
+	for i, conn := range []transport.Conn{c, b} {
+		conn.SetDeadline(time.Now().Add(patience))
+		buf := make([]byte, r.preface+int(r.early.Load()))
+		if _, err := io.ReadFull(conn, buf); err != nil {
+			r.t.Errorf("read the %s's preface: %v", session.Side(i), err)
+			return
+		}
+		s.Early[i] = buf[r.preface:]
+	}
+	s.Info = session.Info{ID: session.NewID(), Client: c.RemoteAddr(), Backend: 7, Route: 9, Started: time.Now()}
+	r.mu.Lock()
+	r.started = append(r.started, s.Info)
+	r.mu.Unlock()
+	if err := r.engine.Start(c, b, s); err != nil {
+		r.t.Errorf("start: %v", err)
+	}
+	for i := range s.Early { // not retained, says Start
+		clear(s.Early[i])
+	}
+}
+
+// dial is a client's connection to the engine.
+func (r *rig) dial() *peer {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.ln.Addr().String())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return newPeer(r.t, session.Client, c)
+}
+
+func (r *rig) accept() *peer {
+	r.t.Helper()
+	r.backend.SetDeadline(time.Now().Add(patience))
+	b, err := r.backend.Accept()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return newPeer(r.t, session.Backend, b)
+}
+
+// open is a session's two ends. It is open when open returns, for a rig
+// without preface.
+func (r *rig) open() (client, backend *peer) {
+	r.t.Helper()
+	client = r.dial()
+	backend = r.accept()
+	r.opened++
+	if r.preface == 0 {
+		r.until("the session is open", func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.engine.Active()+len(r.ended) >= r.opened
+		})
+	}
+	return client, backend
+}
+
+// both is the two ends as the direction wants them.
+func (r *rig) both(from session.Side) (source, sink *peer) {
+	r.t.Helper()
+	c, b := r.open()
+	if from == session.Client {
+		return c, b
+	}
+	return b, c
+}
+
+func (r *rig) until(what string, f func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("waited too long until %s", what)
+		}
+	}
+}
+
+// end waits for the end of a session and checks what it is said to be.
+func (r *rig) end(cause session.Cause, code uint16) session.Summary {
+	r.t.Helper()
+	select {
+	case s := <-r.ends:
+		if s.Cause != cause || s.Code != code {
+			r.t.Errorf("ended with %s and code %d, want %s and %d", s.Cause, s.Code, cause, code)
+		}
+		return s
+	case <-time.After(patience):
+		r.t.Fatalf("no session ended; want %s", cause)
+		panic("unreachable")
+	}
+}
+
+// onlySession is what Each says of the one session there is.
+func (r *rig) onlySession() session.Summary {
+	r.t.Helper()
+	var all []session.Summary
+	r.engine.Each(func(s session.Summary) { all = append(all, s) })
+	if len(all) != 1 {
+		r.t.Fatalf("Each tells of %d sessions, want 1", len(all))
+	}
+	return all[0]
+}
