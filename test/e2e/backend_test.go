@@ -126,20 +126,20 @@ func (s *backendServer) plain(conn net.Conn, req *http.Request) {
 	fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 }
 
-// backend is such a process, as a test sees it.
-type backend struct {
+// startedBackend is such a process, as a test sees it.
+type startedBackend struct {
 	*process
 	address string
 }
 
 // startBackends starts n of them, called a, b, ... as in settings.yaml.
-func startBackends(t testing.TB, n int) []*backend {
+func startBackends(t testing.TB, n int) []*startedBackend {
 	t.Helper()
-	var all []*backend
+	var all []*startedBackend
 	for i := range n {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), roleEnv+"="+backendRole, "HOLDFAST_E2E_NAME="+backendName(i))
-		all = append(all, &backend{process: start(t, "backend "+backendName(i), cmd)})
+		all = append(all, &startedBackend{process: start(t, "backend "+backendName(i), cmd)})
 	}
 	for _, b := range all {
 		b.address = b.stdout.find(t, "address", 0, func(string) bool { return true })
@@ -147,14 +147,14 @@ func startBackends(t testing.TB, n int) []*backend {
 	return all
 }
 
-func addresses(backends []*backend) (all []string) {
+func addresses(backends []*startedBackend) (all []string) {
 	for _, b := range backends {
 		all = append(all, b.address)
 	}
 	return all
 }
 
-func (b *backend) report(t testing.TB) (r report) {
+func (b *startedBackend) report(t testing.TB) (r report) {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	res, err := client.Get("http://" + b.address + "/report")
@@ -169,7 +169,7 @@ func (b *backend) report(t testing.TB) (r report) {
 }
 
 // reports waits until no session is open, and returns how all of them ended.
-func reports(t testing.TB, backends []*backend) map[string]ending {
+func reports(t testing.TB, backends []*startedBackend) map[string]ending {
 	t.Helper()
 	all := map[string]ending{}
 	pause := time.NewTicker(50 * time.Millisecond)

@@ -54,12 +54,22 @@ func balance(t testing.TB, yaml string) *balancer {
 	t.Helper()
 	b := &balancer{file: filepath.Join(t.TempDir(), "holdfast.yaml")}
 	b.write(t, yaml)
-	b.process = start(t, "holdfast", exec.Command(holdfast, "run", "-c", b.file))
-	started := b.log(t, "started", 0)
-	listeners := started["listeners"].([]any)
-	b.address = listeners[0].(string)
-	b.admin = started["admin"].(string)
+	b.process = startHoldfast(t, "run", "-c", b.file)
+	b.ready(t)
 	return b
+}
+
+func startHoldfast(t testing.TB, args ...string) *process {
+	t.Helper()
+	return start(t, "holdfast", exec.Command(holdfast, args...))
+}
+
+// ready waits until the balancer serves, and learns where.
+func (b *balancer) ready(t testing.TB) {
+	t.Helper()
+	started := b.log(t, "started", 0)
+	b.address = started["listeners"].([]any)[0].(string)
+	b.admin = started["admin"].(string)
 }
 
 // write replaces the configuration file.

@@ -46,9 +46,17 @@ func startNodeServer(t testing.TB) *nodeServer {
 func (s *nodeServer) event(t testing.TB, event, id string) (e map[string]any) {
 	t.Helper()
 	s.stdout.find(t, fmt.Sprintf("event %q of %q", event, id), 0, func(line string) bool {
-		e = nil
-		return json.Unmarshal([]byte(line), &e) == nil && e["event"] == event && (id == "" || e["id"] == id)
+		e = parseEvent(line)
+		return e["event"] == event && (id == "" || e["id"] == id)
 	})
+	return e
+}
+
+// parseEvent is nil where line is no JSON object.
+func parseEvent(line string) (e map[string]any) {
+	if json.Unmarshal([]byte(line), &e) != nil {
+		return nil
+	}
 	return e
 }
 
