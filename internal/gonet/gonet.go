@@ -119,7 +119,9 @@ func (c *Conn) Detach() (net.Conn, error) {
 	}
 	c.gone = true
 	c.net.forget(c)
-	if err := c.nc.SetDeadline(time.Time{}); err != nil {
+	// Network.Close may have closed it a moment ago. Who takes it over learns
+	// that from its first Read, as of any connection that was cut.
+	if err := c.nc.SetDeadline(time.Time{}); err != nil && !errors.Is(err, net.ErrClosed) {
 		c.nc.Close()
 		return nil, err
 	}
