@@ -1,0 +1,62 @@
+package proxy_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+)
+
+// FuzzServe sends whatever bytes to the spine over a socket. It must answer
+// with HTTP or close, soon, and come to an end without a panic.
+func FuzzServe(f *testing.F) {
+	for _, seed := range []string{
+		"", "\r\n", "GET", upgrade("/"), upgrade("/ws?x=%20") + clientFrame(1, "hello") + clientFrame(8, "\x03\xe8"),
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n" + upgrade("/"),
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + upgrade("/"),
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x16\x03\x01\x02\x00\x01", upgrade("/") + "\xff\xff\xff\xff",
+		upgrade("/") + clientFrame(1, "x")[:3], "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	server := echoing(f, "one")
+	var addrs []string
+	var balancers []*balancer
+	for _, engine := range engines {
+		b := start(f, engine, setup{backends: []string{server.addr}, handshake: time.Second, maxSessions: 10_000})
+		balancers, addrs = append(balancers, b), append(addrs, b.addr)
+	}
+	f.Fuzz(func(t *testing.T, request []byte) {
+		for i, addr := range addrs {
+			nc, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			nc.SetDeadline(time.Now().Add(patience))
+			go func() { // it may be answered, and closed, before all is written
+				nc.Write(request)
+				nc.(*net.TCPConn).CloseWrite()
+			}()
+			br := bufio.NewReader(nc)
+			if _, err := br.Peek(1); err == nil {
+				resp, err := http.ReadResponse(br, nil)
+				if err != nil {
+					t.Errorf("%s: the answer is no HTTP: %v", engines[i], err)
+				} else if resp.StatusCode == 101 && len(request) < len(upgrade("/")) {
+					t.Errorf("%s: 101 to %q", engines[i], request)
+				}
+			}
+			if _, err := io.Copy(io.Discard, br); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: the connection never ended", engines[i])
+			}
+			nc.Close()
+		}
+	})
+	for _, b := range balancers {
+		b.wait("the end of all sessions", func() bool { return len(b.opened) == len(b.ended) })
+	}
+}
