@@ -62,6 +62,9 @@ const (
 	hotWait = 10 * time.Millisecond
 )
 
+// maxUnread is how many iterations of a hot loop share a reading of the clock.
+const maxUnread = 4
+
 // Tags of descriptors that are not a slot's.
 const (
 	tagWake   = -1
@@ -74,12 +77,14 @@ type Loop struct {
 	// Buf is scratch space to read into, free for whoever runs.
 	Buf []byte
 
-	log   *slog.Logger
-	owner Owner
-	ep    int
-	wake  int
-	began time.Time
-	now   atomic.Uint32 // Tick; atomic for readers on other goroutines
+	log    *slog.Logger
+	owner  Owner
+	ep     int
+	wake   int
+	began  time.Time
+	now    atomic.Uint32 // Tick; atomic for readers on other goroutines
+	since  time.Duration // began to now
+	unread int           // iterations since the clock was read
 
 	slots   slab
 	wheel   wheel
@@ -169,7 +174,7 @@ func (l *Loop) run() {
 // iterate waits once and handles everything that came.
 func (l *Loop) iterate() {
 	n := l.wait()
-	l.now.Store(uint32(TickAt(l.began)))
+	l.readClock(n)
 	for i := range l.events[:n] {
 		l.dispatch(&l.events[i])
 	}
@@ -184,13 +189,26 @@ func (l *Loop) iterate() {
 	l.owner.BatchDone()
 }
 
+// readClock sets now. Reading the clock costs as much as walking a message, so
+// a loop with a lot to do reads it every few iterations only; none of them
+// takes longer than hotWait to begin, which bounds how far now is behind.
+func (l *Loop) readClock(events int) {
+	l.unread++
+	if events > 0 && l.hot && l.unread < maxUnread {
+		return
+	}
+	l.unread = 0
+	l.since = time.Since(l.began)
+	l.now.Store(uint32(l.since >> tickShift))
+}
+
 // wait returns the number of events that came. See hotWait.
 func (l *Loop) wait() int {
 	timeout := time.Duration(-1)
 	if l.again {
 		timeout = 0
 	} else if after, ok := l.wheel.next(); ok {
-		timeout = max(0, (l.wheel.at+after).Duration()-time.Since(l.began))
+		timeout = max(0, (l.wheel.at+after).Duration()-l.since)
 	}
 	if l.hot {
 		ms := hotWait.Milliseconds()
@@ -220,6 +238,7 @@ func (l *Loop) wait() int {
 		panic(fmt.Sprintf("eventloop: epoll_wait: %v", err))
 	}
 	l.hot = n > 0
+	l.unread = maxUnread // it may have slept for long
 	return n
 }
 

@@ -11,6 +11,10 @@ const (
 
 	// Never is later than every tick a loop reaches.
 	Never Tick = 1<<32 - 1
+
+	// maxTicks, 4 years, is as long as any timeout gets, so that a tick
+	// added to it does not come round to the past.
+	maxTicks = 1 << 31
 )
 
 // Ticks converts d, rounding up, so that a timeout is never early; 0 stays 0.
@@ -18,9 +22,9 @@ func Ticks(d time.Duration) Tick {
 	if d <= 0 {
 		return 0
 	}
-	n := (d + 1<<tickShift - 1) >> tickShift
-	if n >= time.Duration(Never) {
-		return Never - 1
+	n := (d-1)>>tickShift + 1
+	if n > maxTicks {
+		return maxTicks
 	}
 	return Tick(n)
 }
