@@ -1,0 +1,103 @@
+//go:build unix
+
+// The scripts send signals, which Windows doesn't know.
+
+package cli_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/holdfast-ws/holdfast/internal/admin"
+	"github.com/holdfast-ws/holdfast/internal/cli"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"holdfast": func() { os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr)) },
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"freeport": freePort,
+			"occupy":   occupy,
+			"ready":    ready,
+			"status":   status,
+			"signal":   signal,
+		},
+	})
+}
+
+// freePort NAME sets NAME to an address on this machine where nobody listens.
+func freePort(ts *testscript.TestScript, _ bool, args []string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], ln.Addr().String())
+	ts.Check(ln.Close())
+}
+
+// occupy NAME sets NAME to an address where somebody listens.
+func occupy(ts *testscript.TestScript, _ bool, args []string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { ln.Close() })
+	ts.Setenv(args[0], ln.Addr().String())
+}
+
+// ready ADDRESS waits for a balancer with that admin address.
+func ready(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for poll := time.NewTicker(20 * time.Millisecond); ; {
+		if _, err := (admin.Client{Address: args[0]}).Status(ctx); err == nil {
+			poll.Stop()
+			return
+		} else if ctx.Err() != nil {
+			ts.Fatalf("no balancer at %s: %v", args[0], err)
+		}
+		<-poll.C
+	}
+}
+
+// status N COMMAND... runs a command that must end with the exit status N.
+func status(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = exitStatus(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("%q ended with %s (%v), want %s", args[1:], got, err, args[0])
+	}
+}
+
+var signals = map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}
+
+// signal NAME sends a signal to the only background command.
+func signal(ts *testscript.TestScript, _ bool, args []string) {
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(signals[args[0]]))
+	}
+}
+
+func exitStatus(err error) string {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return strconv.Itoa(exit.ExitCode())
+	}
+	return err.Error()
+}
