@@ -79,7 +79,10 @@ func TestNode(t *testing.T) {
 				if got := fmt.Sprintf("%v %q", e["code"], e["reason"]); got != tt.server {
 					t.Errorf("the server saw %s, want %s", got, tt.server)
 				}
-				b.log(t, "session closed", before, "cause="+tt.cause)
+				entry := b.log(t, "session closed", before, "cause="+tt.cause)
+				if entry["duration"].(float64) >= 5 {
+					t.Errorf("the session ended only when the balancer gave up waiting: %v", entry)
+				}
 			})
 		}
 		m := b.awaitSessions(t, 0)
