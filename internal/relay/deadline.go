@@ -15,7 +15,7 @@ func (t Times) ticks() ticks {
 // due is when the record wants to be looked at next. Carrying bytes only ever
 // makes it later, so that a timer need not be moved for every message: when it
 // runs out, expired finds nothing to do and due says when to look again.
-func (r *record) due(t ticks) eventloop.Tick {
+func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 	at := eventloop.Never
 	if r.cause != session.None {
 		at = r.mark + t.linger
@@ -35,7 +35,13 @@ func (r *record) due(t ticks) eventloop.Tick {
 	}
 	if r.interval != 0 {
 		for s := range r.half {
-			at = min(at, r.half[s].keepaliveDue(r))
+			h := &r.half[s]
+			at = min(at, h.keepaliveDue(r))
+			// The answer that may come in time for the next ping moves no
+			// timer either, and timeout may be the longer of the two.
+			if next := h.pingAt + r.interval; h.unanswered() && next > now {
+				at = min(at, next)
+			}
 		}
 	}
 	return at
@@ -52,8 +58,11 @@ func (h *half) keepaliveDue(r *record) eventloop.Tick {
 	return max(h.lastIn, h.pingAt) + r.interval
 }
 
-// unanswered: nothing at all has come since the ping.
-func (h *half) unanswered() bool { return h.flags&isPinged != 0 && h.lastIn < h.pingAt }
+// unanswered: nothing at all has come since the ping. Bytes that wait to be
+// taken ask as much, where a ping has no place since they end inside a frame.
+func (h *half) unanswered() bool {
+	return (h.flags&isPinged != 0 || h.pending != 0) && h.lastIn < h.pingAt
+}
 
 // expired does what is due. taking reports whether a silent side has been
 // taking bytes since the last look, which is a sign of life: a ping waits
@@ -88,7 +97,9 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 		case !h.unanswered():
 			h.flags |= wantPing
 			h.pingAt = now
-		case taking(s):
+		case h.pending == 0 && r.half[s.Other()].pending != 0, taking(s):
+			// A side that isn't read, since the other one doesn't take what
+			// it sent before, can't be heard.
 			h.pingAt = now
 		default:
 			r.end([2]session.Cause{session.ClientSilent, session.BackendSilent}[s], now)

@@ -80,6 +80,13 @@ func (r *record) lose(s session.Side, now eventloop.Tick) {
 	r.peerGone(s, now)
 }
 
+// unwritable: the connection of s has ended, as a write to it has told. What s
+// sent before that, a Close perhaps, is still to be read, and then the end.
+func (r *record) unwritable(s session.Side) {
+	h := &r.half[s]
+	h.flags = h.flags&^(wantClose|wantPing|wantFin) | isMuted
+}
+
 // peerGone tells the other side of the end of s. A client is told in words: a
 // bare end of the connection would be a 1006 to it. A backend sees what it
 // would see without a balancer, so that it can tell a lost client from one

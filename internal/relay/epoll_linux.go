@@ -183,7 +183,7 @@ func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, s *Start) {
 		side := session.Side(i)
 		for _, early := range [2][]byte{s.Early[i], socks[i].Early} {
 			if len(early) > 0 {
-				el.carry(r, side, early)
+				el.carry(slot, r, side, early)
 			}
 		}
 		if r.half[i].flags&isReadable != 0 {
@@ -192,7 +192,7 @@ func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, s *Start) {
 	}
 	el.settle(slot, r)
 	if r.live {
-		el.Arm(slot, r.due(el.times))
+		el.Arm(slot, r.due(el.Now(), el.times))
 	}
 }
 
@@ -233,14 +233,19 @@ func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 			r.eof(s, el.Now())
 			return
 		}
-		el.carry(r, s, el.Buf[:n])
+		el.carry(slot, r, s, el.Buf[:n])
 		if n < len(el.Buf) && h.flags&isEnded == 0 {
 			// Edge-triggered: a short read has emptied the socket.
 			h.flags &^= isReadable
 			return
 		}
 	}
-	if h.flags&isAgain == 0 {
+	el.readAgain(slot, r, s)
+}
+
+// readAgain has s read in the next iteration, if there may be something.
+func (el *epollLoop) readAgain(slot int32, r *record, s session.Side) {
+	if h := &r.half[s]; h.flags&(isReadable|isAgain) == isReadable {
 		h.flags |= isAgain
 		el.again = append(el.again, turn{slot, s})
 		el.CallAgain()
@@ -264,19 +269,19 @@ func (el *epollLoop) Again() {
 	}
 }
 
-func (el *epollLoop) carry(r *record, s session.Side, p []byte) {
+func (el *epollLoop) carry(slot int32, r *record, s session.Side, p []byte) {
 	h := &r.half[s]
 	bytes, messages := h.bytes, h.walker.Messages
 	out := r.pass(s, p, el.Now(), &el.scratch)
 	el.traffic[s].Bytes += h.bytes - bytes
 	el.traffic[s].Messages += h.walker.Messages - messages
 	if len(out) > 0 {
-		el.write(r, s.Other(), out)
+		el.write(slot, r, s.Other(), out)
 	}
 }
 
 // write sends p to s; what the socket does not take is kept.
-func (el *epollLoop) write(r *record, s session.Side, p []byte) {
+func (el *epollLoop) write(slot int32, r *record, s session.Side, p []byte) {
 	h := &r.half[s]
 	if h.flags&isLost != 0 {
 		return
@@ -287,12 +292,23 @@ func (el *epollLoop) write(r *record, s session.Side, p []byte) {
 	}
 	n, e := eventloop.Send(h.fd, p)
 	if e != 0 && e != syscall.EAGAIN {
-		r.lose(s, el.Now())
+		el.writeFailed(slot, r, s, e)
 		return
 	}
 	if n < len(p) {
 		h.pending = el.backlog.keep(p[n:])
 	}
+}
+
+// writeFailed gives s up, after what it said before its end where it has one.
+func (el *epollLoop) writeFailed(slot int32, r *record, s session.Side, e syscall.Errno) {
+	if e != syscall.EPIPE && e != syscall.ECONNRESET {
+		r.lose(s, el.Now())
+		return
+	}
+	r.unwritable(s)
+	r.half[s].flags |= isReadable | isEnded
+	el.readAgain(slot, r, s)
 }
 
 // flush writes what was kept for s, and reads on from the other side once that
@@ -306,10 +322,11 @@ func (el *epollLoop) flush(slot int32, r *record, s session.Side) {
 			r.carried(el.Now())
 		}
 	}
-	if e != 0 && e != syscall.EAGAIN {
-		r.lose(s, el.Now())
+	failed := e != 0 && e != syscall.EAGAIN
+	if failed {
+		el.writeFailed(slot, r, s, e)
 	}
-	if h.flags&isLost != 0 || el.backlog.sent(h.pending, n) {
+	if failed || el.backlog.sent(h.pending, n) {
 		el.backlog.drop(h.pending)
 		h.pending = 0
 		if r.half[s.Other()].flags&isReadable != 0 {
@@ -329,7 +346,7 @@ func (el *epollLoop) settle(slot int32, r *record) {
 			}
 			el.injected = r.inject(session.Side(s), el.Now(), el.injected[:0])
 			if len(el.injected) > 0 {
-				el.write(r, session.Side(s), el.injected)
+				el.write(slot, r, session.Side(s), el.injected)
 				el.taking(r, session.Side(s))
 			}
 		}
@@ -341,6 +358,8 @@ func (el *epollLoop) settle(slot int32, r *record) {
 		if h := &r.half[s]; h.flags&isLost != 0 && h.pending != 0 {
 			el.backlog.drop(h.pending)
 			h.pending = 0
+			// No event will tell of what the other side has sent meanwhile.
+			el.readAgain(slot, r, session.Side(s).Other())
 		}
 	}
 	if r.settled() {
@@ -354,7 +373,7 @@ func (el *epollLoop) settle(slot int32, r *record) {
 			eventloop.ShutdownWrite(h.fd)
 		}
 	}
-	el.Arm(slot, r.due(el.times))
+	el.Arm(slot, r.due(el.Now(), el.times))
 }
 
 // finish closes the sockets and tells of the end.
@@ -378,7 +397,7 @@ func (el *epollLoop) Expired(slot int32) {
 	r.expired(el.Now(), el.times, func(s session.Side) bool { return el.taking(r, s) })
 	el.settle(slot, r)
 	if r.live {
-		el.Arm(slot, r.due(el.times))
+		el.Arm(slot, r.due(el.Now(), el.times))
 	}
 }
 
@@ -417,7 +436,7 @@ func (el *epollLoop) order(o Order, late time.Duration, index int) int {
 		r := el.at(slot)
 		after := o.Spread * time.Duration(i*loops+index) / time.Duration(len(chosen)*loops)
 		r.schedule(&o, el.Now(), after-late)
-		el.Arm(slot, r.due(el.times))
+		el.Arm(slot, r.due(el.Now(), el.times))
 	}
 	return len(chosen)
 }

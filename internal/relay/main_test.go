@@ -1,9 +1,14 @@
 package relay_test
 
 import (
+	"flag"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The tests mostly wait for timeouts; the command line may say otherwise.
+	flag.Set("test.parallel", "8")
+	goleak.VerifyTestMain(m)
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/eventloop"
@@ -220,12 +221,15 @@ func (ps *portableSession) write(s session.Side, p []byte) {
 		return
 	}
 	h.pending = 1
-	ps.mu.Unlock()
 	before := ps.engine.now()
+	h.acked = uint32(before)
+	ps.mu.Unlock()
 	_, err := ps.conn[s].Write(p)
 	ps.mu.Lock()
 	h.pending = 0
-	if now := ps.engine.now(); err != nil {
+	if now := ps.engine.now(); errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		ps.unwritable(s)
+	} else if err != nil {
 		ps.lose(s, now)
 	} else if now != before {
 		h.lastIn = now // it took bytes that it had made us wait with
@@ -290,17 +294,25 @@ func (ps *portableSession) arm() {
 	if ps.over {
 		return
 	}
-	if due := ps.due(ps.engine.times); due == eventloop.Never {
+	if due := ps.due(ps.engine.now(), ps.engine.times); due == eventloop.Never {
 		ps.timer.Stop()
 	} else {
 		ps.timer.Reset(max(0, due.Duration()-time.Since(ps.engine.began)))
 	}
 }
 
+// taking reports whether s, where it was not pinged, is only in the middle of
+// a write that it has had little time to take. mu is held.
+func (ps *portableSession) taking(s session.Side) bool {
+	h := &ps.half[s]
+	return h.flags&isPinged == 0 && ps.engine.now() < eventloop.Tick(h.acked)+ps.timeout
+}
+
 func (ps *portableSession) expire() {
 	ps.mu.Lock()
 	if !ps.over {
-		ps.expired(ps.engine.now(), ps.engine.times, func(session.Side) bool { return false })
+		ps.expired(ps.engine.now(), ps.engine.times, ps.taking)
+		ps.arm() // a ping may be long in writing
 	}
 	ps.mu.Unlock()
 	ps.settle()

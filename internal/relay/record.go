@@ -57,7 +57,7 @@ type half struct {
 
 	lastIn eventloop.Tick // when bytes last came from, or were last taken by, this side
 	pingAt eventloop.Tick // when it was last pinged, or that was last tried
-	acked  uint32         // engine's: bytes acknowledged at the last look
+	acked  uint32         // engine's: bytes acknowledged at the last look, or when a write began
 
 	fd      int32 // engine's
 	pending int32 // engine's: number of the buffer with bytes for this side; 0 is none

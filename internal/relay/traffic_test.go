@@ -185,7 +185,7 @@ func testFlood(t *testing.T, e engine) {
 	var work sync.WaitGroup
 	for i, p := range []*peer{c, b} {
 		sent[i], came[i] = newGauge(), newGauge()
-		p.SetReadBuffer(16 << 10)
+		p.SetReadBuffer(128 << 10)
 		f := p.frame(fin|2, string(bytes.Repeat([]byte{byte(i), 1, 2}, 9000)))
 		work.Go(func() {
 			for sent[i].n < total {
