@@ -5,6 +5,7 @@ package listener
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/holdfast-ws/holdfast/internal/transport"
@@ -23,7 +24,7 @@ type Set struct {
 	Serve   func(transport.Conn) // owns each connection, see transport.Network
 
 	mu     sync.Mutex // guards the following
-	open   map[string]*bound
+	open   []*bound   // in the order of the configuration
 	closed bool
 }
 
@@ -38,20 +39,22 @@ type Info struct {
 	Addr netip.AddrPort
 }
 
-// Apply makes specs what is listened on. Listeners are told apart by address.
-// New ones are opened first; if one can't be, nothing has changed, and the
-// error says which. Those that are not in specs any more are closed last.
+// Apply makes specs what is listened on. Listeners are told apart by address;
+// of several with port 0, each keeps the port it got, in their order. New ones
+// are opened first; if one can't be, nothing has changed, and the error says
+// which. Those that are not in specs any more are closed last.
 func (s *Set) Apply(specs []Spec) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return fmt.Errorf("listeners are closed")
 	}
-	next := make(map[string]*bound, len(specs))
-	var opened []*bound
+	before := slices.Clone(s.open)
+	var next, opened []*bound
 	for _, spec := range specs {
-		if b := s.open[spec.Address]; b != nil {
-			next[spec.Address] = &bound{spec, b.Listener}
+		if i := slices.IndexFunc(before, func(b *bound) bool { return b.Address == spec.Address }); i >= 0 {
+			next = append(next, &bound{spec, before[i].Listener})
+			before = slices.Delete(before, i, i+1)
 			continue
 		}
 		ln, err := s.Network.Listen(spec.Address, s.Serve)
@@ -62,19 +65,16 @@ func (s *Set) Apply(specs []Spec) error {
 			return fmt.Errorf("listener %q: %w", spec.Name, err)
 		}
 		b := &bound{spec, ln}
-		opened = append(opened, b)
-		next[spec.Address] = b
+		opened, next = append(opened, b), append(next, b)
 	}
-	for address, b := range s.open {
-		if next[address] == nil {
-			b.Close()
-		}
+	for _, b := range before {
+		b.Close()
 	}
 	s.open = next
 	return nil
 }
 
-// List is what is listened on now.
+// List is what is listened on now, in the order of the configuration.
 func (s *Set) List() []Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
