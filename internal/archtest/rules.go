@@ -52,6 +52,13 @@ var allowed = map[string]string{
 	"config":    "",
 	"demo":      "",
 
+	// The load generator, which shares the balancer's parsers but is no part
+	// of it.
+	"bench":           "bench/histogram bench/wsconn frame",
+	"bench/histogram": "",
+	"bench/server":    "bench/wsconn frame httphead",
+	"bench/wsconn":    "frame httphead",
+
 	// The spine, what puts it together, and the command line.
 	"proxy": "admission balance dial forwarded handshake httphead httpproxy relay route session transport",
 	"app":   "admin admission balance closing config dial forwarded listener logging metrics pool proxy relay route session",
