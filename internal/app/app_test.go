@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -300,4 +302,39 @@ func TestListenersOnPortZero(t *testing.T) {
 	if status, _ := get("http://" + two[1]); status != 0 {
 		t.Errorf("the other one answers %d", status)
 	}
+}
+
+// A handshake that is under way when the balancer is told to stop comes to its
+// session, which is closed politely like all others.
+func TestShutdownDuringAHandshake(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		asked, answer := make(chan bool), make(chan bool)
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(asked)
+			<-answer
+			c, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				return
+			}
+			defer c.CloseNow()
+			c.Read(r.Context())
+		}))
+		t.Cleanup(s.Close)
+		r := start(t, pools(engine, "pools: {a: {backends: [{address: "+strings.TrimPrefix(s.URL, "http://")+"}]}}"))
+		opened := make(chan *ws)
+		address := r.Addresses()[0]
+		go func() { opened <- open(t, "ws://"+address) }()
+		<-asked
+		cut := make(chan int)
+		go func() { cut <- r.stop() }()
+		eventually(t, "the shutdown has begun", func() bool {
+			status, _ := get("http://" + r.AdminAddr() + "/health")
+			return status == 503
+		})
+		close(answer)
+		(<-opened).wantClose(websocket.StatusGoingAway)
+		if n := <-cut; n != 0 {
+			t.Errorf("%d sessions were cut", n)
+		}
+	})
 }

@@ -53,12 +53,15 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 func (a *App) waitForSessions(ctx context.Context, began time.Time) {
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
+	// A session is counted, and its start noted, a moment before its engine has
+	// it. So each look is followed by another, and reaches back a little.
+	since, again := began.Add(-100*time.Millisecond), true
 	for late := a.gate.Stats().Handshakes; ; {
 		handshakes := a.gate.Stats().Handshakes
-		if handshakes < late {
-			late = handshakes
+		if fewer := handshakes < late; fewer || again {
+			late, again = handshakes, fewer
 			a.engine.CloseSessions(relay.Order{
-				Select: func(i session.Info) bool { return !i.Started.Before(began) },
+				Select: func(i session.Info) bool { return !i.Started.Before(since) },
 				Cause:  session.Shutdown, Code: relay.CodeGoingAway, Reason: relay.GoingAway,
 			})
 		}
