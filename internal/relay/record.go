@@ -63,7 +63,8 @@ type half struct {
 	pending int32 // engine's: number of the buffer with bytes for this side; 0 is none
 
 	flags flags
-	pings uint16 // how many it was sent
+	pings uint16 // how many nonces its pings have used
+	owed  uint8  // pongs to pings of ours that have not come
 	want  closeOrder
 
 	held uint8 // bytes in hold
@@ -223,7 +224,9 @@ func (r *record) matchPong(s session.Side, p []byte) (rest, kept []byte) {
 		switch m {
 		case frame.Same:
 			h.held = 0
-			h.flags &^= isPinged
+			if h.owed--; h.owed == 0 {
+				h.flags &^= isPinged
+			}
 			h.bytes -= uint64(size)
 			return p, nil
 		case frame.Different:
@@ -240,7 +243,7 @@ func (r *record) matchPong(s session.Side, p []byte) (rest, kept []byte) {
 	}
 }
 
-// nonce is what our latest ping to s carries. It says nothing of the id.
+// nonce is what our latest pings to s carry. It says nothing of the id.
 func (r *record) nonce(s session.Side) uint64 {
 	x := binary.LittleEndian.Uint64(r.id[:]) ^ uint64(binary.LittleEndian.Uint32(r.id[8:]))<<20
 	x += uint64(r.half[s].pings)<<1 | uint64(s)
@@ -274,7 +277,12 @@ func (r *record) inject(s session.Side, now eventloop.Tick, out []byte) []byte {
 	if h.flags&wantPing != 0 {
 		h.flags &^= wantPing
 		if atFrame {
-			h.pings++
+			// A slow reader may be sent another before its answer comes;
+			// with one nonce for all of these, so may their answers be.
+			if h.owed == 0 {
+				h.pings++
+			}
+			h.owed = max(h.owed, h.owed+1) // stays at 255
 			h.flags |= isPinged
 			out = frame.AppendPing(out, s == session.Backend, r.nonce(s))
 		}
