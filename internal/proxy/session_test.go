@@ -196,8 +196,7 @@ func TestForwarded(t *testing.T) {
 						t.Errorf("Forwarded %q", got)
 					}
 				}
-				b.mu.Lock()
-				defer b.mu.Unlock()
+				b.wait("the session", func() bool { return len(b.opened) == 1 }) // told after the 101
 				if got := b.opened[0].Client.Addr().String(); got != c.from {
 					t.Errorf("the session's client is %s, want %s", got, c.from)
 				}
