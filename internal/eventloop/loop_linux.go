@@ -49,7 +49,7 @@ func (e Events) Ended() bool { return e&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOL
 const (
 	batchSize = 512
 	// ReadBufferSize is the size of the one buffer a loop reads into.
-	ReadBufferSize = 64 << 10
+	ReadBufferSize = 256 << 10
 
 	// hotWait is how long a loop keeps its processor while nothing comes.
 	// Blocking the ordinary way lets the scheduler take the processor away,

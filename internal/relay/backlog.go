@@ -7,6 +7,7 @@ type backlog struct {
 	kept []kept // number n is kept[n-1]
 	free []int32
 	pool [][]byte // buffers of keepSize, to be used again
+	size int      // of all buffers in use, in bytes
 }
 
 type kept struct {
@@ -15,20 +16,23 @@ type kept struct {
 }
 
 const (
-	keepSize  = 64 << 10
-	keepSmall = 8 << 10 // what is smaller gets a buffer of its own size
-	poolSize  = 16
+	keepSize  = 256 << 10 // as much as one read can give
+	keepSmall = 64 << 10  // what is smaller gets a buffer of its own size
+	poolSize  = 8
 )
 
 // keep copies p and returns its number.
 func (b *backlog) keep(p []byte) int32 {
 	k := kept{}
-	if n := len(b.pool); n > 0 && len(p) > keepSmall {
+	switch n := len(b.pool); {
+	case len(p) <= keepSmall:
+	case n > 0:
 		k.buf, b.pool = b.pool[n-1][:0], b.pool[:n-1]
-	} else if len(p) > keepSmall {
+	default:
 		k.buf = make([]byte, 0, max(keepSize, len(p)))
 	}
 	k.buf = append(k.buf, p...)
+	b.size += cap(k.buf)
 	if n := len(b.free); n > 0 {
 		i := b.free[n-1]
 		b.free = b.free[:n-1]
@@ -42,7 +46,9 @@ func (b *backlog) keep(p []byte) int32 {
 // add appends p to what is kept as number n.
 func (b *backlog) add(n int32, p []byte) {
 	k := &b.kept[n-1]
+	b.size -= cap(k.buf)
 	k.buf = append(k.buf, p...)
+	b.size += cap(k.buf)
 }
 
 // bytes is what is still to be sent.
@@ -61,6 +67,7 @@ func (b *backlog) sent(n int32, count int) bool {
 // drop forgets number n.
 func (b *backlog) drop(n int32) {
 	k := &b.kept[n-1]
+	b.size -= cap(k.buf)
 	if cap(k.buf) == keepSize && len(b.pool) < poolSize {
 		b.pool = append(b.pool, k.buf[:0])
 	}

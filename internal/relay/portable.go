@@ -122,7 +122,7 @@ func (e *Portable) Abort(cause session.Cause) {
 func (e *Portable) Each(f func(session.Summary)) {
 	for _, ps := range e.all() {
 		ps.mu.Lock()
-		s := ps.summary(e.now())
+		s := ps.summary()
 		ps.mu.Unlock()
 		f(s)
 	}
@@ -286,7 +286,7 @@ func (ps *portableSession) finish() {
 	e.mu.Lock()
 	delete(e.sessions, ps)
 	e.mu.Unlock()
-	e.ended(ps.summary(e.now()))
+	e.ended(ps.summary())
 }
 
 // arm sets the timer to when the record wants to be looked at. mu is held.

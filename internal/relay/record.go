@@ -132,8 +132,9 @@ func (r *record) info() session.Info {
 	}
 }
 
-func (r *record) summary(now eventloop.Tick) session.Summary {
-	s := session.Summary{Info: r.info(), Cause: r.cause, Code: r.code, Duration: (now - r.birth).Duration()}
+func (r *record) summary() session.Summary {
+	i := r.info()
+	s := session.Summary{Info: i, Cause: r.cause, Code: r.code, Duration: time.Since(i.Started)}
 	for i := range r.half {
 		s.From[i] = session.Traffic{Messages: r.half[i].walker.Messages, Bytes: r.half[i].bytes}
 	}
