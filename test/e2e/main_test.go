@@ -46,13 +46,17 @@ func TestMain(m *testing.M) {
 
 func build(path string) error {
 	args := []string{"build", "-o", path}
-	if os.Getenv("HOLDFAST_E2E_RACE") != "" {
+	if raceBuild() {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "github.com/holdfast-ws/holdfast/cmd/holdfast")...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	return cmd.Run()
 }
+
+// raceBuild tells that the binary has the race detector in it, which is slower
+// and takes several times the memory.
+func raceBuild() bool { return os.Getenv("HOLDFAST_E2E_RACE") != "" }
 
 // eachEngine runs test as a subtest for each engine there is on this system.
 func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {

@@ -40,7 +40,7 @@ func reloadFile(engine string, backends []string, n int) string {
 		fmt.Fprintf(&b, "      - {name: c, address: %q, weight: 256}\n", backends[2])
 	}
 	fmt.Fprintf(&b, "timeouts: {connect: %ds, handshake: %ds, idle: %dm, shutdown: 1s}\n", 3+n%2, 5+n%4, 1+n%5)
-	fmt.Fprintf(&b, "keepalive: {interval: 400ms, timeout: %ds}\n", 10+n%5)
+	fmt.Fprintf(&b, "keepalive: {interval: 600ms, timeout: %ds}\n", 10+n%5)
 	fmt.Fprintf(&b, "log: {format: json, level: %s}\n", pick("info", "debug"))
 	return b.String()
 }

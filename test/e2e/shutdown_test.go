@@ -28,7 +28,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		backends := startBackends(t, 2)
 		b := balance(t, settings{engine, addresses(backends),
-			"timeouts: {shutdown: 6s}\nkeepalive: {interval: 400ms}"}.yaml())
+			"timeouts: {shutdown: 6s}\nkeepalive: {interval: 600ms}"}.yaml())
 		c := gather(t, "member", b.address, shutdownSessions)
 		b.awaitSessions(t, shutdownSessions)
 
