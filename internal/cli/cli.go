@@ -44,13 +44,15 @@ Then write a file (docs/config.md has every key), check it, run it, change it:
   holdfast reload`
 
 type commands struct {
-	Run        runCommand        `cmd:"" help:"Run the balancer, from a file or from flags."`
-	Check      checkCommand      `cmd:"" help:"Check a configuration file and tell every mistake in it."`
-	Reload     reloadCommand     `cmd:"" help:"Have a running balancer take its changed file. A file with mistakes changes nothing."`
-	Status     statusCommand     `cmd:"" help:"Show the backends and sessions of a running balancer."`
-	Demo       demoCommand       `cmd:"" help:"Run a chat of several servers behind a balancer, to try things out."`
-	Version    versionCommand    `cmd:"" help:"Print the version."`
-	DemoServer demoServerCommand `cmd:"" name:"demo-server" hidden:"" help:"One chat server of the demo."`
+	Run         runCommand         `cmd:"" help:"Run the balancer, from a file or from flags."`
+	Check       checkCommand       `cmd:"" help:"Check a configuration file and tell every mistake in it."`
+	Reload      reloadCommand      `cmd:"" help:"Have a running balancer take its changed file. A file with mistakes changes nothing."`
+	Status      statusCommand      `cmd:"" help:"Show the backends and sessions of a running balancer."`
+	Demo        demoCommand        `cmd:"" help:"Run a chat of several servers behind a balancer, to try things out."`
+	Bench       benchCommand       `cmd:"" help:"Load a WebSocket server or balancer and measure it."`
+	BenchServer benchServerCommand `cmd:"" name:"bench-server" help:"A fast server for bench to talk to: echo, broadcast, sink."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+	DemoServer  demoServerCommand  `cmd:"" name:"demo-server" hidden:"" help:"One chat server of the demo."`
 }
 
 // context of a command.

@@ -1,0 +1,142 @@
+package bench
+
+import (
+	"context"
+	"runtime"
+	"time"
+)
+
+// Names of targets in a report.
+const (
+	targetURL       = "target"
+	targetBalancer  = "balancer"
+	targetDirect    = "direct"
+	targetOneServer = "one server"
+)
+
+// Run does what the options ask for. It returns an error where it could not
+// begin; what fails later is in the report. When ctx ends, it stops sending,
+// closes the sessions politely and reports what there is.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	epoch := time.Now()
+	groups, err := o.groups(ctx, epoch)
+	if err != nil {
+		return nil, err
+	}
+	const others = 32 // descriptors of the runtime, the terminal, look-ups
+	if err := checkDescriptors(o.mostOpen()*len(groups) + others); err != nil {
+		return nil, err
+	}
+	p := startProgress(o.Progress, o.Live, groups)
+	defer p.stop()
+	r := &run{o: &o, groups: groups, progress: p}
+	cpu := processCPU()
+	if o.Mode == Churn {
+		r.rounds(ctx)
+	} else {
+		r.held(ctx)
+	}
+	p.stop()
+	rep := r.report()
+	rep.Interrupted = ctx.Err() != nil
+	rep.Took = time.Since(epoch)
+	rep.GeneratorCPU = processCPU() - cpu
+	rep.CPUs = runtime.GOMAXPROCS(0)
+	return rep, nil
+}
+
+func (o *Options) groups(ctx context.Context, epoch time.Time) ([]*group, error) {
+	name := targetURL
+	var groups []*group
+	if len(o.Direct) > 0 {
+		name = targetBalancer
+		g, err := o.newGroup(ctx, targetDirect, epoch, o.Direct...)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, g)
+	}
+	g, err := o.newGroup(ctx, name, epoch, o.URL)
+	return append(groups, g), err
+}
+
+// mostOpen is how many connections a target may have at once.
+func (o *Options) mostOpen() int {
+	if o.Mode == Churn && o.Rate == 0 {
+		return o.Parallel
+	}
+	return o.Sessions
+}
+
+type run struct {
+	o        *Options
+	groups   []*group // direct, where there is one, before the URL
+	progress *progress
+	capacity []Capacity
+	rampTook time.Duration
+	heldFor  time.Duration
+}
+
+// held opens all sessions, uses them and closes them.
+func (r *run) held(ctx context.Context) {
+	r.progress.phase("opening", 0)
+	start := time.Now()
+	openAll(ctx, r.groups)
+	r.rampTook = time.Since(start)
+	if r.o.Mode == Idle {
+		r.hold(ctx, r.o.Duration)
+	} else {
+		r.hold(ctx, r.o.Hold)
+		r.rounds(ctx)
+	}
+	if r.o.Capacity && ctx.Err() == nil {
+		r.findCapacity(ctx)
+	}
+	r.progress.phase("closing", 0)
+	closeAll(ctx, r.groups)
+}
+
+func (r *run) hold(ctx context.Context, d time.Duration) {
+	r.progress.phase("holding", d)
+	start := time.Now()
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	r.heldFor = time.Since(start)
+}
+
+// rounds loads the targets in turn, in an order that is reversed each time
+// (A B, B A, A B …): what drifts slowly falls on all alike.
+func (r *run) rounds(ctx context.Context) {
+	n := r.o.rounds()
+	d := r.o.Duration / time.Duration(n)
+	r.progress.phase("loading", r.o.Duration*time.Duration(len(r.groups)))
+	for round := range n {
+		for i := range r.groups {
+			if round%2 == 1 {
+				i = len(r.groups) - 1 - i
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			g := r.groups[i]
+			if r.o.Mode == Churn {
+				g.past = append(g.past, g.churn(ctx, r.o.Rate, d))
+			} else if senders := g.senders(); len(senders) > 0 {
+				g.past = append(g.past, g.exchange(ctx, senders, r.o.Rate, d, 0))
+			}
+		}
+	}
+}
+
+// senders are the sessions that send.
+func (g *group) senders() []*session {
+	if g.o.Mode == Fanout {
+		return g.sessions[:min(g.o.Senders, len(g.sessions))]
+	}
+	return g.sessions
+}

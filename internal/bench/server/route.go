@@ -1,0 +1,45 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/holdfast-ws/holdfast/internal/bench/wsconn"
+	"github.com/holdfast-ws/holdfast/internal/httphead"
+)
+
+// route gives the answer to a request and what serves the WebSocket after it,
+// nil where there is none.
+func (s *Server) route(req *httphead.Request, head []byte) (handle func(*wsconn.Conn), answer []byte) {
+	if n, err := req.Parse(head); err != nil || n == 0 {
+		return nil, plain("400 Bad Request", "not an HTTP/1.1 request\n")
+	}
+	switch string(req.Path) {
+	case "/health":
+		return nil, plain("200 OK", "ok\n")
+	case "/echo":
+		handle = func(ws *wsconn.Conn) { _ = ws.Serve(echo{ws}) }
+	case "/broadcast":
+		handle = s.serveBroadcast
+	case "/sink":
+		handle = func(ws *wsconn.Conn) { _ = ws.Serve(sink{}) }
+	default:
+		return nil, plain("404 Not Found", "here are /echo, /broadcast, /sink and /health\n")
+	}
+	key, _ := req.Fields.Get("Sec-WebSocket-Key")
+	if string(req.Method) != "GET" || len(key) != 24 || !req.Fields.HasToken("Upgrade", "websocket") || !req.Fields.HasToken("Connection", "Upgrade") {
+		return nil, plain("426 Upgrade Required", "a WebSocket handshake is needed here\n")
+	}
+	answer = fmt.Appendf(nil, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n", wsconn.AcceptKey(string(key)))
+	for offers := range req.Fields.Values("Sec-WebSocket-Protocol") {
+		// The first one offered will do: nothing here depends on it.
+		if first, _ := httphead.NextMember(offers); first != nil {
+			answer = fmt.Appendf(answer, "Sec-WebSocket-Protocol: %s\r\n", first)
+			break
+		}
+	}
+	return handle, append(answer, "\r\n"...)
+}
+
+func plain(status, body string) []byte {
+	return fmt.Appendf(nil, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", status, len(body), body)
+}
