@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"reflect"
 	"testing"
 	"time"
@@ -45,6 +46,30 @@ func TestRecordKeepsInfo(t *testing.T) {
 		got.Started = i.Started
 		if got != i {
 			t.Errorf("info %+v, want %+v", got, i)
+		}
+	}
+}
+
+// TestPongsOwed: as many pongs are swallowed as pings were sent.
+func TestPongsOwed(t *testing.T) {
+	r := newRecord(&Start{}, 10)
+	pong := func() bool {
+		p := wire(session.Client, 0x8A, binary.BigEndian.AppendUint64(nil, r.nonce(session.Client)))
+		var scratch []byte
+		return len(r.pass(session.Client, p, 10, &scratch)) == 0
+	}
+	for pings := 1; pings < 4; pings++ {
+		if pong() {
+			t.Error("a pong was swallowed that nobody asked for")
+		}
+		for range pings {
+			r.half[session.Client].flags |= wantPing
+			r.inject(session.Client, 10, nil)
+		}
+		for i := range pings {
+			if !pong() {
+				t.Errorf("pong %d of %d was passed on", i+1, pings)
+			}
 		}
 	}
 }
