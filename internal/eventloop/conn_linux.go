@@ -71,6 +71,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, transport.ErrHungUp
 		}
 		if err := c.task.wait(c.side, c.due()); err != nil {
+			if err == errDeadline && c.hints&hintReadable != 0 {
+				continue // a busy loop saw the bytes and the deadline at once
+			}
 			return 0, err
 		}
 	}

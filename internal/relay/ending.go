@@ -115,9 +115,13 @@ func (r *record) begin(c closeOrder, now eventloop.Tick, boundary eventloop.Tick
 	r.sendClose(session.Client, c.code, c.reason, now+boundary)
 }
 
-// chosen reports whether o is about this session.
+// chosen reports whether o is about this session and says something new: one
+// that already is to be closed for the same cause keeps its turn.
 func (r *record) chosen(o *Order) bool {
-	return r.cause == session.None && (o.Select == nil || o.Select(r.info()))
+	if r.cause != session.None || r.closeAt != 0 && r.order.cause == o.Cause {
+		return false
+	}
+	return o.Select == nil || o.Select(r.info())
 }
 
 // schedule has the session closed by o after so long, unless it already is to
