@@ -41,3 +41,10 @@ fuzz:
 
 clean:
 	rm -rf bin
+
+# holdfast beside nginx and HAProxy, into docs/performance.md: some 15 minutes
+# on a machine that does nothing else. BENCHFLAGS="-rounds 1 -out -" is quicker.
+.PHONY: bench
+bench: build
+	bench/install.sh
+	go run ./bench $(BENCHFLAGS)

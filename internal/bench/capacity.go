@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"time"
 )
@@ -30,28 +31,31 @@ const (
 
 // search looks for the highest rate that is sustained: doubling from a start
 // until one is not, and then between the last two. Machines have hiccups, so a
-// rate has failed only when it did twice.
+// rate has failed only when it did three times.
 type search struct {
 	low, high float64 // sustained, and not; 0: not known
 	rate      float64 // to try next
-	failedAt  float64 // the rate that has failed once
+	failed    int     // how often rate has
 	left      int     // tries, once low and high are known
 	tried     int
 }
 
 func newSearch(start float64) *search { return &search{rate: start, left: refinements + 1} }
 
+const failuresAllowed = 2
+
 // mostTries bounds a search that would go on doubling or halving.
-const mostTries = 40
+const mostTries = 60
 
 func (s *search) done() bool { return s.left == 0 || s.tried >= mostTries || s.rate < 1 }
 
 func (s *search) result(sustained bool) {
 	s.tried++
-	if !sustained && s.failedAt != s.rate {
-		s.failedAt = s.rate
+	if !sustained && s.failed < failuresAllowed {
+		s.failed++
 		return
 	}
+	s.failed = 0
 	if sustained {
 		s.low = s.rate
 	} else {
@@ -95,7 +99,7 @@ func (r *run) findCapacity(ctx context.Context) {
 				continue
 			}
 			trying = true
-			r.progress.trial(c)
+			r.phase(fmt.Sprintf("capacity of %s: trying %.0f/s", c.Target, c.search.rate), 0)
 			c.try(ctx)
 		}
 	}
@@ -117,7 +121,7 @@ func (g *group) ofFirstServer() (senders []*session) {
 // try sends at the search's rate. More than half a second's worth outstanding
 // is an overload that needn't be driven further.
 func (c *candidate) try(ctx context.Context) {
-	rate, d := c.search.rate, c.group.o.trial
+	rate, d := c.search.rate, c.group.o.Trial
 	if d == 0 {
 		d = defaultTrial
 	}

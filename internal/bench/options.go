@@ -48,12 +48,16 @@ type Options struct {
 
 	Capacity    bool
 	CapacityP99 time.Duration // a rate counts as sustained up to it
-	trial       time.Duration // of a rate; 0: defaultTrial
+	Trial       time.Duration // of a rate; 0: 2 s
 
 	Timeout      time.Duration // of a handshake, an answer, a closing handshake
 	Header       []wsconn.Field
 	Subprotocols []string
 	Insecure     bool
+
+	// Phase is told when "opening", "holding", "loading", "closing" and
+	// "closed" begin, and each capacity trial; the run waits for it. May be nil.
+	Phase func(name string)
 
 	Progress io.Writer // nil: none
 	Live     bool      // Progress is a terminal: one line, rewritten

@@ -82,13 +82,14 @@ func TestSearch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		capacity := rapid.Float64Range(10, 1e6).Draw(t, "capacity")
 		s := newSearch(rapid.Float64Range(10, 1e5).Draw(t, "start"))
-		hiccup := false
+		hiccups := 0 // in a row
 		for !s.done() {
 			sustained := s.rate <= capacity
-			if sustained && !hiccup && rapid.IntRange(0, 3).Draw(t, "hiccup") == 0 {
-				hiccup, sustained = true, false // never twice in a row
+			if sustained && hiccups < failuresAllowed && rapid.IntRange(0, 5).Draw(t, "hiccup") == 0 {
+				hiccups++
+				sustained = false
 			} else {
-				hiccup = false
+				hiccups = 0
 			}
 			s.result(sustained)
 		}

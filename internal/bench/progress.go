@@ -71,10 +71,6 @@ func (p *progress) phase(what string, lasts time.Duration) {
 	p.mu.Unlock()
 }
 
-func (p *progress) trial(c *candidate) {
-	p.phase(fmt.Sprintf("capacity of %s: trying %.0f/s", c.Target, c.search.rate), 0)
-}
-
 func (p *progress) print() {
 	line := p.line()
 	if p.live {

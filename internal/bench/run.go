@@ -39,6 +39,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	} else {
 		r.held(ctx)
 	}
+	r.phase("closed", 0)
 	p.stop()
 	rep := r.report()
 	rep.Interrupted = ctx.Err() != nil
@@ -80,9 +81,16 @@ type run struct {
 	heldFor  time.Duration
 }
 
+func (r *run) phase(what string, lasts time.Duration) {
+	if r.o.Phase != nil {
+		r.o.Phase(what)
+	}
+	r.progress.phase(what, lasts)
+}
+
 // held opens all sessions, uses them and closes them.
 func (r *run) held(ctx context.Context) {
-	r.progress.phase("opening", 0)
+	r.phase("opening", 0)
 	start := time.Now()
 	openAll(ctx, r.groups)
 	r.rampTook = time.Since(start)
@@ -95,12 +103,12 @@ func (r *run) held(ctx context.Context) {
 	if r.o.Capacity && ctx.Err() == nil {
 		r.findCapacity(ctx)
 	}
-	r.progress.phase("closing", 0)
+	r.phase("closing", 0)
 	closeAll(ctx, r.groups)
 }
 
 func (r *run) hold(ctx context.Context, d time.Duration) {
-	r.progress.phase("holding", d)
+	r.phase("holding", d)
 	start := time.Now()
 	select {
 	case <-ctx.Done():
@@ -114,7 +122,7 @@ func (r *run) hold(ctx context.Context, d time.Duration) {
 func (r *run) rounds(ctx context.Context) {
 	n := r.o.rounds()
 	d := r.o.Duration / time.Duration(n)
-	r.progress.phase("loading", r.o.Duration*time.Duration(len(r.groups)))
+	r.phase("loading", r.o.Duration*time.Duration(len(r.groups)))
 	for round := range n {
 		for i := range r.groups {
 			if round%2 == 1 {

@@ -405,7 +405,7 @@ func TestDirect(t *testing.T) {
 	o := few(strings.Replace(slow.URL, "http", "ws", 1))
 	o.Direct = []string{benchServer(t) + "/echo", benchServer(t) + "/echo"}
 	o.Rate = 200
-	o.Capacity, o.CapacityP99, o.trial = true, 250*time.Millisecond, 100*time.Millisecond
+	o.Capacity, o.CapacityP99, o.Trial = true, 250*time.Millisecond, 100*time.Millisecond
 	rep, _ := run1(t, o)
 	if rep.Failed() != 0 || len(rep.Targets) != 2 || rep.Targets[0].Name != targetDirect || rep.Targets[1].Name != targetBalancer {
 		t.Fatalf("%s; %+v", kinds(rep.Targets[1]), rep)
