@@ -209,7 +209,7 @@ func TestEveryFailureIsCounted(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { faulty(w, r, c.answer()) }))
 			defer s.Close()
 			o := few(strings.Replace(s.URL, "http", "ws", 1))
-			o.Timeout = 500 * time.Millisecond
+			o.Timeout = 2 * time.Second
 			rep, r := run1(t, o)
 			if kinds(r) != c.want || rep.Failed() == 0 {
 				t.Errorf("got %s, want %s", kinds(r), c.want)
@@ -242,7 +242,7 @@ func TestMisdelivered(t *testing.T) {
 	}))
 	defer s.Close()
 	o := few(strings.Replace(s.URL, "http", "ws", 1))
-	o.Timeout = 500 * time.Millisecond
+	o.Timeout = 2 * time.Second
 	if _, r := run1(t, o); kinds(r) != "lost×9 misdelivered×9" {
 		t.Errorf("got %s", kinds(r))
 	}
@@ -265,7 +265,7 @@ func TestHandshakeFailures(t *testing.T) {
 	}
 	defer silent.Close()
 	o := few("ws://" + silent.Addr().String())
-	o.Timeout = 100 * time.Millisecond
+	o.Timeout = 500 * time.Millisecond
 	if _, r := run1(t, o); kinds(r) != "handshake_timeout×10" {
 		t.Errorf("silence: %s", kinds(r))
 	}
@@ -304,7 +304,7 @@ func TestCloseUnanswered(t *testing.T) {
 	defer s.Close()
 	defer close(release)
 	o := few(strings.Replace(s.URL, "http", "ws", 1))
-	o.Mode, o.Duration, o.Timeout = Idle, 20*time.Millisecond, 200*time.Millisecond
+	o.Mode, o.Duration, o.Timeout = Idle, 20*time.Millisecond, time.Second
 	if _, r := run1(t, o); kinds(r) != "close_timeout×10" {
 		t.Errorf("got %s", kinds(r))
 	}
@@ -362,7 +362,7 @@ func TestFanout(t *testing.T) {
 		}
 	}))
 	defer s.Close()
-	o.URL, o.Senders, o.Timeout = strings.Replace(s.URL, "http", "ws", 1), 1, time.Second
+	o.URL, o.Senders, o.Timeout = strings.Replace(s.URL, "http", "ws", 1), 1, 2*time.Second
 	if _, r := run1(t, o); kinds(r) != "" || r.Received != 90 {
 		t.Errorf("all but the sender: %s; %+v", kinds(r), r)
 	}

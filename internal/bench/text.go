@@ -23,7 +23,7 @@ func (r *Report) Print(to io.Writer) {
 	r.printFailures(to)
 	for _, t := range r.Targets {
 		if how := t.behind(r.CPUs, r.Interrupted); how != "" {
-			fmt.Fprintf(to, "\nTHE GENERATOR WAS THE BOTTLENECK (%s): %s.\nThe latencies have its own delay in them. Ask for a lower --rate, or run it on a machine of its own.\n", t.Name, how)
+			fmt.Fprintf(to, "\nTHE GENERATOR, OR ITS MACHINE, WAS THE BOTTLENECK (%s): %s.\nThe latencies have its own delay in them. Ask for a lower --rate, or run it on a machine of its own.\n", t.Name, how)
 		}
 	}
 }
