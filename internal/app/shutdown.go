@@ -17,7 +17,6 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.reload.Lock()
 	a.stopped = true
 	a.reload.Unlock()
-	began := time.Now()
 	limit := a.current.Load().Timeouts.Shutdown
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -33,7 +32,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 		defer close(httpDone)
 		a.proxy.Close(ctx)
 	}()
-	a.waitForSessions(ctx, began)
+	a.waitForSessions(ctx)
 	<-httpDone
 	cut = a.engine.Active()
 	a.engine.Abort(session.Shutdown)
@@ -50,19 +49,18 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 // waitForSessions returns when no session and no handshake is left, or ctx is
 // over. Handshakes that were under way when the gate closed become sessions
 // that Shutdown's order did not see; they are closed as they come.
-func (a *App) waitForSessions(ctx context.Context, began time.Time) {
+func (a *App) waitForSessions(ctx context.Context) {
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
-	// A session is counted, and its start noted, a moment before its engine has
-	// it. So each look is followed by another, and reaches back a little.
-	since, again := began.Add(-100*time.Millisecond), true
+	// A session is counted a moment before its engine has it, so each look is
+	// followed by another.
+	again := true
 	for late := a.gate.Stats().Handshakes; ; {
 		handshakes := a.gate.Stats().Handshakes
 		if fewer := handshakes < late; fewer || again {
 			late, again = handshakes, fewer
 			a.engine.CloseSessions(relay.Order{
-				Select: func(i session.Info) bool { return !i.Started.Before(since) },
-				Cause:  session.Shutdown, Code: relay.CodeGoingAway, Reason: relay.GoingAway,
+				Cause: session.Shutdown, Code: relay.CodeGoingAway, Reason: relay.GoingAway, Late: true,
 			})
 		}
 		if handshakes == 0 && a.engine.Active() == 0 {

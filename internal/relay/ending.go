@@ -115,10 +115,9 @@ func (r *record) begin(c closeOrder, now eventloop.Tick, boundary eventloop.Tick
 	r.sendClose(session.Client, c.code, c.reason, now+boundary)
 }
 
-// chosen reports whether o is about this session and says something new: one
-// that already is to be closed for the same cause keeps its turn.
+// chosen reports whether o is about this session.
 func (r *record) chosen(o *Order) bool {
-	if r.cause != session.None || r.closeAt != 0 && r.order.cause == o.Cause {
+	if r.cause != session.None || o.Late && r.closeAt != 0 {
 		return false
 	}
 	return o.Select == nil || o.Select(r.info())

@@ -42,6 +42,9 @@ type Order struct {
 	// Spread is the time over which the sessions are closed, evenly, in the
 	// order of their age; 0 is all at once.
 	Spread time.Duration
+	// Late leaves alone the sessions that an earlier order has given a turn.
+	// Without it, the order for sooner holds.
+	Late bool
 }
 
 // Reason numbers the texts that our Close frames carry, so that a record can

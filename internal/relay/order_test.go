@@ -162,11 +162,15 @@ func testOrderSpread(t *testing.T, e engine) {
 	for range n {
 		r.end(session.Shutdown, 1001)
 	}
-	// An order for sooner overtakes one for later.
+	// An order for sooner overtakes one for later, unless it is for those that
+	// have none.
 	c, _ := r.open()
 	o.Spread = time.Hour
 	r.open()
 	r.order(o, 2)
+	late := shutdown
+	late.Late = true
+	r.order(late, 0)
 	r.order(shutdown, 2)
 	c.wantClose(1001)
 	for range 2 {
