@@ -178,7 +178,7 @@ type Socket struct {
 func Release(client, backend transport.Conn) (l *Loop, slot int32, socks [2]Socket, err error) {
 	c, ok1 := client.(*Conn)
 	b, ok2 := backend.(*Conn)
-	if !ok1 || !ok2 || c.task != b.task || c.fd < 0 || b.fd < 0 {
+	if !ok1 || !ok2 || c.task != b.task || c.side != session.Client || b.side != session.Backend || c.fd < 0 || b.fd < 0 {
 		return nil, 0, socks, fmt.Errorf("eventloop: %T and %T are not a pair of open connections", client, backend)
 	}
 	t := c.task

@@ -1,6 +1,7 @@
 package eventloop
 
 import (
+	"fmt"
 	"net/netip"
 	"sync"
 	"syscall"
@@ -44,14 +45,28 @@ func (g *Group) Listen(address string, serve func(transport.Conn)) (transport.Li
 	number := g.listening
 	g.listening++
 	g.mu.Unlock()
+	served := 0
 	g.Each(func(i int, l *Loop) {
+		if l.stop {
+			return
+		}
 		ll := &loopListener{loop: l, number: number, fd: fds[i], serve: serve}
 		if !bound.Addr().IsUnspecified() {
 			ll.local = bound
 		}
 		l.listeners[number] = ll
 		ll.watch()
+		fds[i] = -1
+		served++
 	})
+	if served < len(fds) { // the group is being closed
+		for _, fd := range fds {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+		}
+		return nil, fmt.Errorf("listen on %s: %w", address, errClosed)
+	}
 	return &listener{group: g, number: number, bound: bound}, nil
 }
 

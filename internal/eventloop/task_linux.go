@@ -33,6 +33,10 @@ const maxFreeTasks = 64
 
 // start runs serve on a task for the connection fd, which it takes over.
 func (l *Loop) start(c Conn, serve func(transport.Conn)) {
+	if l.stop {
+		closeFD(c.fd) // the tasks may have been unwound already
+		return
+	}
 	slot := l.slots.take()
 	if err := l.watch(slot, session.Client, c.fd); err != nil {
 		l.log.Error("cannot watch a connection", "error", err)
