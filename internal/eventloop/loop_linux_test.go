@@ -1,0 +1,460 @@
+package eventloop
+
+import (
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+func TestPanicClosesItsConnectionOnly(t *testing.T) {
+	j := &journal{}
+	g, err := NewGroup(1, j.logger(), func(*Loop) Owner { return nothing{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	ln, err := g.Listen("127.0.0.1:0", func(c transport.Conn) {
+		b := make([]byte, 4)
+		io.ReadFull(c, b)
+		if string(b) == "boom" {
+			panic("told to")
+		}
+		c.Write(b)
+		echo(c)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, bad := dial(t, ln.Addr()), dial(t, ln.Addr())
+	write(t, good, "good")
+	wantRead(t, good, "good")
+	write(t, bad, "boom")
+	wantEOF(t, bad)
+	write(t, good, "still here")
+	wantRead(t, good, "still here")
+	if s := j.String(); !strings.Contains(s, "told to") || !strings.Contains(s, "loop_linux_test.go") {
+		t.Errorf("the log has no trace of it: %s", s)
+	}
+}
+
+// TestCloseUnwindsTasks: whatever a task waits for fails, so that what it has
+// deferred is done, before Close returns.
+func TestCloseUnwindsTasks(t *testing.T) {
+	hole := blackhole(t).AddrPort()
+	g := newTestGroup(t, 2, nil)
+	var waiting, unwound atomic.Int32
+	to, _ := listen(t, g, func(c transport.Conn) {
+		defer unwound.Add(1)
+		b := make([]byte, 1)
+		c.Read(b)
+		waiting.Add(1)
+		var err error
+		switch b[0] {
+		case 'r':
+			_, err = c.Read(b)
+		case 'w':
+			_, err = c.Write(make([]byte, 64<<20))
+		case 'd':
+			_, err = g.Dial(c, hole, time.Now().Add(patience))
+		}
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%c: %v", b[0], err)
+		}
+		if _, err := c.Read(b); err == nil {
+			t.Errorf("%c: it reads on", b[0])
+		}
+	})
+	var conns []net.Conn
+	for _, what := range []string{"r", "w", "d", "r", "w", "d"} {
+		c := dial(t, to)
+		write(t, c, what)
+		conns = append(conns, c)
+	}
+	until(t, "all tasks wait", func() bool { return waiting.Load() == int32(len(conns)) })
+	g.Close()
+	addProcs(len(g.loops)) // the test's end closes it, too
+	if n := unwound.Load(); n != int32(len(conns)) {
+		t.Errorf("%d of %d tasks have come to their end", n, len(conns))
+	}
+	for _, c := range conns {
+		if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Error(err)
+		}
+	}
+}
+
+// lateAdopter hands its group a connection when the loop has all but ended.
+type lateAdopter struct {
+	nothing
+	adopt func()
+}
+
+func (o *lateAdopter) Stopped() { o.adopt() }
+
+func TestAdoptWhileClosing(t *testing.T) {
+	ln, addr := backend(t)
+	c := dial(t, addr)
+	late := &lateAdopter{}
+	g := newTestGroup(t, 1, func(*Loop) Owner { return late })
+	b := accepted(t, ln)
+	var err error
+	late.adopt = func() { err = g.Adopt(b, nil, echo) }
+	g.Close()
+	addProcs(1)
+	if err == nil { // it took the connection, so it has closed it
+		wantEOF(t, c)
+	}
+	if err := g.Adopt(accepted2(t), nil, echo); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Adopt after Close: %v", err)
+	}
+}
+
+func accepted2(t *testing.T) net.Conn {
+	ln, addr := backend(t)
+	dial(t, addr)
+	return accepted(t, ln)
+}
+
+func TestListenAfterClose(t *testing.T) {
+	g := newTestGroup(t, 2, nil)
+	g.Close()
+	addProcs(2)
+	if ln, err := g.Listen("127.0.0.1:0", echo); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Listen after Close = %v, %v", ln, err)
+	}
+}
+
+// TestPortInUse: SO_REUSEPORT must not let two groups share a port unnoticed.
+func TestPortInUse(t *testing.T) {
+	g1, g2 := newTestGroup(t, 2, nil), newTestGroup(t, 2, nil)
+	ln, err := g1.Listen("127.0.0.1:0", echo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	for _, g := range []*Group{g1, g2} {
+		_, err := g.Listen(address, echo)
+		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), address) {
+			t.Errorf("a second listener on %s: %v", address, err)
+		}
+	}
+	ln.Close()
+	ln, err = g2.Listen(address, echo) // free once Close has returned
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c := dial(t, ln.Addr())
+	write(t, c, "x")
+	wantRead(t, c, "x")
+	for _, bad := range []string{"127.0.0.1", "127.0.0.1:99999", "nowhere.invalid:1"} {
+		if _, err := g1.Listen(bad, echo); err == nil {
+			t.Errorf("listens on %q", bad)
+		}
+	}
+}
+
+// TestListenerCloseServesTheQueue: who the kernel has let in is served.
+func TestListenerCloseServesTheQueue(t *testing.T) {
+	g := newTestGroup(t, 2, nil)
+	ln, err := g.Listen("127.0.0.1:0", echo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := dial(t, ln.Addr())
+	write(t, open, "a")
+	wantRead(t, open, "a")
+	hold := make(chan struct{})
+	for _, l := range g.loops {
+		l.Post(func() { <-hold }) // so that nothing is accepted meanwhile
+	}
+	var conns []net.Conn
+	for range 200 {
+		conns = append(conns, dial(t, ln.Addr()))
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		ln.Close()
+	}()
+	close(hold)
+	<-closed
+	if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		c.Close()
+		t.Error("a closed listener takes connections")
+	}
+	for _, c := range append(conns, open) {
+		write(t, c, "served")
+		wantRead(t, c, "served")
+	}
+	if err := ln.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
+	}
+}
+
+// pairs is an Owner that keeps the slots it got and tells what it hears.
+type pairs struct {
+	nothing
+	l       *Loop
+	ready   func(slot int32, side session.Side)
+	expired func(slot int32)
+	owned   map[int32][2]Socket
+}
+
+func (p *pairs) Ready(slot int32, side session.Side, ev Events) { p.ready(slot, side) }
+func (p *pairs) Expired(slot int32)                             { p.expired(slot) }
+func (p *pairs) Stopped() {
+	for slot := range p.owned {
+		p.drop(slot)
+	}
+}
+
+func (p *pairs) drop(slot int32) {
+	for _, s := range p.owned[slot] {
+		CloseFD(s.FD)
+	}
+	delete(p.owned, slot)
+	p.l.Free(slot)
+}
+
+func newPairs(t *testing.T) (g *Group, p *pairs, open func() (slot int32, client, backend net.Conn)) {
+	p = &pairs{owned: map[int32][2]Socket{}, ready: func(int32, session.Side) {}, expired: func(int32) {}}
+	g = newTestGroup(t, 1, func(l *Loop) Owner { p.l = l; return p })
+	ln, addr := backend(t)
+	slots := make(chan int32, 1)
+	to, _ := listen(t, g, func(c transport.Conn) {
+		b, err := g.Dial(c, addr, time.Now().Add(patience))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, _, _, err := Release(c, c); err == nil {
+			t.Error("a connection is a pair with itself")
+		}
+		l, slot, socks, err := Release(c, b)
+		if err != nil || l != p.l {
+			t.Errorf("Release = %p, %v", l, err)
+		}
+		if _, _, _, err := Release(c, b); err == nil {
+			t.Error("a pair is released twice")
+		}
+		p.owned[slot] = socks
+		slots <- slot
+	})
+	return g, p, func() (int32, net.Conn, net.Conn) {
+		c := dial(t, to)
+		b := accepted(t, ln)
+		return <-slots, c, b
+	}
+}
+
+// TestStaleEvents: when what comes for one slot has another closed, and its
+// number given to a new connection even, the events for that one that came
+// along are nobody's.
+func TestStaleEvents(t *testing.T) {
+	g, p, open := newPairs(t)
+	a, ca, _ := open()
+	b, cb, bb := open()
+	var heard []int32
+	g.Each(func(int, *Loop) {
+		p.ready = func(slot int32, side session.Side) {
+			heard = append(heard, slot)
+			if len(heard) == 1 {
+				other := a ^ b ^ slot
+				p.drop(other)
+				if again := p.l.slots.take(); again != other {
+					t.Errorf("slot %d was taken, want %d", again, other)
+				}
+			}
+		}
+	})
+	hold := make(chan struct{})
+	p.l.Post(func() { <-hold }) // all of it comes in one batch
+	write(t, ca, "x")
+	write(t, cb, "x")
+	write(t, bb, "x")
+	time.Sleep(50 * time.Millisecond) // loopback has delivered by then
+	close(hold)
+	until(t, "an event has come", func() (ok bool) {
+		g.Each(func(int, *Loop) { ok = len(heard) > 0 })
+		return ok
+	})
+	g.Each(func(int, *Loop) {
+		for _, slot := range heard[1:] {
+			if slot != heard[0] {
+				t.Errorf("slot %d hears of its former connection", slot)
+			}
+		}
+	})
+}
+
+// TestTimers: none comes early, or much later than its tick.
+func TestTimers(t *testing.T) {
+	g, p, open := newPairs(t)
+	var slots []int32
+	for range 5 {
+		slot, _, _ := open()
+		slots = append(slots, slot)
+	}
+	type ring struct {
+		slot int32
+		at   Tick
+	}
+	rings := make(chan ring, 100)
+	due := map[int32]Tick{}
+	g.Each(func(int, *Loop) {
+		p.expired = func(slot int32) { rings <- ring{slot, p.l.Now()} }
+		for i, slot := range slots {
+			due[slot] = p.l.Now() + Tick(i)*2
+			p.l.Arm(slot, p.l.Now()+40) // will be changed
+			p.l.Arm(slot, due[slot])
+		}
+		p.l.Disarm(slots[4])
+	})
+	for range slots[:4] {
+		select {
+		case r := <-rings:
+			if r.at < due[r.slot] || r.at > due[r.slot]+8 || r.slot == slots[4] {
+				t.Errorf("slot %d expired at tick %d, due at %d", r.slot, r.at, due[r.slot])
+			}
+		case <-time.After(patience):
+			t.Fatal("a timer never expires")
+		}
+	}
+	if len(rings) > 0 {
+		t.Errorf("it expired once more: %v", <-rings)
+	}
+}
+
+// TestPostOrder: in order, from anywhere, and not after the end.
+func TestPostOrder(t *testing.T) {
+	g := newTestGroup(t, 1, nil)
+	l := g.loops[0]
+	var got []int
+	var work sync.WaitGroup
+	for w := range 4 {
+		work.Go(func() {
+			for i := range 250 {
+				l.Post(func() { got = append(got, w<<16|i) })
+			}
+		})
+	}
+	work.Wait()
+	g.Each(func(int, *Loop) {
+		if len(got) != 1000 {
+			t.Errorf("%d of 1000 ran", len(got))
+		}
+		last := [4]int{-1, -1, -1, -1}
+		for _, x := range got {
+			if w, i := x>>16, x&0xFFFF; i != last[w]+1 {
+				t.Fatalf("of %d, %d ran after %d", w, i, last[w])
+			} else {
+				last[w] = i
+			}
+		}
+	})
+	g.Close()
+	addProcs(1)
+	if l.Post(func() { t.Error("it runs after the end") }) {
+		t.Error("Post after Close")
+	}
+}
+
+// TestCollectorIsNotKeptWaiting: loops that hold on to their processors, under
+// constant traffic or waiting for more of it, stop for the collector. Signals
+// interrupt their wait.
+func TestCollectorIsNotKeptWaiting(t *testing.T) {
+	for name, pause := range map[string]time.Duration{
+		"constant traffic": 0,
+		"hot but idle":     hotWait * 8 / 10, // more comes just before a loop would let go
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newTestGroup(t, 2, nil)
+			to, _ := listen(t, g, echo)
+			var stop atomic.Bool
+			var work sync.WaitGroup
+			for range 8 { // some for each loop
+				c := dial(t, to)
+				work.Go(func() {
+					b := make([]byte, 64)
+					for !stop.Load() {
+						c.Write(b)
+						if _, err := io.ReadFull(c, b); err != nil {
+							t.Error(err)
+							return
+						}
+						time.Sleep(pause)
+					}
+				})
+			}
+			var collect, world []time.Duration
+			var m runtime.MemStats
+			for range 20 {
+				began := time.Now()
+				runtime.GC()
+				collect = append(collect, time.Since(began))
+				began = time.Now()
+				runtime.ReadMemStats(&m) // stops the world
+				world = append(world, time.Since(began))
+			}
+			stop.Store(true)
+			work.Wait()
+			slices.Sort(collect)
+			slices.Sort(world)
+			t.Logf("GC: median %v, longest %v; stopping the world: median %v, longest %v", collect[10], collect[19], world[10], world[19])
+			// The longest is the machine's as well; it has other work to do.
+			if collect[10] > 100*time.Millisecond || collect[19] > 2*time.Second {
+				t.Errorf("GC took %v, median %v", collect[19], collect[10])
+			}
+			if world[10] > hotWait/2 || world[19] > 2*time.Second {
+				t.Errorf("stopping the world took %v, median %v", world[19], world[10])
+			}
+		})
+	}
+}
+
+// TestIdleLoopsUseNoCPU: after some idle milliseconds a loop waits as anything
+// in Go does.
+func TestIdleLoopsUseNoCPU(t *testing.T) {
+	g := newTestGroup(t, 2, nil)
+	to, _ := listen(t, g, echo)
+	var conns []net.Conn
+	for range 50 { // open, and idle
+		c := dial(t, to)
+		write(t, c, "x")
+		wantRead(t, c, "x")
+		conns = append(conns, c)
+	}
+	used := func() time.Duration {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	const limit = 10 * time.Millisecond // 1 % of a core
+	var d time.Duration
+	for range 3 { // the runtime may have had something to do
+		runtime.GC()
+		time.Sleep(200 * time.Millisecond)
+		before := used()
+		time.Sleep(time.Second)
+		if d = used() - before; d < limit {
+			return
+		}
+	}
+	t.Errorf("%v of CPU in a second, with %d idle connections", d, len(conns))
+}
