@@ -25,9 +25,9 @@ lint:
 race:
 	go test -race -timeout 15m $$(go list ./... | grep -v /test/e2e)
 
-# Without -race: thousands of sessions against the clock.
+# Not cached, since the binary is what is tested, and without -race: thousands of sessions against the clock.
 e2e:
-	go test -timeout 20m ./test/e2e/...
+	go test -count=1 -timeout 20m ./test/e2e/...
 
 # Each fuzz target for FUZZTIME. Minimizing is bounded: its default, a minute
 # for every input found, would take longer than the fuzzing.
