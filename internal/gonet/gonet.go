@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -158,6 +159,9 @@ func (n *Network) Dial(_ transport.Conn, addr netip.AddrPort, deadline time.Time
 	var d net.Dialer
 	d.KeepAlive = -1 // the balancer's own pings see to that
 	nc, err := d.DialContext(ctx, "tcp", addr.String())
+	if errors.Is(err, context.DeadlineExceeded) { // as net has it; it is not os.ErrDeadlineExceeded
+		return nil, fmt.Errorf("dial %s: %w", addr, os.ErrDeadlineExceeded)
+	}
 	if err != nil {
 		return nil, err
 	}
