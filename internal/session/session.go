@@ -46,7 +46,9 @@ func (id ID) String() string { return idEncoding.EncodeToString(id[:]) }
 // ParseID is the inverse of String.
 func ParseID(s string) (id ID, err error) {
 	b, err := idEncoding.DecodeString(s)
-	if err != nil || len(b) != len(id) {
+	// What decodes to an ID and is not its String has line breaks in it, or
+	// bits set that the last character has no use for.
+	if err != nil || len(b) != len(id) || ID(b).String() != s {
 		return id, fmt.Errorf("session id %q is not 20 characters of 0-9 and A-V", s)
 	}
 	copy(id[:], b)
