@@ -31,6 +31,7 @@ var suite = []struct {
 
 	{"close by either side", testClose},
 	{"close without a code", testCloseWithoutCode},
+	{"close behind much that a slow reader has to take", testCloseBehindMuch},
 	{"backend says goodbye and goes, client goes on talking", testCloseAndGone},
 	{"a client that is lost", testClientLost},
 	{"a backend that is lost", testBackendLost},

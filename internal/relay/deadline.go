@@ -69,10 +69,19 @@ func (h *half) unanswered() bool {
 // behind all that was sent before it.
 func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) bool) {
 	if r.cause != session.None {
-		if now >= r.mark+t.linger {
-			r.lingered(now)
-		} else if r.waitsForBoundary() && now >= r.forceAt {
+		if r.waitsForBoundary() && now >= r.forceAt {
 			r.forced = true
+		}
+		if now >= r.mark+t.linger {
+			// A slow reader may take long over what is kept for it before
+			// there is room for more.
+			for s := range r.half {
+				if r.half[s].pending != 0 && taking(session.Side(s)) {
+					r.mark = now
+					return
+				}
+			}
+			r.lingered(now)
 		}
 		return
 	}

@@ -77,6 +77,35 @@ func testCloseWithoutCode(t *testing.T, e engine) {
 	}
 }
 
+// testCloseBehindMuch: a Close waits behind what was sent before it, however
+// long that takes the reader.
+func testCloseBehindMuch(t *testing.T, e engine) {
+	for _, from := range sides {
+		r := newRig(t, e, relay.Times{Linger: 150 * time.Millisecond, Boundary: quick.Boundary},
+			relay.Limits{KeepaliveInterval: patience, KeepaliveTimeout: patience})
+		p, q := r.both(from)
+		q.SetReadBuffer(32 << 10)
+		const messages, size = 120, 64_000
+		go func() {
+			for range messages {
+				p.send(p.frame(fin|2, string(make([]byte, size))))
+			}
+			p.close(4003)
+		}()
+		for i := range messages {
+			time.Sleep(15 * time.Millisecond)
+			if g, err := q.next(); err != nil || len(g.payload) != size {
+				t.Fatalf("message %d from the %s came with %d bytes, %v", i, from, len(g.payload), err)
+			}
+		}
+		q.wantClose(4003)
+		q.close(4003)
+		p.TCPConn.Close()
+		q.TCPConn.Close()
+		r.end(closed(from), 4003)
+	}
+}
+
 // testCloseAndGone: a backend says goodbye and is gone at once, while its
 // client is still talking. The client is to hear the goodbye.
 func testCloseAndGone(t *testing.T, e engine) {

@@ -146,9 +146,7 @@ func (el *epollLoop) flush(slot int32, r *record, s session.Side) {
 	n, e := eventloop.Send(h.fd, el.backlog.bytes(h.pending))
 	if n > 0 {
 		h.lastIn = el.Now()
-		if h.flags&isMuted == 0 {
-			r.carried(el.Now())
-		}
+		r.carried(el.Now())
 	}
 	failed := e != 0 && e != syscall.EAGAIN
 	if failed {

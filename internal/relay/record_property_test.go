@@ -323,7 +323,7 @@ func (w *world) wind() {
 		if w.now > bound {
 			w.t.Fatalf("not settled at tick %d: %+v", w.now, w.r)
 		}
-		w.expire(1, true)
+		w.expire(1, false)
 		w.check()
 	}
 }
