@@ -105,14 +105,17 @@ func Start(o Options) (_ *App, err error) {
 		cancel()
 		a.proxy.Close(ctx)
 	})
+	a.current.Store(c)
+	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
+	// The admin interface answers from here on, but reloads wait for the end.
+	a.reload.Lock()
+	defer a.reload.Unlock()
 	if c.Admin.Address != "" {
 		if a.admin, err = a.serveAdmin(c.Admin.Address); err != nil {
 			return nil, err
 		}
 		undo = append(undo, a.admin.close)
 	}
-	a.current.Store(c)
-	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
 	if err = a.listeners.Apply(listenerSpecs(c)); err != nil {
 		return nil, err
 	}
