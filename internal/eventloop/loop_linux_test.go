@@ -4,16 +4,12 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/transport"
@@ -126,83 +122,6 @@ func accepted2(t *testing.T) net.Conn {
 	ln, addr := backend(t)
 	dial(t, addr)
 	return accepted(t, ln)
-}
-
-func TestListenAfterClose(t *testing.T) {
-	g := newTestGroup(t, 2, nil)
-	g.Close()
-	addProcs(2)
-	if ln, err := g.Listen("127.0.0.1:0", echo); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Listen after Close = %v, %v", ln, err)
-	}
-}
-
-// TestPortInUse: SO_REUSEPORT must not let two groups share a port unnoticed.
-func TestPortInUse(t *testing.T) {
-	g1, g2 := newTestGroup(t, 2, nil), newTestGroup(t, 2, nil)
-	ln, err := g1.Listen("127.0.0.1:0", echo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := ln.Addr().String()
-	for _, g := range []*Group{g1, g2} {
-		_, err := g.Listen(address, echo)
-		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), address) {
-			t.Errorf("a second listener on %s: %v", address, err)
-		}
-	}
-	ln.Close()
-	ln, err = g2.Listen(address, echo) // free once Close has returned
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	c := dial(t, ln.Addr())
-	write(t, c, "x")
-	wantRead(t, c, "x")
-	for _, bad := range []string{"127.0.0.1", "127.0.0.1:99999", "nowhere.invalid:1"} {
-		if _, err := g1.Listen(bad, echo); err == nil {
-			t.Errorf("listens on %q", bad)
-		}
-	}
-}
-
-// TestListenerCloseServesTheQueue: who the kernel has let in is served.
-func TestListenerCloseServesTheQueue(t *testing.T) {
-	g := newTestGroup(t, 2, nil)
-	ln, err := g.Listen("127.0.0.1:0", echo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	open := dial(t, ln.Addr())
-	write(t, open, "a")
-	wantRead(t, open, "a")
-	hold := make(chan struct{})
-	for _, l := range g.loops {
-		l.Post(func() { <-hold }) // so that nothing is accepted meanwhile
-	}
-	var conns []net.Conn
-	for range 200 {
-		conns = append(conns, dial(t, ln.Addr()))
-	}
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		ln.Close()
-	}()
-	close(hold)
-	<-closed
-	if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
-		c.Close()
-		t.Error("a closed listener takes connections")
-	}
-	for _, c := range append(conns, open) {
-		write(t, c, "served")
-		wantRead(t, c, "served")
-	}
-	if err := ln.Close(); err != nil {
-		t.Errorf("a second Close: %v", err)
-	}
 }
 
 // pairs is an Owner that keeps the slots it got and tells what it hears.
@@ -371,90 +290,4 @@ func TestPostOrder(t *testing.T) {
 	if l.Post(func() { t.Error("it runs after the end") }) {
 		t.Error("Post after Close")
 	}
-}
-
-// TestCollectorIsNotKeptWaiting: loops that hold on to their processors, under
-// constant traffic or waiting for more of it, stop for the collector. Signals
-// interrupt their wait.
-func TestCollectorIsNotKeptWaiting(t *testing.T) {
-	for name, pause := range map[string]time.Duration{
-		"constant traffic": 0,
-		"hot but idle":     hotWait * 8 / 10, // more comes just before a loop would let go
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := newTestGroup(t, 2, nil)
-			to, _ := listen(t, g, echo)
-			var stop atomic.Bool
-			var work sync.WaitGroup
-			for range 8 { // some for each loop
-				c := dial(t, to)
-				work.Go(func() {
-					b := make([]byte, 64)
-					for !stop.Load() {
-						c.Write(b)
-						if _, err := io.ReadFull(c, b); err != nil {
-							t.Error(err)
-							return
-						}
-						time.Sleep(pause)
-					}
-				})
-			}
-			var collect, world []time.Duration
-			var m runtime.MemStats
-			for range 20 {
-				began := time.Now()
-				runtime.GC()
-				collect = append(collect, time.Since(began))
-				began = time.Now()
-				runtime.ReadMemStats(&m) // stops the world
-				world = append(world, time.Since(began))
-			}
-			stop.Store(true)
-			work.Wait()
-			slices.Sort(collect)
-			slices.Sort(world)
-			t.Logf("GC: median %v, longest %v; stopping the world: median %v, longest %v", collect[10], collect[19], world[10], world[19])
-			// The longest is the machine's as well; it has other work to do.
-			if collect[10] > 100*time.Millisecond || collect[19] > 2*time.Second {
-				t.Errorf("GC took %v, median %v", collect[19], collect[10])
-			}
-			if world[10] > hotWait/2 || world[19] > 2*time.Second {
-				t.Errorf("stopping the world took %v, median %v", world[19], world[10])
-			}
-		})
-	}
-}
-
-// TestIdleLoopsUseNoCPU: after some idle milliseconds a loop waits as anything
-// in Go does.
-func TestIdleLoopsUseNoCPU(t *testing.T) {
-	g := newTestGroup(t, 2, nil)
-	to, _ := listen(t, g, echo)
-	var conns []net.Conn
-	for range 50 { // open, and idle
-		c := dial(t, to)
-		write(t, c, "x")
-		wantRead(t, c, "x")
-		conns = append(conns, c)
-	}
-	used := func() time.Duration {
-		var u unix.Rusage
-		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-			t.Fatal(err)
-		}
-		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	const limit = 10 * time.Millisecond // 1 % of a core
-	var d time.Duration
-	for range 3 { // the runtime may have had something to do
-		runtime.GC()
-		time.Sleep(200 * time.Millisecond)
-		before := used()
-		time.Sleep(time.Second)
-		if d = used() - before; d < limit {
-			return
-		}
-	}
-	t.Errorf("%v of CPU in a second, with %d idle connections", d, len(conns))
 }
