@@ -25,6 +25,7 @@ type Group struct {
 	loops []*Loop
 	log   *slog.Logger
 	next  atomic.Uint32 // for Adopt, in turn
+	close sync.Once
 
 	mu        sync.Mutex // guards the following
 	listening int        // numbers given to listeners
@@ -64,7 +65,9 @@ func addProcs(n int) {
 
 // Close ends all loops: listeners and every socket are closed, tasks unwound.
 // It returns when all is done and must not be called on a loop.
-func (g *Group) Close() {
+func (g *Group) Close() { g.close.Do(g.closeOnce) }
+
+func (g *Group) closeOnce() {
 	for _, l := range g.loops {
 		l.Post(func() { l.stop = true })
 	}

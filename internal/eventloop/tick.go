@@ -17,7 +17,9 @@ const (
 	maxTicks = 1 << 31
 )
 
-// Ticks converts d, rounding up, so that a timeout is never early; 0 stays 0.
+// Ticks converts d, rounding up; 0 stays 0. Counted from the tick that is under
+// way, a timeout may come up to one tick early. What is longer than a clock of
+// 32 bits counts is cut to half of that, which is over four years.
 func Ticks(d time.Duration) Tick {
 	if d <= 0 {
 		return 0
