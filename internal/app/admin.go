@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admin"
@@ -30,7 +31,9 @@ func (a *App) serveAdmin(address string) (*adminServer, error) {
 		Server: admin.New(admin.Options{
 			Host:     host,
 			Draining: a.gate.Stopping,
-			Metrics:  a.metrics.Handler(),
+			Metrics: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				a.spare.while(func() { a.metrics.Handler().ServeHTTP(w, r) })
+			}),
 			Reload:   func(context.Context) ([]string, error) { return a.Reload() },
 			Status:   a.status,
 			Sessions: a.sessions,
@@ -109,6 +112,8 @@ func traffic(t session.Traffic) admin.Traffic {
 }
 
 func (a *App) sessions(limit int) (list []admin.Session) {
+	a.spare.enter()
+	defer a.spare.leave()
 	a.engine.Each(func(s session.Summary) {
 		if len(list) == limit {
 			return

@@ -58,6 +58,7 @@ type App struct {
 	metrics   *metrics.Metrics
 	opened    atomic.Uint64
 	tidier    tidier
+	spare     processors
 	admin     *adminServer
 
 	reload  sync.Mutex // held by who changes the following
@@ -95,11 +96,14 @@ func Start(o Options) (_ *App, err error) {
 	}
 	undo = append(undo, a.engine.Close)
 	a.tidier.trim = a.engine.Trim
+	a.spare.set = a.engine.SpareProcessors
+	a.spare.set(false)
 	g, _, err := a.build(c, 1)
 	if err != nil {
 		return nil, err
 	}
-	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, HTTPDone: a.metrics.HTTPDone}, g)
+	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, HTTPDone: a.metrics.HTTPDone,
+		HTTPBegins: a.spare.enter, HTTPEnds: a.spare.leave}, g)
 	undo = append(undo, func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -130,6 +134,8 @@ func Start(o Options) (_ *App, err error) {
 // has changed then. Live sessions are left alone, but for those of backends
 // that are gone from it.
 func (a *App) Reload() (warnings []string, err error) {
+	a.spare.enter()
+	defer a.spare.leave()
 	a.reload.Lock()
 	defer a.reload.Unlock()
 	defer func() {

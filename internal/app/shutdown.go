@@ -20,6 +20,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	limit := a.current.Load().Timeouts.Shutdown
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	a.spare.enter() // to the end
 	a.gate.Stop()
 	a.listeners.Close()
 	spread, _ := closing.Spread(limit)

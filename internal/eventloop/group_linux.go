@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -26,16 +25,13 @@ type Group struct {
 	log   *slog.Logger
 	next  atomic.Uint32 // for Adopt, in turn
 	close sync.Once
+	spare bool // guarded by procs
 
 	mu        sync.Mutex // guards the following
 	listening int        // numbers given to listeners
 }
 
-// procs guards changes of GOMAXPROCS, which is the process's.
-var procs sync.Mutex
-
-// NewGroup starts n loops; owner makes the Owner of each. GOMAXPROCS is raised
-// by n until Close, since a loop with work to do keeps a processor to itself.
+// NewGroup starts n loops, with spare processors; owner makes the Owner of each.
 func NewGroup(n int, log *slog.Logger, owner func(*Loop) Owner) (*Group, error) {
 	g := &Group{log: log}
 	began := time.Now()
@@ -50,17 +46,11 @@ func NewGroup(n int, log *slog.Logger, owner func(*Loop) Owner) (*Group, error) 
 		g.loops = append(g.loops, l)
 		l.owner = owner(l)
 	}
-	addProcs(n)
+	g.SpareProcessors(true)
 	for _, l := range g.loops {
 		go l.run()
 	}
 	return g, nil
-}
-
-func addProcs(n int) {
-	procs.Lock()
-	defer procs.Unlock()
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
 }
 
 // Close ends all loops: listeners and every socket are closed, tasks unwound.
@@ -74,7 +64,7 @@ func (g *Group) closeOnce() {
 	for _, l := range g.loops {
 		<-l.done
 	}
-	addProcs(-len(g.loops))
+	g.SpareProcessors(false)
 }
 
 // Each runs f on every loop, one after another, and waits for it. It must not

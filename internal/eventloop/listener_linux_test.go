@@ -11,7 +11,6 @@ import (
 func TestListenAfterClose(t *testing.T) {
 	g := newTestGroup(t, 2, nil)
 	g.Close()
-	addProcs(2)
 	if ln, err := g.Listen("127.0.0.1:0", echo); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Listen after Close = %v, %v", ln, err)
 	}

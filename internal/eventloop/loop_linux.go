@@ -56,9 +56,9 @@ const (
 	// which costs two thread hand-offs a wake-up: more than relaying a
 	// message. Holding on to it costs a preemption signal every 10 ms, so
 	// after one such wait with nothing to do the loop blocks the ordinary
-	// way and an idle balancer uses no CPU. Group raises GOMAXPROCS by the
-	// number of loops, so that holding on starves nobody, and the signals
-	// interrupt epoll_pwait, so that the collector can always stop the loop.
+	// way and an idle balancer uses no CPU. The signals interrupt
+	// epoll_pwait, so that the collector can always stop the loop; for other
+	// goroutines see Group.SpareProcessors.
 	hotWait = 10 * time.Millisecond
 )
 

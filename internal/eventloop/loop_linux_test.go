@@ -81,7 +81,6 @@ func TestCloseUnwindsTasks(t *testing.T) {
 	}
 	until(t, "all tasks wait", func() bool { return waiting.Load() == int32(len(conns)) })
 	g.Close()
-	addProcs(len(g.loops)) // the test's end closes it, too
 	if n := unwound.Load(); n != int32(len(conns)) {
 		t.Errorf("%d of %d tasks have come to their end", n, len(conns))
 	}
@@ -109,7 +108,6 @@ func TestAdoptWhileClosing(t *testing.T) {
 	var err error
 	late.adopt = func() { err = g.Adopt(b, nil, echo) }
 	g.Close()
-	addProcs(1)
 	if err == nil { // it took the connection, so it has closed it
 		wantEOF(t, c)
 	}
@@ -286,7 +284,6 @@ func TestPostOrder(t *testing.T) {
 		}
 	})
 	g.Close()
-	addProcs(1)
 	if l.Post(func() { t.Error("it runs after the end") }) {
 		t.Error("Post after Close")
 	}

@@ -279,10 +279,11 @@ func (a *attempt) handToHTTP() error {
 		return err
 	}
 	// It takes a session's place, since it takes a session's descriptors;
-	// ended gives that back.
+	// httpEnded gives that back.
 	a.ticket.Opened()
+	a.p.HTTPBegins()
 	if !a.p.server.Hand(conn, append([]byte(nil), a.in[:a.have]...)) {
-		a.p.Gate.SessionEnded()
+		a.p.httpEnded()
 	}
 	return nil
 }

@@ -27,10 +27,16 @@ func (p *Proxy) newPlain(g *Generation) (*httpproxy.Proxy, *httpproxy.Server) {
 		Handler:           plain,
 		ReadHeaderTimeout: g.Handshake,
 		OnWebSocket:       p.adopt,
-		ConnEnded:         p.Gate.SessionEnded,
+		ConnEnded:         p.httpEnded,
 		Log:               p.Log,
 	})
 	return plain, server
+}
+
+// httpEnded gives back what handToHTTP took for a connection.
+func (p *Proxy) httpEnded() {
+	p.HTTPEnds()
+	p.Gate.SessionEnded()
 }
 
 // upstream chooses backends for plain HTTP with the same routes and pickers.

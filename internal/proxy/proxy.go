@@ -54,6 +54,9 @@ type Options struct {
 	Log     *slog.Logger
 	// HTTPDone hears of plain HTTP requests.
 	HTTPDone func(status int, d time.Duration)
+	// HTTPBegins and HTTPEnds are called around the life of each connection
+	// that net/http serves. They must not block, and may both be nil.
+	HTTPBegins, HTTPEnds func()
 }
 
 // Proxy takes connections through the stages.
@@ -68,6 +71,9 @@ type Proxy struct {
 // New makes a Proxy that serves g. Close ends it.
 func New(o Options, g *Generation) *Proxy {
 	p := &Proxy{Options: o}
+	if o.HTTPBegins == nil {
+		p.HTTPBegins, p.HTTPEnds = func() {}, func() {}
+	}
 	p.attempts.New = newAttempt
 	p.generation.Store(g)
 	p.plain, p.server = p.newPlain(g)

@@ -112,6 +112,10 @@ type Engine interface {
 	Traffic() [2]session.Traffic
 	// Active is the number of sessions.
 	Active() int
+	// SpareProcessors says whether goroutines outside the engine have work
+	// that should not wait for a moment in which the engine has none, see
+	// eventloop.Group. At first it is on.
+	SpareProcessors(on bool)
 	// Trim gives memory back that only a burst of handshakes or sessions
 	// needed. It takes as long as looking at every session.
 	Trim()

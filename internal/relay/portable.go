@@ -138,6 +138,9 @@ func (e *Portable) all() []*portableSession {
 	return all
 }
 
+// SpareProcessors implements Engine; goroutines share them all.
+func (e *Portable) SpareProcessors(bool) {}
+
 // Trim implements Engine; the collector does all there is to do.
 func (e *Portable) Trim() {}
 
