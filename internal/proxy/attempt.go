@@ -288,7 +288,10 @@ func (a *attempt) handToHTTP() error {
 	return nil
 }
 
-var errNoBackend = errors.New("no backend of the pool is up")
+var (
+	errNoBackend = errors.New("no backend of the pool is up")
+	errInternal  = errors.New("the balancer failed, see the log")
+)
 
 // refusals of the spine itself; those of the handshake are its own.
 func refusal(status int, result, message string) *handshake.Refusal {

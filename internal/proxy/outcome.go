@@ -138,6 +138,8 @@ func answer(err error) (*handshake.Refusal, string) {
 		r = refuseNoRoute
 	case errors.Is(err, route.ErrBadPath):
 		r = refuseBadPath
+	case errors.Is(err, errInternal):
+		r = refuseInternal
 	case errors.Is(err, errNoBackend):
 		r = refuseNoBackend
 	case errors.Is(err, admission.ErrTooManyHandshakes):

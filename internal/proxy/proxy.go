@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,6 +102,10 @@ func (p *Proxy) Serve(c transport.Conn) {
 	a := p.attempts.Get().(*attempt)
 	a.reset(p, c)
 	defer func() {
+		if r := recover(); r != nil {
+			p.Log.Error("panic in a handshake; its client is told 500", "panic", r, "stack", string(debug.Stack()))
+			a.conclude(errInternal)
+		}
 		a.ticket.Leave()
 		if len(a.in)+len(a.ans) == 2*usualHead { // a large one would be kept for small heads
 			p.attempts.Put(a)

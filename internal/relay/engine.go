@@ -84,7 +84,6 @@ func (r Reason) String() string {
 
 // Close codes, RFC 6455 §7.4.1 and the IANA registry.
 const (
-	CodeNormal         = 1000
 	CodeGoingAway      = 1001
 	CodeProtocol       = 1002
 	CodeInternal       = 1011

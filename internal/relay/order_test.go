@@ -235,9 +235,9 @@ func testAbort(t *testing.T, e engine) {
 		r.open()
 	}
 	c, b := r.open()
-	r.engine.Abort(session.InternalError)
+	r.engine.Abort(session.Shutdown)
 	for range 4 {
-		r.end(session.InternalError, 0)
+		r.end(session.Shutdown, 0)
 	}
 	c.wantCut()
 	b.wantCut()

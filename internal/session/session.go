@@ -84,8 +84,6 @@ const (
 	BackendRemoved
 	// Shutdown: the balancer was told to stop.
 	Shutdown
-	// InternalError: the balancer itself failed; the log says how.
-	InternalError
 	causes
 )
 
@@ -103,7 +101,6 @@ var causeNames = [causes]string{
 	MaxLifetime:     "max_lifetime",
 	BackendRemoved:  "backend_removed",
 	Shutdown:        "shutdown",
-	InternalError:   "internal_error",
 }
 
 func (c Cause) String() string {
