@@ -27,12 +27,13 @@ func (a *App) serveAdmin(address string) (*adminServer, error) {
 	if net.ParseIP(host) != nil {
 		host = ""
 	}
+	scrapes := a.metrics.Handler()
 	s := &adminServer{
 		Server: admin.New(admin.Options{
 			Host:     host,
 			Draining: a.gate.Stopping,
 			Metrics: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				a.spare.while(func() { a.metrics.Handler().ServeHTTP(w, r) })
+				a.spare.while(func() { scrapes.ServeHTTP(w, r) })
 			}),
 			Reload:   func(context.Context) ([]string, error) { return a.Reload() },
 			Status:   a.status,
