@@ -88,15 +88,8 @@ func (a *App) status() admin.Status {
 			pools[b.Pool] = i
 			s.Pools = append(s.Pools, admin.Pool{Name: b.Pool})
 		}
-		state := "up"
-		switch st := b.State(); {
-		case st.Removed:
-			state = "removed"
-		case !st.Up:
-			state = "down"
-		}
 		s.Pools[i].Backends = append(s.Pools[i].Backends, admin.Backend{
-			Name: b.Name, Address: b.Address, State: state,
+			Name: b.Name, Address: b.Address, State: b.State().Word,
 			Weight: weights[[3]string{b.Pool, b.Name, b.Address}], Sessions: b.Sessions(),
 		})
 	}

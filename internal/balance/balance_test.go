@@ -147,7 +147,7 @@ func TestLeastConnTakesTheLeast(t *testing.T) {
 				candidates := 0
 				for i := range m {
 					before[i] = m[i].Backend.Sessions()
-					if !tried.Has(i) && m[i].Backend.Up() {
+					if !tried.Has(i) && m[i].Backend.Fitness() == pool.Fit {
 						candidates++
 					}
 				}

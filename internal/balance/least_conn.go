@@ -34,7 +34,7 @@ func (p *leastConn) Take(tried Tried) (Choice, bool) {
 			i -= len(p.members)
 		}
 		m := &p.members[i]
-		if tried.Has(i) || !m.Backend.Up() {
+		if tried.Has(i) || m.Backend.Fitness() != pool.Fit {
 			continue
 		}
 		load, weight := uint64(m.Backend.Sessions())+1, uint64(m.Weight)
@@ -57,6 +57,8 @@ func lease(members []pool.Member, i int) (Choice, bool) {
 	if !ok {
 		return Choice{}, false
 	}
-	b.Acquire()
+	if !b.TryAcquire() {
+		return Choice{}, false
+	}
 	return Choice{Backend: b, Index: i, Addr: addr}, true
 }

@@ -39,7 +39,7 @@ func (p *roundRobin) Take(tried Tried) (Choice, bool) {
 			i -= len(p.members)
 		}
 		m := &p.members[i]
-		if tried.Has(i) || !m.Backend.Up() {
+		if tried.Has(i) || m.Backend.Fitness() != pool.Fit {
 			continue
 		}
 		p.credit[i] += m.Weight

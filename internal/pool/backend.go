@@ -21,11 +21,15 @@ type Backend struct {
 	Address string // as configured
 
 	registry *Registry
+	group    *group             // of its pool
 	stop     context.CancelFunc // ends its resolver; nil when it has none
 	leases   atomic.Int64
+	max      atomic.Int64 // leases at most; 0 is no bound
 	removed  atomic.Bool
 	answer   atomic.Pointer[answer] // nil: no address known yet
 	trouble  atomic.Pointer[trouble]
+
+	condition
 }
 
 // answer is what a name resolved to last.
@@ -45,39 +49,9 @@ type trouble struct {
 	since  time.Time
 }
 
-// Acquire takes a lease: one session, counted from before its dial so that a
-// burst of handshakes doesn't herd onto one backend. Every lease is given back
-// with one Release.
-func (b *Backend) Acquire() {
-	b.leases.Add(1)
-	// The order, count first, pairs with Apply's, which marks first and
-	// counts then: one of the two sees the other.
-	if b.removed.Load() {
-		b.registry.settle(b)
-	}
-}
-
-// Release gives a lease back.
-func (b *Backend) Release() {
-	n := b.leases.Add(-1)
-	if n < 0 {
-		panic("pool: Release without Acquire")
-	}
-	if n == 0 && b.removed.Load() {
-		b.registry.settle(b)
-	}
-}
-
-// Sessions is how many leases are out now.
-func (b *Backend) Sessions() int { return int(b.leases.Load()) }
-
 // Removed tells that the backend has left the configuration. A handshake that
 // began before looks here once more when it opens its session.
 func (b *Backend) Removed() bool { return b.removed.Load() }
-
-// Up tells whether new sessions may go to the backend: it is configured, and
-// an address of it is known.
-func (b *Backend) Up() bool { return b.answer.Load() != nil && !b.removed.Load() }
 
 // Addr is the next of the backend's addresses in rotation, or false as long as
 // its name has never resolved. Addresses that DialFailed was told of come only
@@ -123,31 +97,6 @@ func (b *Backend) DialFailed(addr netip.AddrPort) (another bool) {
 		}
 	}
 	return another
-}
-
-// State is a snapshot of a backend for people to read.
-type State struct {
-	Up        bool
-	Removed   bool
-	Sessions  int
-	Addresses []netip.AddrPort
-	// Reason says why its name doesn't resolve, and Since since when; both
-	// are zero when all is well. A backend may be up with a Reason: then
-	// the last good answer is in use.
-	Reason string
-	Since  time.Time
-}
-
-// State describes the backend as it is now.
-func (b *Backend) State() State {
-	s := State{Up: b.Up(), Removed: b.Removed(), Sessions: b.Sessions()}
-	if a := b.answer.Load(); a != nil {
-		s.Addresses = a.addrs()
-	}
-	if t := b.trouble.Load(); t != nil {
-		s.Reason, s.Since = t.reason, t.since
-	}
-	return s
 }
 
 func newAnswer(addrs []netip.AddrPort) *answer {

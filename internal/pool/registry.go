@@ -38,6 +38,7 @@ type Registry struct {
 
 	mu         sync.Mutex // guards the following and who replaces byID
 	configured map[identity]*Backend
+	groups     map[string]*group // by pool
 	lastID     uint32
 }
 
@@ -45,7 +46,7 @@ type identity struct{ pool, name, address string }
 
 // New makes an empty Registry. Close it when done.
 func New(o Options) *Registry {
-	r := &Registry{resolver: o.Resolver, log: o.Logger, configured: map[identity]*Backend{}}
+	r := &Registry{resolver: o.Resolver, log: o.Logger, configured: map[identity]*Backend{}, groups: map[string]*group{}}
 	if r.resolver == nil {
 		r.resolver = net.DefaultResolver
 	}
@@ -67,22 +68,36 @@ func New(o Options) *Registry {
 func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend) {
 	pools = make(map[string]*Pool, len(specs))
 	configured := map[identity]*Backend{}
+	groups := map[string]*group{}
 	var pending []<-chan struct{}
 
 	r.mu.Lock()
 	byID := maps.Clone(*r.byID.Load())
+	peopled := map[string]bool{} // pools that have had backends
+	for id := range r.configured {
+		peopled[id.pool] = true
+	}
 	for _, spec := range specs {
+		g := r.groups[spec.Name]
+		if g == nil {
+			g = &group{}
+		}
+		g.max.Store(int64(spec.MaxSessions))
+		groups[spec.Name] = g
 		p := &Pool{Name: spec.Name, Balance: spec.Balance, Members: make([]Member, 0, len(spec.Backends))}
 		for _, s := range spec.Backends {
 			id := identity{spec.Name, cmp.Or(s.Name, s.Address), s.Address}
 			b := cmp.Or(configured[id], r.configured[id])
+			joins := b == nil && peopled[spec.Name]
 			if b == nil {
-				b = &Backend{ID: r.newID(byID), Pool: id.pool, Name: id.name, Address: id.address, registry: r}
+				b = &Backend{ID: r.newID(byID), Pool: id.pool, Name: id.name, Address: id.address, registry: r, group: g}
 				byID[b.ID] = b
 				if wait := r.locate(b); wait != nil {
 					pending = append(pending, wait)
 				}
 			}
+			b.max.Store(int64(s.MaxSessions))
+			b.adjust(&spec, joins)
 			configured[id] = b
 			p.Members = append(p.Members, Member{Backend: b, Weight: max(s.Weight, 1)})
 		}
@@ -93,7 +108,7 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 			left = append(left, b)
 		}
 	}
-	r.configured = configured
+	r.configured, r.groups = configured, groups
 	r.byID.Store(&byID)
 	r.mu.Unlock()
 

@@ -27,7 +27,7 @@ func TestApplyKeepsWhatStays(t *testing.T) {
 	if old.Members[0].Weight != 1 || old.Members[1].Weight != 2 || old.Members[1].Backend.Name != b.Address {
 		t.Errorf("defaults: %+v, %+v", old.Members[0], old.Members[1])
 	}
-	old.Members[0].Backend.Acquire()
+	old.Members[0].Backend.TryAcquire()
 
 	a.Weight, b.Address = 5, "10.0.0.3:1"
 	pools, left = r.Apply(spec(b, a))
@@ -38,7 +38,7 @@ func TestApplyKeepsWhatStays(t *testing.T) {
 	if now.Members[1].Weight != 5 || old.Members[0].Weight != 1 {
 		t.Errorf("weights: %d now, %d in the old pool, want 5 and 1", now.Members[1].Weight, old.Members[0].Weight)
 	}
-	if len(left) != 1 || left[0] != old.Members[1].Backend || !left[0].Removed() || left[0].Up() {
+	if len(left) != 1 || left[0] != old.Members[1].Backend || !left[0].Removed() || (left[0].Fitness() == Fit) {
 		t.Errorf("left: %+v, want the backend whose address changed, removed", left)
 	}
 	if r.Backend(left[0].ID) != nil {
@@ -65,8 +65,8 @@ func TestLeftBackendIsKnownWhileItHasSessions(t *testing.T) {
 	a := BackendSpec{Name: "a", Address: "10.0.0.1:1"}
 	pools, _ := r.Apply(spec(a))
 	b := pools["chat"].Members[0].Backend
-	b.Acquire()
-	b.Acquire()
+	b.TryAcquire()
+	b.TryAcquire()
 	r.Apply(nil)
 	b.Release()
 	if r.Backend(b.ID) != b {
@@ -82,7 +82,7 @@ func TestLeftBackendIsKnownWhileItHasSessions(t *testing.T) {
 	if r.Backend(b.ID) != nil {
 		t.Error("still known without sessions")
 	}
-	b.Acquire() // by a handshake that began before the reload
+	b.TryAcquire() // by a handshake that began before the reload
 	if r.Backend(b.ID) != b {
 		t.Error("a late lease isn't known by its ID")
 	}
@@ -138,7 +138,7 @@ func TestLeasesThroughReloads(t *testing.T) {
 			backends := slices.SortedFunc(maps.Keys(seen), func(a, b *Backend) int { return int(a.ID) - int(b.ID) })
 			switch b := rapid.SampledFrom(backends).Draw(t, "backend"); rapid.IntRange(0, 2).Draw(t, "what") {
 			case 0:
-				b.Acquire()
+				b.TryAcquire()
 				seen[b]++
 			case 1:
 				if seen[b] > 0 {
@@ -174,7 +174,7 @@ func TestConcurrentLeasesAndReloads(t *testing.T) {
 			for range 2000 {
 				p, _ := current.Load("pool")
 				b := p.(*Pool).Members[0].Backend
-				b.Acquire()
+				b.TryAcquire()
 				if r.Backend(b.ID) != b {
 					t.Error("a backend with a lease isn't known by its ID")
 				}

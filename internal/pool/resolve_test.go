@@ -85,8 +85,8 @@ func TestNameThatResolves(t *testing.T) {
 		start := time.Now()
 		pools, _ := r.Apply(named())
 		b := pools["chat"].Members[0].Backend
-		if took := time.Since(start); took != 100*time.Millisecond || !b.Up() {
-			t.Fatalf("Apply took %v, up %v; want to have waited for the answer", took, b.Up())
+		if took := time.Since(start); took != 100*time.Millisecond || !(b.Fitness() == Fit) {
+			t.Fatalf("Apply took %v, up %v; want to have waited for the answer", took, (b.Fitness() == Fit))
 		}
 		want := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:3000"), netip.MustParseAddrPort("10.0.0.2:3000")}
 		if got := b.State(); !slices.Equal(got.Addresses, want) || got.Reason != "" {
@@ -134,7 +134,7 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 		start := time.Now()
 		pools, _ := r.Apply(named())
 		b := pools["chat"].Members[0].Backend
-		if _, ok := b.Addr(); ok || b.Up() {
+		if _, ok := b.Addr(); ok || (b.Fitness() == Fit) {
 			t.Error("up without an address")
 		}
 		time.Sleep(10 * time.Minute)
@@ -186,7 +186,7 @@ func TestLastGoodAnswerIsKept(t *testing.T) {
 			dns.set(err)
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			if a, ok := b.Addr(); !ok || a.String() != "10.0.0.1:3000" || !b.Up() {
+			if a, ok := b.Addr(); !ok || a.String() != "10.0.0.1:3000" || !(b.Fitness() == Fit) {
 				t.Errorf("address %v, %v after DNS failed", a, ok)
 			}
 		}
@@ -213,7 +213,7 @@ func TestSlowDNSHoldsApplyUpForASecond(t *testing.T) {
 			t.Errorf("Apply took %v, want 1s in all", took)
 		}
 		b := pools["chat"].Members[0].Backend
-		if b.Up() {
+		if b.Fitness() == Fit {
 			t.Error("up before the answer")
 		}
 		r.Apply(specs)
@@ -222,7 +222,7 @@ func TestSlowDNSHoldsApplyUpForASecond(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if !b.Up() {
+		if !(b.Fitness() == Fit) {
 			t.Error("down after the answer came in the background")
 		}
 	})
@@ -241,11 +241,11 @@ func TestWhatLeavesServesWhileApplyWaits(t *testing.T) {
 			r.Apply(named())
 		}()
 		time.Sleep(firstAnswers / 2)
-		if !old.Up() {
+		if !(old.Fitness() == Fit) {
 			t.Error("the old generation has no backend while a reload waits for DNS")
 		}
 		<-done
-		if old.Up() || !old.Removed() {
+		if (old.Fitness() == Fit) || !old.Removed() {
 			t.Error("not removed by the reload")
 		}
 	})
@@ -301,7 +301,7 @@ func TestBadAddressIsDown(t *testing.T) {
 	r := New(Options{Logger: log.logger()})
 	defer r.Close()
 	pools, _ := r.Apply(spec(BackendSpec{Name: "ws1", Address: "10.0.0.1"}))
-	if b := pools["chat"].Members[0].Backend; b.Up() || b.State().Reason == "" {
+	if b := pools["chat"].Members[0].Backend; (b.Fitness() == Fit) || b.State().Reason == "" {
 		t.Errorf("state %+v, want down with a reason", b.State())
 	}
 	if got := log.take(); !strings.Contains(got, `backend ws1: address \"10.0.0.1\": want host:port`) {
