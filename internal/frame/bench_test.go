@@ -31,17 +31,18 @@ func BenchmarkWalk(b *testing.B) {
 
 func BenchmarkPing(b *testing.B) {
 	var buf [64]byte
+	w := frame.Walker{Masked: true}
 	b.ReportAllocs()
 	for b.Loop() {
 		ping := frame.AppendPing(buf[:0], true, 42)
 		ping[0] = 0x8A
-		if m, _ := frame.MatchPong(ping, true, 42); m != frame.Same {
+		if _, m := w.HoldPong(ping, 42); m != frame.Same {
 			b.Fatal("no match")
 		}
 	}
 }
 
-// TestNoAllocations: Walk and MatchPong are on the way of every byte.
+// TestNoAllocations: Walk and HoldPong are on the way of every byte.
 func TestNoAllocations(t *testing.T) {
 	p := bytes.Repeat(wire(0x81, true, make([]byte, 64), -1), 16)
 	w := frame.Walker{Masked: true}
@@ -50,7 +51,10 @@ func TestNoAllocations(t *testing.T) {
 		w.Walk(p[:100], frame.StopAtMessage)
 		w = frame.Walker{Masked: true}
 		w.Walk(p, 0)
-		frame.MatchPong(frame.AppendPing(buf[:0], true, 1), true, 1)
+		w = frame.Walker{Masked: true}
+		w.HoldPong([]byte{0x8A, 0x88, 1, 2}, 1)
+		w.ReleasePong(buf[:0], 1)
+		frame.AppendPing(buf[:0], true, 1)
 		frame.AppendClose(buf[:0], true, 1001, "going away")
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)

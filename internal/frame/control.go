@@ -36,47 +36,6 @@ func AppendPing(dst []byte, masked bool, nonce uint64) []byte {
 	return dst
 }
 
-// MaxPong is the most bytes MatchPong wants to see.
-const MaxPong = 2 + 4 + PingSize
-
-// Match is what MatchPong says of the first bytes of a frame.
-type Match uint8
-
-const (
-	Undecided Match = iota // so far it could be; more bytes will tell
-	Same                   // all of it is the pong for nonce
-	Different              // it is another frame
-)
-
-// MatchPong compares p, the beginning of a frame from a client (masked) or a
-// server, with the pong that answers AppendPing's nonce, and says how long
-// that pong is.
-func MatchPong(p []byte, masked bool, nonce uint64) (Match, int) {
-	size := 2 + PingSize
-	want := [2]byte{finBit | OpPong, PingSize}
-	if masked {
-		size += 4
-		want[1] |= maskBit
-	}
-	for i, b := range want {
-		if i < len(p) && p[i] != b {
-			return Different, size
-		}
-	}
-	if len(p) < size {
-		return Undecided, size
-	}
-	got := binary.BigEndian.Uint64(p[size-PingSize:])
-	if masked {
-		key := uint64(binary.BigEndian.Uint32(p[2:]))
-		got ^= key<<32 | key
-	}
-	if got != nonce {
-		return Different, size
-	}
-	return Same, size
-}
-
 func appendHead(dst []byte, op byte, masked bool, size int) ([]byte, int) {
 	dst = append(dst, finBit|op, byte(size))
 	if masked {

@@ -1,6 +1,8 @@
 package frame_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/internal/frame"
@@ -36,40 +38,74 @@ func FuzzWalk(f *testing.F) {
 	})
 }
 
-// FuzzMatchPong holds MatchPong to the naive parser: Same is that pong and
-// nothing else, Different can't become it, Undecided can.
-func FuzzMatchPong(f *testing.F) {
+// FuzzHoldPong holds HoldPong, fed in random pieces, to the pong written by
+// hand: Same is that one and nothing else, as long as bytes agree they are
+// held, and what is given back is what was.
+func FuzzHoldPong(f *testing.F) {
 	for _, masked := range []bool{false, true} {
 		f.Add(wire(0x8A, masked, []byte("\x00\x00\x00\x00\x00\x00\x00\x07"), -1), masked, uint64(7))
 		f.Add(wire(0x8A, masked, []byte("\x00\x00\x00\x00\x00\x00\x00\x08"), -1), masked, uint64(7))
+		f.Add(wire(0x8A, masked, []byte("\x01\x00\x00\x00\x00\x00\x00\x07"), -1), masked, uint64(7))
 		f.Add(wire(0x8A, masked, nil, -1), masked, uint64(0))
 		f.Add([]byte{0x8A}, masked, uint64(1))
+		f.Add([]byte{0xCA}, masked, uint64(1))
 		f.Add([]byte{}, masked, uint64(1))
 	}
 	f.Fuzz(func(t *testing.T, p []byte, masked bool, nonce uint64) {
-		m, size := frame.MatchPong(p, masked, nonce)
-		var want [8]byte
-		for i := range want {
-			want[i] = byte(nonce >> (56 - 8*i))
+		pong := binary.BigEndian.AppendUint64([]byte{0x8A, 8}, nonce)
+		if masked {
+			key := [4]byte{}
+			copy(key[:], p[min(2, len(p)):])
+			pong = append([]byte{0x8A, 0x88}, key[:]...)
+			for i := range 8 {
+				pong = append(pong, byte(nonce>>(56-8*i))^key[i%4])
+			}
 		}
-		whole := wire(0x8A, masked, want[:], -1)
-		if size != len(whole) {
-			t.Fatalf("size %d, want %d", size, len(whole))
+		if size := frame.PongSize(masked); size != len(pong) {
+			t.Fatalf("size %d, want %d", size, len(pong))
 		}
-		is := frame.Different
-		if len(p) >= 2 && p[0] == whole[0] && p[1] == whole[1] {
-			is = frame.Undecided
-			if len(p) >= size {
-				is = frame.Different
-				if g, ok := parse(p, 0, masked, false); ok && string(g.payload) == string(want[:]) {
-					is = frame.Same
+		agree := 0
+		for agree < len(p) && agree < len(pong) && p[agree] == pong[agree] {
+			agree++
+		}
+		want := frame.Different
+		if agree == len(pong) {
+			want = frame.Same
+		} else if agree == len(p) {
+			want = frame.Undecided
+		}
+		for _, sizes := range [][]int{nil, pieces(nonce, len(p)), ones(len(p))} {
+			w := frame.Walker{Masked: masked}
+			got, at := frame.Undecided, 0
+			for at < len(p) && got == frame.Undecided {
+				size := len(p) - at
+				if len(sizes) > 0 {
+					size, sizes = min(size, sizes[0]), sizes[1:]
+				}
+				var n int
+				n, got = w.HoldPong(p[at:at+size], nonce)
+				if at += n; got != frame.Same && w.Held() != at || !w.AtMessage() {
+					t.Fatalf("after %d bytes of %x %d are held, AtMessage %v", at, p, w.Held(), w.AtMessage())
 				}
 			}
-		} else if len(p) == 0 || len(p) == 1 && p[0] == whole[0] {
-			is = frame.Undecided
-		}
-		if m != is {
-			t.Fatalf("MatchPong(%x, %v, %x) = %d, want %d", p, masked, nonce, m, is)
+			if got != want || at != agree {
+				t.Fatalf("HoldPong of %x, %v, %x = %d after %d bytes, want %d after %d", p, masked, nonce, got, at, want, agree)
+			}
+			if got == frame.Same {
+				agree = 0
+			}
+			if kept := w.ReleasePong(nil, nonce); !bytes.Equal(kept, p[:agree]) || w.Held() != 0 {
+				t.Fatalf("of %x was given back %x, want %d bytes; %d are held still", p, kept, agree, w.Held())
+			}
+			// It has left no trace in the Walker.
+			fresh := frame.Walker{Masked: masked}
+			n, ev := w.Walk(p, 0)
+			if m, same := fresh.Walk(p, 0); n != m || ev != same || w.Fault() != fresh.Fault() || w.CloseCode() != fresh.CloseCode() {
+				t.Fatalf("after %x was given back, Walk of it = %d, %d, want %d, %d", p, n, ev, m, same)
+			}
+			if got == frame.Same {
+				agree = len(pong)
+			}
 		}
 	})
 }

@@ -143,7 +143,7 @@ func expect(stream []byte, masked bool) (s story) {
 			s.atFrame, s.atMsg = true, !open
 			return s
 		}
-		if stream[at]&15 == 10 {
+		if stream[at] == 0x8A {
 			s.events = append(s.events, event{frame.AtPong, at})
 		}
 		f, ok := parse(stream, at, masked, open)

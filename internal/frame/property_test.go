@@ -104,23 +104,22 @@ func TestPingAndPong(t *testing.T) {
 		}
 		// The peer answers with the same payload, RFC 6455 section 5.5.3.
 		pong := wire(0x8A, !toServer, f.payload, -1)
-		more := append(pong, 0x81)
+		w := frame.Walker{Masked: !toServer}
 		for i := range pong {
-			if m, _ := frame.MatchPong(pong[:i], !toServer, nonce); m != frame.Undecided {
-				t.Fatalf("%d of %d bytes match as %d", i, len(pong), m)
+			if n, m := w.HoldPong(pong[i:i+1], nonce); n != 1 || (m == frame.Same) != (i+1 == len(pong)) || m == frame.Different {
+				t.Fatalf("byte %d of %x: HoldPong = %d, %d", i, pong, n, m)
 			}
 		}
-		for _, p := range [][]byte{pong, more} {
-			if m, n := frame.MatchPong(p, !toServer, nonce); m != frame.Same || n != len(pong) {
-				t.Fatalf("MatchPong(%x) = %d, %d; want Same, %d", p, m, n, len(pong))
-			}
+		if n, m := w.HoldPong(append(pong, 0x81), nonce); m != frame.Same || n != len(pong) || w.Held() != 0 {
+			t.Fatalf("HoldPong(%x) = %d, %d, %d held; want %d, Same, none", pong, n, m, w.Held(), len(pong))
 		}
 		other := nonce ^ 1<<rapid.IntRange(0, 63).Draw(t, "bit")
-		if m, _ := frame.MatchPong(pong, !toServer, other); m != frame.Different {
-			t.Fatalf("the pong for %x matches %x as %d", nonce, other, m)
+		if n, m := w.HoldPong(pong, other); m != frame.Different || !bytes.Equal(w.ReleasePong(nil, other), pong[:n]) {
+			t.Fatalf("the pong for %x matches %x as %d, after %d bytes", nonce, other, m, n)
 		}
-		if m, _ := frame.MatchPong(pong, toServer, nonce); m != frame.Different {
-			t.Fatalf("a pong of wrong masking matches as %d", m)
+		w = frame.Walker{Masked: toServer}
+		if n, m := w.HoldPong(pong, nonce); n != 1 || m != frame.Different {
+			t.Fatalf("a pong of wrong masking matches as %d, after %d bytes", m, n)
 		}
 	})
 }

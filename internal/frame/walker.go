@@ -35,7 +35,8 @@ const (
 	// AtMessage: p[:n] ends where no message is open in either a frame or a
 	// run of fragments. Only with StopAtMessage.
 	AtMessage
-	// AtPong: p[n:] begins with a pong frame. Only with StopAtPong.
+	// AtPong: p[n:] begins as a pong that answers AppendPing does, so that
+	// HoldPong may have it. Only with StopAtPong.
 	AtPong
 	// Closed: p[:n] ends a Close frame. Nothing after it has a meaning
 	// (RFC 6455 §5.5.1), so the Walker is done.
@@ -92,10 +93,13 @@ type Walker struct {
 	// Messages counts the data messages whose last byte was walked.
 	Messages uint64
 
-	left     uint64        // payload bytes of the current frame still to come
-	head     [MaxHead]byte // the part of a header that has come so far
-	have     uint8         // bytes in head
-	code     [2]byte       // the close code's bytes, unmasked
+	left uint64  // payload bytes of the current frame still to come; in its header, the length so far
+	key  [4]byte // of the current frame, or of the pong that is held
+	head [2]byte // of the current frame
+	have uint8   // bytes of its header that have come, 0 between frames
+	held uint8   // bytes of a pong that are held back, see HoldPong; only while have is 0
+
+	code     [2]byte // the close code's bytes, unmasked
 	haveCode uint8
 	bits     uint8
 	fault    Fault
@@ -135,7 +139,7 @@ func (w *Walker) Walk(p []byte, stop Stop) (n int, ev Event) {
 			if n == len(p) {
 				return n, More
 			}
-			if w.have == 0 && stop&StopAtPong != 0 && p[n]&opMask == OpPong {
+			if w.have == 0 && stop&StopAtPong != 0 && p[n] == finBit|OpPong {
 				return n, AtPong
 			}
 			fresh := w.have == 0
@@ -172,20 +176,47 @@ func (w *Walker) Walk(p []byte, stop Stop) (n int, ev Event) {
 	}
 }
 
-// header collects and checks a frame header.
+// header collects and checks a frame header, RFC 6455 §5.2.
 func (w *Walker) header(p []byte) (used int, whole bool) {
 	if w.have == 0 && len(p) >= MaxHead {
 		// The usual case: the whole header is at hand.
-		need := headLen(p[1])
-		copy(w.head[:], p[:MaxHead])
-		w.have = uint8(need)
+		w.head = [2]byte(p)
+		used = 2
+		switch n := p[1] &^ maskBit; n {
+		case 126:
+			w.left = uint64(binary.BigEndian.Uint16(p[2:]))
+			used += 2
+		case 127:
+			w.left = binary.BigEndian.Uint64(p[2:])
+			used += 8
+		default:
+			w.left = uint64(n)
+		}
+		if p[1]&maskBit != 0 {
+			w.key = [4]byte(p[used:])
+			used += 4
+		}
+		w.have = uint8(used)
 		w.check()
-		return need, true
+		return used, true
 	}
 	for used < len(p) {
-		w.head[w.have] = p[used]
-		w.have++
+		b := p[used]
 		used++
+		switch at := int(w.have); {
+		case at == 0:
+			w.head[0] = b
+		case at == 1:
+			w.head[1] = b
+			if n := b &^ maskBit; n < 126 {
+				w.left = uint64(n)
+			}
+		case at < keyAt(w.head[1]):
+			w.left = w.left<<8 | uint64(b)
+		default:
+			w.key[at-keyAt(w.head[1])] = b
+		}
+		w.have++
 		if w.have >= 2 && int(w.have) == headLen(w.head[1]) {
 			w.check()
 			return used, true
@@ -194,33 +225,31 @@ func (w *Walker) header(p []byte) (used int, whole bool) {
 	return used, false
 }
 
-// headLen is the length of a header from its second byte.
-func headLen(b byte) int {
-	n := 2
+// keyAt is where in a header the masking key stands, if there is one, from the
+// header's second byte.
+func keyAt(b byte) int {
 	switch b &^ maskBit {
 	case 126:
-		n += 2
+		return 2 + 2
 	case 127:
-		n += 8
+		return 2 + 8
 	}
+	return 2
+}
+
+// headLen is the length of a header from its second byte.
+func headLen(b byte) int {
+	n := keyAt(b)
 	if b&maskBit != 0 {
 		n += 4
 	}
 	return n
 }
 
-// check decodes the whole header in head, RFC 6455 §5.2.
+// check judges the whole header.
 func (w *Walker) check() {
 	op := w.head[0] & opMask
 	fin := w.head[0]&finBit != 0
-	switch n := w.head[1] &^ maskBit; n {
-	case 126:
-		w.left = uint64(binary.BigEndian.Uint16(w.head[2:]))
-	case 127:
-		w.left = binary.BigEndian.Uint64(w.head[2:])
-	default:
-		w.left = uint64(n)
-	}
 	w.bits |= bitPayload
 	open := w.bits&bitOpen != 0
 	switch {
@@ -249,7 +278,7 @@ func (w *Walker) closeCode(p []byte) {
 			return
 		}
 		if w.Masked {
-			b ^= w.head[2+w.haveCode] // a control frame's mask follows 2 bytes
+			b ^= w.key[w.haveCode]
 		}
 		w.code[w.haveCode] = b
 		w.haveCode++

@@ -3,6 +3,7 @@ package frame_test
 import (
 	"bytes"
 	"testing"
+	"unsafe"
 
 	"github.com/holdfast-ws/holdfast/internal/frame"
 )
@@ -122,5 +123,12 @@ func TestWalkStops(t *testing.T) {
 	}
 	if n, ev := w.Walk(nil, frame.StopAtPong|frame.StopAtMessage); n != 0 || ev != frame.More {
 		t.Errorf("nothing: Walk = %d, %d; want 0, More", n, ev)
+	}
+}
+
+// TestWalkerSize: each session has two.
+func TestWalkerSize(t *testing.T) {
+	if size := unsafe.Sizeof(frame.Walker{}); size != 32 {
+		t.Errorf("a Walker takes %d bytes, want 32", size)
 	}
 }

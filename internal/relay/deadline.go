@@ -27,8 +27,8 @@ func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 	if r.idle != 0 {
 		at = r.lastData + r.idle
 	}
-	if r.lifetime != 0 {
-		at = min(at, r.birth+r.lifetime)
+	if r.endAt != 0 {
+		at = min(at, r.endAt)
 	}
 	if r.closeAt != 0 {
 		at = min(at, r.closeAt)
@@ -89,7 +89,7 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 	case r.closeAt != 0 && now >= r.closeAt:
 		r.begin(r.order, now, t.boundary)
 		return
-	case r.lifetime != 0 && now >= r.birth+r.lifetime:
+	case r.endAt != 0 && now >= r.endAt:
 		r.begin(closeOrder{CodeGoingAway, TooOld, session.MaxLifetime}, now, t.boundary)
 		return
 	case r.idle != 0 && now >= r.lastData+r.idle:

@@ -65,7 +65,6 @@ func (r *record) eof(s session.Side, now eventloop.Tick) {
 		return
 	}
 	h.flags |= isEOF
-	h.held = 0
 	r.peerGone(s, now)
 }
 
@@ -76,7 +75,6 @@ func (r *record) lose(s session.Side, now eventloop.Tick) {
 		return
 	}
 	h.flags = h.flags&^(wantClose|wantPing|wantFin) | isLost | isMuted
-	h.held = 0
 	r.peerGone(s, now)
 }
 

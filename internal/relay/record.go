@@ -26,23 +26,23 @@ import (
 type record struct {
 	half [2]half // by session.Side
 
-	started  int64 // Unix nanoseconds
-	id       session.ID
-	ip       [16]byte
-	port     uint16
-	code     uint16 // of the first Close frame
-	backend  uint32
-	route    uint32
-	birth    eventloop.Tick
+	started int64 // Unix nanoseconds
+	id      session.ID
+	ip      [16]byte
+	port    uint16
+	code    uint16 // of the first Close frame
+	backend uint32
+	route   uint32
+
+	idle, interval, timeout eventloop.Tick // Limits
+
 	lastData eventloop.Tick // when bytes were last carried over
+	endAt    eventloop.Tick // when it has reached Limits.Lifetime; 0 is never
+	closeAt  eventloop.Tick // when an Order wants it closed; 0 is never
+	mark     eventloop.Tick // linger is counted from here, while closing
+	forceAt  eventloop.Tick // when a wanted Close stops waiting for a message's end
 
-	idle, lifetime, interval, timeout eventloop.Tick // Limits
-
-	mark    eventloop.Tick // linger is counted from here, while closing
-	forceAt eventloop.Tick // when a wanted Close stops waiting for a message's end
-	closeAt eventloop.Tick // when an Order wants it closed; 0 is never
-	order   closeOrder
-
+	order  closeOrder
 	cause  session.Cause
 	ours   bool // the end was our decision: nothing that comes may put it off
 	forced bool // forceAt has passed
@@ -63,12 +63,9 @@ type half struct {
 	pending int32 // engine's: number of the buffer with bytes for this side; 0 is none
 
 	flags flags
+	want  closeOrder
 	pings uint16 // how many nonces its pings have used
 	owed  uint8  // pongs to pings of ours that have not come
-	want  closeOrder
-
-	held uint8 // bytes in hold
-	hold [frame.MaxPong]byte
 }
 
 // closeOrder is a Close frame that is to be sent, and why.
@@ -109,11 +106,14 @@ func newRecord(s *Start, now eventloop.Tick) record {
 		started: s.Info.Started.UnixNano(),
 		backend: s.Info.Backend,
 		route:   s.Info.Route,
-		birth:   now, lastData: now,
+
 		idle:     eventloop.Ticks(s.Limits.Idle),
-		lifetime: eventloop.Ticks(s.Limits.Lifetime),
 		interval: eventloop.Ticks(s.Limits.KeepaliveInterval),
 		timeout:  eventloop.Ticks(s.Limits.KeepaliveTimeout),
+		lastData: now,
+	}
+	if s.Limits.Lifetime > 0 {
+		r.endAt = now + eventloop.Ticks(s.Limits.Lifetime)
 	}
 	r.half[session.Client].walker.Masked = true
 	for i := range r.half {
@@ -151,7 +151,7 @@ func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]b
 	}
 	h.bytes += uint64(len(p))
 	h.lastIn = now
-	if h.flags&isPinged != 0 || h.held > 0 || o.flags&(wantClose|isMuted) != 0 {
+	if h.flags&isPinged != 0 || o.flags&(wantClose|isMuted) != 0 {
 		*scratch = r.passSlow(s, p, now, (*scratch)[:0])
 		return *scratch
 	}
@@ -166,12 +166,12 @@ func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]b
 // walked but not carried over, since a Close of ours has gone before.
 func (r *record) passSlow(s session.Side, p []byte, now eventloop.Tick, out []byte) []byte {
 	h, o := &r.half[s], &r.half[s.Other()]
+	atPong := h.walker.Held() > 0
 	for len(p) > 0 && h.flags&isDeaf == 0 {
 		out = r.inject(s.Other(), now, out)
-		if h.held > 0 {
-			rest, kept := r.matchPong(s, p)
-			_, _, out = r.walk(s, kept, 0, now, out) // it is within one frame
-			p = rest
+		if atPong {
+			p, out = r.matchPong(s, p, now, out)
+			atPong = false
 			continue
 		}
 		var stop frame.Stop
@@ -184,11 +184,7 @@ func (r *record) passSlow(s session.Side, p []byte, now eventloop.Tick, out []by
 		var n int
 		var ev frame.Event
 		n, ev, out = r.walk(s, p, stop, now, out)
-		p = p[n:]
-		if ev == frame.AtPong {
-			h.hold[0], h.held = p[0], 1
-			p = p[1:]
-		}
+		p, atPong = p[n:], ev == frame.AtPong
 	}
 	return r.inject(s.Other(), now, out)
 }
@@ -215,33 +211,23 @@ func (r *record) walked(s session.Side, ev frame.Event, now eventloop.Tick) {
 	}
 }
 
-// matchPong goes on comparing the held beginning of a pong with the one that
-// answers our ping. It returns what is left of p, and, where it was not that
-// pong, the bytes held, to be walked and carried on.
-func (r *record) matchPong(s session.Side, p []byte) (rest, kept []byte) {
+// matchPong compares p, or what is held and p, with the pong that answers our
+// ping. What turns out to be another frame is walked and carried on. It returns
+// what is left of p.
+func (r *record) matchPong(s session.Side, p []byte, now eventloop.Tick, out []byte) (rest, _ []byte) {
 	h := &r.half[s]
-	for {
-		m, size := frame.MatchPong(h.hold[:h.held], s == session.Client, r.nonce(s))
-		switch m {
-		case frame.Same:
-			h.held = 0
-			if h.owed--; h.owed == 0 {
-				h.flags &^= isPinged
-			}
-			h.bytes -= uint64(size)
-			return p, nil
-		case frame.Different:
-			kept = h.hold[:h.held]
-			h.held = 0
-			return p, kept
+	n, m := h.walker.HoldPong(p, r.nonce(s))
+	switch m {
+	case frame.Same:
+		if h.owed--; h.owed == 0 {
+			h.flags &^= isPinged
 		}
-		if len(p) == 0 {
-			return nil, nil
-		}
-		h.hold[h.held] = p[0]
-		h.held++
-		p = p[1:]
+		h.bytes -= uint64(frame.PongSize(s == session.Client))
+	case frame.Different:
+		var kept [frame.MaxPong]byte
+		_, _, out = r.walk(s, h.walker.ReleasePong(kept[:0], r.nonce(s)), 0, now, out) // it is within one frame
 	}
+	return p[n:], out
 }
 
 // nonce is what our latest pings to s carry. It says nothing of the id.

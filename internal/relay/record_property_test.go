@@ -236,10 +236,10 @@ func (w *world) check() {
 		if !bytes.HasPrefix(w.fed[from], theirs) {
 			w.t.Fatalf("the %s got\n%x, which is no beginning of what the %s sent,\n%x", to, theirs, from, w.fed[from])
 		}
-		if lag := len(w.fed[from]) - len(theirs); o.flags&isMuted == 0 && h.flags&(isEOF|isLost) == 0 && lag > int(h.held) {
-			w.t.Fatalf("%d bytes have not come to the %s, %d are held", lag, to, h.held)
+		if lag := len(w.fed[from]) - len(theirs); o.flags&isMuted == 0 && h.flags&(isEOF|isLost) == 0 && lag > h.walker.Held() {
+			w.t.Fatalf("%d bytes have not come to the %s, %d are held", lag, to, h.walker.Held())
 		}
-		if h.flags&(isDeaf|isEOF|isLost) == 0 && h.held == 0 && int(h.bytes) != len(w.fed[from]) {
+		if h.flags&(isDeaf|isEOF|isLost) == 0 && h.walker.Held() == 0 && int(h.bytes) != len(w.fed[from]) {
 			w.t.Fatalf("%d bytes from the %s are counted, of %d", h.bytes, from, len(w.fed[from]))
 		}
 	}
