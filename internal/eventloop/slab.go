@@ -9,10 +9,15 @@ package eventloop
 //	  ▲                │  task ends                             │
 //	  └────────────────┴──────────── gen+1 ─────────────────────┘
 type slot struct {
-	link
-	gen  uint32 // told with every event; an event of another gen is stale
-	task int32  // index of the task, or nobody
-	used bool
+	// Its place on the wheel, while armed. A free slot's next is the next
+	// free one.
+	next, prev int32
+	due        Tick
+
+	gen   uint32 // told with every event; an event of another gen is stale
+	task  int32  // index of the task, or nobody
+	armed bool
+	used  bool
 }
 
 const chunkSlots = 512
@@ -20,32 +25,38 @@ const chunkSlots = 512
 // slab holds slots by index in chunks, so that growing never moves one.
 type slab struct {
 	chunks [][]slot
-	free   []int32
+	free   int32 // the first free slot, where not all are in use
 	inUse  int
 }
 
 func (s *slab) at(i int32) *slot { return &s.chunks[i/chunkSlots][i%chunkSlots] }
 
 func (s *slab) take() int32 {
-	if len(s.free) == 0 {
-		base := int32(len(s.chunks) * chunkSlots)
-		s.chunks = append(s.chunks, make([]slot, chunkSlots))
-		for i := int32(chunkSlots) - 1; i >= 0; i-- {
-			s.free = append(s.free, base+i)
-		}
+	if s.inUse == len(s.chunks)*chunkSlots {
+		s.grow()
 	}
-	i := s.free[len(s.free)-1]
-	s.free = s.free[:len(s.free)-1]
-	s.inUse++
+	i := s.free
 	sl := s.at(i)
+	s.free = sl.next
+	s.inUse++
 	sl.used, sl.task = true, nobody
 	return i
 }
 
+func (s *slab) grow() {
+	s.free = int32(len(s.chunks) * chunkSlots)
+	chunk := make([]slot, chunkSlots)
+	for i := range chunk {
+		chunk[i].next = s.free + int32(i) + 1 // of the last one it is never used
+	}
+	s.chunks = append(s.chunks, chunk)
+}
+
+// put takes back a slot that is not armed.
 func (s *slab) put(i int32) {
 	sl := s.at(i)
 	sl.used = false
 	sl.gen++
-	s.free = append(s.free, i)
+	sl.next, s.free = s.free, i
 	s.inUse--
 }

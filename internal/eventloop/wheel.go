@@ -17,13 +17,6 @@ type wheel struct {
 	at    Tick // everything due up to and including at has been expired
 }
 
-// link is a slot's place on the wheel.
-type link struct {
-	next, prev int32
-	due        Tick
-	armed      bool
-}
-
 func (w *wheel) init(now Tick) {
 	for i := range w.heads {
 		w.heads[i] = nobody
@@ -32,9 +25,9 @@ func (w *wheel) init(now Tick) {
 }
 
 func (w *wheel) arm(s *slab, i int32, due Tick) {
-	l := &s.at(i).link
-	if l.armed {
-		if l.due == due {
+	sl := s.at(i)
+	if sl.armed {
+		if sl.due == due {
 			return
 		}
 		w.disarm(s, i)
@@ -43,29 +36,29 @@ func (w *wheel) arm(s *slab, i int32, due Tick) {
 		due = w.at + 1 // it expires at the next tick rather than in one turn
 	}
 	b := due & wheelMask
-	*l = link{next: w.heads[b], prev: nobody, due: due, armed: true}
-	if l.next != nobody {
-		s.at(l.next).link.prev = i
+	sl.next, sl.prev, sl.due, sl.armed = w.heads[b], nobody, due, true
+	if sl.next != nobody {
+		s.at(sl.next).prev = i
 	}
 	w.heads[b] = i
 	w.busy[b/64] |= 1 << (b % 64)
 }
 
 func (w *wheel) disarm(s *slab, i int32) {
-	l := &s.at(i).link
-	if !l.armed {
+	sl := s.at(i)
+	if !sl.armed {
 		return
 	}
-	b := l.due & wheelMask
-	if l.prev != nobody {
-		s.at(l.prev).link.next = l.next
-	} else if w.heads[b] = l.next; l.next == nobody {
+	b := sl.due & wheelMask
+	if sl.prev != nobody {
+		s.at(sl.prev).next = sl.next
+	} else if w.heads[b] = sl.next; sl.next == nobody {
 		w.busy[b/64] &^= 1 << (b % 64)
 	}
-	if l.next != nobody {
-		s.at(l.next).link.prev = l.prev
+	if sl.next != nobody {
+		s.at(sl.next).prev = sl.prev
 	}
-	l.armed = false
+	sl.armed = false
 }
 
 // expire appends to out the slots due up to now, disarmed.
@@ -76,9 +69,9 @@ func (w *wheel) expire(s *slab, now Tick, out []int32) []int32 {
 	steps := min(now-w.at, wheelSlots)
 	for b := w.at + 1; steps > 0; b, steps = b+1, steps-1 {
 		for i := w.heads[b&wheelMask]; i != nobody; {
-			l := &s.at(i).link
-			next := l.next
-			if l.due <= now {
+			sl := s.at(i)
+			next := sl.next
+			if sl.due <= now {
 				w.disarm(s, i)
 				out = append(out, i)
 			}

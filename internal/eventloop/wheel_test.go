@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"pgregory.net/rapid"
 )
@@ -132,6 +133,13 @@ func TestSlab(t *testing.T) {
 			},
 		})
 	})
+}
+
+// TestSlotSize: an idle session has one.
+func TestSlotSize(t *testing.T) {
+	if size := unsafe.Sizeof(slot{}); size != 24 {
+		t.Errorf("a slot takes %d bytes, want 24", size)
+	}
 }
 
 func TestTicks(t *testing.T) {
