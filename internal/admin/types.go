@@ -25,18 +25,39 @@ type Listener struct {
 
 // Pool is a set of backends.
 type Pool struct {
-	Name     string    `json:"name"`
-	Balance  string    `json:"balance"`
-	Backends []Backend `json:"backends"`
+	Name        string     `json:"name"`
+	Balance     string     `json:"balance"`
+	Sessions    int        `json:"sessions"`
+	MaxSessions int        `json:"max_sessions,omitempty"`
+	Discovery   *Discovery `json:"discovery,omitempty"`
+	Backends    []Backend  `json:"backends"`
+}
+
+// Discovery is how the search for a pool's backends goes.
+type Discovery struct {
+	Source string `json:"source"`
+	// Since is when it last found them.
+	Since *time.Time `json:"since,omitempty"`
+	// Trouble says why the last look failed; what was found before is in use.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // Backend is one server of a Pool.
 type Backend struct {
-	Name     string `json:"name"`
-	Address  string `json:"address"`
-	State    string `json:"state"` // pool's word for it: up, down, ...
-	Weight   int    `json:"weight"`
-	Sessions int    `json:"sessions"` // live
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// State is what counts most of the following two and of what its traffic
+	// and its name's addresses say: up, warming, draining, down, ejected,
+	// unresolved, drain, maint or removed.
+	State       string     `json:"state"`
+	Operational string     `json:"operational"`
+	Admin       string     `json:"admin"`
+	Reason      string     `json:"reason,omitempty"` // of the state
+	Since       *time.Time `json:"since,omitempty"`  // it is in this state
+	Weight      int        `json:"weight"`
+	Share       float64    `json:"share"`    // of the weight, now
+	Sessions    int        `json:"sessions"` // live
+	MaxSessions int        `json:"max_sessions,omitempty"`
 }
 
 // Totals are counted since the start, but for Active.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -27,13 +28,31 @@ func (c *statusCommand) Run(env *environment) error {
 	fmt.Fprintf(env.out, "sessions: %d now, %d opened; messages: %d from clients, %d from backends\n\n",
 		s.Totals.Active, s.Totals.Opened, s.Totals.FromClient.Messages, s.Totals.FromBackend.Messages)
 	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "POOL\tBACKEND\tADDRESS\tSTATE\tWEIGHT\tSESSIONS")
+	fmt.Fprintln(w, "POOL\tBACKEND\tADDRESS\tSTATE\tWEIGHT\tSESSIONS\tWHY")
 	for _, p := range s.Pools {
 		for _, b := range p.Backends {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\n", p.Name, b.Name, b.Address, b.State, b.Weight, b.Sessions)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, b.Name, b.Address, b.State, weight(&b), sessions(&b), b.Reason)
+		}
+		if p.Discovery != nil && p.Discovery.Trouble != "" {
+			fmt.Fprintf(w, "%s\t\t\t\t\t\t%s: %s\n", p.Name, p.Discovery.Source, p.Discovery.Trouble)
 		}
 	}
 	return w.Flush()
+}
+
+// weight shows how much of its weight a backend has now where that is not all.
+func weight(b *admin.Backend) string {
+	if b.Share >= 1 {
+		return strconv.Itoa(b.Weight)
+	}
+	return fmt.Sprintf("%d (%.0f %%)", b.Weight, 100*b.Share)
+}
+
+func sessions(b *admin.Backend) string {
+	if b.MaxSessions == 0 {
+		return strconv.Itoa(b.Sessions)
+	}
+	return fmt.Sprintf("%d of %d", b.Sessions, b.MaxSessions)
 }
 
 func orFlags(file string) string {

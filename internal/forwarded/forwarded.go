@@ -95,6 +95,21 @@ func (p *Policy) ClientAddrOf(in http.Header, peer netip.AddrPort) netip.AddrPor
 	return p.ClientAddr(ownedFields(in), peer)
 }
 
+// IsHTTPS tells whether the client spoke TLS, to us or, where it is believed,
+// to a proxy in front of us.
+func (p *Policy) IsHTTPS(in httphead.Fields, h Hop) bool {
+	var told origin
+	if p.Trusts(h.Peer.Addr()) {
+		var c chain
+		c.read(in)
+		told = readOrigin(in, &c)
+	}
+	return orString(told.proto, h.Proto) == "https"
+}
+
+// IsHTTPSOf is IsHTTPS for a header of net/http.
+func (p *Policy) IsHTTPSOf(in http.Header, h Hop) bool { return p.IsHTTPS(ownedFields(in), h) }
+
 // AppendHeaders appends the header lines that tell a backend about a request
 // with the fields in that came by h, each ended by CR LF.
 func (p *Policy) AppendHeaders(dst []byte, in httphead.Fields, h Hop) []byte {

@@ -31,14 +31,20 @@ func AppendRequest(dst []byte, req *httphead.Request, fw *forwarded.Policy, hop 
 
 // AppendResponse appends the head of the 101 for the client: the backend's,
 // with the hop-by-hop fields removed and our own in their place. resp must have
-// passed CheckResponse.
-func AppendResponse(dst []byte, resp *httphead.Response) []byte {
+// passed CheckResponse. setCookie is the value of a Set-Cookie field of ours;
+// empty adds none.
+func AppendResponse(dst []byte, resp *httphead.Response, setCookie []byte) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"...)
 	named := namesFields(resp.Fields)
 	for i := range resp.Fields {
 		if field := &resp.Fields[i]; endToEnd(resp.Fields, field.Name, named) {
 			dst = appendField(dst, field)
 		}
+	}
+	if len(setCookie) > 0 {
+		dst = append(dst, "Set-Cookie: "...)
+		dst = append(dst, setCookie...)
+		dst = append(dst, "\r\n"...)
 	}
 	return append(dst, "\r\n"...)
 }

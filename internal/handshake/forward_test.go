@@ -70,7 +70,7 @@ func TestAppendResponse(t *testing.T) {
 	if n, err := resp.Parse([]byte(head)); n != len(head) {
 		t.Fatal(n, err)
 	}
-	if got := string(AppendResponse(nil, &resp)); got != backendResponse {
+	if got := string(AppendResponse(nil, &resp, nil)); got != backendResponse {
 		t.Errorf("got\n%s\nwant\n%s", got, backendResponse)
 	}
 }
@@ -129,6 +129,6 @@ func (h *wholeHandshake) run() error {
 	if err := CheckResponse(&h.resp, &h.up); err != nil {
 		return err
 	}
-	AppendResponse(h.in[len(browserRequest):len(browserRequest)], &h.resp)
+	AppendResponse(h.in[len(browserRequest):len(browserRequest)], &h.resp, nil)
 	return nil
 }

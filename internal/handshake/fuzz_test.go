@@ -89,7 +89,7 @@ func FuzzResponse(f *testing.F) {
 		var sent []byte
 		switch err := CheckResponse(&resp, &up); err {
 		case nil:
-			sent = AppendResponse(nil, &resp)
+			sent = AppendResponse(nil, &resp, nil)
 			if in.StatusCode != 101 || in.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 				t.Fatalf("taken for the right answer: %q", buf[:n])
 			}

@@ -126,12 +126,19 @@ func (a *attempts) try(out, in *http.Request, target Target) (*http.Response, er
 		res.Body.Close()
 		err = errors.New("101 without an upgrade that was asked for")
 	}
+	var unreached *connectError
+	if target.Reached != nil && (err == nil || errors.As(err, &unreached)) {
+		target.Reached(err)
+	}
 	if err != nil {
 		release()
 		if body != nil && body.broken() {
 			err = &Error{http.StatusBadRequest, "the request's body is broken or broke off"}
 		}
 		return nil, err
+	}
+	if target.SetCookie != "" {
+		res.Header.Add("Set-Cookie", target.SetCookie)
 	}
 	res.Body = &responseBody{res.Body, release}
 	return res, nil

@@ -31,6 +31,8 @@ type inOrder struct {
 	err      error // unless nil, Pick's answer
 	picked   atomic.Int64
 	released atomic.Int64
+	reached  atomic.Int64
+	failed   atomic.Int64
 }
 
 func (u *inOrder) Pick(r *http.Request, tried []uint32) (Target, error) {
@@ -40,7 +42,14 @@ func (u *inOrder) Pick(r *http.Request, tried []uint32) (Target, error) {
 	for i, addr := range u.addrs {
 		if !slices.Contains(tried, uint32(i)) {
 			u.picked.Add(1)
-			return Target{Key: uint32(i), Addr: addr, Release: func() { u.released.Add(1) }}, nil
+			return Target{Key: uint32(i), Addr: addr, Release: func() { u.released.Add(1) },
+				SetCookie: fmt.Sprintf("mark=%d", i), Reached: func(err error) {
+					if err != nil {
+						u.failed.Add(1)
+					} else {
+						u.reached.Add(1)
+					}
+				}}, nil
 		}
 	}
 	return Target{}, fmt.Errorf("all of %d were tried", len(tried))

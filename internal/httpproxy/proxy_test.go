@@ -230,6 +230,12 @@ func TestDeadBackends(t *testing.T) {
 		if got := readAll(t, res); got != "the body <nil>" {
 			t.Errorf("%d %q", res.StatusCode, got)
 		}
+		if u := r.upstream; u.failed.Load() != 2 || u.reached.Load() != 1 {
+			t.Errorf("told of %d that failed and %d that answered, want 2 and 1", u.failed.Load(), u.reached.Load())
+		}
+		if got := res.Header["Set-Cookie"]; len(got) != 1 || got[0] != "mark=2" {
+			t.Errorf("Set-Cookie %q, want that of the one that answered", got)
+		}
 	})
 	refusals := []struct {
 		name   string

@@ -22,6 +22,12 @@ type Target struct {
 	// Release is called once, when the answer was read to its end or there
 	// will be none. It may be nil.
 	Release func()
+	// Reached is called once a connection was made and answered, with nil, or
+	// could not be made. It may be nil.
+	Reached func(err error)
+	// SetCookie is the value of a Set-Cookie field to be added to the answer;
+	// empty adds none.
+	SetCookie string
 }
 
 // Error is an answer in place of a backend's.

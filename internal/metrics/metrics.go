@@ -22,6 +22,11 @@ type Options struct {
 	// HandshakeResults are the words HandshakeDone is called with. Any other
 	// one is counted as "other", which bounds the label's variety.
 	HandshakeResults []string
+	// AffinityResults are the words AffinityDone is called with, likewise.
+	AffinityResults []string
+	// BackendStates are the words of BackendStat.State, but for those of
+	// backends that are gone.
+	BackendStates []string
 }
 
 // Metrics is a registry of its own with all metrics of one balancer. All
@@ -32,6 +37,7 @@ type Metrics struct {
 	handshakes        map[string]prometheus.Counter // by result, fixed
 	otherHandshakes   prometheus.Counter
 	handshakeDuration prometheus.Histogram
+	affinity          map[string]prometheus.Counter // by result, fixed
 	closes            closes
 
 	httpRequests [6]prometheus.Counter // by the first digit of the status code
@@ -52,6 +58,7 @@ func New(src Source, o Options) *Metrics {
 	m := &Metrics{
 		registry:   prometheus.NewRegistry(),
 		handshakes: make(map[string]prometheus.Counter),
+		affinity:   make(map[string]prometheus.Counter),
 		handshakeDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "holdfast_handshake_duration_seconds",
 			Help:    "Time from a WebSocket handshake's first byte to its answer.",
@@ -73,6 +80,11 @@ func New(src Source, o Options) *Metrics {
 	}
 	m.otherHandshakes = results.WithLabelValues("other")
 
+	affinity := counterVec("holdfast_affinity_total", "Choices in pools with affinity, by what became of the client's mark.", "result")
+	for _, result := range o.AffinityResults {
+		m.affinity[result] = affinity.WithLabelValues(result)
+	}
+
 	requests := counterVec("holdfast_http_requests_total", "Plain HTTP requests answered, by class of status code.", "code")
 	for class := 1; class < len(m.httpRequests); class++ {
 		m.httpRequests[class] = requests.WithLabelValues(string(rune('0'+class)) + "xx")
@@ -92,7 +104,7 @@ func New(src Source, o Options) *Metrics {
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		sourceCollector{src}, &m.closes,
+		sourceCollector{src, o.BackendStates}, &m.closes, affinity,
 		results, m.handshakeDuration, requests, m.httpDuration, reloads, m.lastReload, build,
 	)
 	return m
@@ -115,6 +127,13 @@ func (m *Metrics) HandshakeDone(result string, d time.Duration) {
 	}
 	c.Inc()
 	m.handshakeDuration.Observe(d.Seconds())
+}
+
+// AffinityDone counts a choice in a pool with affinity.
+func (m *Metrics) AffinityDone(result string) {
+	if c, ok := m.affinity[result]; ok {
+		c.Inc()
+	}
 }
 
 // SessionClosed counts the end of a session. code is session.Summary's Code.

@@ -22,7 +22,15 @@ func (fixedSource) Active() int        { return 3 }
 func (fixedSource) Opened() uint64     { return 7 }
 func (fixedSource) LogDropped() uint64 { return 5 }
 func (fixedSource) Backends() []BackendStat {
-	return []BackendStat{{"chat", "ws1", 1}, {"chat", "ws1", 1}, {"chat", "ws2", 0}, {"api", "ws\xff1", 1}}
+	return []BackendStat{
+		{Pool: "chat", Name: "ws1", Sessions: 1, Gone: true},
+		{Pool: "chat", Name: "ws1", Sessions: 1, State: "up", Share: 1},
+		{Pool: "chat", Name: "ws2", State: "down", Share: .25, Changes: 3},
+		{Pool: "api", Name: "ws\xff1", Sessions: 1, State: "up", Share: 1},
+	}
+}
+func (fixedSource) Discovery() []DiscoveryStat {
+	return []DiscoveryStat{{"chat", "dns _ws._tcp.chat.internal", true}, {"api", "file b.json", false}}
 }
 
 func scrape(t testing.TB, m *Metrics) string {
@@ -47,7 +55,8 @@ func holdfastLines(text string) string {
 }
 
 func newTestMetrics() *Metrics {
-	return New(fixedSource{}, Options{Version: "1.2.3", HandshakeResults: []string{"ok", "no_route"}})
+	return New(fixedSource{}, Options{Version: "1.2.3", HandshakeResults: []string{"ok", "no_route"},
+		AffinityResults: []string{"kept", "moved"}, BackendStates: []string{"up", "down"}})
 }
 
 func TestGolden(t *testing.T) {
@@ -56,6 +65,8 @@ func TestGolden(t *testing.T) {
 	m.HandshakeDone("ok", 300*time.Microsecond)
 	m.HandshakeDone("no_route", 20*time.Second)
 	m.HandshakeDone("what is this", time.Minute)
+	m.AffinityDone("kept")
+	m.AffinityDone("what is this")
 	m.SessionClosed(session.ClientClosed, 1000)
 	m.SessionClosed(session.ClientClosed, 1000)
 	m.SessionClosed(session.BackendClosed, 4123)

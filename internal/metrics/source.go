@@ -18,6 +18,8 @@ type Source interface {
 	Opened() uint64
 	// Backends lists the backends that are configured or have sessions left.
 	Backends() []BackendStat
+	// Discovery lists the pools whose backends are looked for.
+	Discovery() []DiscoveryStat
 	// LogDropped counts the log lines that were lost.
 	LogDropped() uint64
 }
@@ -26,6 +28,18 @@ type Source interface {
 type BackendStat struct {
 	Pool, Name string
 	Sessions   int
+	// Gone tells that it is no longer configured; then the following are not
+	// told.
+	Gone    bool
+	State   string  // one of Options.BackendStates
+	Share   float64 // of its weight, from 0 to 1
+	Changes uint64  // of state
+}
+
+// DiscoveryStat is how the search for a pool's backends goes.
+type DiscoveryStat struct {
+	Pool, Source string
+	OK           bool
 }
 
 var (
@@ -39,14 +53,26 @@ var (
 		"Bytes of WebSocket frames relayed, frame headers included.", []string{"direction"}, nil)
 	backendDesc = prometheus.NewDesc("holdfast_backend_sessions",
 		"WebSocket sessions that are open on a backend.", []string{"pool", "backend"}, nil)
+	stateDesc = prometheus.NewDesc("holdfast_backend_state",
+		"1 for the state a backend is in, 0 for the others.", []string{"pool", "backend", "state"}, nil)
+	shareDesc = prometheus.NewDesc("holdfast_backend_share",
+		"How much of its weight a backend has now: less while it starts slowly, or reports load.", []string{"pool", "backend"}, nil)
+	changesDesc = prometheus.NewDesc("holdfast_backend_state_changes_total",
+		"Changes of a backend's state.", []string{"pool", "backend"}, nil)
+	discoveryDesc = prometheus.NewDesc("holdfast_discovery_up",
+		"1 where the last look for a pool's backends, in DNS or a file, succeeded.", []string{"pool", "source"}, nil)
 	droppedDesc = prometheus.NewDesc("holdfast_log_dropped_total",
 		"Log lines lost because the log was not read fast enough.", nil, nil)
 )
 
-type sourceCollector struct{ src Source }
+type sourceCollector struct {
+	src    Source
+	states []string // of backends
+}
 
 func (s sourceCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{activeDesc, openedDesc, messagesDesc, bytesDesc, backendDesc, droppedDesc} {
+	for _, d := range []*prometheus.Desc{activeDesc, openedDesc, messagesDesc, bytesDesc, backendDesc, droppedDesc,
+		stateDesc, shareDesc, changesDesc, discoveryDesc} {
 		out <- d
 	}
 }
@@ -68,9 +94,31 @@ func (s sourceCollector) Collect(out chan<- prometheus.Metric) {
 	// while its sessions were still closing. A series may be told only once.
 	type key struct{ pool, name string }
 	sessions := make(map[key]int)
+	told := make(map[key]bool)
 	for _, b := range s.src.Backends() {
 		// The collector panics on a label that is not UTF-8.
-		sessions[key{strings.ToValidUTF8(b.Pool, "?"), strings.ToValidUTF8(b.Name, "?")}] += b.Sessions
+		k := key{strings.ToValidUTF8(b.Pool, "?"), strings.ToValidUTF8(b.Name, "?")}
+		sessions[k] += b.Sessions
+		if b.Gone || told[k] {
+			continue
+		}
+		told[k] = true
+		for _, state := range s.states {
+			is := 0.0
+			if state == b.State {
+				is = 1
+			}
+			tell(stateDesc, prometheus.GaugeValue, is, k.pool, k.name, state)
+		}
+		tell(shareDesc, prometheus.GaugeValue, b.Share, k.pool, k.name)
+		tell(changesDesc, prometheus.CounterValue, float64(b.Changes), k.pool, k.name)
+	}
+	for _, d := range s.src.Discovery() {
+		up := 0.0
+		if d.OK {
+			up = 1
+		}
+		tell(discoveryDesc, prometheus.GaugeValue, up, strings.ToValidUTF8(d.Pool, "?"), strings.ToValidUTF8(d.Source, "?"))
 	}
 	for k, n := range sessions {
 		tell(backendDesc, prometheus.GaugeValue, float64(n), k.pool, k.name)
