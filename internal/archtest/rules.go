@@ -31,8 +31,13 @@ var allowed = map[string]string{
 	"httphead":  "",
 	"forwarded": "httphead",
 	"pool":      "",
+	"discovery": "pool",
 	"eventloop": "session transport",
 	"gonet":     "transport",
+
+	// Leaves that say who a request is from.
+	"requestkey": "",
+	"affinity":   "requestkey",
 
 	// Stages.
 	"listener":  "transport",

@@ -1,0 +1,144 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	queryTimeout = 2 * time.Second // of one question to one server
+	queryRounds  = 2               // over all servers
+	// udpSize is what passes everywhere without fragments (DNS Flag Day 2020).
+	udpSize = 1232
+)
+
+// exchange sends m to server over network, "udp" or "tcp", and returns what
+// comes back with the same id.
+type exchange func(ctx context.Context, network, server string, m *dns.Msg) (*dns.Msg, error)
+
+// overNetwork is the exchange with real sockets.
+func overNetwork(ctx context.Context, network, server string, m *dns.Msg) (*dns.Msg, error) {
+	c := dns.Client{Net: network, Timeout: queryTimeout}
+	conn, err := c.DialContext(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	// The library knows the context's deadline, not its end.
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	reply, _, err := c.ExchangeWithConnContext(ctx, m, conn)
+	return reply, err
+}
+
+// resolver asks servers in turn.
+type resolver struct {
+	exchange exchange
+	good     string // the server that answered last; asked first
+}
+
+// query asks for the records of type t. A firm answer that there are none is
+// noRecords, or a reply without any.
+func (r *resolver) query(ctx context.Context, servers []string, name string, t uint16) (*dns.Msg, error) {
+	servers = slices.Clone(servers)
+	if i := slices.Index(servers, r.good); i > 0 {
+		servers[0], servers[i] = servers[i], servers[0]
+	}
+	failures := make([]string, len(servers))
+	for range queryRounds {
+		for i, server := range servers {
+			reply, err := r.ask(ctx, server, name, t)
+			if err == nil {
+				r.good = server
+				return reply, nil
+			}
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("no answer within %v", roundTimeout)
+			}
+			failures[i] = server + " " + explain(err)
+		}
+	}
+	return nil, errors.New(strings.Join(failures, ", "))
+}
+
+// ask puts one question to one server: over UDP with EDNS0, without where the
+// server doesn't know that (RFC 6891 section 7), over TCP when the answer was
+// truncated.
+func (r *resolver) ask(ctx context.Context, server, name string, t uint16) (*dns.Msg, error) {
+	q := new(dns.Msg).SetQuestion(name, t)
+	q.SetEdns0(udpSize, false)
+	reply, err := r.exchange(ctx, "udp", server, q)
+	if err == nil && (reply.Rcode == dns.RcodeFormatError || reply.Rcode == dns.RcodeNotImplemented) {
+		q.Extra = nil
+		reply, err = r.exchange(ctx, "udp", server, q)
+	}
+	if reply != nil && reply.Truncated { // whatever err says of the rest
+		reply, err = r.exchange(ctx, "tcp", server, q)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return reply, check(q, reply)
+}
+
+// check tells whether reply is an answer to q that can be relied on, be it that
+// there is nothing.
+func check(q, reply *dns.Msg) error {
+	asked := q.Question[0]
+	switch {
+	case !reply.Response || len(reply.Question) != 1,
+		dns.CanonicalName(reply.Question[0].Name) != dns.CanonicalName(asked.Name),
+		reply.Question[0].Qtype != asked.Qtype, reply.Question[0].Qclass != asked.Qclass:
+		return errors.New("answers another question")
+	case reply.Truncated:
+		return errors.New("truncates its answer even over TCP")
+	case reply.Rcode == dns.RcodeNameError:
+		return nil
+	case reply.Rcode != dns.RcodeSuccess:
+		return fmt.Errorf("answers %s", cmp.Or(dns.RcodeToString[reply.Rcode], fmt.Sprintf("code %d", reply.Rcode)))
+	case len(reply.Answer) == 0 && !reply.Authoritative && !reply.RecursionAvailable && !hasSOA(reply):
+		// A referral: this server neither has the zone nor asks others.
+		return errors.New("does not resolve this name")
+	}
+	return nil
+}
+
+func hasSOA(m *dns.Msg) bool {
+	for _, rr := range m.Ns {
+		if rr.Header().Rrtype == dns.TypeSOA {
+			return true
+		}
+	}
+	return false
+}
+
+// explain is err as the rest of a sentence that begins with the server's
+// address, without addresses and ports of our own that differ each time.
+func explain(err error) string {
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		return fmt.Sprintf("does not answer within %v", queryTimeout)
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return "does not answer: " + e.Err.Error()
+	}
+	if e, ok := errors.AsType[*dns.Error](err); ok {
+		return "sent a broken answer: " + e.Error()
+	}
+	return err.Error()
+}
+
+// withPort adds a port to an address, where it has none.
+func withPort(server, port string) string {
+	if _, _, err := net.SplitHostPort(server); err == nil {
+		return server
+	}
+	return net.JoinHostPort(server, port)
+}
