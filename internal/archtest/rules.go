@@ -50,6 +50,7 @@ var allowed = map[string]string{
 	"closing":   "session",
 
 	// Beside the way of a session.
+	"health":    "pool",
 	"httpproxy": "",
 	"logging":   "session",
 	"metrics":   "session",
