@@ -75,11 +75,8 @@ func (c Cookie) checkPath() error {
 		return fmt.Errorf("path: %q must begin with %q", c.Path, "/")
 	}
 	for _, r := range c.Path {
-		switch {
-		case r <= ' ' || r >= 0x7f:
-			return fmt.Errorf("path: in %q, %q must be percent-encoded, as browsers do before they compare", c.Path, r)
-		case strings.ContainsRune(";?#", r):
-			return fmt.Errorf("path: %q cannot have %q in it", c.Path, r)
+		if r <= ' ' || r >= 0x7f || r == ';' {
+			return fmt.Errorf("path: %q cannot have %q in it; write it percent-encoded, as browsers do before they compare", c.Path, r)
 		}
 	}
 	return nil
@@ -98,20 +95,16 @@ func (c Cookie) checkDomain() error {
 	if _, err := netip.ParseAddr(strings.Trim(d, "[]")); err == nil {
 		return fmt.Errorf("domain: %q is an address, which has none below it: leave domain out", d)
 	}
-	labels := strings.Split(d, ".")
-	for _, label := range labels {
+	for label := range strings.SplitSeq(d, ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.ContainsFunc(label, notInLabel) {
-			return fmt.Errorf("domain: %q is no host name: letters, digits and hyphens between dots, other letters in punycode (xn--...)", d)
+			return fmt.Errorf("domain: %q is no host name: letters, digits, - and _ between dots, other letters in punycode (xn--...)", d)
 		}
-	}
-	if len(labels) == 1 {
-		return fmt.Errorf("domain: %q has no dot: browsers refuse a cookie for all of it; leave domain out to have it for the host alone", d)
 	}
 	return nil
 }
 
 func notInLabel(r rune) bool {
-	return r != '-' && !('0' <= r && r <= '9') && !('a' <= r|0x20 && r|0x20 <= 'z')
+	return r != '-' && r != '_' && !('0' <= r && r <= '9') && !('a' <= r|0x20 && r|0x20 <= 'z')
 }
 
 func (c Cookie) checkSameSite() error {

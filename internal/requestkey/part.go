@@ -84,7 +84,7 @@ func (k kind) part(name string, named bool) (Part, error) {
 		}
 	case query:
 		if name == "" || strings.ContainsFunc(name, notInParameter) {
-			return Part{}, fmt.Errorf("%q is no name of a parameter: write it as it is once decoded, and spaces, quotes and any of %%&=+#; cannot stand in it", name)
+			return Part{}, fmt.Errorf("%q is no name of a parameter: write it as it is once decoded, and neither spaces nor any of %%&=+#; can stand in it", name)
 		}
 	case header, cookie:
 		if !IsToken(name) {
@@ -99,7 +99,7 @@ func (k kind) part(name string, named bool) (Part, error) {
 
 // notInParameter refuses in the name of a parameter what could be meant encoded.
 func notInParameter(r rune) bool {
-	return r <= ' ' || r == 0x7f || r == '\uFFFD' || strings.ContainsRune("%&=+#;\"'", r)
+	return r <= ' ' || r == 0x7f || r == '\uFFFD' || strings.ContainsRune("%&=+#;", r)
 }
 
 // String is what Parse or ParseToken makes the part of again.
