@@ -44,18 +44,6 @@ type routeDraft struct {
 	pool  located[string]
 }
 
-type poolDraft struct {
-	name     located[string]
-	balance  string
-	backends []backendDraft
-}
-
-type backendDraft struct {
-	name    located[string]
-	address located[address]
-	weight  int
-}
-
 func newDraft(at place) *draft {
 	return &draft{at: at, config: Defaults()}
 }
@@ -100,7 +88,7 @@ func (r *report) check(d *draft) *Config {
 		c.Admin.Address = d.admin.value.String()
 	}
 	for _, p := range d.pools {
-		c.Pools = append(c.Pools, Pool{p.name.value, p.balance, r.checkBackends(p.backends), p.name.at.Pos})
+		c.Pools = append(c.Pools, r.checkPool(p))
 	}
 	c.Routes = r.checkRoutes(d)
 	return &c
@@ -118,21 +106,6 @@ func (r *report) checkListeners(drafts []listenerDraft, taken ports) (listeners 
 		listeners = append(listeners, Listener{name.value, l.address.value.String(), l.at.Pos})
 	}
 	return listeners
-}
-
-func (r *report) checkBackends(drafts []backendDraft) (backends []Backend) {
-	names, addresses := make(map[string]place), make(map[string]place)
-	for _, b := range drafts {
-		address := located[string]{b.address.value.String(), b.address.at, b.address.ok}
-		unique := r.checkUnique(addresses, "backend address", address)
-		name := b.name
-		if !name.ok && unique {
-			name = address
-		}
-		r.checkUnique(names, "backend name", name)
-		backends = append(backends, Backend{name.value, address.value, b.weight})
-	}
-	return backends
 }
 
 // checkUnique adds s to seen and tells whether it is good and new there.

@@ -2,8 +2,8 @@
 //
 // All mistakes of a file are told at once, each with its position. What Parse
 // accepts can be used without further checks: every route's pool exists, every
-// address is well-formed, every number is in range. Whether names resolve and
-// ports are free is not looked at.
+// address is well-formed, every number is in range. Whether names resolve, ports
+// are free and files of backends exist is not looked at.
 //
 // docs/config.md describes every key.
 package config
@@ -66,22 +66,6 @@ type Match struct {
 	WebSocket *bool
 }
 
-// Pool is a group of backends that serve the same.
-type Pool struct {
-	Name    string
-	Balance string // "round_robin" or "least_conn"
-	// Backends has at least one entry; names and addresses are unique in it.
-	Backends []Backend
-	Pos
-}
-
-// Backend is one server of a pool.
-type Backend struct {
-	Name    string
-	Address string // "host:port", the host a name or an IP, the port not 0
-	Weight  int    // 1 to 256
-}
-
 // Timeouts bound the phases of a session. Only Idle and MaxLifetime may be 0,
 // which means no bound.
 type Timeouts struct {
@@ -122,15 +106,6 @@ type Log struct {
 	Format string // "json" or "text"
 	Level  string // "debug", "info", "warn" or "error"
 }
-
-// Values a key has when it is left out. DefaultBalance and DefaultWeight are
-// for every pool and backend and so not part of Defaults.
-const (
-	DefaultBalance = "least_conn"
-	DefaultWeight  = 1
-)
-
-const maxWeight = 256
 
 // Defaults is the configuration of an empty file: usable once it has
 // listeners and pools.

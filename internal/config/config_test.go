@@ -67,7 +67,7 @@ func TestManyErrorsAreCutOff(t *testing.T) {
 func TestMistakeBelowManyAliases(t *testing.T) {
 	_, err := Parse("f", []byte("pools: {a: &a {blance: x}}\nroutes: [&r {pol: a}"+strings.Repeat(", *r", 2*maxErrors)+"]\nengine: x\n"))
 	want := `f: no listeners: give at least one address to listen on
-f:1:9: the pool has no backends: give it at least one
+f:1:9: the pool has no backends: list them under backends, or find them by dns or file
 f:1:16: unknown key "blance" (did you mean "balance"?)
 f:2:14: unknown key "pol" (did you mean "pool"?)
 f:3:9: expected auto, epoll or portable, got "x"`
@@ -85,6 +85,7 @@ func TestQuick(t *testing.T) {
 		{"good", []string{":8080", "[::1]:8081"}, []string{"127.0.0.1:3001", "ws.internal:3002"}, `listener :8080 at :8080 (0:0)
 listener [::1]:8081 at [::1]:8081 (0:0)
 pool default by least_conn (0:0)
+  health every 10s in 2s fall 3 rise 2, max_fails 3 in 30s, min_healthy 0 0%, slow_start 0s
   backend 127.0.0.1:3001 at 127.0.0.1:3001 weight 1
   backend ws.internal:3002 at ws.internal:3002 weight 1
 `},

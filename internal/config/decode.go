@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -203,6 +202,26 @@ func (d *decoder) list(n *yaml.Node, expected string) ([]*yaml.Node, bool) {
 	return n.Content, true
 }
 
+// oneOrMore reads the items of a list, or a single value as a list of one.
+// whose says in the error for an empty list what needs an item.
+func (d *decoder) oneOrMore(n *yaml.Node, expected, whose string) ([]*yaml.Node, bool) {
+	value, ok := d.value(n)
+	if !ok {
+		return nil, false
+	}
+	switch {
+	case value.Kind == yaml.ScalarNode && !isNull(value):
+		return []*yaml.Node{value}, true
+	case value.Kind == yaml.MappingNode:
+		d.wrongType(value, expected)
+		return nil, false
+	case len(value.Content) == 0:
+		d.fail(d.at(n), "%s: give at least one", whose)
+		return nil, false
+	}
+	return value.Content, true
+}
+
 // scalar reads any single value as its text. Numbers are text too: names and
 // addresses may look like them.
 func (d *decoder) scalar(n *yaml.Node, expected string) (text located[string], ok bool) {
@@ -240,21 +259,22 @@ func (d *decoder) boolean(n *yaml.Node) *bool {
 
 // integer reads a number from lowest to highest. It leaves into alone when
 // there is a mistake.
-func (d *decoder) integer(n *yaml.Node, into *int, lowest, highest int) {
+func (d *decoder) integer(n *yaml.Node, into *int, lowest, highest int) bool {
 	n, ok := d.value(n)
 	if !ok {
-		return
+		return false
 	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" {
 		d.wrongType(n, "a whole number")
-		return
+		return false
 	}
 	number, err := strconv.Atoi(n.Value)
 	if err != nil || number < lowest || number > highest {
 		d.fail(d.at(n), "expected a number from %d to %d, got %s", lowest, highest, cut(n.Value))
-		return
+		return false
 	}
 	*into = number
+	return true
 }
 
 // weight reads a backend's weight.
@@ -267,52 +287,20 @@ func (d *decoder) weight(n *yaml.Node, into *int) {
 	}
 }
 
-// Durations are bounded so that adding one to a time, or counting it in ticks,
-// is safe everywhere.
-const (
-	minDuration = time.Millisecond
-	maxDuration = 365 * 24 * time.Hour
-)
-
-// duration reads a duration. zero says whether it may be 0. It leaves into
-// alone when there is a mistake.
-func (d *decoder) duration(n *yaml.Node, into *time.Duration, zero bool) {
-	text, ok := d.scalar(n, "a duration such as 5s")
-	if !ok {
-		return
-	}
-	v, err := time.ParseDuration(text.value)
-	_, notNumber := strconv.ParseFloat(text.value, 64)
-	switch {
-	case err != nil && notNumber == nil:
-		d.fail(text.at, "bad duration %s: the unit is missing, write for example %ss", quote(text.value), cut(text.value))
-	case err != nil:
-		d.fail(text.at, "bad duration %s: write numbers with the units ms, s, m or h, such as 500ms, 5s or 1h30m", quote(text.value))
-	case v < 0:
-		d.fail(text.at, "bad duration %s: it must not be negative", quote(text.value))
-	case v == 0 && !zero:
-		d.fail(text.at, "bad duration %s: it must be more than 0", quote(text.value))
-	case v > 0 && v < minDuration:
-		d.fail(text.at, "bad duration %s: the shortest is %v", quote(text.value), minDuration)
-	case v > maxDuration:
-		d.fail(text.at, "bad duration %s: the longest is 8760h, a year", quote(text.value))
-	default:
-		*into = v
-	}
-}
-
 // choice reads one of a few words. It leaves into alone when there is a
 // mistake.
-func (d *decoder) choice(n *yaml.Node, into *string, words ...string) {
+func (d *decoder) choice(n *yaml.Node, into *string, words ...string) bool {
 	expected := strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 	text, ok := d.scalar(n, expected)
 	switch {
 	case !ok:
 	case slices.Contains(words, text.value):
 		*into = text.value
+		return true
 	default:
 		d.fail(text.at, "expected %s, got %s%s", expected, quote(text.value), didYouMean(text.value, words))
 	}
+	return false
 }
 
 // parsed reads text in a form that parse checks and normalises. It leaves into

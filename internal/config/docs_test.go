@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,7 +29,16 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"routes":    names(routeKeys),
 		"match":     names(matchKeys),
 		"pools":     names(poolKeys),
+		"hash":      names(hashKeys),
+		"affinity":  names(affinityKeys),
+		"cookie":    names(cookieKeys),
+		"token":     names(tokenKeys),
+		"health":    names(healthKeys),
+		"http":      names(httpKeys),
+		"websocket": names(webSocketKeys),
+		"agent":     names(agentKeys),
 		"backends":  names(backendKeys),
+		"dns":       names(dnsKeys),
 		"timeouts":  names(timeoutKeys),
 		"keepalive": names(keepaliveKeys),
 		"forwarded": names(forwardedKeys),
@@ -84,6 +94,8 @@ func TestDocsExamplesParse(t *testing.T) {
 	}
 	for _, keys := range [][]string{
 		names(fileKeys), names(listenerKeys), names(routeKeys), names(matchKeys), names(poolKeys), names(backendKeys),
+		names(hashKeys), names(affinityKeys), names(cookieKeys), names(tokenKeys), names(healthKeys), names(httpKeys),
+		names(webSocketKeys), names(agentKeys), names(dnsKeys),
 		names(timeoutKeys), names(keepaliveKeys), names(forwardedKeys), names(limitKeys), names(adminKeys), names(logKeys),
 	} {
 		for _, key := range keys {
@@ -115,6 +127,9 @@ func TestDocsDefaults(t *testing.T) {
 		"connect": "5s", "handshake": "10s", "idle": "1h", "max_lifetime": "0", "shutdown": "30s",
 		"interval": "25s", "balance": DefaultBalance, "weight": DefaultWeight,
 		"format": d.Log.Format, "level": d.Log.Level, "engine": d.Engine,
+		"key": "client_ip", "bound": 1.25, "fallback": "balance", "max_age": "1h", "same_site": "Lax", "secure": "auto",
+		"fall": 3, "rise": 2, "max_fails": 3, "fail_timeout": "30s", "min_healthy": 0, "slow_start": 0,
+		"expect": 200, "send": "ping", "type": "srv", "refresh": "10s",
 	} {
 		if !regexp.MustCompile(fmt.Sprintf("(?m)^\\| `%s` \\|[^|]*\\| `?%v`?( |,)", key, want)).MatchString(docs) {
 			t.Errorf("%s doesn't say that the default of %q is %v", docsFile, key, want)
@@ -128,5 +143,28 @@ keepalive: {interval: 25s, timeout: 10s}
 `))
 	if err != nil || c.Timeouts != d.Timeouts || c.Keepalive != d.Keepalive {
 		t.Errorf("the documented defaults are not those of Defaults: %+v, %v", c, err)
+	}
+}
+
+// TestDocsPoolDefaults compares a pool that leaves out what it can with one that
+// has the documented defaults.
+func TestDocsPoolDefaults(t *testing.T) {
+	parse := func(keys string) Pool {
+		c, err := Parse("f", []byte(`{listeners: [{address: ":80"}], pools: {a: {balance: hash, `+keys+`}}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := c.Pools[0]
+		p.Pos = Pos{}
+		return p
+	}
+	left := parse(`dns: {name: x}, affinity: {cookie: {}}, health: {http: {path: /}, websocket: {path: /}, agent: {port: 1}}`)
+	given := parse(`hash: {key: client_ip, bound: 1.25}, max_sessions: 0, dns: {name: x, type: srv, refresh: 10s}, backends: [],
+		affinity: {cookie: {name: holdfast, max_age: 1h, same_site: Lax, secure: auto, path: /}, fallback: balance},
+		health: {http: {path: /, expect: 200, headers: {}}, websocket: {path: /, send: ping, expect: pong}, tcp: false,
+			agent: {port: 1, send: ""}, interval: 10s, timeout: 2s, fall: 3, rise: 2, max_fails: 3, fail_timeout: 30s,
+			min_healthy: 0, slow_start: 0}`)
+	if !reflect.DeepEqual(left, given) {
+		t.Errorf("got %+v, the documented defaults are %+v", left, given)
 	}
 }

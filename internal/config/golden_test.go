@@ -75,9 +75,7 @@ func dump(c *Config) string {
 	}
 	for _, p := range c.Pools {
 		line("pool %s by %s (%d:%d)", p.Name, p.Balance, p.Line, p.Col)
-		for _, s := range p.Backends {
-			line("  backend %s at %s weight %d", s.Name, s.Address, s.Weight)
-		}
+		dumpPool(line, p)
 	}
 	line("timeouts %+v", c.Timeouts)
 	line("keepalive %+v", c.Keepalive)
@@ -90,4 +88,59 @@ func dump(c *Config) string {
 		line("warning %v", w)
 	}
 	return b.String()
+}
+
+// dumpPool leaves out what a pool doesn't have.
+func dumpPool(line func(string, ...any), p Pool) {
+	if len(p.Hash.Key) > 0 || p.Hash.Bound != 0 {
+		line("  hash %q bound %v", p.Hash.Key, p.Hash.Bound)
+	}
+	if p.MaxSessions != 0 {
+		line("  max_sessions %d", p.MaxSessions)
+	}
+	if c := p.Affinity.Cookie; c != nil {
+		line("  cookie %+v", *c)
+	}
+	if t := p.Affinity.Token; t != nil {
+		line("  token %q", t.From)
+	}
+	if p.Affinity.Fallback != "balance" {
+		line("  fallback %s", p.Affinity.Fallback)
+	}
+	h := p.Health
+	if h.HTTP != nil {
+		line("  http %q expect %v host %q headers %q", h.HTTP.Path, h.HTTP.Expect, h.HTTP.Host, h.HTTP.Headers)
+	}
+	if h.WebSocket != nil {
+		c := h.WebSocket
+		line("  websocket %q send %q expect %q host %q headers %q subprotocol %q", c.Path, c.Send, c.Expect, c.Host, c.Headers, c.Subprotocol)
+	}
+	if h.TCP {
+		line("  tcp")
+	}
+	if h.Agent != nil {
+		line("  agent %d %q", h.Agent.Port, h.Agent.Send)
+	}
+	line("  health every %v in %v fall %d rise %d, max_fails %d in %v, min_healthy %d %d%%, slow_start %v",
+		h.Interval, h.Timeout, h.Fall, h.Rise, h.MaxFails, h.FailTimeout, h.MinHealthy, h.MinHealthyPercent, h.SlowStart)
+	for _, s := range p.Backends {
+		most := ""
+		if s.MaxSessions != 0 {
+			most = fmt.Sprintf(" max_sessions %d", s.MaxSessions)
+		}
+		line("  backend %s at %s weight %d%s", s.Name, s.Address, s.Weight, most)
+	}
+	if p.DNS != nil {
+		line("  dns %+v", *p.DNS)
+	}
+	if p.File != "" {
+		// It is absolute, and the tests run anywhere.
+		if working, err := os.Getwd(); err == nil && filepath.IsAbs(p.File) {
+			if relative, err := filepath.Rel(working, p.File); err == nil && !strings.HasPrefix(relative, "..") {
+				line("  file ./%s", relative)
+				return
+			}
+		}
+		line("  file %s", p.File)
+	}
 }

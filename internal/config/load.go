@@ -62,7 +62,7 @@ func Quick(listen, backends []string) (*Config, error) {
 		at := place{file: "--listen " + s}
 		d.listeners = append(d.listeners, listenerDraft{at: at, address: r.address(s, at, listenAddress)})
 	}
-	pool := poolDraft{name: located[string]{value: "default", ok: true}, balance: DefaultBalance}
+	pool := newPoolDraft(located[string]{value: "default", ok: true})
 	for _, s := range backends {
 		address := r.address(s, place{file: "--backend " + s}, backendAddress)
 		pool.backends = append(pool.backends, backendDraft{address: address, weight: DefaultWeight})

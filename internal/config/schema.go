@@ -41,7 +41,6 @@ var fileKeys = []key[draft]{
 const (
 	noListeners = "no listeners: give at least one address to listen on"
 	noPools     = "no pools: give at least one pool of backends"
-	noBackends  = "the pool has no backends: give it at least one"
 )
 
 func readListeners(d *decoder, n *yaml.Node, f *draft) {
@@ -99,51 +98,6 @@ var matchKeys = []key[Match]{
 	}},
 	{name: "websocket", read: func(d *decoder, n *yaml.Node, m *Match) {
 		m.WebSocket = d.boolean(n)
-	}},
-}
-
-func readPools(d *decoder, n *yaml.Node, f *draft) {
-	entries, ok := d.entries(n, "a mapping from names to pools")
-	f.badPools = !ok
-	if ok && len(entries) == 0 {
-		d.fail(d.at(n), noPools)
-	}
-	for _, e := range entries {
-		p := poolDraft{name: d.checkName(located[string]{e.key, e.at, true}), balance: DefaultBalance}
-		readMapping(d, e.value, "a pool with balance and backends", e.at, poolKeys, &p)
-		f.pools = append(f.pools, p)
-	}
-}
-
-var poolKeys = []key[poolDraft]{
-	{name: "balance", read: func(d *decoder, n *yaml.Node, p *poolDraft) {
-		d.choice(n, &p.balance, "round_robin", "least_conn")
-	}},
-	{name: "backends", missing: noBackends, read: func(d *decoder, n *yaml.Node, p *poolDraft) {
-		items, ok := d.list(n, "a list of backends")
-		if ok && len(items) == 0 {
-			d.fail(d.at(n), noBackends)
-		}
-		for _, item := range items {
-			b := backendDraft{weight: DefaultWeight}
-			if _, ok := readMapping(d, item, "a backend with an address", d.at(item), backendKeys, &b); ok {
-				p.backends = append(p.backends, b)
-			}
-		}
-	}},
-}
-
-var backendKeys = []key[backendDraft]{
-	{name: "name", read: func(d *decoder, n *yaml.Node, b *backendDraft) {
-		b.name = d.name(n)
-	}},
-	{name: "address", missing: "the backend has no address: write for example address: 10.0.0.1:3000", read: func(d *decoder, n *yaml.Node, b *backendDraft) {
-		if text, ok := d.scalar(n, "an address such as 10.0.0.1:3000"); ok {
-			b.address = d.address(text.value, text.at, backendAddress)
-		}
-	}},
-	{name: "weight", read: func(d *decoder, n *yaml.Node, b *backendDraft) {
-		d.weight(n, &b.weight)
 	}},
 }
 
