@@ -41,13 +41,13 @@ func (a *App) build(c *config.Config, number uint64) (*proxy.Generation, []*pool
 		g.Labels[r.Label] = a.names.Number(r.Label)
 	}
 	for _, p := range c.Pools {
-		if _, err := balance.New(p.Balance, nil); err != nil {
+		if _, err := balance.New(balance.Options{Kind: p.Balance}, nil); err != nil {
 			return nil, nil, fmt.Errorf("pool %q: %w", p.Name, err)
 		}
 	}
 	pools, left := a.registry.Apply(poolSpecs(c))
 	for name, p := range pools {
-		picker, err := balance.New(p.Balance, p.Members)
+		picker, err := balance.New(balance.Options{Kind: p.Balance}, p.Members)
 		if err != nil {
 			return nil, nil, fmt.Errorf("pool %q: %w", name, err) // checked above
 		}

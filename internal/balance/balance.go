@@ -2,50 +2,100 @@
 package balance
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/pool"
 )
 
+// Why there is no Choice.
+var (
+	// ErrNone: nobody is left that may be asked.
+	ErrNone = errors.New("no backend of the pool is up")
+	// ErrFull: there are some, and each has as many sessions as it may.
+	ErrFull = errors.New("every backend of the pool that is up has its max_sessions")
+)
+
 // Picker chooses among the members of one pool. It may be used from several
 // goroutines at once.
 type Picker interface {
-	// Take chooses the best member that is up and not in tried, and
-	// acquires its lease in the same step, so that two callers at the same
-	// moment don't both see the same backend as the least loaded. False
-	// when no member is left. It doesn't allocate.
+	// Take chooses the best member for q and acquires its lease in the same
+	// step, so that two callers at the same moment don't both see the same
+	// backend as the least loaded. The error is ErrNone or ErrFull. It
+	// doesn't allocate.
 	//
 	// The caller owns the lease: Backend.Release, or a session that does so
 	// when it ends.
-	Take(tried Tried) (Choice, bool)
+	Take(q *Query) (Choice, error)
+
+	// TakeMember takes the i-th member for a client that belongs to it, or
+	// reports false: it is not one that Take would consider, or is full.
+	// The lease is as Take's.
+	TakeMember(i int) (Choice, bool)
+
+	// Home is the member that a key belongs to by the configured weights
+	// alone, whatever its state: the one that a hash without a bound takes
+	// as long as it is fit. -1 when there are no members.
+	Home(key uint64) int
+
+	// Members are those it was made of, in their order. Not to be changed.
+	Members() []pool.Member
+}
+
+// Query is what a choice goes by.
+type Query struct {
+	Tried Tried  // not to be taken again
+	Key   uint64 // what hash goes by, where Keyed
+	Keyed bool
 }
 
 // Choice is a backend that was taken.
 type Choice struct {
 	Backend *pool.Backend
-	Index   int // among the members; for Tried
+	Index   int // among the members; for Tried and TakeMember
 	Addr    netip.AddrPort
 }
 
-// Kinds lists the words New knows; the first is the default.
-func Kinds() []string { return []string{"least_conn", "round_robin"} }
+// Options say how to choose.
+type Options struct {
+	Kind string // one of Kinds; "" is the first
+	// Bound is for hash: no member is taken that would have more than this
+	// many times its fair part of the sessions. At least 1; 0 is no bound.
+	Bound float64
+	// MinHealthy is how many members must be fit for health to be believed;
+	// see admit. 0 is to believe it always.
+	MinHealthy int
+}
 
-// New makes a Picker of that kind over members; "" means the default.
-func New(kind string, members []pool.Member) (Picker, error) {
+// Kinds lists the words New knows; the first is the default.
+func Kinds() []string { return []string{"least_conn", "round_robin", "p2c", "random", "hash"} }
+
+// New makes a Picker over members.
+func New(o Options, members []pool.Member) (Picker, error) {
 	for _, m := range members {
 		if m.Weight < 1 {
 			return nil, fmt.Errorf("balance: backend %s has weight %d, want 1 or more", m.Backend.Name, m.Weight)
 		}
 	}
-	members = slices.Clone(members)
-	switch kind {
+	p := newPicker(o.MinHealthy, members)
+	switch o.Kind {
 	case "", "least_conn":
-		return newLeastConn(members), nil
+		p.rule = newLeastConn(len(members))
 	case "round_robin":
-		return newRoundRobin(members), nil
+		p.rule = newRoundRobin(len(members))
+	case "p2c":
+		p.rule = p2c{}
+	case "random":
+		p.rule = random{}
+	case "hash":
+		if o.Bound != 0 && !(o.Bound >= 1) {
+			return nil, fmt.Errorf("balance: the bound of hash is %v, want 1 or more, or 0 for none", o.Bound)
+		}
+		p.rule = newHash(o.Bound, len(members))
+	default:
+		return nil, fmt.Errorf("unknown balance %q, want one of %s", o.Kind, strings.Join(Kinds(), ", "))
 	}
-	return nil, fmt.Errorf("unknown balance %q, want one of %s", kind, strings.Join(Kinds(), ", "))
+	return p, nil
 }

@@ -1,64 +1,68 @@
 package balance
 
-import (
-	"math/rand/v2"
-	"sync"
+import "math/rand/v2"
 
-	"github.com/holdfast-ws/holdfast/internal/pool"
-)
+// burst is how many sessions a member of least_conn may be short of its part
+// without being held back, and may get at once.
+const burst = 16
 
-// leastConn takes the member that has the fewest sessions for its weight once
-// the new one is counted: the least (sessions+1)/weight. Counting the new one
-// sends the first session to the heaviest and not to whoever is first; with
-// equal weights it is the plain least. Ties go round.
+// leastConn takes the member with the least (sessions+1)/weight; ties go
+// round.
+//
+// By that alone a member that has just joined, or one that refuses all it
+// gets, would be sent every client there is until it has as many sessions as
+// the others. So one that is short of its part of the sessions by more than
+// burst gets at most min(2f, (1+f)/2) of the choices, f being its part by
+// weight: twice its part, or, of a small pool, halfway from its part to all.
+// That is counted in credits: each choice gives every candidate so much, and
+// costs the one that is taken 1.
 type leastConn struct {
-	members []pool.Member
-
-	mu   sync.Mutex // one choice and its lease at a time
-	next int        // where to begin looking
+	next    int // where to begin looking
+	credits []float64
 }
 
 // newLeastConn begins anywhere, or each reload would favour the first member.
-func newLeastConn(members []pool.Member) *leastConn {
-	return &leastConn{members: members, next: rand.IntN(max(len(members), 1))}
+// It begins without credits, or a pool whose members change often would give a
+// newcomer a burst each time.
+func newLeastConn(n int) *leastConn {
+	return &leastConn{next: rand.IntN(max(n, 1)), credits: make([]float64, n)}
 }
 
-func (p *leastConn) Take(tried Tried) (Choice, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	best := -1
-	var bestLoad, bestWeight uint64
+func (l *leastConn) choose(p *picker, _ *Query) int {
+	weight, sessions := p.totals()
+	each := float64(sessions) / float64(weight)
+	best, least := -1, -1 // of those not held back, and of all
 	for n := range p.members {
-		i := p.next + n
+		i := l.next + n
 		if i >= len(p.members) {
 			i -= len(p.members)
 		}
-		m := &p.members[i]
-		if tried.Has(i) || m.Backend.Fitness() != pool.Fit {
+		w := p.weights[i]
+		if w == 0 {
 			continue
 		}
-		load, weight := uint64(m.Backend.Sessions())+1, uint64(m.Weight)
-		// load/weight < bestLoad/bestWeight, without dividing
-		if best < 0 || load*bestWeight < bestLoad*weight {
-			best, bestLoad, bestWeight = i, load, weight
+		if least < 0 || p.lighter(i, least) {
+			least = i
+		}
+		heldBack := l.credits[i] < 1 && float64(p.sessions[i])+burst < each*float64(w)
+		if !heldBack && (best < 0 || p.lighter(i, best)) {
+			best = i
 		}
 	}
 	if best < 0 {
-		return Choice{}, false
+		return least
 	}
-	p.next = (best + 1) % len(p.members)
-	return lease(p.members, best)
+	return best
 }
 
-// lease is the last step of every Take, done under the picker's mutex.
-func lease(members []pool.Member, i int) (Choice, bool) {
-	b := members[i].Backend
-	addr, ok := b.Addr()
-	if !ok {
-		return Choice{}, false
+func (l *leastConn) taken(p *picker, _ *Query, i int) {
+	l.next = (i + 1) % len(p.members)
+	weight, _ := p.totals()
+	for j, w := range p.weights {
+		if w > 0 {
+			f := float64(w) / float64(weight)
+			l.credits[j] = min(l.credits[j]+min(2*f, (1+f)/2), burst)
+		}
 	}
-	if !b.TryAcquire() {
-		return Choice{}, false
-	}
-	return Choice{Backend: b, Index: i, Addr: addr}, true
+	l.credits[i] = max(l.credits[i]-1, 0)
 }

@@ -1,56 +1,51 @@
 package balance
 
-import (
-	"math/rand/v2"
-	"sync"
-
-	"github.com/holdfast-ws/holdfast/internal/pool"
-)
+import "math/rand/v2"
 
 // roundRobin is smooth weighted round robin, as nginx has it: each turn every
 // member's credit grows by its weight, the highest is taken and pays for all.
 // Over a cycle as long as the sum of the weights each member comes exactly as
 // often as it weighs, spread out and not in runs.
 type roundRobin struct {
-	members []pool.Member
-	start   int // who wins the first tie
-
-	mu     sync.Mutex
-	credit []int // by member; they sum to 0 as long as the same ones are up
+	start  int // who wins the first tie
+	credit []int64
 }
 
 // newRoundRobin breaks ties from anywhere on, or each reload would favour the
 // first member.
-func newRoundRobin(members []pool.Member) *roundRobin {
-	return &roundRobin{
-		members: members,
-		start:   rand.IntN(max(len(members), 1)),
-		credit:  make([]int, len(members)),
-	}
+func newRoundRobin(n int) *roundRobin {
+	return &roundRobin{start: rand.IntN(max(n, 1)), credit: make([]int64, n)}
 }
 
-func (p *roundRobin) Take(tried Tried) (Choice, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	best, total := -1, 0
+func (r *roundRobin) choose(p *picker, _ *Query) int {
+	best, most := -1, int64(0)
 	for n := range p.members {
-		i := p.start + n
+		i := r.start + n
 		if i >= len(p.members) {
 			i -= len(p.members)
 		}
-		m := &p.members[i]
-		if tried.Has(i) || m.Backend.Fitness() != pool.Fit {
+		w := int64(p.weights[i])
+		if w == 0 {
 			continue
 		}
-		p.credit[i] += m.Weight
-		total += m.Weight
-		if best < 0 || p.credit[i] > p.credit[best] {
-			best = i
+		if credit := r.credit[i] + w; best < 0 || credit > most {
+			best, most = i, credit
 		}
 	}
-	if best < 0 {
-		return Choice{}, false
+	return best
+}
+
+// taken settles the turn. A member that was away comes back with the credit it
+// left with; where others have left since, that may be more than a cycle of
+// today, in which it would get all or nothing. Hence the bounds, which nobody
+// reaches while the weights stay as they are.
+func (r *roundRobin) taken(p *picker, _ *Query, i int) {
+	weight, _ := p.totals()
+	total := int64(weight)
+	for j, w := range p.weights {
+		if w > 0 {
+			r.credit[j] = min(max(r.credit[j], -total), total) + int64(w)
+		}
 	}
-	p.credit[best] -= total
-	return lease(p.members, best)
+	r.credit[i] -= total
 }

@@ -42,7 +42,7 @@ type attempt struct {
 	head, have int // of in: the request's head, and all that was read
 
 	rule    *route.Rule
-	tried   balance.Tried
+	query   balance.Query
 	tries   int
 	choice  balance.Choice
 	leased  bool // choice's lease is ours to give back
@@ -66,7 +66,7 @@ func (a *attempt) reset(p *Proxy, c transport.Conn) {
 	a.ticket = admission.Ticket{}
 	a.began = time.Time{}
 	a.rule, a.backend, a.leased = nil, nil, false
-	a.tried, a.tries = balance.Tried{}, 0
+	a.query, a.tries = balance.Query{}, 0
 	a.choice = balance.Choice{}
 	a.up = handshake.Upgrade{}
 	a.out, a.back = a.out[:0], a.back[:0]
@@ -122,17 +122,16 @@ func (a *attempt) chooseRoute() (err error) {
 }
 
 func (a *attempt) takeBackend() (err error) {
-	var ok bool
-	a.choice, ok = a.gen.Pools[a.rule.Pool].Take(a.tried)
-	if !ok && a.gen != a.p.generation.Load() {
+	a.choice, err = a.gen.Pools[a.rule.Pool].Take(&a.query)
+	if err != nil && a.gen != a.p.generation.Load() {
 		// A reload has replaced the backends since: go by the new ones.
-		a.gen, a.tried = a.p.generation.Load(), balance.Tried{}
+		a.gen, a.query = a.p.generation.Load(), balance.Query{}
 		if err := a.chooseRoute(); err != nil {
 			return err
 		}
-		a.choice, ok = a.gen.Pools[a.rule.Pool].Take(a.tried)
+		a.choice, err = a.gen.Pools[a.rule.Pool].Take(&a.query)
 	}
-	if !ok {
+	if err != nil {
 		return errNoBackend
 	}
 	a.leased = true
@@ -201,10 +200,10 @@ func (a *attempt) giveUpBackend(err error) (again bool) {
 			return false
 		}
 		if another := a.choice.Backend.DialFailed(a.choice.Addr); !another {
-			a.tried.Add(a.choice.Index)
+			a.query.Tried.Add(a.choice.Index)
 		}
 	case errors.As(err, &silent):
-		a.tried.Add(a.choice.Index)
+		a.query.Tried.Add(a.choice.Index)
 	default:
 		return false
 	}

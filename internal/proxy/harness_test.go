@@ -167,7 +167,7 @@ func (b *balancer) generation(s setup) *proxy.Generation {
 	}
 	pools, _ := b.registry.Apply(specs)
 	for name, p := range pools {
-		if g.Pools[name], err = balance.New(p.Balance, p.Members); err != nil {
+		if g.Pools[name], err = balance.New(balance.Options{Kind: p.Balance}, p.Members); err != nil {
 			b.t.Fatal(err)
 		}
 	}

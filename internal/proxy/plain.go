@@ -55,12 +55,12 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 		refused, _ := answer(err)
 		return httpproxy.Target{}, &httpproxy.Error{Status: refused.Status, Text: refused.Message}
 	}
-	var t balance.Tried
+	var q balance.Query
 	for _, i := range tried {
-		t.Add(int(i))
+		q.Tried.Add(int(i))
 	}
-	c, ok := g.Pools[rule.Pool].Take(t)
-	if !ok {
+	c, err := g.Pools[rule.Pool].Take(&q)
+	if err != nil {
 		return httpproxy.Target{}, errNoBackend
 	}
 	return httpproxy.Target{Key: uint32(c.Index), Name: c.Backend.Name, Addr: c.Addr, Release: c.Backend.Release}, nil
