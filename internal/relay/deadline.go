@@ -18,14 +18,14 @@ func (t Times) ticks() ticks {
 func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 	at := eventloop.Never
 	if r.cause != session.None {
-		at = r.mark + t.linger
+		at = r.moved + t.linger
 		if r.waitsForBoundary() {
 			at = min(at, r.forceAt)
 		}
 		return at
 	}
 	if r.idle != 0 {
-		at = r.lastData + r.idle
+		at = r.moved + r.idle
 	}
 	if r.endAt != 0 {
 		at = min(at, r.endAt)
@@ -72,12 +72,12 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 		if r.waitsForBoundary() && now >= r.forceAt {
 			r.forced = true
 		}
-		if now >= r.mark+t.linger {
+		if now >= r.moved+t.linger {
 			// A slow reader may take long over what is kept for it before
 			// there is room for more.
 			for s := range r.half {
 				if r.half[s].pending != 0 && taking(session.Side(s)) {
-					r.mark = now
+					r.moved = now
 					return
 				}
 			}
@@ -87,12 +87,12 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 	}
 	switch {
 	case r.closeAt != 0 && now >= r.closeAt:
-		r.begin(r.order, now, t.boundary)
+		r.begin(r.half[session.Client].want, now, t.boundary)
 		return
 	case r.endAt != 0 && now >= r.endAt:
 		r.begin(closeOrder{CodeGoingAway, TooOld, session.MaxLifetime}, now, t.boundary)
 		return
-	case r.idle != 0 && now >= r.lastData+r.idle:
+	case r.idle != 0 && now >= r.moved+r.idle:
 		r.begin(closeOrder{CodeGoingAway, Idle, session.IdleTimeout}, now, t.boundary)
 		return
 	}

@@ -11,7 +11,7 @@ import (
 func (r *record) end(cause session.Cause, now eventloop.Tick) {
 	if r.cause == session.None {
 		r.cause = cause
-		r.mark = now
+		r.moved = now
 		r.closeAt = 0
 	}
 }
@@ -126,7 +126,7 @@ func (r *record) chosen(o *Order) bool {
 func (r *record) schedule(o *Order, now eventloop.Tick, after time.Duration) {
 	at := now + max(1, eventloop.Ticks(after))
 	if r.closeAt == 0 || at < r.closeAt {
-		r.closeAt, r.order = at, closeOrder{code: o.Code, reason: o.Reason, cause: o.Cause}
+		r.closeAt, r.half[session.Client].want = at, closeOrder{code: o.Code, reason: o.Reason, cause: o.Cause}
 	}
 }
 
@@ -158,11 +158,12 @@ func (r *record) lingered(now eventloop.Tick) {
 	}
 	for s := range r.half {
 		side := session.Side(s)
-		if r.gaveUp || r.half[s].flags&isMuted != 0 {
+		if r.half[s].flags&(hasLingered|isMuted) != 0 {
 			r.lose(side, now)
 			continue
 		}
+		r.half[s].flags |= hasLingered
 		r.sendClose(side, code, NoReason, now+1)
 	}
-	r.gaveUp, r.mark = true, now
+	r.moved = now
 }

@@ -36,17 +36,17 @@ type record struct {
 
 	idle, interval, timeout eventloop.Tick // Limits
 
-	lastData eventloop.Tick // when bytes were last carried over
-	endAt    eventloop.Tick // when it has reached Limits.Lifetime; 0 is never
-	closeAt  eventloop.Tick // when an Order wants it closed; 0 is never
-	mark     eventloop.Tick // linger is counted from here, while closing
-	forceAt  eventloop.Tick // when a wanted Close stops waiting for a message's end
+	// moved is when bytes were last carried over. Idle is counted from here;
+	// while closing linger is, which begins anew with every step of the end
+	// and, where that was our decision, with those alone.
+	moved   eventloop.Tick
+	endAt   eventloop.Tick // when it has reached Limits.Lifetime; 0 is never
+	closeAt eventloop.Tick // when an Order wants the client's half.want sent; 0 is never
+	forceAt eventloop.Tick // when a wanted Close stops waiting for a message's end
 
-	order  closeOrder
 	cause  session.Cause
 	ours   bool // the end was our decision: nothing that comes may put it off
 	forced bool // forceAt has passed
-	gaveUp bool // linger has passed once
 	live   bool // engine's: the record is in use
 }
 
@@ -63,9 +63,9 @@ type half struct {
 	pending int32 // engine's: number of the buffer with bytes for this side; 0 is none
 
 	flags flags
-	want  closeOrder
-	pings uint16 // how many nonces its pings have used
-	owed  uint8  // pongs to pings of ours that have not come
+	want  closeOrder // the Close that wantClose, or closeAt, is about
+	pings uint16     // how many nonces its pings have used
+	owed  uint8      // pongs to pings of ours that have not come
 }
 
 // closeOrder is a Close frame that is to be sent, and why.
@@ -85,8 +85,9 @@ const (
 	isDeaf                     // what still comes is thrown away unseen
 
 	// What goes to this side.
-	isMuted   // its last frame, a Close, has been sent: nothing may follow
-	wantClose // half.want is to be sent at the next boundary
+	isMuted     // its last frame, a Close, has been sent: nothing may follow
+	hasLingered // linger has passed once
+	wantClose   // half.want is to be sent at the next boundary
 	wantPing
 	wantFin // its stream is to be shut once all is written
 	finSent
@@ -110,7 +111,7 @@ func newRecord(s *Start, now eventloop.Tick) record {
 		idle:     eventloop.Ticks(s.Limits.Idle),
 		interval: eventloop.Ticks(s.Limits.KeepaliveInterval),
 		timeout:  eventloop.Ticks(s.Limits.KeepaliveTimeout),
-		lastData: now,
+		moved:    now,
 	}
 	if s.Limits.Lifetime > 0 {
 		r.endAt = now + eventloop.Ticks(s.Limits.Lifetime)
@@ -243,9 +244,8 @@ func (r *record) nonce(s session.Side) uint64 {
 
 // carried notes that bytes were carried over.
 func (r *record) carried(now eventloop.Tick) {
-	r.lastData = now
-	if r.cause != session.None && !r.ours {
-		r.mark = now
+	if !r.ours {
+		r.moved = now
 	}
 }
 
@@ -289,7 +289,7 @@ func (r *record) inject(s session.Side, now eventloop.Tick, out []byte) []byte {
 		if r.code == 0 {
 			r.code = h.want.code
 		}
-		r.mark = now
+		r.moved = now
 	case last:
 		r.lose(s, now)
 	}
