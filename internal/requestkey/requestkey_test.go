@@ -147,7 +147,7 @@ func TestNotThere(t *testing.T) {
 	if _, ok := First(parts(t, "header:x", "query:a", "cookie:c", "subprotocol"), newRequest("", "/?a", "x: ", "cookie: c=", "sec-websocket-protocol: , ")); ok {
 		t.Error("First takes what is empty")
 	}
-	if _, ok := Hash(parts(t, "query:b", "query:a"), newRequest("", "/?a")); !ok {
+	if _, ok := Hash(parts(t, "query:b", "query:a"), newRequest("", "/?x=y&a&c=d")); !ok {
 		t.Error("what is empty is there")
 	}
 }
