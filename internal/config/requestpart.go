@@ -174,7 +174,7 @@ func checkToken(s string) error {
 // decoding, and without anything that may have been meant encoded.
 func checkQueryName(s string) error {
 	return checkWord(s, func(c rune) bool {
-		return unicode.IsGraphic(c) && c != ' ' && c != unicode.ReplacementChar && !strings.ContainsRune("&=#%+;\"'", c)
+		return unicode.IsGraphic(c) && c != ' ' && c != unicode.ReplacementChar && !strings.ContainsRune("&=#%+;", c)
 	})
 }
 
