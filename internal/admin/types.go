@@ -29,8 +29,9 @@ type Pool struct {
 	Balance     string     `json:"balance"`
 	Sessions    int        `json:"sessions"`
 	MaxSessions int        `json:"max_sessions,omitempty"`
-	Discovery   *Discovery `json:"discovery,omitempty"`
-	Backends    []Backend  `json:"backends"`
+	// Discovery is where its backends are looked for, beside the file.
+	Discovery []Discovery `json:"discovery,omitempty"`
+	Backends  []Backend   `json:"backends"`
 }
 
 // Discovery is how the search for a pool's backends goes.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admin"
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/pool"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
 
@@ -72,33 +74,58 @@ func (a *App) status() admin.Status {
 	for _, l := range a.listeners.List() {
 		s.Listeners = append(s.Listeners, admin.Listener{Name: l.Name, Address: l.Addr.String()})
 	}
-	weights := map[[3]string]int{}
-	pools := map[string]int{}
-	for _, p := range c.Pools {
-		pools[p.Name] = len(s.Pools)
-		s.Pools = append(s.Pools, admin.Pool{Name: p.Name, Balance: p.Balance})
-		for _, b := range p.Backends {
-			weights[[3]string{p.Name, b.Name, b.Address}] = b.Weight
-		}
-	}
-	for _, b := range a.registry.Backends() {
-		i, ok := pools[b.Pool]
-		if !ok { // its pool is gone, sessions of it are left
-			i = len(s.Pools)
-			pools[b.Pool] = i
-			s.Pools = append(s.Pools, admin.Pool{Name: b.Pool})
-		}
-		s.Pools[i].Backends = append(s.Pools[i].Backends, admin.Backend{
-			Name: b.Name, Address: b.Address, State: b.State().Word,
-			Weight: weights[[3]string{b.Pool, b.Name, b.Address}], Sessions: b.Sessions(),
-		})
-	}
+	s.Pools = a.poolStatus(c)
 	t := a.engine.Traffic()
 	s.Totals = admin.Totals{
 		Active: a.engine.Active(), Opened: a.opened.Load(),
 		FromClient: traffic(t[session.Client]), FromBackend: traffic(t[session.Backend]),
 	}
 	return s
+}
+
+// poolStatus lists the pools of c, then those that are gone but have sessions.
+func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
+	weights := map[*pool.Backend]int{}
+	index := map[string]int{}
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		index[p.Name] = len(list)
+		list = append(list, admin.Pool{Name: p.Name, Balance: p.Balance, MaxSessions: p.MaxSessions})
+		if g := a.proxy.Generation().Pools[p.Name]; g != nil {
+			for _, m := range g.Picker.Members() {
+				weights[m.Backend] = m.Weight
+			}
+		}
+	}
+	for _, d := range a.discovery.States() {
+		if i, ok := index[d.Pool]; ok {
+			list[i].Discovery = append(list[i].Discovery, admin.Discovery{Source: d.Source, Since: when(d.Answered), Trouble: d.Trouble})
+		}
+	}
+	for _, b := range a.registry.Backends() {
+		i, ok := index[b.Pool]
+		if !ok {
+			i = len(list)
+			index[b.Pool] = i
+			list = append(list, admin.Pool{Name: b.Pool})
+		}
+		st := b.State()
+		list[i].Sessions += st.Sessions
+		list[i].Backends = append(list[i].Backends, admin.Backend{
+			Name: b.Name, Address: b.Address, State: st.Word, Operational: st.Operational.String(), Admin: st.Admin.String(),
+			Reason: st.Reason, Since: when(st.Since), Weight: weights[b], Share: st.Share,
+			Sessions: st.Sessions, MaxSessions: st.MaxSessions,
+		})
+	}
+	return list
+}
+
+// when is nil for a time that never was.
+func when(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 func traffic(t session.Traffic) admin.Traffic {

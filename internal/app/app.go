@@ -17,6 +17,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/admission"
 	"github.com/holdfast-ws/holdfast/internal/closing"
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/discovery"
+	"github.com/holdfast-ws/holdfast/internal/health"
 	"github.com/holdfast-ws/holdfast/internal/listener"
 	"github.com/holdfast-ws/holdfast/internal/logging"
 	"github.com/holdfast-ws/holdfast/internal/metrics"
@@ -50,6 +52,8 @@ type App struct {
 	started time.Time
 
 	registry  *pool.Registry
+	checker   *health.Checker
+	discovery *discovery.Watcher
 	gate      *admission.Gate
 	names     session.Names
 	engine    relay.Engine
@@ -79,10 +83,13 @@ func Start(o Options) (_ *App, err error) {
 	a := &App{options: o, started: time.Now()}
 	a.log = logging.New(o.LogTo, c.Log.Format, level(c))
 	a.slog = a.log.Logger()
-	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results()})
+	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(),
+		AffinityResults: proxy.AffinityResults(), BackendStates: pool.StateWords()})
 	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog})
+	a.checker = health.New(health.Options{Log: a.slog})
+	a.discovery = discovery.New(discovery.Options{Log: a.slog, Changed: a.rediscover})
 	a.gate = admission.New(admission.Options{MaxSessions: c.Limits.MaxSessions, MaxHandshakes: c.Limits.MaxHandshakes})
-	undo := []func(){func() { a.log.Close() }, a.registry.Close}
+	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.checker.Close, a.discovery.Close}
 	defer func() {
 		if err != nil {
 			for i := len(undo) - 1; i >= 0; i-- {
@@ -98,6 +105,10 @@ func Start(o Options) (_ *App, err error) {
 	a.tidier.trim = a.engine.Trim
 	a.spare.set = a.engine.SpareProcessors
 	a.spare.set(false)
+	// Changes that are discovered from here on wait for the end of Start.
+	a.reload.Lock()
+	defer a.reload.Unlock()
+	a.discovery.Apply(discoverySpecs(c), firstFound)
 	g, _, err := a.build(c, 1)
 	if err != nil {
 		return nil, err
@@ -112,8 +123,6 @@ func Start(o Options) (_ *App, err error) {
 	a.current.Store(c)
 	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
 	// The admin interface answers from here on, but reloads wait for the end.
-	a.reload.Lock()
-	defer a.reload.Unlock()
 	if c.Admin.Address != "" {
 		if a.admin, err = a.serveAdmin(c.Admin.Address); err != nil {
 			return nil, err
@@ -164,8 +173,10 @@ func (a *App) Reload() (warnings []string, err error) {
 		return nil, err
 	}
 	old := a.current.Load()
+	a.discovery.Apply(discoverySpecs(c), firstFound)
 	g, left, err := a.build(c, a.proxy.Generation().Number+1)
 	if err != nil {
+		a.discovery.Apply(discoverySpecs(old), 0)
 		return nil, errors.Join(err, a.listeners.Apply(listenerSpecs(old)))
 	}
 	a.proxy.Swap(g)
@@ -183,6 +194,31 @@ func (a *App) Reload() (warnings []string, err error) {
 		a.slog.Warn(w)
 	}
 	return warnings, nil
+}
+
+// firstFound bounds the wait for the first answers of a new discovery.
+const firstFound = 2 * time.Second
+
+// rediscover takes the backends that were found for a pool. Everything else
+// stays as it is.
+func (a *App) rediscover(name string) {
+	a.spare.enter()
+	defer a.spare.leave()
+	a.reload.Lock()
+	defer a.reload.Unlock()
+	c := a.current.Load()
+	if c == nil || a.stopped {
+		return
+	}
+	g, left, err := a.build(c, a.proxy.Generation().Number+1)
+	if err != nil {
+		a.slog.Error("what was discovered can't be used; nothing has changed", "pool", name, "error", err)
+		return
+	}
+	a.proxy.Swap(g)
+	closed := a.closeLeft(left, c)
+	a.slog.Info("the backends of a pool changed", "pool", name, "generation", g.Number,
+		"backends", len(g.Pools[name].Picker.Members()), "backends_left", len(left), "sessions_closing", closed)
 }
 
 // closeLeft says goodbye to the sessions of backends that are gone.

@@ -261,7 +261,7 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 	for _, b := range r.status().Pools[0].Backends {
 		states[b.Name] = b.State
 	}
-	if states["lost"] != "down" || states["one"] != "up" {
+	if states["lost"] != "unresolved" || states["one"] != "up" {
 		t.Errorf("states %v", states)
 	}
 	eventually(t, "it is warned about", func() bool {

@@ -1,10 +1,8 @@
 package app
 
 import (
-	"fmt"
 	"log/slog"
 
-	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/dial"
 	"github.com/holdfast-ws/holdfast/internal/forwarded"
@@ -20,7 +18,7 @@ import (
 func (a *App) build(c *config.Config, number uint64) (*proxy.Generation, []*pool.Backend, error) {
 	g := &proxy.Generation{
 		Number:    number,
-		Pools:     make(map[string]balance.Picker, len(c.Pools)),
+		Pools:     make(map[string]*proxy.Pool, len(c.Pools)),
 		Labels:    make(map[string]uint32, len(c.Routes)),
 		Forwarded: &forwarded.Policy{Trust: c.Forwarded.Trust},
 		Limits: relay.Limits{
@@ -40,19 +38,19 @@ func (a *App) build(c *config.Config, number uint64) (*proxy.Generation, []*pool
 	for _, r := range rules {
 		g.Labels[r.Label] = a.names.Number(r.Label)
 	}
-	for _, p := range c.Pools {
-		if _, err := balance.New(balance.Options{Kind: p.Balance}, nil); err != nil {
-			return nil, nil, fmt.Errorf("pool %q: %w", p.Name, err)
+	for i := range c.Pools {
+		if _, err := newPool(&c.Pools[i], nil); err != nil {
+			return nil, nil, err
 		}
 	}
-	pools, left := a.registry.Apply(poolSpecs(c))
-	for name, p := range pools {
-		picker, err := balance.New(balance.Options{Kind: p.Balance}, p.Members)
-		if err != nil {
-			return nil, nil, fmt.Errorf("pool %q: %w", name, err) // checked above
+	pools, left := a.registry.Apply(a.poolSpecs(c))
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		if g.Pools[p.Name], err = newPool(p, pools[p.Name].Members); err != nil {
+			return nil, nil, err // checked above
 		}
-		g.Pools[name] = picker
 	}
+	a.checker.Apply(pools, healthSpecs(c))
 	return g, left, nil
 }
 
@@ -68,18 +66,6 @@ func routeRules(c *config.Config) []route.Rule {
 		})
 	}
 	return rules
-}
-
-func poolSpecs(c *config.Config) []pool.Spec {
-	var specs []pool.Spec
-	for _, p := range c.Pools {
-		s := pool.Spec{Name: p.Name, Balance: p.Balance}
-		for _, b := range p.Backends {
-			s.Backends = append(s.Backends, pool.BackendSpec{Name: b.Name, Address: b.Address, Weight: b.Weight})
-		}
-		specs = append(specs, s)
-	}
-	return specs
 }
 
 func listenerSpecs(c *config.Config) []listener.Spec {

@@ -41,6 +41,8 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	if a.admin != nil {
 		a.admin.close()
 	}
+	a.discovery.Close()
+	a.checker.Close()
 	a.registry.Close()
 	a.slog.Info("stopped", "sessions_cut", cut)
 	a.log.Close()

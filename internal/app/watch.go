@@ -22,6 +22,8 @@ func (w watcher) HandshakeDone(result string, d time.Duration) {
 	w.tidier.note(time.Now())
 }
 
+func (w watcher) AffinityDone(result string) { w.metrics.AffinityDone(result) }
+
 // logTeller and countTeller hear of the ends of sessions.
 type logTeller struct{ *App }
 
@@ -54,7 +56,17 @@ func (s source) LogDropped() uint64 { return s.log.Dropped() }
 func (s source) Backends() []metrics.BackendStat {
 	var all []metrics.BackendStat
 	for _, b := range s.registry.Backends() {
-		all = append(all, metrics.BackendStat{Pool: b.Pool, Name: b.Name, Sessions: b.Sessions()})
+		st := b.State()
+		all = append(all, metrics.BackendStat{Pool: b.Pool, Name: b.Name, Sessions: st.Sessions,
+			Gone: b.Removed(), State: st.Word, Share: st.Share, Changes: st.Changes})
+	}
+	return all
+}
+
+func (s source) Discovery() []metrics.DiscoveryStat {
+	var all []metrics.DiscoveryStat
+	for _, d := range s.discovery.States() {
+		all = append(all, metrics.DiscoveryStat{Pool: d.Pool, Source: d.Source, OK: d.Trouble == "" && !d.Answered.IsZero()})
 	}
 	return all
 }

@@ -66,8 +66,8 @@ var allowed = map[string]string{
 	"bench/wsconn":    "frame httphead",
 
 	// The spine, what puts it together, and the command line.
-	"proxy": "admission balance dial forwarded handshake httphead httpproxy relay route session transport",
-	"app":   "admin admission balance closing config dial forwarded listener logging metrics pool proxy relay route session",
+	"proxy": "admission affinity balance dial forwarded handshake httphead httpproxy relay requestkey route session transport",
+	"app":   "admin admission affinity balance closing config dial discovery forwarded health listener logging metrics pool proxy relay requestkey route session",
 	"cli":   "admin app bench bench/server bench/wsconn config demo",
 
 	"archtest": "",

@@ -33,8 +33,10 @@ func (c *statusCommand) Run(env *environment) error {
 		for _, b := range p.Backends {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, b.Name, b.Address, b.State, weight(&b), sessions(&b), b.Reason)
 		}
-		if p.Discovery != nil && p.Discovery.Trouble != "" {
-			fmt.Fprintf(w, "%s\t\t\t\t\t\t%s: %s\n", p.Name, p.Discovery.Source, p.Discovery.Trouble)
+		for _, d := range p.Discovery {
+			if d.Trouble != "" {
+				fmt.Fprintf(w, "%s\t\t\t\t\t\t%s: %s\n", p.Name, d.Source, d.Trouble)
+			}
 		}
 	}
 	return w.Flush()

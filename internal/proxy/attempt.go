@@ -42,7 +42,7 @@ type attempt struct {
 	head, have int // of in: the request's head, and all that was read
 
 	rule    *route.Rule
-	query   balance.Query
+	tried   balance.Tried
 	tries   int
 	choice  balance.Choice
 	leased  bool // choice's lease is ours to give back
@@ -66,7 +66,7 @@ func (a *attempt) reset(p *Proxy, c transport.Conn) {
 	a.ticket = admission.Ticket{}
 	a.began = time.Time{}
 	a.rule, a.backend, a.leased = nil, nil, false
-	a.query, a.tries = balance.Query{}, 0
+	a.tried, a.tries = balance.Tried{}, 0
 	a.choice = balance.Choice{}
 	a.up = handshake.Upgrade{}
 	a.out, a.back = a.out[:0], a.back[:0]
@@ -122,21 +122,29 @@ func (a *attempt) chooseRoute() (err error) {
 }
 
 func (a *attempt) takeBackend() (err error) {
-	a.choice, err = a.gen.Pools[a.rule.Pool].Take(&a.query)
+	result, err := a.take()
 	if err != nil && a.gen != a.p.generation.Load() {
 		// A reload has replaced the backends since: go by the new ones.
-		a.gen, a.query = a.p.generation.Load(), balance.Query{}
+		a.gen, a.tried = a.p.generation.Load(), balance.Tried{}
 		if err := a.chooseRoute(); err != nil {
 			return err
 		}
-		a.choice, err = a.gen.Pools[a.rule.Pool].Take(&a.query)
+		result, err = a.take()
+	}
+	if result != "" && a.tries == 0 {
+		a.p.Watcher.AffinityDone(result)
 	}
 	if err != nil {
-		return errNoBackend
+		return err
 	}
 	a.leased = true
 	a.tries++
 	return nil
+}
+
+func (a *attempt) take() (result string, err error) {
+	a.choice, _, result, err = a.gen.Pools[a.rule.Pool].take((*attemptRequest)(a), a.tried)
+	return result, err
 }
 
 func (a *attempt) connect() (err error) {
@@ -168,7 +176,11 @@ func (a *attempt) exchange() (err error) {
 		}
 		return &silentError{err}
 	}
-	return handshake.CheckResponse(&a.resp, &a.up)
+	err = handshake.CheckResponse(&a.resp, &a.up)
+	if err == nil || errors.Is(err, handshake.ErrPlainAnswer) {
+		a.choice.Backend.HandshakeOK()
+	}
+	return err
 }
 
 // silentError is a backend that took the connection but gave no answer.
@@ -192,6 +204,7 @@ func (a *attempt) giveUpBackend(err error) (again bool) {
 	a.release()
 	var unreached *dial.Error
 	var silent *silentError
+	var broken *handshake.BackendError
 	switch {
 	case errors.Is(err, transport.ErrHungUp):
 		return false
@@ -200,10 +213,15 @@ func (a *attempt) giveUpBackend(err error) (again bool) {
 			return false
 		}
 		if another := a.choice.Backend.DialFailed(a.choice.Addr); !another {
-			a.query.Tried.Add(a.choice.Index)
+			a.tried.Add(a.choice.Index)
+			a.choice.Backend.HandshakeFailed(err.Error())
 		}
 	case errors.As(err, &silent):
-		a.query.Tried.Add(a.choice.Index)
+		a.tried.Add(a.choice.Index)
+		a.choice.Backend.HandshakeFailed(err.Error())
+	case errors.As(err, &broken):
+		a.choice.Backend.HandshakeFailed(err.Error())
+		return false
 	default:
 		return false
 	}
@@ -227,7 +245,7 @@ func (a *attempt) release() {
 
 // relay tells the client that it is through and hands both connections over.
 func (a *attempt) relay() error {
-	a.back = handshake.AppendResponse(a.back, &a.resp)
+	a.back = handshake.AppendResponse(a.back, &a.resp, a.setCookie())
 	if _, err := a.client.Write(a.back); err != nil {
 		return err
 	}
@@ -256,6 +274,18 @@ func (a *attempt) relay() error {
 		go a.p.CloseBackends(func(id uint32) bool { return id == backend.ID }, 0)
 	}
 	return nil
+}
+
+// setCookie is the cookie that brings the client back to its backend; nil in a
+// pool without. Each 101 renews it.
+func (a *attempt) setCookie() []byte {
+	cookie := a.gen.Pools[a.rule.Pool].Cookie
+	if cookie == nil {
+		return nil
+	}
+	https := a.gen.Forwarded.IsHTTPS(a.req.Fields, forwarded.Hop{Peer: a.client.RemoteAddr(), Proto: "http"})
+	a.out = cookie.AppendSetCookie(a.out[:0], a.choice.Index, https) // the request is out
+	return a.out
 }
 
 // CloseBackends closes the sessions of backends that left the configuration
@@ -288,8 +318,7 @@ func (a *attempt) handToHTTP() error {
 }
 
 var (
-	errNoBackend = errors.New("no backend of the pool is up")
-	errInternal  = errors.New("the balancer failed, see the log")
+	errInternal = errors.New("the balancer failed, see the log")
 )
 
 // refusals of the spine itself; those of the handshake are its own.

@@ -54,12 +54,13 @@ type balancer struct {
 	registry *pool.Registry
 	log      *lockedBuffer
 
-	mu      sync.Mutex // guards the following
-	changed *sync.Cond
-	results []string
-	opened  []session.Info
-	ended   []session.Summary
-	plain   []int // status codes
+	mu       sync.Mutex // guards the following
+	changed  *sync.Cond
+	results  []string
+	affinity []string
+	opened   []session.Info
+	ended    []session.Summary
+	plain    []int // status codes
 }
 
 // lockedBuffer is a log's destination that can be read at any time.
@@ -156,7 +157,7 @@ func (b *balancer) generation(s setup) *proxy.Generation {
 		return d
 	}
 	g := &proxy.Generation{
-		Number: 1, Pools: map[string]balance.Picker{}, Labels: map[string]uint32{},
+		Number: 1, Pools: map[string]*proxy.Pool{}, Labels: map[string]uint32{},
 		Forwarded: &forwarded.Policy{Trust: s.trust},
 		Dial:      dial.Dialer{Network: b.engine, Timeout: orPatience(s.connect)},
 		Handshake: orPatience(s.handshake),
@@ -167,7 +168,8 @@ func (b *balancer) generation(s setup) *proxy.Generation {
 	}
 	pools, _ := b.registry.Apply(specs)
 	for name, p := range pools {
-		if g.Pools[name], err = balance.New(balance.Options{Kind: p.Balance}, p.Members); err != nil {
+		g.Pools[name] = &proxy.Pool{}
+		if g.Pools[name].Picker, err = balance.New(balance.Options{Kind: p.Balance}, p.Members); err != nil {
 			b.t.Fatal(err)
 		}
 	}
@@ -182,6 +184,9 @@ func (b *balancer) note(f func()) {
 }
 
 func (b *balancer) SessionOpened(i session.Info) { b.note(func() { b.opened = append(b.opened, i) }) }
+func (b *balancer) AffinityDone(result string) {
+	b.note(func() { b.affinity = append(b.affinity, result) })
+}
 func (b *balancer) HandshakeDone(result string, _ time.Duration) {
 	b.note(func() { b.results = append(b.results, result) })
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admission"
+	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/dial"
 	"github.com/holdfast-ws/holdfast/internal/handshake"
 	"github.com/holdfast-ws/holdfast/internal/route"
@@ -22,6 +23,8 @@ const (
 	resultNoRoute            = "no_route"
 	resultBadPath            = "bad_path"
 	resultNoBackend          = "no_backend"
+	resultPoolFull           = "pool_full"
+	resultSticky             = "affinity_refused"
 	resultUnreachable        = "backend_unreachable"
 	resultSilent             = "backend_silent"
 	resultBroken             = "backend_broken"
@@ -38,7 +41,7 @@ const (
 // Results lists every result a handshake can have.
 func Results() []string {
 	return append(handshake.Results(), ResultOpened, resultDeclined, resultNoRoute, resultBadPath,
-		resultNoBackend, resultUnreachable, resultSilent, resultBroken, resultClientGone,
+		resultNoBackend, resultPoolFull, resultSticky, resultUnreachable, resultSilent, resultBroken, resultClientGone,
 		resultTooManyHandshakes, resultTooManySessions, resultStopping, resultInternal)
 }
 
@@ -46,6 +49,8 @@ var (
 	refuseNoRoute     = refusal(http.StatusNotFound, resultNoRoute, "No route leads to this host and path.")
 	refuseBadPath     = refusal(http.StatusBadRequest, resultBadPath, "The path is malformed or can be read in more than one way.")
 	refuseNoBackend   = refusal(http.StatusServiceUnavailable, resultNoBackend, "No server is up. Try again later, after a random pause.")
+	refusePoolFull    = refusal(http.StatusServiceUnavailable, resultPoolFull, "Every server has all the sessions it may have. Try again later, after a random pause.")
+	refuseSticky      = refusal(http.StatusServiceUnavailable, resultSticky, "Your server is not available. Try again later, after a random pause.")
 	refuseUnreachable = refusal(http.StatusBadGateway, resultUnreachable, messageBackendNoAnswer)
 	refuseSilent      = refusal(http.StatusBadGateway, resultSilent, messageBackendNoAnswer)
 	refuseTimeout     = refusal(http.StatusGatewayTimeout, resultSilent, messageBackendNoAnswer)
@@ -140,8 +145,12 @@ func answer(err error) (*handshake.Refusal, string) {
 		r = refuseBadPath
 	case errors.Is(err, errInternal):
 		r = refuseInternal
-	case errors.Is(err, errNoBackend):
+	case errors.Is(err, balance.ErrNone):
 		r = refuseNoBackend
+	case errors.Is(err, balance.ErrFull):
+		r = refusePoolFull
+	case errors.Is(err, errSticky):
+		r = refuseSticky
 	case errors.Is(err, admission.ErrTooManyHandshakes):
 		r = refuseHandshakes
 	case errors.Is(err, admission.ErrTooManySessions):

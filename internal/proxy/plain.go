@@ -55,15 +55,33 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 		refused, _ := answer(err)
 		return httpproxy.Target{}, &httpproxy.Error{Status: refused.Status, Text: refused.Message}
 	}
-	var q balance.Query
+	var t balance.Tried
 	for _, i := range tried {
-		q.Tried.Add(int(i))
+		t.Add(int(i))
 	}
-	c, err := g.Pools[rule.Pool].Take(&q)
+	pool := g.Pools[rule.Pool]
+	c, marked, result, err := pool.take(plainRequest{r, g.Forwarded, target}, t)
+	if result != "" && len(tried) == 0 {
+		u.p.Watcher.AffinityDone(result)
+	}
 	if err != nil {
-		return httpproxy.Target{}, errNoBackend
+		refused, _ := answer(err)
+		return httpproxy.Target{}, &httpproxy.Error{Status: refused.Status, Text: refused.Message}
 	}
-	return httpproxy.Target{Key: uint32(c.Index), Name: c.Backend.Name, Addr: c.Addr, Release: c.Backend.Release}, nil
+	picked := httpproxy.Target{Key: uint32(c.Index), Name: c.Backend.Name, Addr: c.Addr, Release: c.Backend.Release,
+		Reached: func(err error) {
+			if err == nil {
+				c.Backend.HandshakeOK()
+			} else if another := c.Backend.DialFailed(c.Addr); !another {
+				c.Backend.HandshakeFailed(err.Error())
+			}
+		}}
+	if pool.Cookie != nil && marked != c.Index {
+		peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+		https := g.Forwarded.IsHTTPSOf(r.Header, forwarded.Hop{Peer: peer, Proto: "http"})
+		picked.SetCookie = string(pool.Cookie.AppendSetCookie(nil, c.Index, https))
+	}
+	return picked, nil
 }
 
 func (p *Proxy) setForwarded(out http.Header, in *http.Request) {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admission"
-	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/dial"
 	"github.com/holdfast-ws/holdfast/internal/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
@@ -30,7 +29,7 @@ import (
 type Generation struct {
 	Number    uint64
 	Routes    *route.Table
-	Pools     map[string]balance.Picker
+	Pools     map[string]*Pool
 	Labels    map[string]uint32 // of the rules' labels, in session.Names
 	Forwarded *forwarded.Policy
 	Limits    relay.Limits
@@ -45,6 +44,9 @@ type Watcher interface {
 	SessionOpened(session.Info)
 	// HandshakeDone is called once for each WebSocket handshake; see Results.
 	HandshakeDone(result string, d time.Duration)
+	// AffinityDone is called for each choice in a pool with affinity; see
+	// AffinityResults.
+	AffinityDone(result string)
 }
 
 // Options are what a Proxy works with. All are used as long as it lives.

@@ -1,0 +1,158 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/affinity"
+	"github.com/holdfast-ws/holdfast/internal/balance"
+	"github.com/holdfast-ws/holdfast/internal/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/requestkey"
+)
+
+// Pool is how the backend of a pool is chosen for a request.
+type Pool struct {
+	Picker balance.Picker
+	// Key is what balance: hash goes by; nil where it is another.
+	Key []requestkey.Part
+
+	// Affinity: at most one of the following two.
+	Cookie *affinity.Table // by its picker's members
+	Token  []requestkey.Part
+	// Tokens chooses for tokens, over the same members: where the backend a
+	// token belongs to can't take it, the next in an order that every
+	// balancer with the same file agrees on.
+	Tokens balance.Picker
+	// Refuse has a request refused rather than sent elsewhere than to its own
+	// backend.
+	Refuse bool
+}
+
+// What became of a client's mark in a pool with affinity: the label of
+// holdfast_affinity_total.
+const (
+	affinityNew      = "new"      // it had none
+	affinityKept     = "kept"     // it is with its backend again
+	affinityMoved    = "moved"    // its backend can't take it: another was chosen
+	affinityRefused  = "refused"  // likewise, and no other was wanted
+	affinityGone     = "gone"     // its backend is no member any more
+	affinityTampered = "tampered" // the mark isn't ours
+)
+
+// AffinityResults lists every result Watcher.AffinityDone is called with.
+func AffinityResults() []string {
+	return []string{affinityNew, affinityKept, affinityMoved, affinityRefused, affinityGone, affinityTampered}
+}
+
+// errSticky: the backend that the client belongs to can't take it.
+var errSticky = errors.New("the backend that the client belongs to is not available")
+
+// take chooses a backend for r and takes its lease. marked is the member that
+// the client's cookie names, or -1; result is one of AffinityResults, or "" in
+// a pool without. It doesn't block.
+func (p *Pool) take(r requestkey.Request, tried balance.Tried) (c balance.Choice, marked int, result string, err error) {
+	switch {
+	case p.Cookie != nil:
+		return p.takeByCookie(r, tried)
+	case p.Token != nil:
+		c, result, err = p.takeByToken(r, tried)
+		return c, -1, result, err
+	}
+	c, err = p.takeAny(r, tried)
+	return c, -1, "", err
+}
+
+func (p *Pool) takeAny(r requestkey.Request, tried balance.Tried) (balance.Choice, error) {
+	q := balance.Query{Tried: tried}
+	if p.Key != nil {
+		q.Key, q.Keyed = requestkey.Hash(p.Key, r)
+	}
+	return p.Picker.Take(&q)
+}
+
+func (p *Pool) takeByCookie(r requestkey.Request, tried balance.Tried) (c balance.Choice, marked int, result string, err error) {
+	marked, verdict := p.Cookie.Read(r)
+	switch verdict {
+	case affinity.Member:
+		if !tried.Has(marked) {
+			if c, ok := p.Picker.TakeMember(marked); ok {
+				return c, marked, affinityKept, nil
+			}
+		}
+		if p.Refuse {
+			return c, marked, affinityRefused, errSticky
+		}
+		result = affinityMoved
+	case affinity.Gone:
+		marked, result = -1, affinityGone
+	case affinity.Tampered:
+		marked, result = -1, affinityTampered
+	default:
+		marked, result = -1, affinityNew
+	}
+	c, err = p.takeAny(r, tried)
+	return c, marked, result, err
+}
+
+func (p *Pool) takeByToken(r requestkey.Request, tried balance.Tried) (c balance.Choice, result string, err error) {
+	key, ok := requestkey.First(p.Token, r)
+	if !ok {
+		c, err = p.takeAny(r, tried)
+		return c, affinityNew, err
+	}
+	home := p.Tokens.Home(key)
+	if home >= 0 && !tried.Has(home) {
+		if c, ok := p.Tokens.TakeMember(home); ok {
+			return c, affinityKept, nil
+		}
+	}
+	if p.Refuse {
+		return c, affinityRefused, errSticky
+	}
+	c, err = p.Tokens.Take(&balance.Query{Tried: tried, Key: key, Keyed: true})
+	return c, affinityMoved, err
+}
+
+// attemptRequest is an attempt's request as balancing looks at it.
+type attemptRequest attempt
+
+func (a *attemptRequest) ClientIP() netip.Addr {
+	return a.gen.Forwarded.ClientAddr(a.req.Fields, a.client.RemoteAddr()).Addr()
+}
+func (a *attemptRequest) Path() []byte { return a.up.Path }
+func (a *attemptRequest) Query() []byte {
+	if len(a.req.Query) > 0 {
+		return a.req.Query[1:] // without its "?"
+	}
+	return nil
+}
+func (a *attemptRequest) Header(name string) ([]byte, bool) { return a.req.Fields.Get(name) }
+
+// plainRequest is the same for net/http.
+type plainRequest struct {
+	*http.Request
+	forwarded *forwarded.Policy
+	target    string
+}
+
+func (r plainRequest) ClientIP() netip.Addr {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return r.forwarded.ClientAddrOf(r.Request.Header, peer).Addr()
+}
+func (r plainRequest) Path() []byte {
+	path, _, _ := strings.Cut(r.target, "?")
+	return []byte(path)
+}
+func (r plainRequest) Query() []byte { return []byte(r.URL.RawQuery) }
+func (r plainRequest) Header(name string) ([]byte, bool) {
+	if name == "host" {
+		return []byte(r.Host), true
+	}
+	values := r.Request.Header[http.CanonicalHeaderKey(name)]
+	if len(values) == 0 {
+		return nil, false
+	}
+	return []byte(values[0]), true
+}
