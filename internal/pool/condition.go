@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,7 @@ type condition struct {
 	changes      atomic.Uint64
 
 	mu          sync.Mutex // guards the following and who changes the above
+	checked     bool
 	maxFails    int
 	failTimeout time.Duration
 	failedSince time.Time // the first of failures
@@ -120,11 +122,15 @@ func (b *Backend) Share() uint32 {
 	share := FullShare - int64(b.lost.Load())
 	if from := b.rampFrom.Load(); from != 0 {
 		elapsed, ramp := time.Now().UnixNano()-from, b.slowStart.Load()
-		if elapsed >= ramp {
+		switch {
+		case elapsed < 0:
+			// It is ejected until then. One that is asked nevertheless,
+			// because hardly any other is left, is to have its part.
+		case elapsed >= ramp:
 			b.rampFrom.CompareAndSwap(from, 0)
-		} else {
+		default:
 			// In thousandths, lest the product passes 63 bits.
-			share = share * (max(elapsed, 0) / 1000) / (ramp/1000 + 1)
+			share = share * (elapsed / 1000) / (ramp/1000 + 1)
 		}
 	}
 	return uint32(max(share, 1))
@@ -163,13 +169,17 @@ func (b *Backend) SetAdmin(a Admin, reason string) {
 }
 
 // SetLoad says how much of its weight the backend can carry now, from 0 to 1,
-// by its own account.
+// by its own account. What isn't a number changes nothing.
 func (b *Backend) SetLoad(capacity float64) {
+	if math.IsNaN(capacity) {
+		return
+	}
 	capacity = min(max(capacity, 0), 1)
 	b.lost.Store(FullShare - int32(capacity*FullShare))
 }
 
-// HandshakeOK notes that the backend answered a handshake.
+// HandshakeOK notes that the backend answered a handshake. One that was
+// ejected is taken back at once.
 func (b *Backend) HandshakeOK() {
 	if b.failures.Load() == 0 {
 		return
@@ -177,8 +187,12 @@ func (b *Backend) HandshakeOK() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failures.Store(0)
-	if b.ejectedUntil.Swap(0) != 0 {
-		b.changed(slog.LevelInfo, "answering", "ejected", "a handshake succeeded")
+	now := time.Now()
+	if until := b.ejectedUntil.Swap(0); until != 0 {
+		if now.UnixNano() < until {
+			b.ramp(now)
+		}
+		b.changed(slog.LevelInfo, b.word(), "ejected", "a handshake succeeded")
 	}
 }
 
@@ -200,10 +214,10 @@ func (b *Backend) HandshakeFailed(reason string) {
 	if failures < b.maxFails {
 		return
 	}
-	until := now.Add(b.failTimeout)
+	until, before := now.Add(b.failTimeout), b.word()
 	b.ejectedUntil.Store(until.UnixNano())
 	b.ramp(until)
-	b.changed(slog.LevelWarn, "ejected", b.Operational().String(),
+	b.changed(slog.LevelWarn, "ejected", before,
 		fmt.Sprintf("%d handshakes in a row failed, the last: %s; left alone for %v", failures, reason, b.failTimeout))
 }
 
@@ -226,10 +240,15 @@ func (b *Backend) changed(level slog.Level, now, before, reason string) {
 // new in a pool that had others.
 func (b *Backend) adjust(s *Spec, joins bool) {
 	b.mu.Lock()
+	wasChecked := b.checked
+	b.checked = s.Checked
 	b.slowStart.Store(int64(s.SlowStart))
 	b.maxFails, b.failTimeout = s.MaxFails, s.FailTimeout
 	if s.MaxFails == 0 {
 		b.failures.Store(0)
+		if b.ejected() {
+			b.rampFrom.Store(0)
+		}
 		b.ejectedUntil.Store(0)
 	}
 	if s.SlowStart == 0 {
@@ -242,9 +261,10 @@ func (b *Backend) adjust(s *Spec, joins bool) {
 	switch {
 	case joins && s.Checked:
 		b.SetOperational(Warming, "it joined, its checks are yet to pass")
-	case !s.Checked:
+	case wasChecked && !s.Checked:
+		// Nothing would ever take back what the last check found. What is
+		// wanted of the backend is for whoever wants it to take back.
 		b.SetOperational(Up, "it is no longer checked")
-		b.SetAdmin(Ready, "it is no longer checked")
 		b.SetLoad(1)
 	}
 }

@@ -20,7 +20,7 @@ type State struct {
 	// Reason says why it is in this state, and Since since when; both are
 	// zero where nothing ever changed. A backend that is up may have a name
 	// that no longer resolves: then Reason tells, and the last answer is in
-	// use.
+	// use. Of one that is both drained and down, the later change is told.
 	Reason string
 	Since  time.Time
 }
@@ -40,6 +40,9 @@ func (b *Backend) State() State {
 	}
 	b.mu.Lock()
 	s.Reason, s.Since = b.reason, b.since
+	if until := b.ejectedUntil.Load(); until != 0 && !b.ejected() && b.since.UnixNano() < until {
+		s.Reason, s.Since = "it was ejected, and is tried again", time.Unix(0, until)
+	}
 	b.mu.Unlock()
 	if a := b.answer.Load(); a != nil {
 		s.Addresses = a.addrs()
