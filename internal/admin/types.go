@@ -25,10 +25,10 @@ type Listener struct {
 
 // Pool is a set of backends.
 type Pool struct {
-	Name        string     `json:"name"`
-	Balance     string     `json:"balance"`
-	Sessions    int        `json:"sessions"`
-	MaxSessions int        `json:"max_sessions,omitempty"`
+	Name        string `json:"name"`
+	Balance     string `json:"balance"`
+	Sessions    int    `json:"sessions"`
+	MaxSessions int    `json:"max_sessions,omitempty"`
 	// Discovery is where its backends are looked for, beside the file.
 	Discovery []Discovery `json:"discovery,omitempty"`
 	Backends  []Backend   `json:"backends"`

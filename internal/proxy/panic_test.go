@@ -21,7 +21,7 @@ import (
 type results chan string
 
 func (results) SessionOpened(session.Info)                     {}
-func (r results) AffinityDone(string) {}
+func (r results) AffinityDone(string)                          {}
 func (r results) HandshakeDone(result string, _ time.Duration) { r <- result }
 
 // TestPanic: a bug of ours costs the one handshake it strikes, which is told
