@@ -35,9 +35,8 @@ func heardLoad(h http.Header) answer {
 
 // parseLoad reads "0.7" or "70%".
 func parseLoad(s string) (load float64, ok bool) {
-	s = strings.TrimSpace(s)
-	number, percent := strings.CutSuffix(s, "%")
-	number = strings.TrimRight(number, " ")
+	number, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
+	number = strings.TrimSpace(number)
 	// ParseFloat takes more than people write: 0x1p-1, 1_0, inf.
 	if strings.Trim(number, "0123456789.") != "" {
 		return 0, false

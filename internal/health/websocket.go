@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -130,11 +131,20 @@ func (t *talk) ping(ctx context.Context) error {
 			}
 		}
 	})
-	// A pong with a close at its heels may not be seen by Ping.
-	if err := t.ws.Ping(waiting); err != nil && !t.ponged.Load() {
-		return t.missing(ctx, "pong", cmp.Or(context.Cause(waiting), err))
+	err := t.ws.Ping(waiting)
+	if err == nil {
+		return nil
 	}
-	return nil
+	// The reader knows better: of a pong with a close at its heels, and why
+	// there was none.
+	t.reading.Wait()
+	if t.ponged.Load() {
+		return nil
+	}
+	if cause := context.Cause(waiting); !errors.Is(cause, net.ErrClosed) {
+		err = cause
+	}
+	return t.missing(ctx, "pong", err)
 }
 
 // message sends what is to be sent and awaits a message that begins with what
