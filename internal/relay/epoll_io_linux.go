@@ -11,6 +11,9 @@ const (
 	// firstRead is how much is read at first, and so what most sides that
 	// stop taking bytes cost.
 	firstRead = 64 << 10
+	// headRead is how much is read behind a payload that was spliced. There
+	// is a header in it, and the next payload may be spliced as well.
+	headRead = 4 << 10
 	// maxBacklog is how much a loop may have kept before it reads no more
 	// than firstRead of any socket.
 	maxBacklog = 16 << 20
@@ -42,11 +45,22 @@ func (el *epollLoop) Ready(slot int32, side session.Side, ev eventloop.Events) {
 func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 	h, o := &r.half[s], &r.half[s.Other()]
 	buf := el.Buf[:firstRead]
+	full := false // it has much to say, and the other side takes it
 	for range maxReads {
 		if o.pending != 0 || h.flags&(isEOF|isLost) != 0 {
 			return
 		}
-		n, e := eventloop.Recv(h.fd, buf)
+		var n int
+		var e syscall.Errno
+		if full {
+			if n, e = el.splice(slot, r, s); n > 0 {
+				buf = el.Buf[:headRead]
+				continue
+			}
+		}
+		if e == 0 {
+			n, e = eventloop.Recv(h.fd, buf)
+		}
 		switch {
 		case e == syscall.EAGAIN:
 			h.flags &^= isReadable
@@ -64,8 +78,9 @@ func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 			h.flags &^= isReadable
 			return
 		}
+		full = true
 		if el.backlog.size < maxBacklog {
-			buf = el.Buf // it has much to say, and the other side takes it
+			buf = el.Buf
 		}
 	}
 	el.readAgain(slot, r, s)

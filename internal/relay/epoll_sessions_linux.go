@@ -26,6 +26,7 @@ type epollLoop struct {
 	again    []turn     // to be read again
 	spare    []turn     // again's other backing
 	backlog  backlog
+	splicer  splicer
 	scratch  []byte
 	injected []byte
 
@@ -60,6 +61,7 @@ func (el *epollLoop) trim() {
 		}
 	}
 	el.backlog.trim()
+	el.splicer.trim()
 }
 
 func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, s *Start) {
@@ -215,4 +217,7 @@ func (el *epollLoop) abort(cause session.Cause) {
 }
 
 // Stopped implements eventloop.Owner.
-func (el *epollLoop) Stopped() { el.abort(session.Shutdown) }
+func (el *epollLoop) Stopped() {
+	el.abort(session.Shutdown)
+	el.splicer.close()
+}

@@ -1,0 +1,135 @@
+package relay
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+// pipes counts the pipes' ends among this process's descriptors.
+func pipes(t *testing.T) (n int) {
+	t.Helper()
+	dir, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dir {
+		if to, err := os.Readlink("/proc/self/fd/" + d.Name()); err == nil && strings.HasPrefix(to, "pipe:") {
+			n++
+		}
+	}
+	return n
+}
+
+// largeThrough sends a large message from a client to a backend that begins to
+// read late, and checks what comes.
+func largeThrough(t *testing.T, e *Epoll) {
+	t.Helper()
+	backends, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backends.Close()
+	to := backends.Addr().(*net.TCPAddr).AddrPort()
+	ln, err := e.Listen("127.0.0.1:0", func(c transport.Conn) {
+		b, err := e.Dial(c, to, time.Now().Add(10*time.Second))
+		if err == nil {
+			err = e.Start(c, b, Start{})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b, err := backends.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	b.(*net.TCPConn).SetReadBuffer(64 << 10)
+	const size = 8 << 20
+	f := binary.BigEndian.AppendUint64([]byte{0x82, 0x80 | 127}, size)
+	f = append(f, make([]byte, 4+size)...) // a mask of zeros, and the payload
+	for i := 14; i < len(f); i += 1000 {
+		f[i] = byte(i / 1000)
+	}
+	go c.Write(f)
+	time.Sleep(100 * time.Millisecond) // until much waits
+	b.SetReadDeadline(time.Now().Add(20 * time.Second))
+	came := make([]byte, len(f))
+	if n, err := io.ReadFull(b, came); err != nil || !bytes.Equal(came, f) {
+		t.Fatalf("%d of %d bytes came (%v), or other ones", n, len(f), err)
+	}
+}
+
+// TestSplicer: large messages make one pipe for a loop, which is empty
+// afterwards and is closed with it. Where there is none, or no splice, they are
+// carried over all the same, and a trim has it tried again.
+func TestSplicer(t *testing.T) {
+	before := pipes(t)
+	ended := make(chan session.Summary, 10)
+	e, err := NewEpoll(1, DefaultTimes, slog.New(slog.DiscardHandler), func(s session.Summary) { ended <- s })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	onLoop := func(f func(sp *splicer)) {
+		e.Group.Each(func(i int, _ *eventloop.Loop) { f(&e.loops[i].splicer) })
+	}
+	want := func(open bool, ends int) {
+		t.Helper()
+		onLoop(func(sp *splicer) {
+			if sp.open != open {
+				t.Errorf("open is %v", sp.open)
+			}
+			if sp.open {
+				if n, e := sp.pipe.Read(make([]byte, 1)); n != 0 {
+					t.Errorf("the pipe is not empty: %d, %v", n, e)
+				}
+			}
+		})
+		if n := pipes(t) - before; n != ends {
+			t.Errorf("there are %d ends of pipes, want %d", n, ends)
+		}
+	}
+	want(false, 0)
+	largeThrough(t, e)
+	want(true, 2)
+	largeThrough(t, e)
+	want(true, 2)
+
+	onLoop(func(sp *splicer) { sp.close() })
+	largeThrough(t, e)
+	want(false, 0)
+
+	// What isn't a pipe can't be spliced to.
+	onLoop(func(sp *splicer) { sp.pipe, sp.open = eventloop.Pipe{}, true })
+	largeThrough(t, e)
+	want(false, 0)
+
+	e.Trim()
+	largeThrough(t, e)
+	want(true, 2)
+	e.Close()
+	if n := pipes(t) - before; n != 0 {
+		t.Errorf("%d ends of pipes are left at the end", n)
+	}
+}
