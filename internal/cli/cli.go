@@ -136,12 +136,15 @@ func (c *checkCommand) Run(env *environment) error {
 	for _, w := range cfg.Warnings {
 		fmt.Fprintf(env.err, "%v (warning)\n", w)
 	}
-	backends := 0
+	backends, found := 0, ""
 	for _, p := range cfg.Pools {
 		backends += len(p.Backends)
+		if p.DNS != nil || p.File != "" {
+			found = " and those that dns and file find"
+		}
 	}
-	fmt.Fprintf(env.out, "%s: ok (%s, %s, %s, %s)\n", c.Config, count(len(cfg.Listeners), "listener"),
-		count(len(cfg.Routes), "route"), count(len(cfg.Pools), "pool"), count(backends, "backend"))
+	fmt.Fprintf(env.out, "%s: ok (%s, %s, %s, %s%s)\n", c.Config, count(len(cfg.Listeners), "listener"),
+		count(len(cfg.Routes), "route"), count(len(cfg.Pools), "pool"), count(backends, "backend"), found)
 	return nil
 }
 

@@ -51,6 +51,13 @@ func (e *BackendError) Error() string {
 	return reasonTexts[e.Reason]
 }
 
+// DependsOnOffer tells that another client, who offers something else, might be
+// answered rightly: so it is no sign that the backend is broken, and nobody can
+// have it taken for that by what they offer.
+func (e *BackendError) DependsOnOffer() bool {
+	return e.Reason == ReasonSubprotocol || e.Reason == ReasonExtension
+}
+
 func (e *BackendError) Unwrap() error { return e.Err }
 
 var (

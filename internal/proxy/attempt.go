@@ -220,7 +220,9 @@ func (a *attempt) giveUpBackend(err error) (again bool) {
 		a.tried.Add(a.choice.Index)
 		a.choice.Backend.HandshakeFailed(err.Error())
 	case errors.As(err, &broken):
-		a.choice.Backend.HandshakeFailed(err.Error())
+		if !broken.DependsOnOffer() {
+			a.choice.Backend.HandshakeFailed(err.Error())
+		}
 		return false
 	default:
 		return false
