@@ -42,13 +42,17 @@ func read(reply *dns.Msg, port int) (answer, error) {
 	}
 	switch {
 	case len(members) > 0:
-		slices.SortFunc(members, func(a, b Member) int { return cmp.Or(byName(a, b), cmp.Compare(b.Weight, a.Weight)) })
-		members = slices.CompactFunc(members, func(a, b Member) bool { return a.Name == b.Name })
-		return answer{members, ttl}, nil
+		return answer{unique(members), ttl}, nil
 	case err != nil:
 		return answer{}, noRecords(fmt.Sprintf("%s has no useful %s record: %v", q.Name, dns.TypeToString[q.Qtype], err))
 	}
 	return answer{}, noRecords(fmt.Sprintf("%s has no %s records", q.Name, dns.TypeToString[q.Qtype]))
+}
+
+// unique sorts members and keeps the heaviest of those with the same name.
+func unique(members []Member) []Member {
+	slices.SortFunc(members, func(a, b Member) int { return cmp.Or(byName(a, b), cmp.Compare(b.Weight, a.Weight)) })
+	return slices.CompactFunc(members, func(a, b Member) bool { return a.Name == b.Name })
 }
 
 // relevant returns the records of the type asked for at the end of the chain of

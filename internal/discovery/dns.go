@@ -135,9 +135,7 @@ func (d *dnsFollower) ask(ctx context.Context, servers []string, name string) (m
 	switch {
 	case members != nil:
 		d.name, d.families = name, families
-		members = slices.Concat(families[:]...)
-		slices.SortFunc(members, byName)
-		return members, ttl, nil
+		return unique(slices.Concat(families[:]...)), ttl, nil
 	case failure != nil:
 		return nil, 0, failure
 	default:

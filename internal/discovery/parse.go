@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -214,7 +213,7 @@ func (p *parser) unique(seen map[string]int, what, s string, at int) error {
 	return nil
 }
 
-// text reads a string.
+// string reads a string; what says of what kind.
 func (p *parser) string(what string) (string, int, error) {
 	token, at, err := p.next()
 	if err != nil {
@@ -291,7 +290,10 @@ func kind(token json.Token) string {
 	case json.Number:
 		return cut(token.String())
 	}
-	return cut(cmp.Or(fmt.Sprint(token), "null"))
+	if token == nil {
+		return "null"
+	}
+	return fmt.Sprint(token)
 }
 
 // quote is s in quotes, cut to a readable length, with everything escaped that

@@ -26,7 +26,7 @@ type Watcher struct {
 	running sync.WaitGroup // feeds and the announcer
 	dirty   chan struct{}  // of one place: some list changed
 
-	applying sync.Mutex // held by Apply
+	applying chan struct{} // of one place: taken by Apply, which may wait long
 
 	mu     sync.Mutex // guards the following and what it leads to
 	pools  map[string]*group
@@ -54,7 +54,7 @@ func New(o Options) *Watcher {
 }
 
 func newWatcher(o Options, m means) *Watcher {
-	w := &Watcher{log: o.Log, changed: o.Changed, means: m, dirty: make(chan struct{}, 1), pools: map[string]*group{}}
+	w := &Watcher{log: o.Log, changed: o.Changed, means: m, dirty: make(chan struct{}, 1), applying: make(chan struct{}, 1), pools: map[string]*group{}}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
@@ -74,8 +74,8 @@ func newWatcher(o Options, m means) *Watcher {
 // that are new or changed; later answers are told as they come. Calls wait for
 // each other; after Close they do nothing.
 func (w *Watcher) Apply(specs map[string]Spec, wait time.Duration) {
-	w.applying.Lock()
-	defer w.applying.Unlock()
+	w.applying <- struct{}{}
+	defer func() { <-w.applying }()
 	await(w.follow(specs), wait)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -203,6 +203,10 @@ func (w *Watcher) announce() {
 			timer.Stop()
 			return
 		case <-timer.C:
+		}
+		select {
+		case <-w.dirty: // since
+		default:
 		}
 		for _, pool := range w.untold() {
 			if w.ctx.Err() == nil {

@@ -1,0 +1,227 @@
+package discovery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// question is one that a fake server was asked.
+type question struct {
+	at              time.Time
+	network, server string
+	name            string // "ws.internal. A"
+}
+
+// fakeDNS stands in for the servers and the network. What it has no answer for
+// doesn't exist.
+type fakeDNS struct {
+	mu    sync.Mutex
+	zone  map[string]func(network, server string, q *dns.Msg) (*dns.Msg, error) // by "ws.internal. A"
+	asked []question
+	delay time.Duration
+}
+
+func (d *fakeDNS) exchange(ctx context.Context, network, server string, q *dns.Msg) (*dns.Msg, error) {
+	name := q.Question[0].Name + " " + dns.TypeToString[q.Question[0].Qtype]
+	d.mu.Lock()
+	d.asked = append(d.asked, question{time.Now(), network, server, name})
+	answer, delay := d.zone[name], d.delay
+	d.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(delay):
+	}
+	if answer == nil {
+		return code(dns.RcodeNameError)(network, server, q)
+	}
+	return answer(network, server, q)
+}
+
+type reply = func(network, server string, q *dns.Msg) (*dns.Msg, error)
+
+// set makes the answer to name, such as "ws.internal. A".
+func (d *fakeDNS) set(name string, r reply) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.zone == nil {
+		d.zone = map[string]reply{}
+	}
+	d.zone[name] = r
+}
+
+// take returns what was asked since, and forgets it.
+func (d *fakeDNS) take() []question {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	asked := d.asked
+	d.asked = nil
+	return asked
+}
+
+// records answers with records in the form of a zone file.
+func records(texts ...string) reply {
+	var rrs []dns.RR
+	for _, text := range texts {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			panic(err)
+		}
+		rrs = append(rrs, rr)
+	}
+	return func(_, _ string, q *dns.Msg) (*dns.Msg, error) {
+		m := new(dns.Msg).SetReply(q)
+		m.RecursionAvailable = true
+		m.Answer = rrs
+		return m, nil
+	}
+}
+
+func code(rcode int) reply {
+	return func(_, _ string, q *dns.Msg) (*dns.Msg, error) {
+		m := new(dns.Msg).SetRcode(q, rcode)
+		m.RecursionAvailable = true
+		return m, nil
+	}
+}
+
+func broken(_, _ string, _ *dns.Msg) (*dns.Msg, error) { return nil, errors.New("sent nonsense") }
+
+// logLines collects level and message of each line.
+type logLines struct {
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	wrote chan struct{} // gets a token for each line, if not nil
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wrote != nil {
+		l.wrote <- struct{}{}
+	}
+	return l.buf.Write(p)
+}
+
+// take returns what was logged since, and forgets it.
+func (l *logLines) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.buf.Reset()
+	return strings.ReplaceAll(l.buf.String(), "\\\"", "'")
+}
+
+func (l *logLines) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.LevelKey || a.Key == slog.MessageKey {
+				return a
+			}
+			return slog.Attr{}
+		},
+	}))
+}
+
+// world is a Watcher with all that it depends on.
+type world struct {
+	*Watcher
+	t   *testing.T
+	dns fakeDNS
+	log logLines
+
+	mu      sync.Mutex
+	changes []string // pools that Changed was called for
+	called  func()   // by each call, if not nil
+}
+
+const resolvConf = "search prod.internal internal\nnameserver 10.0.0.2\nnameserver 10.0.0.3\noptions ndots:2\n"
+
+// newWorld makes a world that asks a fake DNS and looks at files each second.
+func newWorld(t *testing.T) *world {
+	w := &world{t: t}
+	conf := filepath.Join(t.TempDir(), "resolv.conf")
+	write(t, conf, resolvConf)
+	w.Watcher = newWatcher(Options{Log: w.log.logger(), Changed: w.note}, means{exchange: w.dns.exchange, resolvConf: conf, poll: time.Second})
+	return w
+}
+
+func (w *world) note(pool string) {
+	w.mu.Lock()
+	w.changes = append(w.changes, pool)
+	called := w.called
+	w.mu.Unlock()
+	if called != nil {
+		called()
+	}
+}
+
+func (w *world) takeChanges() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changes := w.changes
+	w.changes = nil
+	return changes
+}
+
+// sleep lets d pass, and what then happens happen.
+func sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// wantMembers compares with "name weight" of each, the weight left out if 1.
+func (w *world) wantMembers(pool string, want ...string) {
+	w.t.Helper()
+	if got := short(w.Members(pool)); !slices.Equal(got, want) {
+		w.t.Errorf("members of %s: %q, want %q", pool, got, want)
+	}
+}
+
+func short(members []Member) (list []string) {
+	for _, m := range members {
+		s := m.Name
+		if m.Weight != 1 {
+			s += fmt.Sprint(" ", m.Weight)
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+func (w *world) wantLog(want string) {
+	w.t.Helper()
+	if got := w.log.take(); got != want {
+		w.t.Errorf("logged\n%s\nwant\n%s", got, want)
+	}
+}
+
+func (w *world) wantChanges(want ...string) {
+	w.t.Helper()
+	if got := w.takeChanges(); !slices.Equal(got, want) {
+		w.t.Errorf("Changed was called for %q, want %q", got, want)
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func srvSpec(name string) Spec { return Spec{DNS: &DNS{Name: name, Type: SRV}} }
+
+func aSpec(name string) Spec { return Spec{DNS: &DNS{Name: name, Type: A, Port: 3000}} }
