@@ -82,6 +82,13 @@ const (
 	MaxLifetime
 	// BackendRemoved: the backend left the configuration.
 	BackendRemoved
+	// BackendDrained: the backend is being emptied, and time was up.
+	BackendDrained
+	// Rebalanced: its backend had more than its part, another less.
+	Rebalanced
+	// ReattachFailed: it was being given another backend, and the old one was
+	// no longer there to go back to.
+	ReattachFailed
 	// Shutdown: the balancer was told to stop.
 	Shutdown
 	causes
@@ -100,6 +107,9 @@ var causeNames = [causes]string{
 	IdleTimeout:     "idle_timeout",
 	MaxLifetime:     "max_lifetime",
 	BackendRemoved:  "backend_removed",
+	BackendDrained:  "backend_drained",
+	Rebalanced:      "rebalanced",
+	ReattachFailed:  "reattach_failed",
 	Shutdown:        "shutdown",
 }
 
@@ -118,6 +128,20 @@ func Causes() []Cause {
 	}
 	return all
 }
+
+// Why says why a session is given another backend.
+type Why uint8
+
+const (
+	// Drain: its backend is being emptied.
+	Drain Why = iota
+	// Loss: its backend has gone without a word.
+	Loss
+	// Rebalance: its backend has more than its part, another less.
+	Rebalance
+)
+
+func (w Why) String() string { return [...]string{"drain", "loss", "rebalance"}[w] }
 
 // Info is what is fixed about a session when it opens. Backend and Route are
 // numbers, so that a record of it has no pointers; pool.Registry and
