@@ -28,8 +28,8 @@ func parse(file string, text []byte) ([]Member, error) {
 	p.dec.UseNumber()
 	// Checking the syntax first keeps it out of the way below, and tells of
 	// text after the end.
-	var any json.RawMessage
-	if err := json.Unmarshal(text, &any); err != nil {
+	var raw json.RawMessage
+	if err := json.Unmarshal(text, &raw); err != nil {
 		at := len(text)
 		if e, ok := errors.AsType[*json.SyntaxError](err); ok && int(e.Offset) <= len(text) && !strings.Contains(e.Error(), "unexpected end") {
 			at = max(int(e.Offset)-1, 0)
