@@ -260,10 +260,34 @@ func TestAnotherSpec(t *testing.T) {
 	})
 }
 
+// One that never was up goes by way of warming, whatever became of its Spec.
+func TestAnotherSpecWhileItStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.set(key(a2, kindHTTP), busy)
+		apply(l.registry, l.Checker, health10, a1)
+		b := apply(l.registry, l.Checker, health10, a1, a2)[1]
+		settle()
+		if b.Operational() != pool.Draining {
+			t.Fatalf("%v after a 503", b.Operational())
+		}
+		spec := health10
+		spec.Interval = time.Minute
+		l.set(key(a2, kindHTTP), pass)
+		apply(l.registry, l.Checker, spec, a1, a2)
+		settle()
+		if b.Operational() != pool.Warming {
+			t.Errorf("%v after its first pass, want warming", b.Operational())
+		}
+	})
+}
+
 func TestChecksEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
-		l.set(key(a1, kindHTTP), fail)
+		loaded := fail
+		loaded.capacity = 0.5
+		l.set(key(a1, kindHTTP), loaded)
 		slow := health10
 		slow.WebSocket = &WebSocket{}
 		l.delay[key(a1, kindWebSocket)] = time.Second
@@ -279,6 +303,9 @@ func TestChecksEnd(t *testing.T) {
 		l.Apply(map[string]*pool.Pool{"chat": {Name: "chat", Members: []pool.Member{{Backend: b[0]}, {Backend: b[1]}}}}, nil)
 		if got, want := l.log.take(), "backend 10.0.0.1:80 is up, was down: it is no longer checked"; got != want {
 			t.Errorf("logged %q, want %q", got, want)
+		}
+		if share := b[0].State().Share; share != 1 {
+			t.Errorf("share %v, by a load that is no longer asked for", share)
 		}
 		start := time.Now()
 		time.Sleep(time.Minute)

@@ -248,11 +248,7 @@ func TestTCP(t *testing.T) {
 // A server that listens on one of its name's addresses is up, and sessions
 // need not find out about the other.
 func TestOtherAddressOfAName(t *testing.T) {
-	dns := &noDNS{ip: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}}
-	r := pool.New(pool.Options{Resolver: dns})
-	defer r.Close()
-	pools, _ := r.Apply(chat("ws.internal:80"))
-	b := pools["chat"].Members[0].Backend
+	b := twoAddresses(t)
 	dials := 0
 	c := &connector{backend: b, timeout: plenty, dial: func(_ context.Context, _, addr string) (net.Conn, error) {
 		dials++
@@ -271,6 +267,52 @@ func TestOtherAddressOfAName(t *testing.T) {
 	}
 	if dials != 11 {
 		t.Errorf("%d dials for 10 checks, want the deaf address to have been tried once", dials)
+	}
+}
+
+// twoAddresses is a backend whose name has 10.0.0.1 and 10.0.0.2.
+func twoAddresses(t *testing.T) *pool.Backend {
+	r := pool.New(pool.Options{Resolver: &noDNS{ip: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}}})
+	t.Cleanup(r.Close)
+	pools, _ := r.Apply(chat("ws.internal:80"))
+	return pools["chat"].Members[0].Backend
+}
+
+// The end of a check is no fault of an address.
+func TestCheckThatIsCutShort(t *testing.T) {
+	b := twoAddresses(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &connector{backend: b, timeout: plenty, dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		cancel()
+		return nil, ctx.Err()
+	}}
+	addr, _ := b.Addr()
+	(&tcpProbe{c}).ask(ctx, addr)
+	seen := map[netip.AddrPort]bool{}
+	for range 4 {
+		addr, _ := b.Addr()
+		seen[addr] = true
+	}
+	if len(seen) != 2 {
+		t.Errorf("the balancer goes to %v only", seen)
+	}
+}
+
+func TestAgentOnOneAddress(t *testing.T) {
+	b := twoAddresses(t)
+	c := &connector{backend: b, timeout: plenty, dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+		if addr != "10.0.0.2:8081" {
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		}
+		here, there := net.Pipe()
+		go func() { _, _ = io.WriteString(there, "up\n"); there.Close() }()
+		return here, nil
+	}}
+	for range 6 {
+		addr, _ := b.Addr()
+		if a := (&agentProbe{c, Agent{Port: 8081}}).ask(t.Context(), addr); a.trouble != "" || a.words.health != up {
+			t.Errorf("%+v", a)
+		}
 	}
 }
 

@@ -23,21 +23,17 @@ type finding struct {
 // machine turns the findings about one backend into its state. It knows no
 // clock and does nothing by itself.
 //
-//	              all kinds passed Rise times
-//	   ┌──────────────────────────────────────────────┐
-//	   │                                              ▼
-//	Warming ◀──── all kinds pass ──── Down ◀─────── Up
-//	   │ ▲                             ▲  one kind    │
-//	   │ │ passes, if cold             │  failed Fall │
-//	   │ │                             │  times       │
-//	   │ └──────── Draining ───────────┘              │
-//	   │  503       ▲  │ all kinds passed Rise times  │
-//	   └────────────┤  └──────▶ Up                    │
-//	                └───────────────── 503 ───────────┘
+//	       all pass             all passed Rise times
+//	Down ────────────▶ Warming ───────────────────────▶ Up
+//	                    │   ▲                          │ ▲
+//	                503 │   │ all pass             503 │ │ all passed Rise times
+//	                    ▼   │                          ▼ │
+//	              Draining, cold                     Draining
 //
-// Warming goes Down like Up does. The first check ever of a backend takes it
-// Down when it fails, without waiting for Fall: nothing speaks for it yet. A
-// 503 of one that is Down leaves it there.
+// One kind that failed Fall times in a row leads to Down from each of them.
+// The first check ever of a backend takes it Down when it fails, without
+// waiting for Fall: nothing speaks for it yet. A 503 of one that is Down leaves
+// it there.
 type machine struct {
 	fall, rise int
 	state      pool.Operational

@@ -57,6 +57,7 @@ func TestMachine(t *testing.T) {
 		{"down by one, the other went on", both, pool.Up, false, "p p wf wf wf wp wp", "U U U U D W U"},
 
 		{"an agent that says nothing", agent, pool.Warming, true, "P p p", "W W U"},
+		{"an agent that is slow to answer", agent, pool.Warming, true, "p p", "W U"},
 		{"an agent's down", agent, pool.Up, false, "p p F p P", "U U D D U"},
 		{"an agent's up is not enough", agent, pool.Up, false, "f f f P p p", "U U D D W U"},
 		{"an agent's 0%", agent, pool.Up, false, "p p D P", "U U d U"},

@@ -34,7 +34,7 @@ func newTarget(b *pool.Backend, s Spec, probes [kinds]probe, log *slog.Logger, o
 	t := &target{
 		backend: b, spec: s, probes: probes, log: log,
 		standing: newStanding(),
-		machine:  newMachine(s, b.Operational(), old == nil),
+		machine:  newMachine(s, b.Operational(), true),
 	}
 	for k := range t.capacity {
 		t.capacity[k] = 1
