@@ -47,7 +47,7 @@ func BenchmarkTake(b *testing.B) {
 		{"hash-weighted", Options{Kind: "hash", Bound: 1.25}, keyed(0), false},
 		{"hash-unbound", Options{Kind: "hash"}, keyed(0), true},
 	} {
-		for _, n := range []int{3, 100} {
+		for _, n := range []int{3, 10, 100} {
 			b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
 				weights := equal(n)
 				for i := range weights {

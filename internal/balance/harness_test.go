@@ -111,6 +111,7 @@ func eject(b *pool.Backend) {
 // passive makes eject work.
 func passive(s pool.Spec) pool.Spec {
 	s.MaxFails, s.FailTimeout = 3, 1<<40
+	s.Checked = true // or a reload would put an end to what SetOperational said
 	return s
 }
 

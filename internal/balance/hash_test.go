@@ -27,7 +27,7 @@ func TestHashFollowsWeights(t *testing.T) {
 		p := unbound(t, members(t, weights...))
 		first := rapid.Uint64().Draw(t, "key")
 		count := make([]int, len(weights))
-		for key := range uint64(3000) {
+		for key := range uint64(1000) {
 			i := p.Home(first + key)
 			count[i]++
 			c := mustTake(t, p, keyed(first+key))

@@ -58,9 +58,10 @@ func (l *leastConn) choose(p *picker, _ *Query) int {
 func (l *leastConn) taken(p *picker, _ *Query, i int) {
 	l.next = (i + 1) % len(p.members)
 	weight, _ := p.totals()
+	per := 1 / float64(weight)
 	for j, w := range p.weights {
 		if w > 0 {
-			f := float64(w) / float64(weight)
+			f := float64(w) * per
 			l.credits[j] = min(l.credits[j]+min(2*f, (1+f)/2), burst)
 		}
 	}

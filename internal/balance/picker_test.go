@@ -169,6 +169,48 @@ func TestCapsAreNeverPassed(t *testing.T) {
 	})
 }
 
+// late fills what the rule has chosen before its lease is taken, the first few
+// times, as a picker of another generation may.
+type late struct {
+	rule
+	times int
+	full  []int
+}
+
+func (l *late) choose(p *picker, q *Query) int {
+	i := l.rule.choose(p, q)
+	if i >= 0 && l.times > 0 {
+		l.times--
+		l.full = append(l.full, i)
+		occupy(p.members[i].Backend, 1)
+	}
+	return i
+}
+
+func TestOneThatFillsUpInBetween(t *testing.T) {
+	each(t, Kinds(), func(t *testing.T, kind string) {
+		for _, q := range []Query{{}, keyed(42)} {
+			spec := weighted(3, 1, 2)
+			for i := range spec.Backends {
+				spec.Backends[i].MaxSessions = 1
+			}
+			p := mustNew(t, Options{Kind: kind, Bound: 1.25}, newWorld(t, spec).members).(*picker)
+			l := &late{rule: p.rule, times: 2}
+			p.rule = l
+			if c := mustTake(t, p, q); slices.Contains(l.full, c.Index) || len(l.full) != 2 {
+				t.Errorf("took %d, filled %v", c.Index, l.full)
+			}
+			for _, m := range p.Members() {
+				release(m.Backend, m.Backend.Sessions())
+			}
+			l.times, l.full = 3, nil
+			if c, err := p.Take(&q); !isFull(err) || len(l.full) != 3 {
+				t.Errorf("took %+v, %v; filled %v", c, err, l.full)
+			}
+		}
+	})
+}
+
 // Of members in any state, a choice goes to those that the rules admit.
 func TestWhoMayBeTaken(t *testing.T) {
 	states := []string{"fit", "ejected", "warming", "down", "draining", "drain", "maint", "left"}

@@ -13,8 +13,8 @@ func (random) choose(p *picker, _ *Query) int {
 func (random) taken(*picker, *Query, int) {}
 
 // p2c, the power of two choices, draws two different members by weight and
-// takes the less loaded. Nobody gets more than twice its part of the choices,
-// the emptiest newcomer neither, save in a pool so small that the two are all.
+// takes the less loaded. Of equal backends none gets more than twice its part
+// of the choices, the emptiest newcomer neither.
 type p2c struct{}
 
 func (p2c) choose(p *picker, _ *Query) int {

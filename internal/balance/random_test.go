@@ -12,7 +12,7 @@ func TestRandomFollowsWeights(t *testing.T) {
 		weights := someWeights.Draw(t, "weights")
 		p := mustNew(t, Options{Kind: "random"}, members(t, weights...))
 		count := make([]int, len(weights))
-		for range 3000 {
+		for range 1500 {
 			count[mustTake(t, p, Query{}).Index]++
 		}
 		inProportion(t, count, weights)
@@ -26,7 +26,7 @@ func TestP2CFairness(t *testing.T) {
 		weights := someWeights.Draw(t, "weights")
 		m := members(t, weights...)
 		p := mustNew(t, Options{Kind: "p2c"}, m)
-		n := rapid.SampledFrom([]int{100, 1000, 5000}).Draw(t, "sessions")
+		n := rapid.SampledFrom([]int{100, 500, 2000}).Draw(t, "sessions")
 		for range n {
 			mustTake(t, p, Query{})
 		}

@@ -83,7 +83,6 @@ type condition struct {
 	changes      atomic.Uint64
 
 	mu          sync.Mutex // guards the following and who changes the above
-	checked     bool
 	maxFails    int
 	failTimeout time.Duration
 	failedSince time.Time // the first of failures
@@ -234,14 +233,13 @@ func (b *Backend) changed(level slog.Level, now, before, reason string) {
 	b.changes.Add(1)
 	b.registry.log.Log(context.Background(), level, fmt.Sprintf("backend %s is %s, was %s: %s", b.Name, now, before, reason),
 		"pool", b.Pool, "backend", b.Name, "state", now, "was", before, "reason", reason)
+	b.registry.told(b)
 }
 
 // adjust takes over what its pool says about a backend. joins tells that it is
 // new in a pool that had others.
 func (b *Backend) adjust(s *Spec, joins bool) {
 	b.mu.Lock()
-	wasChecked := b.checked
-	b.checked = s.Checked
 	b.slowStart.Store(int64(s.SlowStart))
 	b.maxFails, b.failTimeout = s.MaxFails, s.FailTimeout
 	if s.MaxFails == 0 {
@@ -261,7 +259,7 @@ func (b *Backend) adjust(s *Spec, joins bool) {
 	switch {
 	case joins && s.Checked:
 		b.SetOperational(Warming, "it joined, its checks are yet to pass")
-	case wasChecked && !s.Checked:
+	case !s.Checked:
 		// Nothing would ever take back what the last check found. What is
 		// wanted of the backend is for whoever wants it to take back.
 		b.SetOperational(Up, "it is no longer checked")

@@ -185,3 +185,38 @@ func TestCapsUnderConcurrency(t *testing.T) {
 		t.Errorf("room for %d at the end, want %d", room, perPool)
 	}
 }
+
+// The hardest case: one place, of the backend or of the pool, and many who do
+// nothing but try.
+func TestOnePlace(t *testing.T) {
+	for _, s := range []Spec{
+		{Name: "chat", Backends: []BackendSpec{{Address: "10.0.0.1:1", MaxSessions: 1}}},
+		{Name: "chat", MaxSessions: 1, Backends: []BackendSpec{{Address: "10.0.0.1:1"}}},
+	} {
+		r := New(Options{})
+		defer r.Close()
+		pools, _ := r.Apply([]Spec{s})
+		b := pools["chat"].Members[0].Backend
+		var held, taken atomic.Int64
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 30_000 {
+					if !b.TryAcquire() {
+						continue
+					}
+					taken.Add(1)
+					if held.Add(1) > 1 {
+						t.Error("two have the one place")
+					}
+					held.Add(-1)
+					b.Release()
+				}
+			})
+		}
+		wg.Wait()
+		if taken.Load() == 0 || !b.TryAcquire() {
+			t.Errorf("taken %d times, and not at the end", taken.Load())
+		}
+	}
+}

@@ -25,12 +25,17 @@ type Resolver interface {
 type Options struct {
 	Resolver Resolver     // nil means net.DefaultResolver
 	Logger   *slog.Logger // nil means no log
+	// Changed is told of each change of a backend's state, a moment after it
+	// can be seen. It must not block, nor call what changes a state. nil
+	// means nobody is told.
+	Changed func(*Backend)
 }
 
 // Registry knows every backend that is configured or still has sessions.
 type Registry struct {
 	resolver  Resolver
 	log       *slog.Logger
+	told      func(*Backend)
 	resolvers sync.WaitGroup
 
 	// byID is replaced, never changed, so that Backend needs no lock.
@@ -46,9 +51,12 @@ type identity struct{ pool, name, address string }
 
 // New makes an empty Registry. Close it when done.
 func New(o Options) *Registry {
-	r := &Registry{resolver: o.Resolver, log: o.Logger, configured: map[identity]*Backend{}, groups: map[string]*group{}}
+	r := &Registry{resolver: o.Resolver, log: o.Logger, told: o.Changed, configured: map[identity]*Backend{}, groups: map[string]*group{}}
 	if r.resolver == nil {
 		r.resolver = net.DefaultResolver
+	}
+	if r.told == nil {
+		r.told = func(*Backend) {}
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -122,6 +130,7 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 		}
 		b.removed.Store(true)
 		r.settle(b)
+		r.told(b)
 	}
 	return pools, left
 }
