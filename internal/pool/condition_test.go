@@ -308,6 +308,19 @@ func TestThoseThatJoin(t *testing.T) {
 	})
 }
 
+// Where a reload replaces every backend of a pool, there is nobody to take the
+// sessions meanwhile.
+func TestThoseThatReplaceAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, _ := one(t, Spec{Checked: true, SlowStart: time.Minute})
+		s := Spec{Name: "chat", Checked: true, SlowStart: time.Minute, Backends: []BackendSpec{{Name: "green", Address: "10.0.1.1:3000"}}}
+		pools, left := r.Apply([]Spec{s})
+		if green := pools["chat"].Members[0].Backend; len(left) != 1 || green.Fitness() != Fit || green.Share() != FullShare {
+			t.Errorf("%d left, the new one is %v with share %d", len(left), green.Operational(), green.Share())
+		}
+	})
+}
+
 // What checks found doesn't outlive them. What is wanted does.
 func TestChecksThatEnd(t *testing.T) {
 	r, b, _ := one(t, Spec{Checked: true})

@@ -49,6 +49,10 @@ type Registry struct {
 
 type identity struct{ pool, name, address string }
 
+func (s *BackendSpec) identity(pool string) identity {
+	return identity{pool, cmp.Or(s.Name, s.Address), s.Address}
+}
+
 // New makes an empty Registry. Close it when done.
 func New(o Options) *Registry {
 	r := &Registry{resolver: o.Resolver, log: o.Logger, told: o.Changed, configured: map[identity]*Backend{}, groups: map[string]*group{}}
@@ -81,10 +85,6 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 
 	r.mu.Lock()
 	byID := maps.Clone(*r.byID.Load())
-	peopled := map[string]bool{} // pools that have had backends
-	for id := range r.configured {
-		peopled[id.pool] = true
-	}
 	for _, spec := range specs {
 		g := r.groups[spec.Name]
 		if g == nil {
@@ -92,11 +92,16 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 		}
 		g.max.Store(int64(spec.MaxSessions))
 		groups[spec.Name] = g
+		// Where nobody stays, those that come can't wait for checks or a slow
+		// start: they are all there is.
+		stays := slices.ContainsFunc(spec.Backends, func(s BackendSpec) bool {
+			return r.configured[s.identity(spec.Name)] != nil
+		})
 		p := &Pool{Name: spec.Name, Balance: spec.Balance, Members: make([]Member, 0, len(spec.Backends))}
 		for _, s := range spec.Backends {
-			id := identity{spec.Name, cmp.Or(s.Name, s.Address), s.Address}
+			id := s.identity(spec.Name)
 			b := cmp.Or(configured[id], r.configured[id])
-			joins := b == nil && peopled[spec.Name]
+			joins := b == nil && stays
 			if b == nil {
 				b = &Backend{ID: r.newID(byID), Pool: id.pool, Name: id.name, Address: id.address, registry: r, group: g}
 				byID[b.ID] = b

@@ -53,6 +53,7 @@ var suite = []struct {
 	{"order: at once, both sides asked", testOrder},
 	{"order: not inside a message", testOrderInMessage},
 	{"order: not before the boundary, then between fragments", testOrderForced},
+	{"order: taken back", testOrderTakenBack},
 	{"order: a frame that never ends", testOrderInFrame},
 	{"order: selected ones, once", testOrderSelect},
 	{"order: spread evenly, oldest first", testOrderSpread},

@@ -115,16 +115,20 @@ func (r *record) begin(c closeOrder, now eventloop.Tick, boundary eventloop.Tick
 
 // chosen reports whether o is about this session.
 func (r *record) chosen(o *Order) bool {
-	if r.cause != session.None || o.Late && r.closeAt != 0 {
+	if r.cause != session.None || o.Late && r.closeAt != 0 || o.Keep && r.closeAt == 0 {
 		return false
 	}
 	return o.Select == nil || o.Select(r.info())
 }
 
 // schedule has the session closed by o after so long, unless it already is to
-// be closed sooner.
+// be closed sooner; or takes that back.
 func (r *record) schedule(o *Order, now eventloop.Tick, after time.Duration) {
 	at := now + max(1, eventloop.Ticks(after))
+	if o.Keep {
+		r.closeAt = 0
+		return
+	}
 	if r.closeAt == 0 || at < r.closeAt {
 		r.closeAt, r.half[session.Client].want = at, closeOrder{code: o.Code, reason: o.Reason, cause: o.Cause}
 	}

@@ -45,6 +45,9 @@ type Order struct {
 	// Late leaves alone the sessions that an earlier order has given a turn.
 	// Without it, the order for sooner holds.
 	Late bool
+	// Keep takes back what earlier orders have planned and not begun; of
+	// the rest of an Order, only Select is looked at.
+	Keep bool
 }
 
 // Reason numbers the texts that our Close frames carry, so that a record can

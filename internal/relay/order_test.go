@@ -282,3 +282,30 @@ func testStartRefuses(t *testing.T, e engine) {
 		t.Errorf("read %q, %v", b, err)
 	}
 }
+
+// testOrderTakenBack: sessions whose turn has not come go on, and can be
+// closed later.
+func testOrderTakenBack(t *testing.T, e engine) {
+	r := newRig(t, e, quick, relay.Limits{})
+	var clients, backends []*peer
+	for range 4 {
+		c, b := r.open()
+		clients, backends = append(clients, c), append(backends, b)
+	}
+	o := shutdown
+	o.Spread = time.Hour // the first of each loop may be closed at once
+	r.order(o, 4)
+	kept := r.engine.CloseSessions(relay.Order{Keep: true})
+	if kept < 2 {
+		t.Errorf("%d of 4 sessions were waiting for their turn, want 2 or more", kept)
+	}
+	r.order(relay.Order{Keep: true}, 0)
+	o.Late, o.Spread = true, 0 // leaves alone what has a turn: nothing has any more
+	r.order(o, kept)
+	for i, c := range clients {
+		c.wantClose(1001)
+		c.close(1001)
+		backends[i].wantClose(1001)
+		backends[i].TCPConn.Close()
+	}
+}
