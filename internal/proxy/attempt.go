@@ -41,12 +41,15 @@ type attempt struct {
 	up         handshake.Upgrade
 	head, have int // of in: the request's head, and all that was read
 
-	rule    *route.Rule
-	tried   balance.Tried
-	tries   int
-	choice  balance.Choice
-	leased  bool // choice's lease is ours to give back
-	backend transport.Conn
+	rule   *route.Rule
+	tried  balance.Tried
+	tries  int
+	choice balance.Choice
+	leased bool // choice's lease is ours to give back
+	// affinity is what became of the client's mark in the last choice; "" once
+	// it is counted, and in pools without.
+	affinity string
+	backend  transport.Conn
 
 	resp               httphead.Response
 	respHead, respHave int
@@ -67,6 +70,7 @@ func (a *attempt) reset(p *Proxy, c transport.Conn) {
 	a.began = time.Time{}
 	a.rule, a.backend, a.leased = nil, nil, false
 	a.tried, a.tries = balance.Tried{}, 0
+	a.affinity = ""
 	a.choice = balance.Choice{}
 	a.up = handshake.Upgrade{}
 	a.out, a.back = a.out[:0], a.back[:0]
@@ -122,17 +126,14 @@ func (a *attempt) chooseRoute() (err error) {
 }
 
 func (a *attempt) takeBackend() (err error) {
-	result, err := a.take()
+	a.choice, a.affinity, err = a.take()
 	if err != nil && a.gen != a.p.generation.Load() {
 		// A reload has replaced the backends since: go by the new ones.
 		a.gen, a.tried = a.p.generation.Load(), balance.Tried{}
 		if err := a.chooseRoute(); err != nil {
 			return err
 		}
-		result, err = a.take()
-	}
-	if result != "" && a.tries == 0 {
-		a.p.Watcher.AffinityDone(result)
+		a.choice, a.affinity, err = a.take()
 	}
 	if err != nil {
 		return err
@@ -142,9 +143,18 @@ func (a *attempt) takeBackend() (err error) {
 	return nil
 }
 
-func (a *attempt) take() (result string, err error) {
-	a.choice, _, result, err = a.gen.Pools[a.rule.Pool].take((*attemptRequest)(a), a.tried)
-	return result, err
+func (a *attempt) take() (c balance.Choice, affinity string, err error) {
+	c, _, affinity, err = a.gen.Pools[a.rule.Pool].take((*attemptRequest)(a), a.tried)
+	return c, affinity, err
+}
+
+// countAffinity is called at the attempt's end: a client that was with its
+// backend again until that didn't answer was moved.
+func (a *attempt) countAffinity() {
+	if a.affinity != "" {
+		a.p.Watcher.AffinityDone(a.affinity)
+		a.affinity = ""
+	}
 }
 
 func (a *attempt) connect() (err error) {
@@ -258,6 +268,7 @@ func (a *attempt) relay() error {
 		Route:   a.gen.Labels[a.rule.Label],
 		Started: time.Now(),
 	}
+	a.countAffinity()
 	a.p.Watcher.HandshakeDone(ResultOpened, info.Started.Sub(a.began))
 	a.p.Watcher.SessionOpened(info)
 	a.ticket.Opened()

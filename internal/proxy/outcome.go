@@ -68,6 +68,7 @@ func (a *attempt) conclude(err error) {
 	}
 	defer a.client.Close()
 	defer a.release()
+	a.countAffinity()
 	if errors.Is(err, handshake.ErrPlainAnswer) {
 		if err = a.passBack(); err == nil {
 			return

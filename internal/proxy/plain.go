@@ -61,15 +61,21 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 	}
 	pool := g.Pools[rule.Pool]
 	c, marked, result, err := pool.take(plainRequest{r, g.Forwarded, target}, t)
-	if result != "" && len(tried) == 0 {
-		u.p.Watcher.AffinityDone(result)
+	count := func() {
+		if result != "" {
+			u.p.Watcher.AffinityDone(result)
+		}
 	}
 	if err != nil {
+		count()
 		refused, _ := answer(err)
 		return httpproxy.Target{}, &httpproxy.Error{Status: refused.Status, Text: refused.Message}
 	}
 	picked := httpproxy.Target{Key: uint32(c.Index), Name: c.Backend.Name, Addr: c.Addr, Release: c.Backend.Release,
 		Reached: func(err error) {
+			if err == nil || len(tried) == maxTries-1 {
+				count() // or the next choice says what became of the client
+			}
 			if err == nil {
 				c.Backend.HandshakeOK()
 			} else if another := c.Backend.DialFailed(c.Addr); !another {

@@ -1,0 +1,427 @@
+//go:build unix
+
+package e2e
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	cookieKeys = "affinity: {cookie: {name: stick, secret: \"sixteen characters or more\"}}\n"
+	// Checks that find a server that is gone, and one that is back, soon. The
+	// server's last handshakes say nothing then.
+	checkKeys = "health: {tcp: true, interval: 100ms, timeout: 90ms, fall: 1, rise: 1, max_fails: 0}\n"
+)
+
+// servers with names that can't be part of a cookie's value by chance.
+func affine(t testing.TB) []*namedServer { return serveAllNamed(t, "ganymede", "callisto", "amalthea") }
+
+func named(servers []*namedServer, name string) *namedServer {
+	return servers[slices.IndexFunc(servers, func(s *namedServer) bool { return s.name == name })]
+}
+
+// setCookie is the cookie of the balancer's that came with res; nil if none did.
+func setCookie(t testing.TB, res *http.Response) *http.Cookie {
+	t.Helper()
+	var found *http.Cookie
+	for _, c := range res.Cookies() {
+		if c.Name == "stick" {
+			if found != nil {
+				t.Errorf("two cookies came: %q", res.Header["Set-Cookie"])
+			}
+			found = c
+		}
+	}
+	return found
+}
+
+// mark is the header line that sends the cookie of res back, amid others as
+// browsers send them.
+func mark(t testing.TB, res *http.Response) string {
+	t.Helper()
+	c := setCookie(t, res)
+	if c == nil {
+		t.Fatalf("no cookie came with status %d: %q", res.StatusCode, res.Header)
+	}
+	return "Cookie: theme=dark; stick=" + c.Value + "; lang=en"
+}
+
+// startTwin starts another balancer with the same file.
+func (b *balancer) startTwin(t testing.TB) *balancer {
+	t.Helper()
+	twin := &balancer{file: b.file}
+	twin.process = startHoldfast(t, "run", "-c", twin.file)
+	twin.ready(t)
+	return twin
+}
+
+// affinities are the counts of holdfast_affinity_total, by result.
+func (b *balancer) affinities(t testing.TB) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	for series, value := range b.metrics(t) {
+		if result, ok := strings.CutPrefix(series, `holdfast_affinity_total{result="`); ok && value > 0 {
+			counts[strings.TrimSuffix(result, `"}`)] = int(value)
+		}
+	}
+	return counts
+}
+
+func wantCounts(t testing.TB, got, want map[string]int) {
+	t.Helper()
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the choices are counted as %v, want %v", got, want)
+	}
+}
+
+// A client with a cookie comes back to its server: by WebSocket and by plain
+// HTTP, after the balancer was killed and started again, and through another
+// balancer with the same file.
+func TestCookieComesBack(t *testing.T) {
+	const clients, visits = 20, 3
+	eachEngine(t, func(t *testing.T, engine string) {
+		servers := affine(t)
+		b := balance(t, poolFile(engine, servers, cookieKeys, ""))
+		homes, marks, spread := make([]string, clients), make([]string, clients), map[string]int{}
+		for i := range clients {
+			// Every fourth gets its cookie with a page, as user agents may
+			// ignore one on a 101.
+			var res *http.Response
+			if i%4 == 0 {
+				homes[i], res = whoAnswers(t, b.address, "/")
+			} else {
+				homes[i], res = whoServes(t, b.address, "/")
+			}
+			marks[i] = mark(t, res)
+			spread[homes[i]]++
+		}
+		if len(spread) != len(servers) {
+			t.Errorf("the clients are on %v: not spread over all servers", spread)
+		}
+		again := func(how string, b *balancer) {
+			t.Helper()
+			for i, home := range homes {
+				got, res := whoServes(t, b.address, "/", marks[i])
+				if got != home {
+					t.Errorf("%s: client %d is on %s, was on %s", how, i, got, home)
+				}
+				if c := setCookie(t, res); c == nil || !strings.Contains(marks[i], c.Value) {
+					t.Errorf("%s: the 101 to client %d has the cookie %v, want it renewed", how, i, c)
+				}
+			}
+		}
+		for n := range visits {
+			again(fmt.Sprintf("reconnect %d", n), b)
+		}
+		for i, home := range homes {
+			if got, res := whoAnswers(t, b.address, "/", marks[i]); got != home || setCookie(t, res) != nil {
+				t.Errorf("client %d: a page came from %s with the cookie %v; its server is %s", i, got, setCookie(t, res), home)
+			}
+		}
+		wantCounts(t, b.affinities(t), map[string]int{"new": clients, "kept": clients * (visits + 1)})
+
+		twin := b.startTwin(t)
+		again("another balancer", twin)
+		b.kill(t)
+		b = b.startTwin(t)
+		again("after a restart", b)
+		wantCounts(t, b.affinities(t), map[string]int{"kept": clients})
+	})
+}
+
+// The cookie has what the file says and tells nothing about the server; one
+// that was changed leads nowhere, which is counted, and is replaced.
+func TestCookieTellsNothing(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		servers := affine(t)
+		b := balance(t, poolFile(engine, servers, strings.Replace(cookieKeys, "name: stick", "name: stick, max_age: 2h, path: /chat, same_site: Strict", 1), ""))
+		values := map[string]string{}
+		for _, ask := range []func(testing.TB, string, string, ...string) (string, *http.Response){whoServes, whoAnswers} {
+			for range servers {
+				name, res := ask(t, b.address, "/chat")
+				c := setCookie(t, res)
+				if c == nil {
+					t.Fatalf("no cookie from %s", name)
+				}
+				if c.MaxAge != 7200 || c.Path != "/chat" || c.SameSite != http.SameSiteStrictMode || !c.HttpOnly || c.Secure || c.Domain != "" {
+					t.Errorf("the attributes are %q", c.Raw)
+				}
+				if before := values[name]; before != "" && before != c.Value {
+					t.Errorf("%s has the cookies %q and %q", name, before, c.Value)
+				}
+				values[name] = c.Value
+				decoded, err := base64.RawURLEncoding.DecodeString(c.Value)
+				if err != nil {
+					t.Errorf("%q: %v", c.Value, err)
+				}
+				s := named(servers, name)
+				host, port, _ := strings.Cut(s.address, ":")
+				for _, secret := range []string{name, s.address, host, port, "main", base64.RawURLEncoding.EncodeToString([]byte(name))} {
+					if strings.Contains(c.Raw, secret) || strings.Contains(string(decoded), secret) {
+						t.Errorf("%q gives %q away", c.Raw, secret)
+					}
+				}
+			}
+		}
+
+		before := b.affinities(t)["tampered"]
+		value := values["ganymede"]
+		tampered := []string{value + "A", value[1:], "ganymede", servers[0].address, strings.Repeat("A", len(value))}
+		for i := 0; i < len(value); i += 5 {
+			other := byte('A')
+			if value[i] == other {
+				other = 'B'
+			}
+			tampered = append(tampered, value[:i]+string(other)+value[i+1:])
+		}
+		for _, wrong := range tampered {
+			name, res := whoServes(t, b.address, "/chat", "Cookie: stick="+wrong)
+			if c := setCookie(t, res); c == nil || c.Value != values[name] && values[name] != "" {
+				t.Errorf("for %q came %v, want that of %s", wrong, c, name)
+			}
+		}
+		if got := b.affinities(t)["tampered"] - before; got != len(tampered) {
+			t.Errorf("%d counted as tampered, %d were", got, len(tampered))
+		}
+	})
+}
+
+// While its server is away, a client is on another, where it then stays.
+func TestCookieMoves(t *testing.T) {
+	for _, found := range []struct{ by, keys string }{{"handshakes", ""}, {"checks", checkKeys}} {
+		t.Run(found.by, func(t *testing.T) {
+			eachEngine(t, func(t *testing.T, engine string) {
+				servers := affine(t)
+				b := balance(t, poolFile(engine, servers, cookieKeys+found.keys, ""))
+				home, res := whoServes(t, b.address, "/")
+				old := mark(t, res)
+
+				named(servers, home).down()
+				if found.keys != "" {
+					b.awaitBackend(t, home, "down")
+				}
+				moved, res := whoServes(t, b.address, "/", old)
+				if moved == home {
+					t.Fatalf("a session came to %s, which is down", home)
+				}
+				if page, res := whoAnswers(t, b.address, "/", old); page == home || page == "" || setCookie(t, res) == nil {
+					t.Errorf("a page came from %q with the cookie %v", page, setCookie(t, res))
+				}
+				now := mark(t, res)
+				if page, res := whoAnswers(t, b.address, "/", now); page != moved || setCookie(t, res) != nil {
+					t.Errorf("with the new cookie a page came from %s, not from %s", page, moved)
+				}
+
+				named(servers, home).up(t)
+				if found.keys != "" {
+					b.awaitBackend(t, home, "up")
+				}
+				// That the old cookie leads home again shows that nothing but
+				// the new cookie keeps the client away.
+				if got, _ := whoServes(t, b.address, "/", old); got != home {
+					t.Errorf("the old cookie leads to %s, now that %s is back", got, home)
+				}
+				for range 3 {
+					if got, _ := whoServes(t, b.address, "/", now); got != moved {
+						t.Errorf("moved from %s to %s and then to %s", home, moved, got)
+					}
+				}
+				wantCounts(t, b.affinities(t), map[string]int{"new": 1, "moved": 2, "kept": 5})
+			})
+		})
+	}
+}
+
+// With fallback: refuse, a client is refused rather than moved.
+func TestCookieRefuses(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		servers := affine(t)
+		b := balance(t, poolFile(engine, servers, strings.Replace(cookieKeys, "}}", "}, fallback: refuse}", 1)+checkKeys, ""))
+		home, res := whoServes(t, b.address, "/")
+		old := mark(t, res)
+		named(servers, home).down()
+		b.awaitBackend(t, home, "down")
+
+		w, res, err := dialWire(b.address, "/", old)
+		switch {
+		case err == nil:
+			w.Close()
+			t.Errorf("a session was opened on %s, want none", res.Header.Get("X-Backend"))
+		case res == nil:
+			t.Errorf("no answer: %v", err)
+		case res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || setCookie(t, res) != nil:
+			t.Errorf("refused with %v, header %q", err, res.Header)
+		}
+		if _, res := whoAnswers(t, b.address, "/", old); res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("a page came with status %d", res.StatusCode)
+		}
+		if other, _ := whoServes(t, b.address, "/"); other == home {
+			t.Errorf("a new client is on %s, which is down", other)
+		}
+		named(servers, home).up(t)
+		b.awaitBackend(t, home, "up")
+		if got, _ := whoServes(t, b.address, "/", old); got != home {
+			t.Errorf("the client is on %s, now that its %s is back", got, home)
+		}
+		wantCounts(t, b.affinities(t), map[string]int{"new": 2, "refused": 2, "kept": 1})
+		if got := b.metrics(t)[`holdfast_handshakes_total{result="affinity_refused"}`]; got != 1 {
+			t.Errorf("%v handshakes are counted as affinity_refused, want 1", got)
+		}
+	})
+}
+
+// The cookie is for TLS only where a proxy that is trusted says that the
+// client came by TLS.
+func TestCookieSecure(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		servers := affine(t)
+		trusting := balance(t, poolFile(engine, servers, cookieKeys, "forwarded: {trust: [127.0.0.1]}"))
+		doubting := balance(t, poolFile(engine, servers, cookieKeys, ""))
+		for _, c := range []struct {
+			b      *balancer
+			header []string
+			secure bool
+		}{
+			{trusting, []string{"X-Forwarded-Proto: https"}, true},
+			{trusting, []string{"X-Forwarded-Proto: http"}, false},
+			{trusting, nil, false},
+			{doubting, []string{"X-Forwarded-Proto: https"}, false},
+		} {
+			_, switched := whoServes(t, c.b.address, "/", c.header...)
+			_, page := whoAnswers(t, c.b.address, "/", c.header...)
+			for _, res := range []*http.Response{switched, page} {
+				if got := setCookie(t, res); got == nil || got.Secure != c.secure {
+					t.Errorf("status %d, %q: cookie %v, want Secure: %v", res.StatusCode, c.header, got, c.secure)
+				}
+			}
+		}
+	})
+}
+
+const tokenKeys = "affinity: {token: {from: [query:session, header:X-Session, cookie:sid, \"subprotocol:token.\"]}}\n"
+
+// bearing is a request with a token, in one of the places where it may be.
+type bearing func(token string) (path string, header []string)
+
+var bearings = map[string]bearing{
+	"query":  func(token string) (string, []string) { return "/ws?v=1&session=" + token, nil },
+	"header": func(token string) (string, []string) { return "/ws", []string{"X-Session: " + token} },
+	"cookie": func(token string) (string, []string) { return "/ws", []string{"Cookie: a=b; sid=" + token} },
+	"subprotocol": func(token string) (string, []string) {
+		return "/ws", []string{"Sec-WebSocket-Protocol: chat, token." + token}
+	},
+}
+
+// homesOf opens a session for each of n tokens, and tells where they came to.
+func homesOf(t testing.TB, b *balancer, n int, bear bearing) (homes []string) {
+	t.Helper()
+	for i := range n {
+		path, header := bear(fmt.Sprintf("token-%d", i))
+		home, _ := whoServes(t, b.address, path, header...)
+		homes = append(homes, home)
+	}
+	return homes
+}
+
+// The same token comes to the same server, whatever it stands in, after a
+// restart too, and through another balancer with the same file.
+func TestTokenComesBack(t *testing.T) {
+	const tokens, visits = 20, 3
+	eachEngine(t, func(t *testing.T, engine string) {
+		servers := affine(t)
+		b := balance(t, poolFile(engine, servers, tokenKeys, ""))
+		homes := homesOf(t, b, tokens, bearings["query"])
+		for _, s := range servers {
+			if !slices.Contains(homes, s.name) {
+				t.Errorf("no token belongs to %s", s.name)
+			}
+		}
+		same := func(how string, got []string) {
+			t.Helper()
+			if !slices.Equal(got, homes) {
+				t.Errorf("%s: the tokens came to %v, before to %v", how, got, homes)
+			}
+		}
+		for where, bear := range bearings {
+			for range visits {
+				same(where, homesOf(t, b, tokens, bear))
+			}
+		}
+		wantCounts(t, b.affinities(t), map[string]int{"kept": tokens * (1 + visits*len(bearings))})
+
+		twin := b.startTwin(t)
+		same("another balancer", homesOf(t, twin, tokens, bearings["header"]))
+		b.kill(t)
+		b = b.startTwin(t)
+		same("after a restart", homesOf(t, b, tokens, bearings["cookie"]))
+		for i, home := range homes {
+			if got, res := whoAnswers(t, b.address, fmt.Sprintf("/?session=token-%d", i)); got != home || len(res.Cookies()) > 0 {
+				t.Errorf("a page for token %d came from %s, not from %s, with the cookies %v", i, got, home, res.Cookies())
+			}
+		}
+	})
+}
+
+// When a server goes, its tokens go to the others, and come home when it does;
+// those of the others never move.
+func TestTokenMoves(t *testing.T) {
+	const tokens = 60
+	for _, found := range []struct{ by, keys string }{
+		{"handshakes", "health: {max_fails: 2, fail_timeout: 100ms}\n"},
+		{"checks", checkKeys},
+	} {
+		t.Run(found.by, func(t *testing.T) {
+			eachEngine(t, func(t *testing.T, engine string) {
+				servers := affine(t)
+				b := balance(t, poolFile(engine, servers, tokenKeys+found.keys, ""))
+				homes := homesOf(t, b, tokens, bearings["query"])
+				gone := servers[1].name
+				servers[1].down()
+				if found.by == "checks" {
+					b.awaitBackend(t, gone, "down")
+				}
+				away := homesOf(t, b, tokens, bearings["query"])
+				took := map[string]int{}
+				for i, home := range homes {
+					switch {
+					case home == gone:
+						took[away[i]]++
+					case away[i] != home:
+						t.Errorf("token %d moved from %s to %s, though only %s has gone", i, home, away[i], gone)
+					}
+				}
+				if len(took) != 2 || took[gone] > 0 {
+					t.Errorf("the tokens of %s came to %v, want both others", gone, took)
+				}
+				if again := homesOf(t, b.startTwin(t), tokens, bearings["header"]); !slices.Equal(again, away) {
+					t.Errorf("through another balancer the tokens are on %v, not on %v", again, away)
+				}
+				servers[1].up(t)
+				b.awaitHome(t, found.by, gone, homes)
+				if again := homesOf(t, b, tokens, bearings["query"]); !slices.Equal(again, homes) {
+					t.Errorf("at home again: %v, before: %v", again, homes)
+				}
+			})
+		})
+	}
+}
+
+// awaitHome waits until the first token that belongs to a server that was away
+// comes to it again.
+func (b *balancer) awaitHome(t testing.TB, by, backend string, homes []string) {
+	t.Helper()
+	if by == "checks" {
+		b.awaitBackend(t, backend, "up")
+		return
+	}
+	token := slices.Index(homes, backend)
+	eventually(t, "home again", func() bool {
+		got, _ := whoServes(t, b.address, fmt.Sprintf("/ws?session=token-%d", token))
+		return got == backend
+	})
+}
