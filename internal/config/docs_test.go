@@ -37,6 +37,7 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"http":      names(httpKeys),
 		"websocket": names(webSocketKeys),
 		"agent":     names(agentKeys),
+		"drain":     names(drainKeys),
 		"backends":  names(backendKeys),
 		"dns":       names(dnsKeys),
 		"timeouts":  names(timeoutKeys),
@@ -95,7 +96,7 @@ func TestDocsExamplesParse(t *testing.T) {
 	for _, keys := range [][]string{
 		names(fileKeys), names(listenerKeys), names(routeKeys), names(matchKeys), names(poolKeys), names(backendKeys),
 		names(hashKeys), names(affinityKeys), names(cookieKeys), names(tokenKeys), names(healthKeys), names(httpKeys),
-		names(webSocketKeys), names(agentKeys), names(dnsKeys),
+		names(webSocketKeys), names(agentKeys), names(drainKeys), names(dnsKeys),
 		names(timeoutKeys), names(keepaliveKeys), names(forwardedKeys), names(limitKeys), names(adminKeys), names(logKeys),
 	} {
 		for _, key := range keys {
@@ -130,6 +131,7 @@ func TestDocsDefaults(t *testing.T) {
 		"key": "client_ip", "bound": 1.25, "fallback": "balance", "max_age": "1h", "same_site": "Lax", "secure": "auto",
 		"fall": 3, "rise": 2, "max_fails": 3, "fail_timeout": "30s", "min_healthy": 0, "slow_start": 0,
 		"expect": 200, "send": "ping", "type": "srv", "refresh": "10s",
+		"timeout": "300s", "spread": "60s", "code": 1001, "reason": "going away", "sticky": "move",
 	} {
 		if !regexp.MustCompile(fmt.Sprintf("(?m)^\\| `%s` \\|[^|]*\\| `?%v`?( |,)", key, want)).MatchString(docs) {
 			t.Errorf("%s doesn't say that the default of %q is %v", docsFile, key, want)
@@ -163,7 +165,8 @@ func TestDocsPoolDefaults(t *testing.T) {
 		affinity: {cookie: {name: holdfast, max_age: 1h, same_site: Lax, secure: auto, path: /}, fallback: balance},
 		health: {http: {path: /, expect: 200, headers: {}}, websocket: {path: /, send: ping, expect: pong}, tcp: false,
 			agent: {port: 1, send: ""}, interval: 10s, timeout: 2s, fall: 3, rise: 2, max_fails: 3, fail_timeout: 30s,
-			min_healthy: 0, slow_start: 0}`)
+			min_healthy: 0, slow_start: 0},
+		drain: {timeout: 300s, spread: 60s, code: 1001, reason: going away, sticky: move}`)
 	if !reflect.DeepEqual(left, given) {
 		t.Errorf("got %+v, the documented defaults are %+v", left, given)
 	}

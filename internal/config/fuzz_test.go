@@ -58,6 +58,7 @@ func FuzzValues(f *testing.F) {
 		"10.0.0.0/8", "10.1.2.3/8", "::ffff:10.0.0.1", "2001:db8::/32",
 		"client_ip", "header:X-User", "query:user", "cookie:sid", "subprotocol:session.", "jwt:sub", "client_ip:", "query:a b",
 		"50%", "0", "101%", "200-299", "2xx", "503", "/health?deep=1", "/#", "a.example:443", "_ws._tcp.Chat.internal.", "10.0.0.2:53",
+		"going away", "\xff", "going\naway",
 		"holdfast", "0123456789abcdef", "../backends.json", "/etc/", "Sec-WebSocket-Key", "Host",
 	} {
 		f.Add(s)
@@ -84,6 +85,7 @@ func FuzzValues(f *testing.F) {
 		"DNS server":    parseDNSServer,
 		"file":          func(s string) (string, error) { return parseFilePath(s, "dir") },
 		"status":        func(s string) (string, error) { return text(parseStatus(s)) },
+		"reason":        parseReason,
 		"healthy":       func(s string) (string, error) { return text(parseHealthy(s)) },
 		"header":        func(s string) (string, error) { return s, checkWebSocketHeaderName(s) },
 		"header value":  func(s string) (string, error) { return s, checkHeaderValue(s) },
@@ -282,6 +284,10 @@ func checkPoolInvariants(t *testing.T, p Pool) {
 		h.MinHealthy > 0 && h.MinHealthyPercent > 0 {
 		t.Errorf("health %+v", h)
 	}
+	if q := p.Drain; q.Spread < 0 || q.Spread > q.Timeout || q.Timeout > maxDrain || !mayClose(q.Code) {
+		t.Errorf("drain %+v", q)
+	}
+	accepted("reason", p.Drain.Reason, parseReason)
 	if c := h.HTTP; c != nil {
 		accepted("path", c.Path, parseTarget)
 		if c.Host != "" {

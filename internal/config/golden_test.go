@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata instead of comparing")
@@ -123,6 +124,9 @@ func dumpPool(line func(string, ...any), p Pool) {
 	}
 	line("  health every %v in %v fall %d rise %d, max_fails %d in %v, min_healthy %d %d%%, slow_start %v",
 		h.Interval, h.Timeout, h.Fall, h.Rise, h.MaxFails, h.FailTimeout, h.MinHealthy, h.MinHealthyPercent, h.SlowStart)
+	if p.Drain != (Drain{300 * time.Second, 60 * time.Second, 1001, "going away", false}) {
+		line("  drain in %v, over %v, with %d %q, keep %v", p.Drain.Timeout, p.Drain.Spread, p.Drain.Code, p.Drain.Reason, p.Drain.StickyKeep)
+	}
 	for _, s := range p.Backends {
 		most := ""
 		if s.MaxSessions != 0 {

@@ -16,6 +16,7 @@ type Pool struct {
 	MaxSessions int
 	Affinity    Affinity
 	Health      Health
+	Drain       Drain
 	// Backends are those in the file; names and addresses are unique among
 	// them. It is empty only if there is DNS or File, which find others.
 	Backends []Backend
@@ -61,6 +62,7 @@ type poolDraft struct {
 	maxSessions located[int]
 	affinity    Affinity
 	health      healthDraft
+	drain       drainDraft
 	backends    []backendDraft
 	dns         *DNS
 	file        string
@@ -84,6 +86,7 @@ func newPoolDraft(name located[string]) poolDraft {
 		hash:     located[Hash]{value: Hash{Key: []string{"client_ip"}, Bound: 1.25}},
 		affinity: Affinity{Fallback: "balance"},
 		health:   newHealthDraft(),
+		drain:    newDrainDraft(),
 	}
 }
 
@@ -122,6 +125,7 @@ var poolKeys = []key[poolDraft]{
 	}},
 	{name: "affinity", read: readAffinity},
 	{name: "health", read: readHealth},
+	{name: "drain", read: readDrain},
 	{name: "backends", read: func(d *decoder, n *yaml.Node, p *poolDraft) {
 		items, ok := d.list(n, "a list of backends")
 		p.sourced = !ok || len(items) > 0
@@ -171,6 +175,7 @@ func (r *report) checkPool(p poolDraft) Pool {
 		MaxSessions: p.maxSessions.value,
 		Affinity:    p.affinity,
 		Health:      p.health.settings(),
+		Drain:       r.checkDrain(p),
 		Backends:    r.checkBackends(p.backends),
 		DNS:         p.dns,
 		File:        p.file,
