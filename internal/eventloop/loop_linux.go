@@ -104,6 +104,7 @@ type Loop struct {
 
 	tasks     []*task
 	freeTasks []*task
+	parked    map[int32]*parked // by slot
 	listeners map[int]*loopListener
 
 	mu     sync.Mutex // guards the following
@@ -123,7 +124,7 @@ func newLoop(log *slog.Logger, began time.Time) (*Loop, error) {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
 	l := &Loop{Buf: make([]byte, ReadBufferSize), log: log, ep: ep, wake: wake, began: began,
-		events: make([]unix.EpollEvent, batchSize), listeners: map[int]*loopListener{}, done: make(chan struct{})}
+		events: make([]unix.EpollEvent, batchSize), listeners: map[int]*loopListener{}, parked: map[int32]*parked{}, done: make(chan struct{})}
 	l.wheel.init(0)
 	err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: tagWake})
 	if err != nil {
@@ -269,17 +270,20 @@ func (l *Loop) dispatch(ev *unix.EpollEvent) {
 	if !s.used || s.gen != uint32(ev.Pad) {
 		return // stale: its socket was closed earlier in this batch
 	}
-	if s.task != nobody {
+	switch s.task {
+	case nobody:
+		l.owner.Ready(slot, side, Events(ev.Events))
+	case inPark:
+		l.parked[slot].ready(Events(ev.Events))
+	default:
 		l.tasks[s.task].ready(side, Events(ev.Events))
-		return
 	}
-	l.owner.Ready(slot, side, Events(ev.Events))
 }
 
 func (l *Loop) expire(slot int32) {
 	s := l.slots.at(slot)
 	switch {
-	case !s.used || s.armed:
+	case !s.used || s.armed || s.task == inPark:
 		// Freed, or armed anew, by one that expired in the same tick.
 	case s.task != nobody:
 		l.tasks[s.task].resume()
@@ -317,6 +321,9 @@ func (l *Loop) end() {
 	l.runPosted()
 	for _, t := range l.tasks {
 		t.kill()
+	}
+	for _, p := range l.parked {
+		p.end()
 	}
 	l.owner.Stopped()
 	l.mu.Lock()

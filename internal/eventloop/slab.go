@@ -6,8 +6,10 @@ package eventloop
 //
 //	       accept            Conn.Release              Free
 //	free ─────────▶ in task ──────────────▶ owned ──────────▶ free
-//	  ▲                │  task ends                             │
-//	  └────────────────┴──────────── gen+1 ─────────────────────┘
+//	  ▲              │ ▲ │ Conn.Park                            │
+//	  │              │ │ └───────────▶ parked ──────┐           │
+//	  │    task ends │ └─ Parked.Resume ┘           │ gone      │
+//	  └──────────────┴─────────────── gen+1 ────────┴───────────┘
 type slot struct {
 	// Its place on the wheel, while armed. A free slot's next is the next
 	// free one.
@@ -15,7 +17,7 @@ type slot struct {
 	due        Tick
 
 	gen   uint32 // told with every event; an event of another gen is stale
-	task  int32  // index of the task, or nobody
+	task  int32  // index of the task, nobody, or inPark
 	armed bool
 	used  bool
 }

@@ -44,10 +44,16 @@ func (l *Loop) start(c Conn, serve func(transport.Conn)) {
 		l.slots.put(slot)
 		return
 	}
+	c.side = session.Client
+	l.carryOn(slot, c, serve)
+}
+
+// carryOn runs serve on a task for c, the client's connection of slot.
+func (l *Loop) carryOn(slot int32, c Conn, serve func(transport.Conn)) {
 	t := l.takeTask()
 	t.slot, t.serve = slot, serve
 	l.slots.at(slot).task = t.index
-	c.task, c.side, c.hints = t, session.Client, hintReadable|hintWritable
+	c.task, c.hints = t, hintReadable|hintWritable
 	t.conns = [2]Conn{session.Client: c, session.Backend: {fd: -1}}
 	t.resume()
 }

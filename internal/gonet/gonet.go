@@ -19,7 +19,8 @@ import (
 
 // Network runs tasks on goroutines. The zero value is not ready; see New.
 type Network struct {
-	log *slog.Logger
+	log  *slog.Logger
+	done chan struct{} // closed by Close
 
 	mu     sync.Mutex // guards the following
 	conns  map[*Conn]struct{}
@@ -30,14 +31,17 @@ type Network struct {
 
 // New makes a Network; Close ends it.
 func New(log *slog.Logger) *Network {
-	return &Network{log: log, conns: map[*Conn]struct{}{}, lns: map[*listener]struct{}{}}
+	return &Network{log: log, done: make(chan struct{}), conns: map[*Conn]struct{}{}, lns: map[*listener]struct{}{}}
 }
 
 // Close closes all listeners and the connections of all tasks, and returns
 // when the tasks have ended.
 func (n *Network) Close() {
 	n.mu.Lock()
-	n.closed = true
+	if !n.closed {
+		n.closed = true
+		close(n.done)
+	}
 	for c := range n.conns {
 		c.nc.Close()
 	}
@@ -191,14 +195,17 @@ func (n *Network) start(nc net.Conn, first []byte, serve func(transport.Conn)) b
 	if err != nil {
 		return false
 	}
-	n.tasks.Go(func() {
-		defer func() {
-			if p := recover(); p != nil {
-				n.log.Error("panic in a handshake; its connection is closed", "panic", p, "stack", string(debug.Stack()))
-			}
-			c.Close()
-		}()
-		serve(c)
-	})
+	n.tasks.Go(func() { c.run(serve) })
 	return true
+}
+
+// run is a task.
+func (c *Conn) run(serve func(transport.Conn)) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.net.log.Error("panic in a handshake; its connection is closed", "panic", p, "stack", string(debug.Stack()))
+		}
+		c.Close()
+	}()
+	serve(c)
 }

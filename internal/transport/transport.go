@@ -37,9 +37,34 @@ type Conn interface {
 	// Detach ends this Conn and gives its connection, with nothing read that
 	// Read has not returned, as one of Go's own. The caller owns the result.
 	Detach() (net.Conn, error)
+	// Park ends this Conn without closing its connection, which then costs
+	// no task and no buffer while it waits for something that is not its
+	// socket's. The task must return. Parked.Resume starts another, which
+	// gets the connection with first before what was left unread; first is
+	// kept. What the peer sends meanwhile stays in the socket.
+	//
+	// Where the peer closes or resets the connection meanwhile, or the
+	// network is closed, the connection is closed and gone is called, once
+	// and instead of resume, on a goroutine of the network: it must not
+	// block. A network may learn of the peer's end only from reading, and
+	// then not once the peer has sent something.
+	//
+	// On an error, ErrHungUp if the peer has gone already, the Conn is still
+	// the caller's.
+	Park(first []byte, resume func(Conn), gone func()) (Parked, error)
 
 	LocalAddr() netip.AddrPort
 	RemoteAddr() netip.AddrPort
+}
+
+// Parked is a connection that was parked. Its methods may be called from
+// anywhere and don't block. After the first of them that comes, and after gone,
+// they do nothing.
+type Parked interface {
+	// Resume starts a task that owns the connection.
+	Resume()
+	// Close closes the connection; neither resume nor gone is called.
+	Close()
 }
 
 // Listener is a listening address, served since Listen returned.
