@@ -7,6 +7,7 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -137,6 +138,9 @@ func (a *attempt) run() error {
 	var failed error // of the backend tried last
 	for {
 		if err := a.takeBackend(); err != nil { // balance
+			if errors.Is(err, errSticky) {
+				return err // no other was wanted, whatever its own failed with
+			}
 			// A backend that failed says more than that none is left.
 			return cmp.Or(failed, err)
 		}

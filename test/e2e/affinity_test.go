@@ -239,40 +239,50 @@ func TestCookieMoves(t *testing.T) {
 
 // With fallback: refuse, a client is refused rather than moved.
 func TestCookieRefuses(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
-		servers := affine(t)
-		b := balance(t, poolFile(engine, servers, strings.Replace(cookieKeys, "}}", "}, fallback: refuse}", 1)+checkKeys, ""))
-		home, res := whoServes(t, b.address, "/")
-		old := mark(t, res)
-		named(servers, home).down()
-		b.awaitBackend(t, home, "down")
+	for _, found := range []struct{ by, keys string }{{"handshakes", ""}, {"checks", checkKeys}} {
+		t.Run(found.by, func(t *testing.T) {
+			eachEngine(t, func(t *testing.T, engine string) { cookieRefuses(t, engine, found.keys) })
+		})
+	}
+}
 
-		w, res, err := dialWire(b.address, "/", old)
-		switch {
-		case err == nil:
-			w.Close()
-			t.Errorf("a session was opened on %s, want none", res.Header.Get("X-Backend"))
-		case res == nil:
-			t.Errorf("no answer: %v", err)
-		case res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || setCookie(t, res) != nil:
-			t.Errorf("refused with %v, header %q", err, res.Header)
-		}
-		if _, res := whoAnswers(t, b.address, "/", old); res.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("a page came with status %d", res.StatusCode)
-		}
-		if other, _ := whoServes(t, b.address, "/"); other == home {
-			t.Errorf("a new client is on %s, which is down", other)
-		}
-		named(servers, home).up(t)
+func cookieRefuses(t *testing.T, engine, keys string) {
+	servers := affine(t)
+	b := balance(t, poolFile(engine, servers, strings.Replace(cookieKeys, "}}", "}, fallback: refuse}", 1)+keys, ""))
+	home, res := whoServes(t, b.address, "/")
+	old := mark(t, res)
+	named(servers, home).down()
+	if keys != "" {
+		b.awaitBackend(t, home, "down")
+	}
+
+	w, res, err := dialWire(b.address, "/", old)
+	switch {
+	case err == nil:
+		w.Close()
+		t.Errorf("a session was opened on %s, want none", res.Header.Get("X-Backend"))
+	case res == nil:
+		t.Errorf("no answer: %v", err)
+	case res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || setCookie(t, res) != nil:
+		t.Errorf("refused with %v, header %q", err, res.Header)
+	}
+	if _, res := whoAnswers(t, b.address, "/", old); res.StatusCode/100 != 5 || setCookie(t, res) != nil {
+		t.Errorf("a page came with status %d", res.StatusCode)
+	}
+	if other, _ := whoServes(t, b.address, "/"); other == home {
+		t.Errorf("a new client is on %s, which is down", other)
+	}
+	named(servers, home).up(t)
+	if keys != "" {
 		b.awaitBackend(t, home, "up")
-		if got, _ := whoServes(t, b.address, "/", old); got != home {
-			t.Errorf("the client is on %s, now that its %s is back", got, home)
-		}
-		wantCounts(t, b.affinities(t), map[string]int{"new": 2, "refused": 2, "kept": 1})
-		if got := b.metrics(t)[`holdfast_handshakes_total{result="affinity_refused"}`]; got != 1 {
-			t.Errorf("%v handshakes are counted as affinity_refused, want 1", got)
-		}
-	})
+	}
+	if got, _ := whoServes(t, b.address, "/", old); got != home {
+		t.Errorf("the client is on %s, now that its %s is back", got, home)
+	}
+	wantCounts(t, b.affinities(t), map[string]int{"new": 2, "refused": 2, "kept": 1})
+	if got := b.metrics(t)[`holdfast_handshakes_total{result="affinity_refused"}`]; got != 1 {
+		t.Errorf("%v handshakes are counted as affinity_refused, want 1", got)
+	}
 }
 
 // The cookie is for TLS only where a proxy that is trusted says that the
