@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,17 +17,17 @@ import (
 )
 
 // faulty is a server that does one thing wrong with handshakes until it is
-// cured. It counts those that come to it.
+// cured.
 type faulty struct {
-	address    string
-	handshakes atomic.Int64
-	cured      atomic.Bool
-	answer     string // to a handshake; "" is none, ever
-
-	mu      sync.Mutex
-	ln      net.Listener // nil: connections are refused
-	conns   []net.Conn
+	address string
+	answer  string // to a handshake; "" is none, ever
+	cured   atomic.Bool
 	serving sync.WaitGroup
+
+	mu     sync.Mutex // guards the following
+	ln     net.Listener
+	conns  []net.Conn
+	failed []time.Time // when the handshakes that it failed came
 }
 
 // startFaulty starts one that answers handshakes so.
@@ -80,8 +81,10 @@ func (s *faulty) serve(conn net.Conn) {
 	if err != nil {
 		return
 	}
-	s.handshakes.Add(1)
 	if !s.cured.Load() {
+		s.mu.Lock()
+		s.failed = append(s.failed, time.Now())
+		s.mu.Unlock()
 		io.WriteString(conn, s.answer)
 		if s.answer == "" {
 			io.Copy(io.Discard, in)
@@ -93,37 +96,43 @@ func (s *faulty) serve(conn net.Conn) {
 	}
 }
 
+// failures are when the handshakes came that it failed.
+func (s *faulty) failures() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.failed)
+}
+
 const (
 	// brokenAnswer has a wrong Sec-WebSocket-Accept.
 	brokenAnswer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: c29tZXRoaW5nIGVsc2U=\r\n\r\n"
 	noAnswer     = ""
 )
 
-// handshakesFailed counts the handshakes with a backend that others were tried
-// for, by the log. It waits until the log, which comes in batches, has told of
-// all sessions: each is told of after what was tried for it.
-func (b *balancer) handshakesFailed(t testing.TB, backend string) (n int) {
+// failures are when handshakes with a backend failed so that others were tried
+// for them, by the log. It waits until the log, which comes in batches, has told
+// of all sessions: each is told of after what was tried for it.
+func (b *balancer) failures(t testing.TB, backend string) (all []time.Time) {
 	t.Helper()
 	opened := b.metrics(t)["holdfast_sessions_total"]
 	await(t, "log lines of all sessions", func() bool { return float64(len(b.logged("session open"))) >= opened })
 	for _, e := range b.logged("a backend doesn't answer a handshake") {
 		if e["backend"] == backend {
-			n++
+			at, err := time.Parse(time.RFC3339Nano, e["time"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, at)
 		}
 	}
-	return n
+	return all
 }
 
 // Without any check, a backend that fails handshakes gets none for a while,
 // and then one, which says whether it is well again.
 func TestEjection(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name, answer string
-		refuses      bool
-		reason       string
-		status       int // of a client that comes to it
-	}{
+	for _, tt := range []ejection{
 		{"refuses", "", true, "connection refused", http.StatusSwitchingProtocols},
 		{"silent", noAnswer, false, "gave no answer", http.StatusSwitchingProtocols},
 		// It has acted on the handshake, so no other is tried for the client.
@@ -131,102 +140,135 @@ func TestEjection(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			const failTimeout, maxFails = 1500 * time.Millisecond, 3
-			well, sick := startMoody(t, 1)[0], startFaulty(t, tt.answer)
-			if tt.refuses {
-				sick.close()
-			}
-			b := balance(t, withPools(fmt.Sprintf(`  main:
+			tt.test(t)
+		})
+	}
+}
+
+type ejection struct {
+	name, answer string
+	refuses      bool // connections
+	reason       string
+	status       int // for a client that comes to it
+}
+
+const maxFails, failTimeout = 3, 2 * time.Second
+
+func (tt *ejection) test(t *testing.T) {
+	well, sick := startMoody(t, 1)[0], startFaulty(t, tt.answer)
+	if tt.refuses {
+		sick.close()
+	}
+	b := balance(t, withPools(fmt.Sprintf(`  main:
     balance: round_robin
     health: {max_fails: %d, fail_timeout: %v}
     backends: [{name: well, address: %q}, {name: sick, address: %q}]`, maxFails, failTimeout, well.address, sick.address), "handshake: 250ms"))
-			reached := func() int {
-				if tt.refuses {
-					return b.handshakesFailed(t, "sick")
-				}
-				return int(sick.handshakes.Load())
-			}
-			ejected := func() bool { return b.backend(t, "main", "sick").State == "ejected" }
-			// knockUntilEjected opens sessions until the backend is ejected, and
-			// checks what their clients see of the handshakes that it fails.
-			knockUntilEjected := func(fails int) {
-				t.Helper()
-				failed := 0
-				before := reached()
-				for i := 0; !ejected(); i++ {
-					if i > 2*fails {
-						t.Fatalf("%d sessions, and it is not ejected", i)
-					}
-					if backend, status := knock(t, b, "/"); status != http.StatusSwitchingProtocols {
-						failed++
-						if status != tt.status {
-							t.Errorf("a client got status %d of %q", status, backend)
-						}
-					}
-				}
-				if n := reached() - before; n != fails {
-					t.Errorf("%d handshakes reached it until it was ejected, want %d", n, fails)
-				}
-				if tt.status == http.StatusSwitchingProtocols {
-					fails = 0
-				}
-				if failed != fails {
-					t.Errorf("%d clients failed, want %d", failed, fails)
-				}
-			}
+	failures := sick.failures
+	if tt.refuses {
+		failures = func() []time.Time { return b.failures(t, "sick") }
+	}
 
-			knockUntilEjected(maxFails)
-			first := b.awaitChange(t, "main", "sick", "ejected", 0)
-			b.checkState(t, "main", "sick", "ejected", tt.reason)
-			// checkState takes a while; whether it was ejected all the time is
-			// asked last.
-			knocks(t, b, "/", 20)
-			if n := reached(); ejected() && n != maxFails {
-				t.Errorf("it was reached by %d handshakes, %d of them while it was ejected", n, n-maxFails)
-			}
-			await(t, "end of the ejection", func() bool { return !ejected() })
-			if n := reached(); n != maxFails {
-				t.Errorf("it was reached by %d handshakes until it was to be tried again, want %d", n, maxFails)
-			}
-			at := b.stderr.position()
-			knockUntilEjected(1)
-			again := b.awaitChange(t, "main", "sick", "ejected", at)
-			if pause := again.at.Sub(first.at); pause < failTimeout {
-				t.Errorf("it was tried again after %v, with fail_timeout %v", pause, failTimeout)
-			}
-			knocks(t, b, "/", 4)
-			if n := reached(); n != maxFails+1 {
-				t.Errorf("after the one that failed, %d more handshakes reached it", n-maxFails-1)
-			}
+	tt.provoke(t, b, failures, maxFails)
+	tt.checkAlone(t, b, b.awaitChange(t, "main", "sick", "ejected", 0).at)
+	b.awaitReturn(t)
+	at := b.stderr.position()
+	tt.provoke(t, b, failures, 1)
+	tt.checkAlone(t, b, b.awaitChange(t, "main", "sick", "ejected", at).at)
 
-			sick.cured.Store(true)
-			if tt.refuses {
-				sick.listen(t, sick.address)
+	b.awaitReturn(t)
+	sick.cured.Store(true)
+	if tt.refuses {
+		sick.listen(t, sick.address)
+	}
+	knocks(t, b, "/", 2)
+	b.awaitChange(t, "main", "sick", "up", 0)
+	if got := knocks(t, b, "/", 10); got["a"] != 5 {
+		t.Errorf("once it is cured, sessions go to %v", got)
+	}
+	b.checkState(t, "main", "sick", "up", "a handshake succeeded")
+	b.checkChanges(t, "main", "well")
+	tt.checkHistory(t, b.changes("main", "sick"), failures())
+	b.stop(t)
+}
+
+func (b *balancer) ejected(t testing.TB) bool {
+	t.Helper()
+	return b.backend(t, "main", "sick").State == "ejected"
+}
+
+// awaitReturn waits until the time is over for which it was ejected.
+func (b *balancer) awaitReturn(t testing.TB) {
+	t.Helper()
+	await(t, "end of the ejection", func() bool { return !b.ejected(t) })
+}
+
+// provoke opens sessions until the backend is ejected, which must take so many
+// failures, and checks what their clients see of them.
+func (tt *ejection) provoke(t *testing.T, b *balancer, failures func() []time.Time, want int) {
+	t.Helper()
+	refused, before := 0, len(failures())
+	for i := 0; !b.ejected(t); i++ {
+		if i > 2*want {
+			t.Fatalf("%d sessions, and it is not ejected", i)
+		}
+		if backend, status := knock(t, b, "/"); status != http.StatusSwitchingProtocols {
+			refused++
+			if status != tt.status {
+				t.Errorf("a client got status %d of %q", status, backend)
 			}
-			await(t, "end of the ejection", func() bool { return !ejected() })
-			for range 2 {
-				if _, status := knock(t, b, "/"); status != http.StatusSwitchingProtocols {
-					t.Errorf("status %d, though it is cured", status)
-				}
+		}
+	}
+	if reason := b.backend(t, "main", "sick").Reason; !strings.Contains(reason, tt.reason) || !strings.Contains(reason, "left alone for 2s") {
+		t.Errorf("it is ejected since %q, want %q", reason, tt.reason)
+	}
+	if n := len(failures()) - before; n != want {
+		t.Errorf("it was ejected after %d failures, want %d", n, want)
+	}
+	if tt.status == http.StatusSwitchingProtocols {
+		want = 0
+	}
+	if refused != want {
+		t.Errorf("%d clients were refused, want %d", refused, want)
+	}
+}
+
+// checkAlone checks that clients see nothing of a backend that was ejected then.
+func (tt *ejection) checkAlone(t *testing.T, b *balancer, since time.Time) {
+	t.Helper()
+	for range 20 {
+		backend, status := knock(t, b, "/")
+		if time.Since(since) >= failTimeout {
+			return // a slow machine
+		}
+		if status != http.StatusSwitchingProtocols || backend != "a" {
+			t.Errorf("while it is ejected, a client got status %d of %q", status, backend)
+		}
+	}
+}
+
+// checkHistory checks what the log tells of the backend, and when it failed
+// handshakes: after each ejection none for the whole time, and then one.
+func (tt *ejection) checkHistory(t *testing.T, changes []change, failures []time.Time) {
+	t.Helper()
+	// The log tells of a failure just after what follows from it.
+	const sameEvent = 100 * time.Millisecond
+	ejections := 0
+	for i, c := range changes {
+		switch last := i == len(changes)-1; {
+		case last && c.state == "up" && c.was == "ejected":
+		case !last && c.state == "ejected" && c.was == "up":
+			ejections++
+		default:
+			t.Errorf("change %d of %d: %+v", i, len(changes), c)
+		}
+		for _, at := range failures {
+			if pause := at.Sub(c.at); c.state == "ejected" && pause > sameEvent && pause < failTimeout {
+				t.Errorf("a handshake came to it %v after it was ejected", pause)
 			}
-			b.awaitChange(t, "main", "sick", "up", 0)
-			if got := knocks(t, b, "/", 10); got["a"] != 5 {
-				t.Errorf("once it is cured, sessions go to %v", got)
-			}
-			b.checkState(t, "main", "sick", "up", "a handshake succeeded")
-			all := b.changes("main", "sick")
-			var states []string
-			for _, c := range all {
-				states = append(states, c.state)
-			}
-			// The second ejection comes from the word "up": the first one had
-			// run out, which is no event of its own.
-			if got := strings.Join(states, " "); got != "ejected ejected up" {
-				t.Errorf("the log tells %q", got)
-			}
-			b.checkChanges(t, "main", "well")
-			b.stop(t)
-		})
+		}
+	}
+	if want := maxFails + ejections - 1; ejections < 2 || len(failures) != want {
+		t.Errorf("%d handshakes came to it and failed, in %d ejections, want %d", len(failures), ejections, want)
 	}
 }
 
@@ -248,14 +290,14 @@ func TestAllEjected(t *testing.T) {
 	b.checkState(t, "main", "a", "ejected", "left alone for 1h0m0s")
 	b.checkState(t, "main", "b", "ejected", "left alone for 1h0m0s")
 
-	before := [2]int64{servers[0].handshakes.Load(), servers[1].handshakes.Load()}
+	before := [2]int{len(servers[0].failures()), len(servers[1].failures())}
 	for range 4 {
 		if _, status := knock(t, b, "/"); status != http.StatusBadGateway {
 			t.Errorf("status %d, want the 502 of a handshake that was tried", status)
 		}
 	}
 	for i, s := range servers {
-		if n := s.handshakes.Load() - before[i]; n != 2 {
+		if n := len(s.failures()) - before[i]; n != 2 {
 			t.Errorf("server %d of a pool that is all ejected was tried %d times, want 2 of 4", i, n)
 		}
 	}
