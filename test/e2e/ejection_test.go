@@ -133,10 +133,10 @@ func (b *balancer) failures(t testing.TB, backend string) (all []time.Time) {
 func TestEjection(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []ejection{
-		{"refuses", "", true, "connection refused", http.StatusSwitchingProtocols},
-		{"silent", noAnswer, false, "gave no answer", http.StatusSwitchingProtocols},
+		{"refuses", "", true, "connection refused", http.StatusSwitchingProtocols, 1500 * time.Millisecond, 5 * time.Second},
+		{"silent", noAnswer, false, "gave no answer", http.StatusSwitchingProtocols, 2500 * time.Millisecond, 500 * time.Millisecond},
 		// It has acted on the handshake, so no other is tried for the client.
-		{"broken", brokenAnswer, false, "Sec-WebSocket-Accept", http.StatusBadGateway},
+		{"broken", brokenAnswer, false, "Sec-WebSocket-Accept", http.StatusBadGateway, 1500 * time.Millisecond, 5 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -149,10 +149,13 @@ type ejection struct {
 	name, answer string
 	refuses      bool // connections
 	reason       string
-	status       int // for a client that comes to it
+	status       int    // for a client that comes to it
+
+	failTimeout time.Duration // longer than maxFails failures take
+	patience    time.Duration // timeouts.handshake; a busy server that is well may need it
 }
 
-const maxFails, failTimeout = 3, 2 * time.Second
+const maxFails = 3
 
 func (tt *ejection) test(t *testing.T) {
 	well, sick := startMoody(t, 1)[0], startFaulty(t, tt.answer)
@@ -162,7 +165,7 @@ func (tt *ejection) test(t *testing.T) {
 	b := balance(t, withPools(fmt.Sprintf(`  main:
     balance: round_robin
     health: {max_fails: %d, fail_timeout: %v}
-    backends: [{name: well, address: %q}, {name: sick, address: %q}]`, maxFails, failTimeout, well.address, sick.address), "handshake: 250ms"))
+    backends: [{name: well, address: %q}, {name: sick, address: %q}]`, maxFails, tt.failTimeout, well.address, sick.address), fmt.Sprintf("handshake: %v", tt.patience)))
 	failures := sick.failures
 	if tt.refuses {
 		failures = func() []time.Time { return b.failures(t, "sick") }
@@ -218,7 +221,7 @@ func (tt *ejection) provoke(t *testing.T, b *balancer, failures func() []time.Ti
 			}
 		}
 	}
-	if reason := b.backend(t, "main", "sick").Reason; !strings.Contains(reason, tt.reason) || !strings.Contains(reason, "left alone for 2s") {
+	if reason := b.backend(t, "main", "sick").Reason; !strings.Contains(reason, tt.reason) || !strings.Contains(reason, fmt.Sprintf("left alone for %v", tt.failTimeout)) {
 		t.Errorf("it is ejected since %q, want %q", reason, tt.reason)
 	}
 	if n := len(failures()) - before; n != want {
@@ -237,7 +240,7 @@ func (tt *ejection) checkAlone(t *testing.T, b *balancer, since time.Time) {
 	t.Helper()
 	for range 20 {
 		backend, status := knock(t, b, "/")
-		if time.Since(since) >= failTimeout {
+		if time.Since(since) >= tt.failTimeout {
 			return // a slow machine
 		}
 		if status != http.StatusSwitchingProtocols || backend != "a" {
@@ -262,7 +265,7 @@ func (tt *ejection) checkHistory(t *testing.T, changes []change, failures []time
 			t.Errorf("change %d of %d: %+v", i, len(changes), c)
 		}
 		for _, at := range failures {
-			if pause := at.Sub(c.at); c.state == "ejected" && pause > sameEvent && pause < failTimeout {
+			if pause := at.Sub(c.at); c.state == "ejected" && pause > sameEvent && pause < tt.failTimeout {
 				t.Errorf("a handshake came to it %v after it was ejected", pause)
 			}
 		}
