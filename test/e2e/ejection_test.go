@@ -149,7 +149,7 @@ type ejection struct {
 	name, answer string
 	refuses      bool // connections
 	reason       string
-	status       int    // for a client that comes to it
+	status       int // for a client that comes to it
 
 	failTimeout time.Duration // longer than maxFails failures take
 	patience    time.Duration // timeouts.handshake; a busy server that is well may need it
