@@ -29,6 +29,10 @@ type Options struct {
 	// for each mistake.
 	Reload func(ctx context.Context) (warnings []string, err error)
 	Status func() Status
+	// Drain has a backend, "POOL/BACKEND", emptied within timeout; below 0
+	// is what its pool says. Undrain takes that back. An error's text is told.
+	Drain   func(backend string, timeout time.Duration) error
+	Undrain func(backend string) error
 	// Sessions lists limit live sessions at most.
 	Sessions func(limit int) []Session
 	// Pprof adds net/http/pprof under /debug/pprof/.
@@ -89,6 +93,8 @@ func (s *Server) routes() http.Handler {
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("POST /reload", s.reload)
 	guarded.HandleFunc("GET /status", s.status)
+	guarded.HandleFunc("POST /drain", s.drain)
+	guarded.HandleFunc("POST /undrain", s.undrain)
 	guarded.HandleFunc("GET /sessions", s.sessions)
 	if s.o.Pprof {
 		guarded.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -59,6 +59,16 @@ type Backend struct {
 	Share       float64    `json:"share"`    // of the weight, now
 	Sessions    int        `json:"sessions"` // live
 	MaxSessions int        `json:"max_sessions,omitempty"`
+	// Drain is there while the backend is being emptied, and while it is
+	// empty and to stay so.
+	Drain *Drain `json:"drain,omitempty"`
+}
+
+// Drain is how the emptying of a backend goes; what is left is its sessions.
+type Drain struct {
+	Since time.Time `json:"since"`
+	// Deadline is when the last session will have been told to go.
+	Deadline time.Time `json:"deadline"`
 }
 
 // Totals are counted since the start, but for Active.

@@ -39,6 +39,8 @@ func (a *App) serveAdmin(address string) (*adminServer, error) {
 			}),
 			Reload:   func(context.Context) ([]string, error) { return a.Reload() },
 			Status:   a.status,
+			Drain:    a.drain,
+			Undrain:  a.undrain,
 			Sessions: a.sessions,
 			Log:      a.slog,
 		}),
@@ -102,6 +104,10 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 			list[i].Discovery = append(list[i].Discovery, admin.Discovery{Source: d.Source, Since: when(d.Answered), Trouble: d.Trouble})
 		}
 	}
+	drains := map[*pool.Backend]*admin.Drain{}
+	for _, d := range a.drainer.States() {
+		drains[d.Backend] = &admin.Drain{Since: d.Since, Deadline: d.Deadline}
+	}
 	for _, b := range a.registry.Backends() {
 		i, ok := index[b.Pool]
 		if !ok {
@@ -114,7 +120,7 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 		list[i].Backends = append(list[i].Backends, admin.Backend{
 			Name: b.Name, Address: b.Address, State: st.Word, Operational: st.Operational.String(), Admin: st.Admin.String(),
 			Reason: st.Reason, Since: when(st.Since), Weight: weights[b], Share: st.Share,
-			Sessions: st.Sessions, MaxSessions: st.MaxSessions,
+			Sessions: st.Sessions, MaxSessions: st.MaxSessions, Drain: drains[b],
 		})
 	}
 	return list

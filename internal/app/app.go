@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/closing"
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/discovery"
+	"github.com/holdfast-ws/holdfast/internal/drain"
 	"github.com/holdfast-ws/holdfast/internal/health"
 	"github.com/holdfast-ws/holdfast/internal/listener"
 	"github.com/holdfast-ws/holdfast/internal/logging"
@@ -54,6 +55,7 @@ type App struct {
 	registry  *pool.Registry
 	checker   *health.Checker
 	discovery *discovery.Watcher
+	drainer   *drain.Drainer
 	gate      *admission.Gate
 	names     session.Names
 	engine    relay.Engine
@@ -85,11 +87,12 @@ func Start(o Options) (_ *App, err error) {
 	a.slog = a.log.Logger()
 	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(),
 		AffinityResults: proxy.AffinityResults(), BackendStates: pool.StateWords()})
-	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog})
+	a.drainer = a.newDrainer()
+	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, Changed: a.drainer.Look})
 	a.checker = health.New(health.Options{Log: a.slog})
 	a.discovery = discovery.New(discovery.Options{Log: a.slog, Changed: a.rediscover})
 	a.gate = admission.New(admission.Options{MaxSessions: c.Limits.MaxSessions, MaxHandshakes: c.Limits.MaxHandshakes})
-	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.checker.Close, a.discovery.Close}
+	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.drainer.Close, a.checker.Close, a.discovery.Close}
 	defer func() {
 		if err != nil {
 			for i := len(undo) - 1; i >= 0; i-- {
@@ -108,6 +111,7 @@ func Start(o Options) (_ *App, err error) {
 	// Changes that are discovered from here on wait for the end of Start.
 	a.reload.Lock()
 	defer a.reload.Unlock()
+	a.current.Store(c)
 	a.discovery.Apply(discoverySpecs(c), firstFound)
 	g, _, err := a.build(c, 1)
 	if err != nil {
@@ -120,7 +124,6 @@ func Start(o Options) (_ *App, err error) {
 		cancel()
 		a.proxy.Close(ctx)
 	})
-	a.current.Store(c)
 	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
 	// The admin interface answers from here on, but reloads wait for the end.
 	if c.Admin.Address != "" {
@@ -188,8 +191,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	for _, what := range needRestart(old, c) {
 		warnings = append(warnings, fmt.Sprintf("%s: %s changed, which takes effect at the next start", a.options.File, what))
 	}
-	closed := a.closeLeft(left, c)
-	a.slog.Info("reloaded", "generation", g.Number, "backends_left", len(left), "sessions_closing", closed)
+	a.slog.Info("reloaded", "generation", g.Number, "backends_left", len(left))
 	for _, w := range warnings {
 		a.slog.Warn(w)
 	}
@@ -207,7 +209,7 @@ func (a *App) rediscover(name string) {
 	a.reload.Lock()
 	defer a.reload.Unlock()
 	c := a.current.Load()
-	if c == nil || a.stopped {
+	if a.proxy == nil || a.stopped {
 		return
 	}
 	g, left, err := a.build(c, a.proxy.Generation().Number+1)
@@ -216,22 +218,8 @@ func (a *App) rediscover(name string) {
 		return
 	}
 	a.proxy.Swap(g)
-	closed := a.closeLeft(left, c)
 	a.slog.Info("the backends of a pool changed", "pool", name, "generation", g.Number,
-		"backends", len(g.Pools[name].Picker.Members()), "backends_left", len(left), "sessions_closing", closed)
-}
-
-// closeLeft says goodbye to the sessions of backends that are gone.
-func (a *App) closeLeft(left []*pool.Backend, c *config.Config) int {
-	if len(left) == 0 {
-		return 0
-	}
-	gone := make(map[uint32]bool, len(left))
-	for _, b := range left {
-		gone[b.ID] = true
-	}
-	spread, _ := closing.Spread(c.Timeouts.Shutdown)
-	return a.proxy.CloseBackends(func(id uint32) bool { return gone[id] }, spread)
+		"backends", len(g.Pools[name].Picker.Members()), "backends_left", len(left))
 }
 
 // giveBack returns what a session held.

@@ -78,7 +78,7 @@ func TestBadReloadChangesNothing(t *testing.T) {
 func TestSessionsOfARemovedBackendAreClosed(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		one, two := "{name: one, address: "+backend(t, "one")+"}", "{name: two, address: "+backend(t, "two")+"}"
-		text := pools(engine, "pools: {a: {balance: round_robin, backends: [%s]}}")
+		text := pools(engine, "pools: {a: {balance: round_robin, drain: {timeout: 1s}, backends: [%s]}}")
 		r := start(t, fmt.Sprintf(text, one+", "+two))
 		sessions := map[string]*ws{}
 		for range 2 {
@@ -89,7 +89,8 @@ func TestSessionsOfARemovedBackendAreClosed(t *testing.T) {
 			sessions[<-w.messages] = w
 		}
 		r.mustReload(fmt.Sprintf(text, two))
-		sessions["one: ?"].wantClose(websocket.StatusServiceRestart)
+		sessions["one: ?"].echo("on", "one: on") // it goes on for a while
+		sessions["one: ?"].wantClose(websocket.StatusGoingAway)
 		sessions["two: ?"].echo("still", "two: still")
 		for range 4 {
 			r.open("/").echo("new", "two: new")

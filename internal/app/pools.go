@@ -57,7 +57,7 @@ func newPool(p *config.Pool, members []pool.Member) (*proxy.Pool, error) {
 	if percent := p.Health.MinHealthyPercent; percent > 0 {
 		minHealthy = (percent*len(members) + 99) / 100
 	}
-	picker, err := balance.New(balance.Options{Kind: p.Balance, Bound: p.Hash.Bound, MinHealthy: minHealthy}, members)
+	picker, err := balance.New(balance.Options{Kind: p.Balance, Bound: p.Hash.Bound, MinHealthy: minHealthy, KeepDraining: p.Drain.StickyKeep}, members)
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", p.Name, err)
 	}
@@ -82,7 +82,7 @@ func newPool(p *config.Pool, members []pool.Member) (*proxy.Pool, error) {
 		if made.Token, err = parts(t.From, requestkey.ParseToken); err != nil {
 			return nil, fmt.Errorf("pool %q: affinity: %w", p.Name, err)
 		}
-		if made.Tokens, err = balance.New(balance.Options{Kind: "hash", MinHealthy: minHealthy}, members); err != nil {
+		if made.Tokens, err = balance.New(balance.Options{Kind: "hash", MinHealthy: minHealthy, KeepDraining: p.Drain.StickyKeep}, members); err != nil {
 			return nil, fmt.Errorf("pool %q: %w", p.Name, err)
 		}
 	}

@@ -43,6 +43,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	}
 	a.discovery.Close()
 	a.checker.Close()
+	a.drainer.Close()
 	a.registry.Close()
 	a.slog.Info("stopped", "sessions_cut", cut)
 	a.log.Close()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/logging"
 	"github.com/holdfast-ws/holdfast/internal/metrics"
+	"github.com/holdfast-ws/holdfast/internal/pool"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
@@ -55,10 +56,15 @@ func (s source) LogDropped() uint64 { return s.log.Dropped() }
 
 func (s source) Backends() []metrics.BackendStat {
 	var all []metrics.BackendStat
+	deadlines := map[*pool.Backend]time.Time{}
+	for _, d := range s.drainer.States() {
+		deadlines[d.Backend] = d.Deadline
+	}
 	for _, b := range s.registry.Backends() {
 		st := b.State()
+		deadline, draining := deadlines[b]
 		all = append(all, metrics.BackendStat{Pool: b.Pool, Name: b.Name, Sessions: st.Sessions,
-			Gone: b.Removed(), State: st.Word, Share: st.Share, Changes: st.Changes})
+			Gone: b.Removed(), State: st.Word, Share: st.Share, Changes: st.Changes, Draining: draining, DrainLeft: time.Until(deadline)})
 	}
 	return all
 }

@@ -50,6 +50,7 @@ var allowed = map[string]string{
 	"closing":   "session",
 
 	// Beside the way of a session.
+	"drain":     "pool session",
 	"health":    "pool",
 	"httpproxy": "",
 	"logging":   "session",
@@ -67,7 +68,7 @@ var allowed = map[string]string{
 
 	// The spine, what puts it together, and the command line.
 	"proxy": "admission affinity balance dial forwarded handshake httphead httpproxy relay requestkey route session transport",
-	"app":   "admin admission affinity balance closing config dial discovery forwarded health listener logging metrics pool proxy relay requestkey route session",
+	"app":   "admin admission affinity balance closing config dial discovery drain forwarded health listener logging metrics pool proxy relay requestkey route session",
 	"cli":   "admin app bench bench/server bench/wsconn config demo",
 
 	"archtest": "",

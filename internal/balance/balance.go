@@ -67,6 +67,9 @@ type Options struct {
 	// MinHealthy is how many members must be fit for health to be believed;
 	// see admit. 0 is to believe it always.
 	MinHealthy int
+	// KeepDraining has TakeMember take a member that drains, for a client
+	// that belongs to it.
+	KeepDraining bool
 }
 
 // Kinds lists the words New knows; the first is the default.
@@ -80,6 +83,7 @@ func New(o Options, members []pool.Member) (Picker, error) {
 		}
 	}
 	p := newPicker(o.MinHealthy, members)
+	p.keepDraining = o.KeepDraining
 	switch o.Kind {
 	case "", "least_conn":
 		p.rule = newLeastConn(len(members))

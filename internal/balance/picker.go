@@ -12,7 +12,9 @@ import (
 type picker struct {
 	rule       rule
 	minHealthy int
-	rendezvous rendezvous
+	// keepDraining is Options.KeepDraining.
+	keepDraining bool
+	rendezvous   rendezvous
 
 	mu sync.Mutex // one choice and its lease at a time; guards rule and candidates
 	candidates
@@ -72,7 +74,8 @@ func (p *picker) TakeMember(i int) (Choice, bool) {
 		return Choice{}, false
 	}
 	// The usual case needs no look at the others.
-	if f := p.members[i].Backend.Fitness(); f != pool.Fit && f > p.admit() {
+	b := p.members[i].Backend
+	if f := b.Fitness(); f != pool.Fit && f > p.admit() && !(p.keepDraining && b.Drains()) {
 		return Choice{}, false
 	}
 	return lease(p.members, i)

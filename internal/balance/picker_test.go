@@ -444,3 +444,32 @@ func TestTriedIsASet(t *testing.T) {
 		}
 	})
 }
+
+// A member that drains is kept for those that belong to it where that is
+// wanted, and for nobody else.
+func TestKeepDraining(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		m := members(t, 1, 1)
+		p := mustNew(t, Options{KeepDraining: keep}, m)
+		b := m[0].Backend
+		for _, c := range []struct {
+			name string
+			set  func()
+			want bool
+		}{
+			{"drained", func() { b.SetAdmin(pool.Drain, "") }, keep},
+			{"drained and down", func() { b.SetOperational(pool.Down, "") }, false},
+			{"in maintenance", func() { b.SetAdmin(pool.Maint, "") }, false},
+			{"ready and down", func() { b.SetAdmin(pool.Ready, "") }, false},
+			{"answers 503", func() { b.SetOperational(pool.Draining, "") }, keep},
+		} {
+			c.set()
+			if _, ok := p.TakeMember(0); ok != c.want {
+				t.Errorf("keep %v, %s: taken %v", keep, c.name, ok)
+			}
+			if chosen, err := p.Take(&Query{}); err != nil || chosen.Index != 1 {
+				t.Errorf("keep %v, %s: Take chose %+v, %v", keep, c.name, chosen, err)
+			}
+		}
+	}
+}

@@ -47,6 +47,8 @@ type commands struct {
 	Run         runCommand         `cmd:"" help:"Run the balancer, from a file or from flags."`
 	Check       checkCommand       `cmd:"" help:"Check a configuration file and tell every mistake in it."`
 	Reload      reloadCommand      `cmd:"" help:"Have a running balancer take its changed file. A file with mistakes changes nothing."`
+	Drain       drainCommand       `cmd:"" help:"Empty a backend of a running balancer: no new sessions, those it has go on and are closed politely in the end."`
+	Undrain     undrainCommand     `cmd:"" help:"Have a drained backend take sessions again."`
 	Status      statusCommand      `cmd:"" help:"Show the backends and sessions of a running balancer."`
 	Demo        demoCommand        `cmd:"" help:"Run a chat of several servers behind a balancer, to try things out."`
 	Bench       benchCommand       `cmd:"" help:"Load a WebSocket server or balancer and measure it."`

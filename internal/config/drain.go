@@ -30,6 +30,9 @@ type Drain struct {
 	StickyKeep bool
 }
 
+// DefaultDrain is what a pool that says nothing of it has.
+func DefaultDrain() Drain { return newDrainDraft().settings() }
+
 const maxDrain = 24 * time.Hour
 
 type drainDraft struct {

@@ -25,7 +25,7 @@ func (fixedSource) Backends() []BackendStat {
 	return []BackendStat{
 		{Pool: "chat", Name: "ws1", Sessions: 1, Gone: true},
 		{Pool: "chat", Name: "ws1", Sessions: 1, State: "up", Share: 1},
-		{Pool: "chat", Name: "ws2", State: "down", Share: .25, Changes: 3},
+		{Pool: "chat", Name: "ws2", State: "down", Share: .25, Changes: 3, Draining: true, DrainLeft: 90 * time.Second},
 		{Pool: "api", Name: "ws\xff1", Sessions: 1, State: "up", Share: 1},
 	}
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -34,6 +35,10 @@ type BackendStat struct {
 	State   string  // one of Options.BackendStates
 	Share   float64 // of its weight, from 0 to 1
 	Changes uint64  // of state
+	// DrainLeft is how long its sessions may still go on while it is being
+	// emptied; Draining says whether it is.
+	Draining  bool
+	DrainLeft time.Duration
 }
 
 // DiscoveryStat is how the search for a pool's backends goes.
@@ -59,6 +64,8 @@ var (
 		"How much of its weight a backend has now: less while it starts slowly, or reports load.", []string{"pool", "backend"}, nil)
 	changesDesc = prometheus.NewDesc("holdfast_backend_state_changes_total",
 		"Changes of a backend's state.", []string{"pool", "backend"}, nil)
+	drainDesc = prometheus.NewDesc("holdfast_backend_drain_seconds_left",
+		"Until the last session of a backend that is being emptied will have been closed.", []string{"pool", "backend"}, nil)
 	discoveryDesc = prometheus.NewDesc("holdfast_discovery_up",
 		"1 where the last look for a pool's backends, in DNS or a file, succeeded.", []string{"pool", "source"}, nil)
 	droppedDesc = prometheus.NewDesc("holdfast_log_dropped_total",
@@ -72,7 +79,7 @@ type sourceCollector struct {
 
 func (s sourceCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{activeDesc, openedDesc, messagesDesc, bytesDesc, backendDesc, droppedDesc,
-		stateDesc, shareDesc, changesDesc, discoveryDesc} {
+		stateDesc, shareDesc, changesDesc, drainDesc, discoveryDesc} {
 		out <- d
 	}
 }
@@ -111,6 +118,9 @@ func (s sourceCollector) Collect(out chan<- prometheus.Metric) {
 			tell(stateDesc, prometheus.GaugeValue, is, k.pool, k.name, state)
 		}
 		tell(shareDesc, prometheus.GaugeValue, b.Share, k.pool, k.name)
+		if b.Draining {
+			tell(drainDesc, prometheus.GaugeValue, max(b.DrainLeft.Seconds(), 0), k.pool, k.name)
+		}
 		tell(changesDesc, prometheus.CounterValue, float64(b.Changes), k.pool, k.name)
 	}
 	for _, d := range s.src.Discovery() {

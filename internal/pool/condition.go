@@ -110,6 +110,17 @@ func (b *Backend) Fitness() Fitness {
 	return Fit
 }
 
+// Drains tells that the backend takes no new sessions and those it has go on,
+// because it or somebody else wants that. It may be kept for clients that
+// belong to it.
+func (b *Backend) Drains() bool {
+	if b.removed.Load() || b.answer.Load() == nil {
+		return false
+	}
+	o := b.Operational()
+	return b.Admin() == Drain && (o == Up || o == Draining) || b.Admin() == Ready && o == Draining
+}
+
 func (b *Backend) ejected() bool {
 	until := b.ejectedUntil.Load()
 	return until != 0 && time.Now().UnixNano() < until

@@ -273,18 +273,11 @@ func (a *attempt) relay() error {
 	a.p.Watcher.SessionOpened(info)
 	a.ticket.Opened()
 	a.leased = false // from here on, the session's end gives it back
-	backend := a.choice.Backend
 	start := relay.Start{Info: info, Limits: a.gen.Limits}
 	start.Early[session.Client] = a.in[a.head:a.have]
 	start.Early[session.Backend] = a.ans[a.respHead:a.respHave]
 	if err := a.p.Engine.Start(a.client, a.backend, start); err != nil {
 		panic(err) // both connections come from the engine's own network
-	}
-	if backend.Removed() {
-		// It left the configuration while this handshake was under way, so
-		// the order to close its sessions came too early for this one.
-		// Close waits for event loops, of which this is one.
-		go a.p.CloseBackends(func(id uint32) bool { return id == backend.ID }, 0)
 	}
 	return nil
 }
@@ -299,18 +292,6 @@ func (a *attempt) setCookie() []byte {
 	https := a.gen.Forwarded.IsHTTPS(a.req.Fields, forwarded.Hop{Peer: a.client.RemoteAddr(), Proto: "http"})
 	a.out = cookie.AppendSetCookie(a.out[:0], a.choice.Index, https) // the request is out
 	return a.out
-}
-
-// CloseBackends closes the sessions of backends that left the configuration
-// politely, spread over the given time. It must not be called on a loop.
-func (p *Proxy) CloseBackends(left func(id uint32) bool, spread time.Duration) int {
-	return p.Engine.CloseSessions(relay.Order{
-		Select: func(i session.Info) bool { return left(i.Backend) },
-		Cause:  session.BackendRemoved,
-		Code:   relay.CodeServiceRestart,
-		Reason: relay.BackendGone,
-		Spread: spread,
-	})
 }
 
 // handToHTTP gives the connection, with what was read of it, to the plain HTTP

@@ -88,12 +88,9 @@ func changeOfList(t *testing.T, b *balancer, backends []*startedBackend, change 
 	}
 	at, began := b.stderr.position(), time.Now()
 	change(backends[1:]...)
-	entry := b.awaitList(t, 3, 1, at)
+	b.awaitList(t, 3, 1, at)
 	if took := time.Since(began); took > within+slack {
 		t.Errorf("the change took %v to have an effect, want %v", took, within)
-	}
-	if got := entry["sessions_closing"]; got != float64(open) {
-		t.Errorf("%v sessions are closed, want the %d of the backend that left", got, open)
 	}
 	after := gather(t, "guest", b.address, guests)
 	if n := backends[3].report(t).Open; n < 2 {
@@ -135,6 +132,7 @@ func TestDNSChange(t *testing.T) {
 	backends := startBackends(t, 4)
 	names := startNameServer(t, srvs(1, backends[:3]...)...)
 	b := balance(t, withPools(fmt.Sprintf(`  main:
+    drain: {timeout: 400ms}
     dns: {name: %q, type: srv, refresh: 1h, server: %q}`, chatName, names.address)))
 	b.checkDiscovery(t, "DNS SRV "+chatName, "")
 	began, asked := time.Now(), names.questions()
@@ -286,7 +284,7 @@ func TestFileChange(t *testing.T) {
 			backends := startBackends(t, 4)
 			l := list{filepath.Join(t.TempDir(), "backends.json")}
 			l.replace(t, fileText(backends[:3]...))
-			b := balance(t, withPools(fmt.Sprintf("  main: {file: %q}", l.path)))
+			b := balance(t, withPools(fmt.Sprintf("  main: {drain: {timeout: 400ms}, file: %q}", l.path)))
 			changeOfList(t, b, backends, func(some ...*startedBackend) { write(l, t, fileText(some...)) }, fileFound)
 			b.stop(t)
 		})

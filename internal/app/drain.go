@@ -1,0 +1,67 @@
+package app
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/drain"
+	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+func (a *App) newDrainer() *drain.Drainer {
+	return drain.New(drain.Options{
+		Log:  a.slog,
+		Plan: a.drainPlan,
+		Close: func(b *pool.Backend, cause session.Cause, p drain.Plan, spread time.Duration) int {
+			return a.engine.CloseSessions(relay.Order{
+				Select: func(i session.Info) bool { return i.Backend == b.ID },
+				Cause:  cause, Code: p.Code, Reason: relay.GoingAway, Spread: spread, Late: spread == 0,
+			})
+		},
+		Keep: func(b *pool.Backend) {
+			a.engine.CloseSessions(relay.Order{Select: func(i session.Info) bool { return i.Backend == b.ID }, Keep: true})
+		},
+	})
+}
+
+// drainPlan is what the configuration says of b's pool; the defaults where that
+// is gone.
+func (a *App) drainPlan(b *pool.Backend) drain.Plan {
+	c := a.current.Load()
+	d := config.DefaultDrain()
+	for i := range c.Pools {
+		if c.Pools[i].Name == b.Pool {
+			d = c.Pools[i].Drain
+		}
+	}
+	return drain.Plan{Timeout: d.Timeout, Spread: d.Spread, Code: uint16(d.Code), Reason: d.Reason}
+}
+
+// backend finds one by "POOL/BACKEND".
+func (a *App) backend(name string) (*pool.Backend, error) {
+	for _, b := range a.registry.Backends() {
+		if b.Pool+"/"+b.Name == name && !b.Removed() {
+			return b, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no backend %q: want POOL/BACKEND, as holdfast status lists them", name)
+}
+
+func (a *App) drain(name string, timeout time.Duration) error {
+	b, err := a.backend(name)
+	if err == nil {
+		a.drainer.Drain(b, timeout, "asked for")
+	}
+	return err
+}
+
+func (a *App) undrain(name string) error {
+	b, err := a.backend(name)
+	if err == nil {
+		a.drainer.Undrain(b, "asked for")
+	}
+	return err
+}

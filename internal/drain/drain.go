@@ -1,0 +1,216 @@
+// Package drain empties backends that are to take no more sessions: those they
+// have go on, and what is left towards the deadline is closed politely, evenly
+// over a while.
+package drain
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// Plan is how a pool's backends are emptied.
+type Plan struct {
+	// Timeout is how long sessions may go on; 0 closes them at once.
+	Timeout time.Duration
+	// Spread is the last part of Timeout, over which what is left is closed.
+	Spread time.Duration
+	Code   uint16 // of the Close frame
+	Reason string // in the Close frame
+}
+
+// Options are what a Drainer works with. All functions may be called from any
+// goroutine but the engine's, and may take long.
+type Options struct {
+	Log *slog.Logger
+	// Plan is that of the backend's pool, as it is configured now.
+	Plan func(*pool.Backend) Plan
+	// Close closes all sessions of the backend evenly over spread, each with
+	// the cause, and returns how many.
+	Close func(b *pool.Backend, cause session.Cause, p Plan, spread time.Duration) int
+	// Keep takes back what Close has not begun yet.
+	Keep func(*pool.Backend)
+}
+
+// Drainer empties backends. All methods may be called from anywhere, and none
+// blocks but Close.
+type Drainer struct {
+	o       Options
+	running sync.WaitGroup
+
+	mu      sync.Mutex // guards the following
+	drains  map[*pool.Backend]*drain
+	timeout map[*pool.Backend]time.Duration // asked for with Drain, in place of the Plan's
+	closed  bool
+}
+
+// drain is one backend being emptied.
+//
+//	             Plan.Timeout - Spread          Spread
+//	(wanted) ───▶ waiting ────────────▶ closing ───────▶ over
+//	                 │ no longer wanted    │
+//	                 └──────────┬──────────┘
+//	                            ▼
+//	                   what is left stays
+type drain struct {
+	backend  *pool.Backend
+	cause    session.Cause
+	plan     Plan
+	since    time.Time
+	deadline time.Time
+	stop     chan struct{} // closed when it is no longer wanted
+}
+
+// New makes a Drainer; Close ends it.
+func New(o Options) *Drainer {
+	return &Drainer{o: o, drains: map[*pool.Backend]*drain{}, timeout: map[*pool.Backend]time.Duration{}}
+}
+
+// Drain has b emptied on somebody's request. timeout below 0 means the Plan's.
+// Asked again while b is being emptied, it begins anew.
+func (d *Drainer) Drain(b *pool.Backend, timeout time.Duration, reason string) {
+	d.mu.Lock()
+	d.end(b)
+	if timeout >= 0 {
+		d.timeout[b] = timeout
+	}
+	d.mu.Unlock()
+	b.SetAdmin(pool.Drain, reason)
+	d.Look(b)
+}
+
+// Undrain has b take sessions again, as far as that was Drain's doing.
+func (d *Drainer) Undrain(b *pool.Backend, reason string) {
+	b.SetAdmin(pool.Ready, reason)
+	d.Look(b)
+}
+
+// Look begins or ends the drain of b by what b's state is now. It is to be
+// called after every change of that.
+func (d *Drainer) Look(b *pool.Backend) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wanted := b.Removed() || b.Admin() != pool.Ready || b.Operational() == pool.Draining
+	switch under := d.drains[b]; {
+	case d.closed, wanted == (under != nil):
+	case wanted:
+		d.begin(b)
+	default:
+		d.end(b)
+	}
+}
+
+// begin is called with mu held.
+func (d *Drainer) begin(b *pool.Backend) {
+	plan := d.o.Plan(b)
+	if timeout, ok := d.timeout[b]; ok {
+		plan.Timeout, plan.Spread = timeout, min(plan.Spread, timeout)
+	}
+	now := time.Now()
+	dr := &drain{backend: b, cause: session.BackendDrained, plan: plan,
+		since: now, deadline: now.Add(plan.Timeout), stop: make(chan struct{})}
+	if b.Removed() {
+		dr.cause = session.BackendRemoved
+	}
+	d.drains[b] = dr
+	d.running.Go(func() { d.run(dr) })
+}
+
+// end is called with mu held.
+func (d *Drainer) end(b *pool.Backend) {
+	delete(d.timeout, b)
+	if dr := d.drains[b]; dr != nil {
+		close(dr.stop)
+		delete(d.drains, b)
+	}
+}
+
+// poll is how often a backend being emptied is looked at.
+const poll = 200 * time.Millisecond
+
+func (d *Drainer) run(dr *drain) {
+	b := dr.backend
+	log := d.o.Log.With("pool", b.Pool, "backend", b.Name)
+	log.Info("a backend is being emptied", "sessions", b.Sessions(),
+		"timeout", dr.plan.Timeout.String(), "spread", dr.plan.Spread.String())
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	empty, closing, sweep := false, false, dr.deadline
+	for {
+		left := time.Until(dr.deadline)
+		switch {
+		case b.Sessions() == 0 && b.Removed():
+			d.forget(dr)
+			return
+		case b.Sessions() == 0:
+			// It may not be for good: a handshake that chose it a moment
+			// before the drain began can still take its lease.
+			if !empty {
+				empty = true
+				log.Info("a backend is empty", "after", time.Since(dr.since).Round(time.Millisecond).String())
+			}
+		case !closing && left <= dr.plan.Spread:
+			closing = true
+			n := d.o.Close(b, dr.cause, dr.plan, max(left, 0))
+			log.Info("the sessions of a backend are being closed", "sessions", n, "spread", max(left, 0).String())
+		case closing && time.Now().After(sweep):
+			// Handshakes that were under way when the closes were planned.
+			sweep = time.Now().Add(time.Second)
+			d.o.Close(b, dr.cause, dr.plan, 0)
+		}
+		select {
+		case <-ticker.C:
+		case <-dr.stop:
+			if closing {
+				d.o.Keep(b)
+			}
+			log.Info("a backend is no longer being emptied", "sessions", b.Sessions())
+			return
+		}
+	}
+}
+
+func (d *Drainer) forget(dr *drain) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.drains[dr.backend] == dr {
+		delete(d.drains, dr.backend)
+		delete(d.timeout, dr.backend)
+	}
+}
+
+// State is one drain.
+type State struct {
+	Backend  *pool.Backend
+	Since    time.Time
+	Deadline time.Time
+}
+
+// States lists what is being emptied, or is empty and to stay so, by backend
+// ID.
+func (d *Drainer) States() []State {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []State
+	for b, dr := range d.drains {
+		all = append(all, State{b, dr.since, dr.deadline})
+	}
+	slices.SortFunc(all, func(a, b State) int { return cmp.Compare(a.Backend.ID, b.Backend.ID) })
+	return all
+}
+
+// Close ends all drains, leaving sessions as they are, and waits for that.
+func (d *Drainer) Close() {
+	d.mu.Lock()
+	d.closed = true
+	for b := range d.drains {
+		d.end(b)
+	}
+	d.mu.Unlock()
+	d.running.Wait()
+}
