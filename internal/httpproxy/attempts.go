@@ -77,10 +77,11 @@ func (a *attempts) RoundTrip(out *http.Request) (*http.Response, error) {
 	for range a.max {
 		target, err := a.upstream.Pick(in, tried)
 		if err != nil {
-			if failed != nil {
+			refusal := asRefusal(err)
+			if failed != nil && !refusal.Final {
 				break // the last that failed says more than that none is left
 			}
-			return nil, asRefusal(err)
+			return nil, refusal
 		}
 		res, err := a.try(out, in, target)
 		if err == nil || !errors.As(err, &failed) || out.Context().Err() != nil {
@@ -90,18 +91,18 @@ func (a *attempts) RoundTrip(out *http.Request) (*http.Response, error) {
 	}
 	var timeout net.Error
 	if errors.As(failed, &timeout) && timeout.Timeout() {
-		return nil, &Error{http.StatusGatewayTimeout, "no backend accepted a connection in time"}
+		return nil, &Error{Status: http.StatusGatewayTimeout, Text: "no backend accepted a connection in time"}
 	}
-	return nil, &Error{http.StatusBadGateway, "no backend could be connected to"}
+	return nil, &Error{Status: http.StatusBadGateway, Text: "no backend could be connected to"}
 }
 
 // asRefusal makes what Pick returned an *Error.
-func asRefusal(err error) error {
+func asRefusal(err error) *Error {
 	var refusal *Error
 	if errors.As(err, &refusal) {
-		return err
+		return refusal
 	}
-	return &Error{http.StatusServiceUnavailable, "no backend is available"}
+	return &Error{Status: http.StatusServiceUnavailable, Text: "no backend is available"}
 }
 
 // try makes one attempt, and has target released in the end.
@@ -133,7 +134,7 @@ func (a *attempts) try(out, in *http.Request, target Target) (*http.Response, er
 	if err != nil {
 		release()
 		if body != nil && body.broken() {
-			err = &Error{http.StatusBadRequest, "the request's body is broken or broke off"}
+			err = &Error{Status: http.StatusBadRequest, Text: "the request's body is broken or broke off"}
 		}
 		return nil, err
 	}

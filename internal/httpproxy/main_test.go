@@ -29,6 +29,7 @@ const patience = 10 * time.Second
 type inOrder struct {
 	addrs    []netip.AddrPort
 	err      error // unless nil, Pick's answer
+	end      error // unless nil, Pick's answer once all were tried
 	picked   atomic.Int64
 	released atomic.Int64
 	reached  atomic.Int64
@@ -51,6 +52,9 @@ func (u *inOrder) Pick(r *http.Request, tried []uint32) (Target, error) {
 					}
 				}}, nil
 		}
+	}
+	if u.end != nil {
+		return Target{}, u.end
 	}
 	return Target{}, fmt.Errorf("all of %d were tried", len(tried))
 }

@@ -127,9 +127,9 @@ func refusalOf(err error) *Error {
 	case errors.As(err, &refusal):
 		return refusal
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return &Error{http.StatusGatewayTimeout, "the backend did not answer in time"}
+		return &Error{Status: http.StatusGatewayTimeout, Text: "the backend did not answer in time"}
 	default:
-		return &Error{http.StatusBadGateway, "the backend's answer was broken or broke off"}
+		return &Error{Status: http.StatusBadGateway, Text: "the backend's answer was broken or broke off"}
 	}
 }
 

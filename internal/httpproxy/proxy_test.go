@@ -237,6 +237,19 @@ func TestDeadBackends(t *testing.T) {
 			t.Errorf("Set-Cookie %q, want that of the one that answered", got)
 		}
 	})
+	t.Run("a refusal that counts more", func(t *testing.T) {
+		for _, final := range []bool{false, true} {
+			r := newRig(t, Options{}, nil, deadAddr(t))
+			r.upstream.end = &Error{Status: 503, Text: "only that one", Final: final}
+			res, err := r.client().Get(r.url("/"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := readAll(t, res); (res.StatusCode == 503) != final {
+				t.Errorf("final %v: %d %q", final, res.StatusCode, got)
+			}
+		}
+	})
 	refusals := []struct {
 		name   string
 		addrs  func(t *testing.T) []netip.AddrPort
@@ -250,7 +263,7 @@ func TestDeadBackends(t *testing.T) {
 		{name: "more dead than attempts", status: 502, o: Options{Attempts: 1}, text: "502: no backend could be connected to\n",
 			addrs: func(t *testing.T) []netip.AddrPort { return []netip.AddrPort{deadAddr(t), alive} }},
 		{name: "none", status: 503, text: "503: no backend is available\n"},
-		{name: "no route", status: 404, pick: fmt.Errorf("stage: %w", &Error{404, "no route matches"}), text: "404: no route matches\n"},
+		{name: "no route", status: 404, pick: fmt.Errorf("stage: %w", &Error{Status: 404, Text: "no route matches"}), text: "404: no route matches\n"},
 		{name: "any error", status: 503, pick: errors.New("secret"), text: "503: no backend is available\n"},
 		{name: "silent", status: 504, text: "504: the backend did not answer in time\n", o: Options{ResponseTimeout: 50 * time.Millisecond},
 			addrs: func(t *testing.T) []netip.AddrPort {

@@ -34,6 +34,8 @@ type Target struct {
 type Error struct {
 	Status int    // of HTTP
 	Text   string // one line, told to the client
+	// Final has it told also where a backend was tried in vain before.
+	Final bool
 }
 
 func (e *Error) Error() string { return e.Text }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -69,7 +70,7 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 	if err != nil {
 		count()
 		refused, _ := answer(err)
-		return httpproxy.Target{}, &httpproxy.Error{Status: refused.Status, Text: refused.Message}
+		return httpproxy.Target{}, &httpproxy.Error{Status: refused.Status, Text: refused.Message, Final: errors.Is(err, errSticky)}
 	}
 	picked := httpproxy.Target{Key: uint32(c.Index), Name: c.Backend.Name, Addr: c.Addr, Release: c.Backend.Release,
 		Reached: func(err error) {
