@@ -52,6 +52,7 @@ routes:
 	before := time.Now()
 	sick.set(t, fmt.Sprintf(`{"websocket": %q}`, mood))
 	found := b.awaitChange(t, "by_websocket", "sick", "down", 0)
+	sick.awaitChecks(t, fall, "websocket", mood)
 	if n := sick.checks("websocket", mood); n != fall {
 		t.Errorf("it was taken out after %d failed checks, with fall %d", n, fall)
 	}
@@ -145,6 +146,7 @@ func TestDrainingAndDown(t *testing.T) {
 	before := time.Now()
 	a.set(t, `{"health": 503}`)
 	c := b.awaitChange(t, "main", "a", "draining", 0)
+	a.awaitChecks(t, 1, "http", "503")
 	if n, took := a.checks("http", "503"), c.at.Sub(before); n != 1 || took > interval+interval/10+slack {
 		t.Errorf("it was draining after %d checks and %v, want one and at most %v", n, took, interval)
 	}
@@ -158,6 +160,7 @@ func TestDrainingAndDown(t *testing.T) {
 	at = b.stderr.position()
 	a.set(t, `{"health": 500}`)
 	b.awaitChange(t, "main", "a", "down", at)
+	a.awaitChecks(t, fall, "http", "500")
 	if n := a.checks("http", "500"); n != fall {
 		t.Errorf("it was down after %d failed checks, with fall %d", n, fall)
 	}

@@ -69,7 +69,9 @@ func (m *moody) checks(kind, mood string) (n int) {
 	return n
 }
 
-// awaitChecks waits until there were n such checks in all.
+// awaitChecks waits until there were n such checks in all. The server tells of
+// a check before it answers, but what it tells may come here after what the
+// balancer tells of the answer.
 func (m *moody) awaitChecks(t testing.TB, n int, kind, mood string) {
 	t.Helper()
 	await(t, kind+" checks of "+m.name, func() bool { return m.checks(kind, mood) >= n })
