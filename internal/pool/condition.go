@@ -227,8 +227,19 @@ func (b *Backend) HandshakeFailed(reason string) {
 	until, before := now.Add(b.failTimeout), b.word()
 	b.ejectedUntil.Store(until.UnixNano())
 	b.ramp(until)
+	time.AfterFunc(b.failTimeout, func() { b.ejectionEnds(until) })
 	b.changed(slog.LevelWarn, "ejected", before,
 		fmt.Sprintf("%d handshakes in a row failed, the last: %s; left alone for %v", failures, reason, b.failTimeout))
+}
+
+// ejectionEnds tells that the ejection up to until has run out, unless it ended
+// otherwise before.
+func (b *Backend) ejectionEnds(until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ejectedUntil.CompareAndSwap(until.UnixNano(), 0) && !b.removed.Load() {
+		b.changed(slog.LevelInfo, b.word(), "ejected", "its time is over: it is tried again")
+	}
 }
 
 // ramp begins a slow start at the given time. Under mu.
@@ -255,10 +266,10 @@ func (b *Backend) adjust(s *Spec, joins bool) {
 	b.maxFails, b.failTimeout = s.MaxFails, s.FailTimeout
 	if s.MaxFails == 0 {
 		b.failures.Store(0)
-		if b.ejected() {
+		if b.ejectedUntil.Swap(0) != 0 {
 			b.rampFrom.Store(0)
+			b.changed(slog.LevelInfo, b.word(), "ejected", "failures no longer count: max_fails is 0")
 		}
-		b.ejectedUntil.Store(0)
 	}
 	if s.SlowStart == 0 {
 		b.rampFrom.Store(0)

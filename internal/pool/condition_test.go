@@ -152,7 +152,8 @@ func TestEjection(t *testing.T) {
 			t.Error("taken back before its time")
 		}
 		time.Sleep(1)
-		if s := b.State(); b.Fitness() != Fit || s.Reason != "it was ejected, and is tried again" || !s.Since.Equal(begun.Add(30*time.Second)) {
+		synctest.Wait()
+		if s := b.State(); b.Fitness() != Fit || s.Changes != 2 || s.Reason != "its time is over: it is tried again" || !s.Since.Equal(begun.Add(30*time.Second)) {
 			t.Errorf("when its time is over: %+v", s)
 		}
 		time.Sleep(time.Hour)

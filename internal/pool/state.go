@@ -40,9 +40,6 @@ func (b *Backend) State() State {
 	}
 	b.mu.Lock()
 	s.Reason, s.Since = b.reason, b.since
-	if until := b.ejectedUntil.Load(); until != 0 && !b.ejected() && b.since.UnixNano() < until {
-		s.Reason, s.Since = "it was ejected, and is tried again", time.Unix(0, until)
-	}
 	b.mu.Unlock()
 	if a := b.answer.Load(); a != nil {
 		s.Addresses = a.addrs()
