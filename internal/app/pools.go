@@ -44,7 +44,7 @@ func (a *App) backendsOf(p *config.Pool) []config.Backend {
 		names[b.Name], addresses[b.Address] = true, true
 	}
 	for _, m := range a.discovery.Members(p.Name) {
-		if !names[m.Name] && !addresses[m.Address] {
+		if !m.Among(names, addresses) {
 			all = append(all, config.Backend(m))
 		}
 	}

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -20,8 +21,11 @@ const maxWeight = 256
 
 // answer is what a reply came to.
 type answer struct {
-	members []Member // at least one, sorted by name, names unique
-	ttl     time.Duration
+	// members are at least one, sorted by name, names unique. Those of SRV
+	// records have their host's name in Address until locate.
+	members []Member
+	ttl     time.Duration // the smallest of all records that were used
+	extra   []dns.RR      // of an SRV reply: may have the hosts' addresses (RFC 2782)
 }
 
 // read takes the records that were asked for out of a checked reply. port is
@@ -32,7 +36,7 @@ func read(reply *dns.Msg, port int) (answer, error) {
 	if reply.Rcode == dns.RcodeNameError {
 		return answer{}, noRecords(fmt.Sprintf("%s does not exist", q.Name))
 	}
-	records, ttl := relevant(reply, q)
+	records, ttl := relevant(reply.Answer, q.Name, q.Qtype)
 	var members []Member
 	var err error
 	if q.Qtype == dns.TypeSRV {
@@ -42,7 +46,7 @@ func read(reply *dns.Msg, port int) (answer, error) {
 	}
 	switch {
 	case len(members) > 0:
-		return answer{unique(members), ttl}, nil
+		return answer{unique(members), ttl, reply.Extra}, nil
 	case err != nil:
 		return answer{}, noRecords(fmt.Sprintf("%s has no useful %s record: %v", q.Name, dns.TypeToString[q.Qtype], err))
 	}
@@ -55,12 +59,12 @@ func unique(members []Member) []Member {
 	return slices.CompactFunc(members, func(a, b Member) bool { return a.Name == b.Name })
 }
 
-// relevant returns the records of the type asked for at the end of the chain of
-// CNAMEs, and the smallest TTL of them and the chain.
-func relevant(reply *dns.Msg, q dns.Question) (records []dns.RR, ttl time.Duration) {
-	owner, ttl := dns.CanonicalName(q.Name), 1<<31*time.Second
+// relevant returns the records of type t at the end of the chain of CNAMEs that
+// begins at name, and the smallest TTL of them and the chain.
+func relevant(section []dns.RR, name string, t uint16) (records []dns.RR, ttl time.Duration) {
+	owner, ttl := dns.CanonicalName(name), 1<<31*time.Second
 	at := func(name string, t uint16) (found []dns.RR) {
-		for _, rr := range reply.Answer {
+		for _, rr := range section {
 			h := rr.Header()
 			if h.Rrtype == t && h.Class == dns.ClassINET && dns.CanonicalName(h.Name) == name {
 				found = append(found, rr)
@@ -71,7 +75,7 @@ func relevant(reply *dns.Msg, q dns.Question) (records []dns.RR, ttl time.Durati
 	}
 	const longestChain = 16
 	for range longestChain {
-		if records = at(owner, q.Qtype); len(records) > 0 {
+		if records = at(owner, t); len(records) > 0 {
 			break
 		}
 		alias := at(owner, dns.TypeCNAME)
@@ -110,7 +114,11 @@ func hosts(records []dns.RR) (members []Member, err error) {
 			continue
 		}
 		address := net.JoinHostPort(target, strconv.Itoa(int(srv.Port)))
-		if _, bad := pool.ParseAddress(address); bad != nil {
+		a, bad := pool.ParseAddress(address)
+		if bad == nil && a.IP.IsValid() && !isHost(a.IP) {
+			bad = errNoHost
+		}
+		if bad != nil {
 			err = fmt.Errorf("target %q: %w", srv.Target, bad)
 			continue
 		}
@@ -142,6 +150,21 @@ func scale(weight, heaviest int) int {
 
 // addresses are the members of A and AAAA records.
 func addresses(records []dns.RR, port int) (members []Member, err error) {
+	ips, err := hostIPs(records)
+	for _, ip := range ips {
+		address := netip.AddrPortFrom(ip, uint16(port)).String()
+		members = append(members, Member{Name: address, Address: address, Weight: 1})
+	}
+	return members, err
+}
+
+var errNoHost = errors.New("is not the address of a host")
+
+func isHost(ip netip.Addr) bool { return !ip.IsUnspecified() && !ip.IsMulticast() }
+
+// hostIPs are the addresses in A and AAAA records. The error is of the last one
+// that can't be a host's.
+func hostIPs(records []dns.RR) (ips []netip.Addr, err error) {
 	for _, rr := range records {
 		var ip net.IP
 		switch rr := rr.(type) {
@@ -152,12 +175,11 @@ func addresses(records []dns.RR, port int) (members []Member, err error) {
 		}
 		addr, ok := netip.AddrFromSlice(ip)
 		addr = addr.Unmap()
-		if !ok || addr.IsUnspecified() || addr.IsMulticast() {
-			err = fmt.Errorf("%s is not the address of a host", ip)
+		if !ok || !isHost(addr) {
+			err = fmt.Errorf("%s %w", ip, errNoHost)
 			continue
 		}
-		address := netip.AddrPortFrom(addr, uint16(port)).String()
-		members = append(members, Member{Name: address, Address: address, Weight: 1})
+		ips = append(ips, addr)
 	}
-	return members, err
+	return ips, err
 }

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -84,7 +85,7 @@ func FuzzAnswer(f *testing.F) {
 		{"ws.internal. 30 IN AAAA 2001:db8::1", "ws.internal. 30 IN AAAA ::ffff:10.0.0.1"},
 	} {
 		for _, t := range []uint16{dns.TypeSRV, dns.TypeA, dns.TypeAAAA} {
-			m, _ := records(text...)("", "", new(dns.Msg).SetQuestion("ws.internal.", t))
+			m, _ := with(records(text...), "b. 9 IN A 10.0.0.1", "b. 9 IN A 10.0.0.2")("", "", new(dns.Msg).SetQuestion("ws.internal.", t))
 			wire, err := m.Pack()
 			if err != nil {
 				f.Fatal(err)
@@ -103,6 +104,22 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("%d members and error %v", len(a.members), err)
 		}
 		checkMembers(t, a.members)
+		if err == nil && qtype == dns.TypeSRV {
+			nobody := &fakeDNS{}
+			d := newDNSFollower(&feed{watcher: &Watcher{}, source: source{dns: DNS{Type: SRV}}}, means{exchange: nobody.exchange})
+			before := len(a.members)
+			var lost []lostHost
+			a, lost, err = d.locate(t.Context(), []string{"10.0.0.2:53"}, a)
+			if (err == nil) != (len(a.members) > 0) || len(lost) > before {
+				t.Fatalf("%d members of %d, %d lost and error %v", len(a.members), before, len(lost), err)
+			}
+			checkMembers(t, a.members)
+			for _, m := range a.members {
+				if _, err := netip.ParseAddrPort(m.Address); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 		if a.ttl < 0 || a.ttl > 1<<31*time.Second {
 			t.Fatalf("TTL %v", a.ttl)
 		}

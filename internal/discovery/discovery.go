@@ -10,6 +10,7 @@ package discovery
 
 import (
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -39,16 +40,26 @@ type DNS struct {
 	// followed, down to a second. 0 means 10 s.
 	Refresh time.Duration
 	// Server is the host:port to ask. "" means the servers of
-	// /etc/resolv.conf.
+	// /etc/resolv.conf. It is asked for the targets of SRV records as well.
 	Server string
 }
 
 // Member is one backend of a list.
 type Member struct {
+	// Name is that of a file, if it has one, or the address. Of an SRV record
+	// it is "target:port" where the target has one address, and
+	// "target:port@ip" for each where it has several.
 	Name        string
-	Address     string // host:port, as pool.ParseAddress takes it
+	Address     string // host:port, as pool.ParseAddress takes it; of DNS with an IP address
 	Weight      int    // 1 to 256
 	MaxSessions int    // 0 means no bound
+}
+
+// Among tells whether m is one of the backends with these names and addresses:
+// an SRV record also by its target and port, however many addresses that has.
+func (m Member) Among(names, addresses map[string]bool) bool {
+	target, _, _ := strings.Cut(m.Name, "@")
+	return names[m.Name] || names[target] || addresses[m.Address] || addresses[target]
 }
 
 // Options are what a Watcher needs from outside.
@@ -67,6 +78,6 @@ type State struct {
 	Source   string    // such as "DNS SRV _ws._tcp.chat.internal" or "file backends.json"
 	Backends int       // in the last good answer
 	Answered time.Time // when that was confirmed last; zero before the first
-	Trouble  string    // why it isn't followed now; "" while all is well
+	Trouble  string    // why it, or a part of it, isn't followed now; "" while all is well
 	Since    time.Time // of the trouble
 }

@@ -20,7 +20,8 @@ type dnsFollower struct {
 	feed       *feed
 	resolver   resolver
 	resolvConf string
-	failures   int // in a row
+	failures   int             // in a row
+	told       map[string]bool // hosts of SRV records that the log was told of in this trouble
 
 	// What answered last: the full name, and the lists of its two families
 	// of addresses. SRV uses the first.
@@ -36,15 +37,34 @@ func (d *dnsFollower) try(ctx context.Context) time.Duration {
 	refresh := d.feed.source.dns.Refresh
 	round, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
-	members, ttl, err := d.lookup(round)
-	if err != nil {
+	a, lost, err := d.round(round)
+	switch {
+	case err != nil:
 		d.failures++
+		d.told = nil
 		d.feed.fail(ctx, err)
 		return afterFailures(d.failures, refresh)
+	case len(lost) > 0:
+		d.failures++
+		d.feed.answerInPart(ctx, a.members, trouble(lost), d.news(lost))
+		return min(afterAnswer(a.ttl, refresh), afterFailures(d.failures, refresh))
 	}
-	d.failures = 0
-	d.feed.answer(ctx, members)
-	return afterAnswer(ttl, refresh)
+	d.failures, d.told = 0, nil
+	d.feed.answer(ctx, a.members)
+	return afterAnswer(a.ttl, refresh)
+}
+
+// round asks all that there is to ask once.
+func (d *dnsFollower) round(ctx context.Context) (a answer, lost []lostHost, err error) {
+	conf, err := d.configuration()
+	if err != nil {
+		return answer{}, nil, err
+	}
+	if a, err = d.lookup(ctx, conf); err == nil && d.feed.source.dns.Type == SRV {
+		// Another search domain doesn't stand in for a name that is there.
+		return d.locate(ctx, conf.Servers, a)
+	}
+	return a, nil, err
 }
 
 // afterAnswer is how long to wait after an answer. The jitter keeps pools from
@@ -74,25 +94,21 @@ type noRecords string
 func (e noRecords) Error() string { return string(e) }
 
 // lookup asks for the name with each search domain in turn, as resolvers do.
-func (d *dnsFollower) lookup(ctx context.Context) ([]Member, time.Duration, error) {
-	conf, err := d.configuration()
-	if err != nil {
-		return nil, 0, err
-	}
+func (d *dnsFollower) lookup(ctx context.Context, conf *dns.ClientConfig) (answer, error) {
 	var unsure error
 	var none []string
 	for _, name := range names(conf, d.feed.source.dns.Name) {
-		members, ttl, err := d.ask(ctx, conf.Servers, name)
+		a, err := d.ask(ctx, conf.Servers, name)
 		_, firm := errors.AsType[noRecords](err)
 		switch {
 		case err == nil:
-			return members, ttl, nil
+			return a, nil
 		case firm:
 			none = append(none, err.Error())
 		case name == d.name:
 			// Another zone's answer doesn't stand in for the name that was
 			// good until now only because a server is down.
-			return nil, 0, err
+			return answer{}, err
 		case unsure == nil:
 			unsure = err
 		}
@@ -100,13 +116,13 @@ func (d *dnsFollower) lookup(ctx context.Context) ([]Member, time.Duration, erro
 	if unsure == nil {
 		unsure = noRecords(strings.Join(none, "; "))
 	}
-	return nil, 0, unsure
+	return answer{}, unsure
 }
 
 // ask asks for one full name. With type A, a family that fails keeps its last
 // addresses as long as the other one answers: some servers never learn to
 // answer AAAA (RFC 4074).
-func (d *dnsFollower) ask(ctx context.Context, servers []string, name string) (members []Member, ttl time.Duration, err error) {
+func (d *dnsFollower) ask(ctx context.Context, servers []string, name string) (all answer, err error) {
 	types := []uint16{dns.TypeA, dns.TypeAAAA}
 	if d.feed.source.dns.Type == SRV {
 		types = []uint16{dns.TypeSRV}
@@ -126,20 +142,20 @@ func (d *dnsFollower) ask(ctx context.Context, servers []string, name string) (m
 			failure = err
 			continue
 		}
-		if members == nil || a.ttl < ttl {
-			ttl = a.ttl
+		if all.members != nil {
+			a.ttl = min(a.ttl, all.ttl)
 		}
-		families[i] = a.members
-		members = a.members
+		families[i], all = a.members, a
 	}
 	switch {
-	case members != nil:
+	case all.members != nil:
 		d.name, d.families = name, families
-		return unique(slices.Concat(families[:]...)), ttl, nil
+		all.members = unique(slices.Concat(families[:]...))
+		return all, nil
 	case failure != nil:
-		return nil, 0, failure
+		return answer{}, failure
 	default:
-		return nil, 0, none
+		return answer{}, none
 	}
 }
 

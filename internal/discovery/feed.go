@@ -59,6 +59,7 @@ type feed struct {
 	answered time.Time // zero before the first good answer
 	members  []Member  // replaced, never changed
 	trouble  string    // "" while all is well
+	inPart   bool      // the trouble leaves an answer that is good but for a part
 	since    time.Time // of the trouble
 }
 
@@ -83,25 +84,42 @@ func (f *feed) run(ctx context.Context, try func(context.Context) time.Duration)
 	}
 }
 
+// last returns the last good list, which is not to be changed.
+func (f *feed) last() []Member {
+	f.watcher.mu.Lock()
+	defer f.watcher.mu.Unlock()
+	return f.members
+}
+
 // answer takes a good list, sorted and unique.
 func (f *feed) answer(ctx context.Context, members []Member) {
+	f.answerInPart(ctx, members, "", false)
+}
+
+// answerInPart takes a list that is good but for some trouble; "" is none. tell
+// has the log told of it.
+func (f *feed) answerInPart(ctx context.Context, members []Member, trouble string, tell bool) {
 	w := f.watcher
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if ctx.Err() != nil {
 		return // another feed may have taken the place of this one
 	}
-	first, mended, same := f.answered.IsZero(), f.trouble != "", slices.Equal(f.members, members)
-	f.answered, f.trouble, f.since = time.Now(), "", time.Time{}
-	if mended {
+	first, mended, same := f.answered.IsZero(), f.trouble != "" && trouble == "", slices.Equal(f.members, members)
+	f.answered = time.Now()
+	f.note(trouble, trouble != "")
+	switch {
+	case mended:
 		f.tell(slog.LevelInfo, fmt.Sprintf("%s is good again: %s", f.source, count(members)))
+	case tell:
+		f.tell(slog.LevelWarn, fmt.Sprintf("%s: %s; going on with %s", f.source, trouble, count(members)))
 	}
 	if same {
 		return
 	}
 	came, left := difference(f.members, members)
 	switch {
-	case mended || first:
+	case mended || first || tell:
 	case came+left > 0:
 		f.tell(slog.LevelInfo, fmt.Sprintf("%s changed: %s, %d new, %d gone", f.source, count(members), came, left))
 	default:
@@ -116,6 +134,17 @@ func (f *feed) answer(ctx context.Context, members []Member) {
 	}
 }
 
+// note keeps what the trouble is, and since when there has been some.
+func (f *feed) note(trouble string, inPart bool) {
+	switch {
+	case trouble == "":
+		f.since = time.Time{}
+	case f.trouble == "":
+		f.since = time.Now()
+	}
+	f.trouble, f.inPart = trouble, inPart
+}
+
 // fail keeps the last good list and says why. It logs when trouble begins; each
 // mistake in a file is trouble of its own, since somebody is mending it.
 func (f *feed) fail(ctx context.Context, err error) {
@@ -126,11 +155,9 @@ func (f *feed) fail(ctx context.Context, err error) {
 		return
 	}
 	reason, before := err.Error(), f.trouble
-	f.trouble = reason
-	if before == "" {
-		f.since = time.Now()
-	}
-	if before != "" && (f.source.file == "" || before == reason) {
+	known := before != "" && !f.inPart && (f.source.file == "" || before == reason)
+	f.note(reason, false)
+	if known {
 		return
 	}
 	consequence := "no backends from there until it is mended"
@@ -188,7 +215,7 @@ func merge(feeds []*feed) (all []Member) {
 	names, addresses := map[string]bool{}, map[string]bool{}
 	for _, f := range feeds {
 		for _, m := range f.members {
-			if !names[m.Name] && !addresses[m.Address] {
+			if !m.Among(names, addresses) {
 				names[m.Name], addresses[m.Address] = true, true
 				all = append(all, m)
 			}

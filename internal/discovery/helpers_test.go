@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,8 +74,31 @@ func (d *fakeDNS) take() []question {
 	return asked
 }
 
-// records answers with records in the form of a zone file.
+// records answers with records in the form of a zone file. The targets of SRV
+// records have addresses, each one of its own, which come along.
 func records(texts ...string) reply {
+	r := bare(texts...)
+	return func(network, server string, q *dns.Msg) (*dns.Msg, error) {
+		m, err := r(network, server, q)
+		for _, rr := range m.Answer {
+			if srv, ok := rr.(*dns.SRV); ok {
+				m.Extra = append(m.Extra, &dns.A{A: addressOf(srv.Target), Hdr: dns.RR_Header{
+					Name: srv.Target, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1<<31 - 1}})
+			}
+		}
+		return m, err
+	}
+}
+
+func addressOf(host string) net.IP {
+	h := fnv.New32a()
+	h.Write([]byte(dns.CanonicalName(host)))
+	sum := h.Sum32()
+	return net.IPv4(10, byte(sum>>16), byte(sum>>8), byte(sum))
+}
+
+// bare answers with these records and nothing else.
+func bare(texts ...string) reply {
 	var rrs []dns.RR
 	for _, text := range texts {
 		rr, err := dns.NewRR(text)
@@ -186,6 +211,18 @@ func sleep(d time.Duration) {
 func (w *world) wantMembers(pool string, want ...string) {
 	w.t.Helper()
 	if got := short(w.Members(pool)); !slices.Equal(got, want) {
+		w.t.Errorf("members of %s: %q, want %q", pool, got, want)
+	}
+}
+
+// wantAddresses compares with "name address" of each.
+func (w *world) wantAddresses(pool string, want ...string) {
+	w.t.Helper()
+	var got []string
+	for _, m := range w.Members(pool) {
+		got = append(got, m.Name+" "+m.Address)
+	}
+	if !slices.Equal(got, want) {
 		w.t.Errorf("members of %s: %q, want %q", pool, got, want)
 	}
 }

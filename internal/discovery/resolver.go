@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -39,25 +40,26 @@ func overNetwork(ctx context.Context, network, server string, m *dns.Msg) (*dns.
 	return reply, err
 }
 
-// resolver asks servers in turn.
+// resolver asks servers in turn. It is safe for concurrent use.
 type resolver struct {
 	exchange exchange
-	good     string // the server that answered last; asked first
+
+	mu   sync.Mutex // guards the following
+	good string     // the server that answered last; asked first
 }
 
 // query asks for the records of type t. A firm answer that there are none is
 // noRecords, or a reply without any.
 func (r *resolver) query(ctx context.Context, servers []string, name string, t uint16) (*dns.Msg, error) {
-	servers = slices.Clone(servers)
-	if i := slices.Index(servers, r.good); i > 0 {
-		servers[0], servers[i] = servers[i], servers[0]
-	}
+	servers = r.inOrder(servers)
 	failures := make([]string, len(servers))
 	for range queryRounds {
 		for i, server := range servers {
 			reply, err := r.ask(ctx, server, name, t)
 			if err == nil {
+				r.mu.Lock()
 				r.good = server
+				r.mu.Unlock()
 				return reply, nil
 			}
 			if ctx.Err() != nil {
@@ -67,6 +69,16 @@ func (r *resolver) query(ctx context.Context, servers []string, name string, t u
 		}
 	}
 	return nil, errors.New(strings.Join(failures, ", "))
+}
+
+func (r *resolver) inOrder(servers []string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	servers = slices.Clone(servers)
+	if i := slices.Index(servers, r.good); i > 0 {
+		servers[0], servers[i] = servers[i], servers[0]
+	}
+	return servers
 }
 
 // ask puts one question to one server: over UDP with EDNS0, without where the

@@ -19,6 +19,7 @@ type server struct {
 	addr string
 	mu   sync.Mutex
 	zone map[string][]string // records by name, "ws.internal."
+	more bool                // the targets of SRV records come with their addresses
 	tcp  int                 // questions over TCP
 	at   []time.Time
 	stop func()
@@ -26,7 +27,7 @@ type server struct {
 
 func startServer(t *testing.T, addr string) *server {
 	t.Helper()
-	s := &server{zone: map[string][]string{}}
+	s := &server{zone: map[string][]string{}, more: true}
 	udp, tcp := listen(t, addr)
 	s.addr = udp.LocalAddr().String()
 	var stops []func() error
@@ -77,13 +78,10 @@ func (s *server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	s.at = append(s.at, time.Now())
 	m := new(dns.Msg).SetReply(q)
 	m.Authoritative = true
-	for _, text := range s.zone[q.Question[0].Name] {
-		rr, err := dns.NewRR(q.Question[0].Name + " " + text)
-		if err != nil {
-			panic(err)
-		}
-		if rr.Header().Rrtype == q.Question[0].Qtype {
-			m.Answer = append(m.Answer, rr)
+	m.Answer = s.find(q.Question[0].Name, q.Question[0].Qtype)
+	for _, rr := range m.Answer {
+		if srv, ok := rr.(*dns.SRV); ok && s.more {
+			m.Extra = append(m.Extra, s.find(dns.CanonicalName(srv.Target), dns.TypeA)...)
 		}
 	}
 	if _, ok := w.RemoteAddr().(*net.TCPAddr); ok {
@@ -95,6 +93,19 @@ func (s *server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		m.Truncate(dns.MinMsgSize)
 	}
 	w.WriteMsg(m)
+}
+
+func (s *server) find(name string, t uint16) (found []dns.RR) {
+	for _, text := range s.zone[name] {
+		rr, err := dns.NewRR(name + " " + text)
+		if err != nil {
+			panic(err)
+		}
+		if rr.Header().Rrtype == t {
+			found = append(found, rr)
+		}
+	}
+	return found
 }
 
 func (s *server) overTCP() int {
@@ -129,6 +140,9 @@ func awaitChange(t *testing.T, changed <-chan string) {
 
 func TestRealServerSRV(t *testing.T) {
 	s := startServer(t, "127.0.0.1:0")
+	for i := range 4 {
+		s.set(fmt.Sprintf("ws%d.internal.", i+1), fmt.Sprintf("60 IN A 10.0.0.%d", i+1))
+	}
 	s.set("_ws._tcp.chat.internal.", "1 IN SRV 10 1 3000 ws1.internal.", "1 IN SRV 10 3 3000 WS2.internal.", "1 IN SRV 20 9 3000 spare.internal.")
 	w, log, changed := live(t)
 	spec := Spec{DNS: &DNS{Name: "_ws._tcp.chat.internal.", Type: SRV, Refresh: time.Minute, Server: s.addr}}
@@ -166,6 +180,7 @@ func TestRealServerSRV(t *testing.T) {
 		t.Errorf("logged %s", got)
 	}
 	again := startServer(t, s.addr)
+	again.set("ws4.internal.", "60 IN A 10.0.0.4")
 	again.set("_ws._tcp.chat.internal.", "1 IN SRV 10 1 3000 ws4.internal.")
 	awaitChange(t, changed)
 	if got := short(w.Members("chat")); !slices.Equal(got, []string{"ws4.internal:3000"}) {
@@ -178,9 +193,12 @@ func TestRealServerSRV(t *testing.T) {
 
 func TestRealServerTruncates(t *testing.T) {
 	s := startServer(t, "127.0.0.1:0")
+	s.more = false
 	var texts []string
 	for i := range 100 {
-		texts = append(texts, fmt.Sprintf("60 IN SRV 0 1 3000 backend-%03d.with-a-long-name.internal.", i))
+		host := fmt.Sprintf("backend-%03d.with-a-long-name.internal.", i)
+		texts = append(texts, "60 IN SRV 0 1 3000 "+host)
+		s.set(host, fmt.Sprintf("60 IN A 10.0.0.%d", i+1))
 	}
 	s.set("many.internal.", texts...)
 	s.set("few.internal.", "60 IN A 10.0.0.1", "60 IN AAAA 2001:db8::1")
@@ -195,6 +213,8 @@ func TestRealServerTruncates(t *testing.T) {
 	w.Apply(map[string]Spec{"many": {DNS: &DNS{Name: "many.internal.", Type: SRV, Server: s.addr}}}, 10*time.Second)
 	if got := w.Members("many"); len(got) != 100 || s.overTCP() != 1 {
 		t.Errorf("%d members, %d questions over TCP; want 100 and 1", len(got), s.overTCP())
+	} else if got[41].Address != "10.0.0.42:3000" {
+		t.Errorf("%+v has another's address", got[41])
 	}
 }
 

@@ -18,7 +18,7 @@ func TestReloadLeavesHealthAlone(t *testing.T) {
 	sick := servers[0]
 	sick.set(t, `{"health": 500}`)
 	found := startBackends(t, 1)[0]
-	names := startNameServer(t, srv(3600, found.address))
+	names := startNameServer(t, srvs(3600, found)...)
 	// The first check takes it down, and the next is due in an hour.
 	file := func(n int, fall int) string {
 		return fmt.Sprintf(`listeners: [{address: "127.0.0.1:0"}]
