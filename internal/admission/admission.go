@@ -6,8 +6,8 @@ import "sync/atomic"
 
 // Options are the limits.
 type Options struct {
-	// MaxSessions bounds sessions and handshakes together, since each
-	// handshake may become a session. 0 means what the descriptors allow,
+	// MaxSessions bounds sessions and handshakes together, those that wait
+	// too, since each handshake may become a session. 0 means what the descriptors allow,
 	// see FromDescriptors.
 	MaxSessions int
 	// MaxHandshakes bounds handshakes alone. 0 means as MaxSessions, but at
@@ -108,7 +108,8 @@ func (g *Gate) Stopping() bool { return g.word.Load()&stopping != 0 }
 // Ticket is one handshake's place inside the gate. It belongs to one task and
 // must not be copied once used: the copy would give the place back again.
 type Ticket struct {
-	gate *Gate // nil once given back
+	gate    *Gate // nil once given back, or moved
+	waiting bool  // counted as a session
 }
 
 // Opened turns the handshake into a session, whose end SessionEnded tells.
@@ -120,19 +121,45 @@ func (t *Ticket) Opened() {
 	}
 }
 
+// Wait turns the handshake into one that waits in a queue, and moves it into
+// the Ticket it returns. It holds a descriptor and hardly any memory, so it
+// counts as a session does, and not as a handshake.
+func (t *Ticket) Wait() Ticket {
+	w := Ticket{gate: t.gate, waiting: true}
+	t.Opened()
+	return w
+}
+
+// GoOn turns one that waits into a handshake under way, and moves it into the
+// Ticket it returns. Nobody is refused here: those that wait go on at a rate,
+// and MaxHandshakes may be passed by them.
+func (t *Ticket) GoOn() Ticket {
+	h := Ticket{gate: t.gate}
+	if t.gate != nil {
+		t.gate.word.Add(oneHandshake - oneSession)
+		t.gate = nil
+	}
+	return h
+}
+
 // Leave ends a handshake that came to nothing. Calls after the first, or after
 // Opened, do nothing.
 func (t *Ticket) Leave() {
-	if t.gate != nil {
+	switch {
+	case t.gate == nil:
+		return
+	case t.waiting:
+		t.gate.SessionEnded()
+	default:
 		t.gate.word.Add(^uint64(oneHandshake - 1))
-		t.gate = nil
 	}
+	t.gate = nil
 }
 
 // Stats are a Gate's counters for the metrics.
 type Stats struct {
 	Handshakes int // inside now
-	Sessions   int // inside now
+	Sessions   int // inside now, with the handshakes that wait
 
 	// Refused since the start, by the error of Enter.
 	RefusedHandshakes uint64

@@ -16,6 +16,8 @@ var (
 	ErrNone = errors.New("no backend of the pool is up")
 	// ErrFull: there are some, and each has as many sessions as it may.
 	ErrFull = errors.New("every backend of the pool that is up has its max_sessions")
+	// ErrHeld: some have room, and the Query's Rates hold them all back.
+	ErrHeld = errors.New("every backend of the pool that has room gets as many handshakes as it may")
 )
 
 // Picker chooses among the members of one pool. It may be used from several
@@ -23,8 +25,8 @@ var (
 type Picker interface {
 	// Take chooses the best member for q and acquires its lease in the same
 	// step, so that two callers at the same moment don't both see the same
-	// backend as the least loaded. The error is ErrNone or ErrFull. It
-	// doesn't allocate.
+	// backend as the least loaded. The error is ErrNone, ErrFull or ErrHeld.
+	// It doesn't allocate.
 	//
 	// The caller owns the lease: Backend.Release, or a session that does so
 	// when it ends.
@@ -49,6 +51,17 @@ type Query struct {
 	Tried Tried  // not to be taken again
 	Key   uint64 // what hash goes by, where Keyed
 	Keyed bool
+	Rates Rates // nil is no bound
+}
+
+// Rates bound how fast each member is chosen. It is called under the picker's
+// lock: it must be quick and not call the picker.
+type Rates interface {
+	// Ready tells whether TryPass would be true for the i-th member now.
+	Ready(i int) bool
+	// TryPass counts a choice of the i-th member, or reports that it may not
+	// be chosen now.
+	TryPass(i int) bool
 }
 
 // Choice is a backend that was taken.

@@ -53,17 +53,21 @@ func (p *picker) Home(key uint64) int { return p.rendezvous.first(key, nil) }
 func (p *picker) Take(q *Query) (Choice, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.survey(&q.Tried); err != nil {
+	if err := p.survey(q); err != nil {
 		return Choice{}, err
 	}
-	for {
+	for none := ErrFull; ; { // others may be faster
 		i := p.rule.choose(p, q)
 		if i < 0 {
-			return Choice{}, ErrFull // others were faster
+			return Choice{}, none
 		}
 		if c, ok := lease(p.members, i); ok {
-			p.rule.taken(p, q, i)
-			return c, nil
+			if q.Rates == nil || q.Rates.TryPass(i) {
+				p.rule.taken(p, q, i)
+				return c, nil
+			}
+			c.Backend.Release()
+			none = ErrHeld
 		}
 		p.weights[i] = 0
 	}
@@ -98,18 +102,20 @@ func lease(members []pool.Member, i int) (Choice, bool) {
 // is likelier that the checks are wrong, or that the rest would break under
 // the load of all, than that all those are dead: then health is not believed,
 // and all but closed ones are candidates.
-func (p *picker) survey(tried *Tried) error {
-	s := p.look(tried, pool.Fit)
+func (p *picker) survey(q *Query) error {
+	s := p.look(q, pool.Fit)
 	if s.fit < p.minHealthy {
-		s = p.look(tried, pool.Unfit)
+		s = p.look(q, pool.Unfit)
 	} else if s.open == 0 {
-		s = p.look(tried, pool.Ejected)
+		s = p.look(q, pool.Ejected)
 	}
-	switch s.open {
-	case 0:
+	switch {
+	case s.open == 0:
 		return ErrNone
-	case s.full:
+	case s.open == s.full:
 		return ErrFull
+	case s.open == s.full+s.held:
+		return ErrHeld
 	}
 	return nil
 }
@@ -118,11 +124,12 @@ type seen struct {
 	fit  int // members that are Fit, tried or not
 	open int // members that may be taken by what they are
 	full int // of open
+	held int // of open, by Rates
 }
 
 // look makes those members candidates that are as fit as worst or better, not
-// tried and not full.
-func (c *candidates) look(tried *Tried, worst pool.Fitness) (s seen) {
+// tried, not full and not held back.
+func (c *candidates) look(q *Query, worst pool.Fitness) (s seen) {
 	for i := range c.members {
 		m := &c.members[i]
 		c.weights[i] = 0
@@ -130,12 +137,16 @@ func (c *candidates) look(tried *Tried, worst pool.Fitness) (s seen) {
 		if fitness == pool.Fit {
 			s.fit++
 		}
-		if fitness > worst || tried.Has(i) {
+		if fitness > worst || q.Tried.Has(i) {
 			continue
 		}
 		s.open++
 		if m.Backend.Full() {
 			s.full++
+			continue
+		}
+		if q.Rates != nil && !q.Rates.Ready(i) {
+			s.held++
 			continue
 		}
 		c.weights[i] = uint64(m.Weight) * uint64(m.Backend.Share())

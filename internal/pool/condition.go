@@ -77,6 +77,7 @@ type condition struct {
 	admin        atomic.Uint32
 	ejectedUntil atomic.Int64 // Unix nanoseconds; 0 is not ejected
 	rampFrom     atomic.Int64 // Unix nanoseconds; 0 is not ramping
+	risen        atomic.Int64 // Unix nanoseconds; 0 is never
 	slowStart    atomic.Int64 // nanoseconds
 	lost         atomic.Int32 // of FullShare: what its reported load takes away
 	failures     atomic.Int32 // handshakes failed in a row
@@ -144,6 +145,16 @@ func (b *Backend) Share() uint32 {
 		}
 	}
 	return uint32(max(share, 1))
+}
+
+// Risen is when the backend last joined a pool that had others, came up or was
+// taken back after it was ejected: when it may have just started, and be cold.
+// While it is ejected it is when that will be over. The zero time is never.
+func (b *Backend) Risen() time.Time {
+	if at := b.risen.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
 }
 
 // SetOperational says what a health check found, and why. One that comes Up
@@ -242,8 +253,10 @@ func (b *Backend) ejectionEnds(until time.Time) {
 	}
 }
 
-// ramp begins a slow start at the given time. Under mu.
+// ramp notes that it rises at the given time, which begins a slow start where
+// the pool has one. Under mu.
 func (b *Backend) ramp(from time.Time) {
+	b.risen.Store(from.UnixNano())
 	if b.slowStart.Load() > 0 {
 		b.rampFrom.Store(from.UnixNano())
 	}

@@ -1,0 +1,148 @@
+package admit
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// stage is a pool with backends, and a journal of what becomes of handshakes.
+type stage struct {
+	*Pool
+	began time.Time
+
+	mu       sync.Mutex // guards the following
+	backends []*Bucket  // of the numbers 1, 2, ...
+	passed   [][]time.Duration
+	released []int // handshakes, in their order
+	timeouts []int
+	faults   []string
+}
+
+func newStage(o Options, backends int) *stage {
+	s := &stage{Pool: New(Hooks{}), began: time.Now(), passed: make([][]time.Duration, backends)}
+	s.Configure(o)
+	for i := range backends {
+		s.backends = append(s.backends, s.Backend(uint32(i+1), nil))
+	}
+	return s
+}
+
+// hello is a handshake.
+type hello struct {
+	*stage
+	number int
+	want   uint32 // or any
+	got    int    // the backend's index; -1 is none
+	over   bool
+}
+
+// try takes a backend, as the spine does.
+func (h *hello) try(queued bool) bool {
+	h.mu.Lock()
+	backends := slices.Clone(h.backends)
+	h.mu.Unlock()
+	for i, b := range backends {
+		if (h.want == 0 || h.want == uint32(i+1)) && b.TryPass(queued) {
+			h.got = i
+			h.mu.Lock()
+			h.passed[i] = append(h.passed[i], time.Since(h.began))
+			h.mu.Unlock()
+			return true
+		}
+	}
+	return false
+}
+
+func (h *hello) Take() bool {
+	if h.got >= 0 {
+		h.fault("handshake %d was asked to take twice", h.number)
+	}
+	return h.try(true)
+}
+
+func (h *hello) Release() { h.end(&h.released) }
+func (h *hello) Timeout() { h.end(&h.timeouts) }
+
+func (h *hello) end(list *[]int) {
+	h.mu.Lock()
+	*list = append(*list, h.number)
+	over := h.over
+	h.over = true
+	h.mu.Unlock()
+	if over {
+		h.fault("handshake %d was told of its end twice", h.number)
+	}
+}
+
+func (s *stage) fault(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, fmt.Sprintf(format, args...))
+}
+
+func (s *stage) hello(number int, want uint32) *hello {
+	return &hello{stage: s, number: number, want: want, got: -1}
+}
+
+// end lets all go who still wait.
+func (s *stage) end() {
+	s.Close()
+	synctest.Wait()
+}
+
+// address is that of the i-th client.
+func address(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
+
+// check fails for faults of the journal, and for windows in which a backend
+// got more than it may.
+func (s *stage) check(t rapid.TB, o Options) {
+	t.Helper()
+	for _, f := range s.faults {
+		t.Errorf("%s", f)
+	}
+	for i, at := range s.passed {
+		for first := range at {
+			for last := first; last < len(at); last++ {
+				most := o.Rate*(at[last]-at[first]).Seconds() + float64(o.Burst)
+				if n := last - first + 1; float64(n) > most+1e-6 {
+					t.Fatalf("backend %d got %d handshakes in %v, want %.2f at most (%+v)", i, n, at[last]-at[first], most, o)
+				}
+			}
+		}
+	}
+}
+
+// bubble runs f with virtual time for each draw.
+func bubble(t *testing.T, f func(t *rapid.T)) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var failed any
+		synctest.Test(t, func(*testing.T) {
+			defer func() { failed = recover() }()
+			f(rt)
+		})
+		// rapid tells a failure from a draw that can't be by where it panics.
+		switch fmt.Sprintf("%T", failed) {
+		case "<nil>":
+		case "rapid.invalidData":
+			panic(failed)
+		default:
+			rt.Fatalf("%v", failed)
+		}
+	})
+}
+
+var someOptions = rapid.Custom(func(t *rapid.T) Options {
+	return Options{
+		Rate:         rapid.SampledFrom([]float64{0.5, 3, 10, 200, 333.3}).Draw(t, "rate"),
+		Burst:        rapid.IntRange(1, 20).Draw(t, "burst"),
+		Queue:        rapid.SampledFrom([]int{0, 1, 20, 200}).Draw(t, "queue"),
+		QueueTimeout: rapid.SampledFrom([]time.Duration{10 * time.Millisecond, time.Second, 30 * time.Second}).Draw(t, "timeout"),
+	}
+})
