@@ -29,6 +29,8 @@ type Pool struct {
 	Balance     string `json:"balance"`
 	Sessions    int    `json:"sessions"`
 	MaxSessions int    `json:"max_sessions,omitempty"`
+	// Queued is how many handshakes wait for the pool's backends now.
+	Queued int `json:"queued,omitempty"`
 	// Discovery is where its backends are looked for, beside the file.
 	Discovery []Discovery `json:"discovery,omitempty"`
 	Backends  []Backend   `json:"backends"`

@@ -41,6 +41,7 @@ type Gate struct {
 	maxSessions   uint64
 	maxHandshakes uint64
 	word          atomic.Uint64
+	waiting       atomic.Int64 // counted as sessions in word
 
 	refusedHandshakes atomic.Uint64
 	refusedSessions   atomic.Uint64
@@ -126,6 +127,9 @@ func (t *Ticket) Opened() {
 // counts as a session does, and not as a handshake.
 func (t *Ticket) Wait() Ticket {
 	w := Ticket{gate: t.gate, waiting: true}
+	if t.gate != nil {
+		t.gate.waiting.Add(1)
+	}
 	t.Opened()
 	return w
 }
@@ -136,7 +140,9 @@ func (t *Ticket) Wait() Ticket {
 func (t *Ticket) GoOn() Ticket {
 	h := Ticket{gate: t.gate}
 	if t.gate != nil {
+		// In this order, lest it is counted nowhere for a moment.
 		t.gate.word.Add(oneHandshake - oneSession)
+		t.gate.waiting.Add(-1)
 		t.gate = nil
 	}
 	return h
@@ -150,6 +156,7 @@ func (t *Ticket) Leave() {
 		return
 	case t.waiting:
 		t.gate.SessionEnded()
+		t.gate.waiting.Add(-1)
 	default:
 		t.gate.word.Add(^uint64(oneHandshake - 1))
 	}
@@ -160,6 +167,7 @@ func (t *Ticket) Leave() {
 type Stats struct {
 	Handshakes int // inside now
 	Sessions   int // inside now, with the handshakes that wait
+	Waiting    int // of Sessions
 
 	// Refused since the start, by the error of Enter.
 	RefusedHandshakes uint64
@@ -167,10 +175,13 @@ type Stats struct {
 	RefusedStopping   uint64
 }
 
-// Stats reads the counters. Handshakes and Sessions are of one moment.
+// Stats reads the counters. Handshakes and Sessions are of one moment, and
+// Waiting of one shortly before.
 func (g *Gate) Stats() Stats {
+	waiting := g.waiting.Load()
 	handshakes, sessions := counts(g.word.Load())
 	return Stats{
+		Waiting:           int(waiting),
 		Handshakes:        int(handshakes),
 		Sessions:          int(sessions),
 		RefusedHandshakes: g.refusedHandshakes.Load(),

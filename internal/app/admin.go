@@ -94,6 +94,9 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 		index[p.Name] = len(list)
 		list = append(list, admin.Pool{Name: p.Name, Balance: p.Balance, MaxSessions: p.MaxSessions})
 		if g := a.proxy.Generation().Pools[p.Name]; g != nil {
+			if g.Admit != nil {
+				list[i].Queued = g.Admit.Waiting()
+			}
 			for _, m := range g.Picker.Members() {
 				weights[m.Backend] = m.Weight
 			}

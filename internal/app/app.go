@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admission"
+	"github.com/holdfast-ws/holdfast/internal/admit"
 	"github.com/holdfast-ws/holdfast/internal/closing"
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/discovery"
@@ -69,6 +70,7 @@ type App struct {
 
 	reload  sync.Mutex // held by who changes the following
 	current atomic.Pointer[config.Config]
+	queues  map[string]*admit.Pool // of the pools that have one, by name
 	stopped bool
 }
 
@@ -82,7 +84,7 @@ func Start(o Options) (_ *App, err error) {
 	if o.Admin != "" {
 		c.Admin.Address = o.Admin
 	}
-	a := &App{options: o, started: time.Now()}
+	a := &App{options: o, started: time.Now(), queues: map[string]*admit.Pool{}}
 	a.log = logging.New(o.LogTo, c.Log.Format, level(c))
 	a.slog = a.log.Logger()
 	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(),

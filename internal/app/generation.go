@@ -49,7 +49,9 @@ func (a *App) build(c *config.Config, number uint64) (*proxy.Generation, []*pool
 		if g.Pools[p.Name], err = newPool(p, pools[p.Name].Members); err != nil {
 			return nil, nil, err // checked above
 		}
+		a.setAdmit(p, g.Pools[p.Name])
 	}
+	a.keepQueues(c, left)
 	a.checker.Apply(pools, healthSpecs(c))
 	return g, left, nil
 }

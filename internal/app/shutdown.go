@@ -23,6 +23,9 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.spare.enter() // to the end
 	a.gate.Stop()
 	a.listeners.Close()
+	for _, q := range a.queues { // nobody changes them any more
+		q.Close()
+	}
 	spread, _ := closing.Spread(limit)
 	n := a.engine.CloseSessions(relay.Order{
 		Cause: session.Shutdown, Code: relay.CodeGoingAway, Reason: relay.GoingAway, Spread: spread,
@@ -50,6 +53,12 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	return cut
 }
 
+// handshakes is how many there are, in queues too.
+func (a *App) handshakes() int {
+	s := a.gate.Stats()
+	return s.Handshakes + s.Waiting
+}
+
 // waitForSessions returns when no session and no handshake is left, or ctx is
 // over. Handshakes that were under way when the gate closed become sessions
 // that Shutdown's order did not see; they are closed as they come.
@@ -59,8 +68,8 @@ func (a *App) waitForSessions(ctx context.Context) {
 	// A session is counted a moment before its engine has it, so each look is
 	// followed by another.
 	again := true
-	for late := a.gate.Stats().Handshakes; ; {
-		handshakes := a.gate.Stats().Handshakes
+	for late := a.handshakes(); ; {
+		handshakes := a.handshakes()
 		if fewer := handshakes < late; fewer || again {
 			late, again = handshakes, fewer
 			a.engine.CloseSessions(relay.Order{

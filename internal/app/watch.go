@@ -77,6 +77,16 @@ func (s source) Discovery() []metrics.DiscoveryStat {
 	return all
 }
 
+func (s source) Queues() []metrics.QueueStat {
+	var all []metrics.QueueStat
+	for name, p := range s.proxy.Generation().Pools {
+		if q := p.Admit; q != nil {
+			all = append(all, metrics.QueueStat{Pool: name, Waiting: q.Waiting(), Queued: q.Queued()})
+		}
+	}
+	return all
+}
+
 func engineName(e relay.Engine) string {
 	if _, ok := e.(*relay.Portable); ok {
 		return "portable"

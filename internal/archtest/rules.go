@@ -43,6 +43,7 @@ var allowed = map[string]string{
 	"listener":  "transport",
 	"handshake": "forwarded httphead transport",
 	"admission": "",
+	"admit":     "",
 	"route":     "",
 	"balance":   "pool",
 	"dial":      "transport",
@@ -67,14 +68,14 @@ var allowed = map[string]string{
 	"bench/wsconn":    "frame httphead",
 
 	// The spine, what puts it together, and the command line.
-	"proxy": "admission affinity balance dial forwarded handshake httphead httpproxy relay requestkey route session transport",
-	"app":   "admin admission affinity balance closing config dial discovery drain forwarded health listener logging metrics pool proxy relay requestkey route session",
+	"proxy": "admission admit affinity balance dial forwarded handshake httphead httpproxy relay requestkey route session transport",
+	"app":   "admin admission admit affinity balance closing config dial discovery drain forwarded health listener logging metrics pool proxy relay requestkey route session",
 	"cli":   "admin app bench bench/server bench/wsconn config demo",
 
 	"archtest": "",
 }
 
-var stages = []string{"listener", "handshake", "admission", "route", "balance", "dial", "relay", "closing"}
+var stages = []string{"listener", "handshake", "admission", "route", "balance", "admit", "dial", "relay", "closing"}
 
 // maxLines bounds a Go file that is no test.
 const maxLines = 400

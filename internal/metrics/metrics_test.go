@@ -21,6 +21,9 @@ func (fixedSource) Traffic() (fromClient, fromBackend session.Traffic) {
 func (fixedSource) Active() int        { return 3 }
 func (fixedSource) Opened() uint64     { return 7 }
 func (fixedSource) LogDropped() uint64 { return 5 }
+func (fixedSource) Queues() []QueueStat {
+	return []QueueStat{{Pool: "chat", Waiting: 4, Queued: 11}}
+}
 func (fixedSource) Backends() []BackendStat {
 	return []BackendStat{
 		{Pool: "chat", Name: "ws1", Sessions: 1, Gone: true},

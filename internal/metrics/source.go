@@ -21,6 +21,8 @@ type Source interface {
 	Backends() []BackendStat
 	// Discovery lists the pools whose backends are looked for.
 	Discovery() []DiscoveryStat
+	// Queues lists the pools whose handshakes may have to wait.
+	Queues() []QueueStat
 	// LogDropped counts the log lines that were lost.
 	LogDropped() uint64
 }
@@ -47,6 +49,13 @@ type DiscoveryStat struct {
 	OK           bool
 }
 
+// QueueStat is what waits for one pool's backends.
+type QueueStat struct {
+	Pool    string
+	Waiting int    // now
+	Queued  uint64 // that ever had to
+}
+
 var (
 	activeDesc = prometheus.NewDesc("holdfast_sessions_active",
 		"WebSocket sessions that are open.", nil, nil)
@@ -68,6 +77,10 @@ var (
 		"Until the last session of a backend that is being emptied will have been closed.", []string{"pool", "backend"}, nil)
 	discoveryDesc = prometheus.NewDesc("holdfast_discovery_up",
 		"1 where the last look for a pool's backends, in DNS or a file, succeeded.", []string{"pool", "source"}, nil)
+	queueDesc = prometheus.NewDesc("holdfast_admission_queue",
+		"Handshakes that wait until a backend may be given them.", []string{"pool"}, nil)
+	queuedDesc = prometheus.NewDesc("holdfast_admission_queued_total",
+		"Handshakes that had to wait until a backend could be given them.", []string{"pool"}, nil)
 	droppedDesc = prometheus.NewDesc("holdfast_log_dropped_total",
 		"Log lines lost because the log was not read fast enough.", nil, nil)
 )
@@ -79,7 +92,7 @@ type sourceCollector struct {
 
 func (s sourceCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{activeDesc, openedDesc, messagesDesc, bytesDesc, backendDesc, droppedDesc,
-		stateDesc, shareDesc, changesDesc, drainDesc, discoveryDesc} {
+		stateDesc, shareDesc, changesDesc, drainDesc, discoveryDesc, queueDesc, queuedDesc} {
 		out <- d
 	}
 }
@@ -129,6 +142,11 @@ func (s sourceCollector) Collect(out chan<- prometheus.Metric) {
 			up = 1
 		}
 		tell(discoveryDesc, prometheus.GaugeValue, up, strings.ToValidUTF8(d.Pool, "?"), strings.ToValidUTF8(d.Source, "?"))
+	}
+	for _, q := range s.src.Queues() {
+		name := strings.ToValidUTF8(q.Pool, "?")
+		tell(queueDesc, prometheus.GaugeValue, float64(q.Waiting), name)
+		tell(queuedDesc, prometheus.CounterValue, float64(q.Queued), name)
 	}
 	for k, n := range sessions {
 		tell(backendDesc, prometheus.GaugeValue, float64(n), k.pool, k.name)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admission"
@@ -36,6 +35,7 @@ type attempt struct {
 	client transport.Conn
 	ticket admission.Ticket
 	began  time.Time // when the request's head had come
+	waited *waiting  // in a queue; nil where it came just now
 
 	req        httphead.Request
 	up         handshake.Upgrade
@@ -50,6 +50,7 @@ type attempt struct {
 	// it is counted, and in pools without.
 	affinity string
 	backend  transport.Conn
+	asked    time.Time // backend was first dialled
 
 	resp               httphead.Response
 	respHead, respHave int
@@ -64,12 +65,15 @@ func newAttempt() any {
 	return &attempt{in: make([]byte, usualHead), ans: make([]byte, usualHead)}
 }
 
-func (a *attempt) reset(p *Proxy, c transport.Conn) {
+func (a *attempt) reset(p *Proxy, c transport.Conn, waited *waiting) {
 	a.p, a.gen, a.client = p, p.generation.Load(), c
 	a.ticket = admission.Ticket{}
 	a.began = time.Time{}
 	a.rule, a.backend, a.leased = nil, nil, false
 	a.tried, a.tries = balance.Tried{}, 0
+	if a.waited = waited; waited != nil {
+		a.tries = waited.tries
+	}
 	a.affinity = ""
 	a.choice = balance.Choice{}
 	a.up = handshake.Upgrade{}
@@ -78,6 +82,10 @@ func (a *attempt) reset(p *Proxy, c transport.Conn) {
 
 func (a *attempt) enter() (err error) {
 	a.client.SetDeadline(time.Now().Add(a.gen.Handshake))
+	if a.waited != nil {
+		a.ticket = a.waited.ticket.GoOn()
+		return nil
+	}
 	a.ticket, err = a.p.Gate.Enter()
 	return err
 }
@@ -88,6 +96,9 @@ func (a *attempt) readRequest() (err error) {
 		a.head, a.have, err = handshake.ReadRequest(again, a.in, &a.req)
 	}
 	a.began = time.Now()
+	if a.waited != nil {
+		a.began = a.waited.began
+	}
 	return err
 }
 
@@ -126,6 +137,10 @@ func (a *attempt) chooseRoute() (err error) {
 }
 
 func (a *attempt) takeBackend() (err error) {
+	if a.leased, err = a.takeReserved(); a.leased || err != nil {
+		a.tries++
+		return err
+	}
 	a.choice, a.affinity, err = a.take()
 	if err != nil && a.gen != a.p.generation.Load() {
 		// A reload has replaced the backends since: go by the new ones.
@@ -144,7 +159,8 @@ func (a *attempt) takeBackend() (err error) {
 }
 
 func (a *attempt) take() (c balance.Choice, affinity string, err error) {
-	c, _, affinity, err = a.gen.Pools[a.rule.Pool].take((*attemptRequest)(a), a.tried)
+	p := a.gen.Pools[a.rule.Pool]
+	c, _, affinity, err = p.takeAt(a.rates(p), (*attemptRequest)(a), a.tried)
 	return c, affinity, err
 }
 
@@ -160,6 +176,7 @@ func (a *attempt) countAffinity() {
 func (a *attempt) connect() (err error) {
 	deadline := time.Now().Add(a.gen.Dial.Timeout + a.gen.Handshake)
 	a.client.SetDeadline(deadline.Add(time.Second)) // the backend's answer is to come first
+	a.asked = time.Now()
 	a.backend, err = a.gen.Dial.Connect(a.client, a.choice.Addr, deadline)
 	return err
 }
@@ -189,6 +206,7 @@ func (a *attempt) exchange() (err error) {
 	err = handshake.CheckResponse(&a.resp, &a.up)
 	if err == nil || errors.Is(err, handshake.ErrPlainAnswer) {
 		a.choice.Backend.HandshakeOK()
+		a.answered(a.resp.Status)
 	}
 	return err
 }
@@ -222,11 +240,13 @@ func (a *attempt) giveUpBackend(err error) (again bool) {
 		if unreached.Reason == dial.Local {
 			return false
 		}
+		a.answered(0)
 		if another := a.choice.Backend.DialFailed(a.choice.Addr); !another {
 			a.tried.Add(a.choice.Index)
 			a.choice.Backend.HandshakeFailed(err.Error())
 		}
 	case errors.As(err, &silent):
+		a.answered(0)
 		a.tried.Add(a.choice.Index)
 		a.choice.Backend.HandshakeFailed(err.Error())
 	case errors.As(err, &broken):
@@ -309,17 +329,4 @@ func (a *attempt) handToHTTP() error {
 		a.p.httpEnded()
 	}
 	return nil
-}
-
-var (
-	errInternal = errors.New("the balancer failed, see the log")
-)
-
-// refusals of the spine itself; those of the handshake are its own.
-func refusal(status int, result, message string) *handshake.Refusal {
-	r := &handshake.Refusal{Status: status, Result: result, Message: message}
-	if status == http.StatusServiceUnavailable {
-		r.Header = [][2]string{{"Retry-After", "5"}}
-	}
-	return r
 }

@@ -28,6 +28,8 @@ type Pool struct {
 	// Refuse has a request refused rather than sent elsewhere than to its own
 	// backend.
 	Refuse bool
+
+	throttle // see SetAdmit
 }
 
 // What became of a client's mark in a pool with affinity: the label of
@@ -53,32 +55,64 @@ var errSticky = errors.New("the backend that the client belongs to is not availa
 // the client's cookie names, or -1; result is one of AffinityResults, or "" in
 // a pool without. It doesn't block.
 func (p *Pool) take(r requestkey.Request, tried balance.Tried) (c balance.Choice, marked int, result string, err error) {
+	return p.takeAt(nil, r, tried)
+}
+
+// takeAt is take within rates; nil is without. With balance.ErrHeld there is
+// no lease, and the choice has the Backend whose token is to be waited for: nil
+// where any will do.
+func (p *Pool) takeAt(rates balance.Rates, r requestkey.Request, tried balance.Tried) (c balance.Choice, marked int, result string, err error) {
 	switch {
 	case p.Cookie != nil:
-		return p.takeByCookie(r, tried)
+		return p.takeByCookie(rates, r, tried)
 	case p.Token != nil:
-		c, result, err = p.takeByToken(r, tried)
+		c, result, err = p.takeByToken(rates, r, tried)
 		return c, -1, result, err
 	}
-	c, err = p.takeAny(r, tried)
+	c, err = p.takeAny(rates, r, tried)
 	return c, -1, "", err
 }
 
-func (p *Pool) takeAny(r requestkey.Request, tried balance.Tried) (balance.Choice, error) {
+func (p *Pool) takeAny(rates balance.Rates, r requestkey.Request, tried balance.Tried) (balance.Choice, error) {
 	q := balance.Query{Tried: tried}
 	if p.Key != nil {
 		q.Key, q.Keyed = requestkey.Hash(p.Key, r)
 	}
+	if q.Keyed {
+		return pass(rates, p.Picker, &q)
+	}
+	q.Rates = rates
 	return p.Picker.Take(&q)
 }
 
-func (p *Pool) takeByCookie(r requestkey.Request, tried balance.Tried) (c balance.Choice, marked int, result string, err error) {
+// pass takes the backend that a key belongs to, and no other for want of a
+// token: keys stay where they are in a storm, too.
+func pass(rates balance.Rates, from balance.Picker, q *balance.Query) (balance.Choice, error) {
+	c, err := from.Take(q)
+	if err != nil {
+		return c, err
+	}
+	return passed(rates, c)
+}
+
+// passed takes the token of a choice. Where it has none, its lease is given
+// back.
+func passed(rates balance.Rates, c balance.Choice) (balance.Choice, error) {
+	if rates == nil || rates.TryPass(c.Index) {
+		return c, nil
+	}
+	c.Backend.Release()
+	return balance.Choice{Backend: c.Backend}, balance.ErrHeld
+}
+
+func (p *Pool) takeByCookie(rates balance.Rates, r requestkey.Request, tried balance.Tried) (c balance.Choice, marked int, result string, err error) {
 	marked, verdict := p.Cookie.Read(r)
 	switch verdict {
 	case affinity.Member:
 		if !tried.Has(marked) {
 			if c, ok := p.Picker.TakeMember(marked); ok {
-				return c, marked, affinityKept, nil
+				c, err = passed(rates, c)
+				return c, marked, affinityKept, err
 			}
 		}
 		if p.Refuse {
@@ -92,26 +126,27 @@ func (p *Pool) takeByCookie(r requestkey.Request, tried balance.Tried) (c balanc
 	default:
 		marked, result = -1, affinityNew
 	}
-	c, err = p.takeAny(r, tried)
+	c, err = p.takeAny(rates, r, tried)
 	return c, marked, result, err
 }
 
-func (p *Pool) takeByToken(r requestkey.Request, tried balance.Tried) (c balance.Choice, result string, err error) {
+func (p *Pool) takeByToken(rates balance.Rates, r requestkey.Request, tried balance.Tried) (c balance.Choice, result string, err error) {
 	key, ok := requestkey.First(p.Token, r)
 	if !ok {
-		c, err = p.takeAny(r, tried)
+		c, err = p.takeAny(rates, r, tried)
 		return c, affinityNew, err
 	}
 	home := p.Tokens.Home(key)
 	if home >= 0 && !tried.Has(home) {
 		if c, ok := p.Tokens.TakeMember(home); ok {
-			return c, affinityKept, nil
+			c, err = passed(rates, c)
+			return c, affinityKept, err
 		}
 	}
 	if p.Refuse {
 		return c, affinityRefused, errSticky
 	}
-	c, err = p.Tokens.Take(&balance.Query{Tried: tried, Key: key, Keyed: true})
+	c, err = pass(rates, p.Tokens, &balance.Query{Tried: tried, Key: key, Keyed: true})
 	return c, affinityMoved, err
 }
 

@@ -3,11 +3,15 @@ package proxy
 import (
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admission"
+	"github.com/holdfast-ws/holdfast/internal/admit"
 	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/dial"
 	"github.com/holdfast-ws/holdfast/internal/handshake"
@@ -32,6 +36,9 @@ const (
 	resultTooManyHandshakes  = "too_many_handshakes"
 	resultTooManySessions    = "too_many_sessions"
 	resultStopping           = "stopping"
+	resultQueueFull          = "queue_full"
+	resultQueueAddress       = "queue_address"
+	resultQueueTimeout       = "queue_timeout"
 	resultInternal           = "internal_error"
 	messageTryAgain          = "The balancer is full. Try again later, after a random pause."
 	messageBackendNoAnswer   = "No server answered the handshake."
@@ -42,7 +49,15 @@ const (
 func Results() []string {
 	return append(handshake.Results(), ResultOpened, resultDeclined, resultNoRoute, resultBadPath,
 		resultNoBackend, resultPoolFull, resultSticky, resultUnreachable, resultSilent, resultBroken, resultClientGone,
-		resultTooManyHandshakes, resultTooManySessions, resultStopping, resultInternal)
+		resultTooManyHandshakes, resultTooManySessions, resultStopping, resultQueueFull, resultQueueAddress, resultQueueTimeout,
+		resultInternal)
+}
+
+var errInternal = errors.New("the balancer failed, see the log")
+
+// refusal is one of the spine itself; those of the handshake are its own.
+func refusal(status int, result, message string) *handshake.Refusal {
+	return &handshake.Refusal{Status: status, Result: result, Message: message}
 }
 
 var (
@@ -58,13 +73,16 @@ var (
 	refuseHandshakes  = refusal(http.StatusServiceUnavailable, resultTooManyHandshakes, messageTryAgain)
 	refuseSessions    = refusal(http.StatusServiceUnavailable, resultTooManySessions, messageTryAgain)
 	refuseStopping    = refusal(http.StatusServiceUnavailable, resultStopping, "The balancer is shutting down.")
+	refuseQueueFull   = refusal(http.StatusServiceUnavailable, resultQueueFull, "Too many wait for a server. Try again later, after a random pause.")
+	refuseAddress     = refusal(http.StatusServiceUnavailable, resultQueueAddress, "Too many from your address wait for a server. Try again later, after a random pause.")
+	refuseWaited      = refusal(http.StatusServiceUnavailable, resultQueueTimeout, "No server had room in time. Try again later, after a random pause.")
 	refuseInternal    = refusal(http.StatusInternalServerError, resultInternal, "The balancer failed.")
 )
 
 // conclude ends an attempt: the client is told, and the result counted.
 func (a *attempt) conclude(err error) {
-	if err == nil {
-		return // a session, or handed to the HTTP server
+	if err == nil || errors.Is(err, errWaiting) {
+		return // a session, or handed to the HTTP server or a queue
 	}
 	defer a.client.Close()
 	defer a.release()
@@ -89,10 +107,35 @@ func (a *attempt) conclude(err error) {
 		return
 	}
 	a.client.SetDeadline(time.Now().Add(a.gen.Handshake))
-	a.back = r.Append(a.back[:0])
+	a.back = a.comeAgain(r).Append(a.back[:0])
 	if _, err := a.client.Write(a.back); err == nil {
 		a.linger()
 	}
+}
+
+// Retry-After of a 503, in seconds: 5 to 30, as a client waits after Close 1012
+// (https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number).
+const (
+	leastRetry = 5
+	mostRetry  = 30
+)
+
+// comeAgain adds to a 503 when to come again: by chance, or all that are turned
+// away together would come back together (RFC 9110 §10.2.3).
+func (a *attempt) comeAgain(r *handshake.Refusal) *handshake.Refusal {
+	if r.Status != http.StatusServiceUnavailable {
+		return r
+	}
+	seconds := leastRetry + rand.IntN(mostRetry-leastRetry+1)
+	switch r {
+	case refuseQueueFull, refuseAddress, refuseWaited:
+		if p := a.gen.Pools[a.rule.Pool]; p.Admit != nil {
+			seconds = int(p.Admit.RetryAfter().Round(time.Second).Seconds())
+		}
+	}
+	again := *r
+	again.Header = append(slices.Clip(r.Header), [2]string{"Retry-After", strconv.Itoa(seconds)})
+	return &again
 }
 
 // passBack gives the client the backend's plain answer. It returns an error
@@ -152,6 +195,14 @@ func answer(err error) (*handshake.Refusal, string) {
 		r = refusePoolFull
 	case errors.Is(err, errSticky):
 		r = refuseSticky
+	case errors.Is(err, admit.ErrQueueFull):
+		r = refuseQueueFull
+	case errors.Is(err, admit.ErrAddressFull):
+		r = refuseAddress
+	case errors.Is(err, errQueueTimeout):
+		r = refuseWaited
+	case errors.Is(err, admit.ErrClosed):
+		r = refuseStopping
 	case errors.Is(err, admission.ErrTooManyHandshakes):
 		r = refuseHandshakes
 	case errors.Is(err, admission.ErrTooManySessions):

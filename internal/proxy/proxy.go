@@ -2,6 +2,8 @@
 // through them, one after another. No stage knows another.
 //
 //	listener → handshake → admission → route → balance → dial → relay → closing
+//	                 ▲                             │
+//	                 └──────── admit's queue ◀─────┘
 package proxy
 
 import (
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admission"
+	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/dial"
 	"github.com/holdfast-ws/holdfast/internal/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
@@ -101,15 +104,22 @@ func (p *Proxy) Swap(g *Generation) { p.generation.Store(g) }
 func (p *Proxy) Generation() *Generation { return p.generation.Load() }
 
 // Serve takes c through the stages. It is a listener's serve function.
-func (p *Proxy) Serve(c transport.Conn) {
+func (p *Proxy) Serve(c transport.Conn) { p.serve(c, nil) }
+
+// serve is Serve, for one that has waited in a queue, too.
+func (p *Proxy) serve(c transport.Conn, waited *waiting) {
 	a := p.attempts.Get().(*attempt)
-	a.reset(p, c)
+	a.reset(p, c, waited)
 	defer func() {
 		if r := recover(); r != nil {
 			p.Log.Error("panic in a handshake; its client is told 500", "panic", r, "stack", string(debug.Stack()))
 			a.conclude(errInternal)
 		}
 		a.ticket.Leave()
+		if waited != nil {
+			waited.giveBack()
+			a.waited = nil
+		}
 		if len(a.in)+len(a.ans) == 2*usualHead { // a large one would be kept for small heads
 			p.attempts.Put(a)
 		}
@@ -137,14 +147,18 @@ func (a *attempt) run() error {
 	}
 	var failed error // of the backend tried last
 	for {
-		if err := a.takeBackend(); err != nil { // balance
-			if errors.Is(err, errSticky) {
-				return err // no other was wanted, whatever its own failed with
-			}
+		err := a.takeBackend() // balance
+		switch {
+		case err == nil:
+		case errors.Is(err, balance.ErrHeld):
+			return a.wait() // admit; it comes back to the beginning
+		case errors.Is(err, errSticky):
+			return err // no other was wanted, whatever its own failed with
+		default:
 			// A backend that failed says more than that none is left.
 			return cmp.Or(failed, err)
 		}
-		err := a.connect() // dial
+		err = a.connect() // dial
 		if err == nil {
 			err = a.exchange() // handshake, the backend's half
 		}
