@@ -58,7 +58,7 @@ func FuzzValues(f *testing.F) {
 		"10.0.0.0/8", "10.1.2.3/8", "::ffff:10.0.0.1", "2001:db8::/32",
 		"client_ip", "header:X-User", "query:user", "cookie:sid", "subprotocol:session.", "jwt:sub", "client_ip:", "query:a b",
 		"50%", "0", "101%", "200-299", "2xx", "503", "/health?deep=1", "/#", "a.example:443", "_ws._tcp.Chat.internal.", "10.0.0.2:53",
-		"going away", "\xff", "going\naway",
+		"200/s", "0.5/m", "1/h", "1e3/s", "200", "/s", "1000001/s", "going away", "\xff", "going\naway",
 		"holdfast", "0123456789abcdef", "../backends.json", "/etc/", "Sec-WebSocket-Key", "Host",
 	} {
 		f.Add(s)
@@ -86,9 +86,13 @@ func FuzzValues(f *testing.F) {
 		"file":          func(s string) (string, error) { return parseFilePath(s, "dir") },
 		"status":        func(s string) (string, error) { return text(parseStatus(s)) },
 		"reason":        parseReason,
-		"healthy":       func(s string) (string, error) { return text(parseHealthy(s)) },
-		"header":        func(s string) (string, error) { return s, checkWebSocketHeaderName(s) },
-		"header value":  func(s string) (string, error) { return s, checkHeaderValue(s) },
+		"rate": func(s string) (string, error) {
+			v, err := parseRate(s)
+			return strconv.FormatFloat(v, 'f', -1, 64) + "/s", err
+		},
+		"healthy":      func(s string) (string, error) { return text(parseHealthy(s)) },
+		"header":       func(s string) (string, error) { return s, checkWebSocketHeaderName(s) },
+		"header value": func(s string) (string, error) { return s, checkHeaderValue(s) },
 	}
 	// What is accepted here must be accepted by those that it is for.
 	cookie := affinity.Cookie{Name: "x"}
@@ -288,6 +292,14 @@ func checkPoolInvariants(t *testing.T, p Pool) {
 		t.Errorf("drain %+v", q)
 	}
 	accepted("reason", p.Drain.Reason, parseReason)
+	if a := p.Admit; a != nil {
+		rateWithin(t, a.Rate)
+		within("burst", a.Burst, 1, maxBurst)
+		within("queue", a.Queue, 0, maxQueue)
+		if a.QueueTimeout < minDuration || a.QueueTimeout > maxQueueTimeout || a.Ramp < 0 || a.Ramp > maxRamp {
+			t.Errorf("admit %+v", a)
+		}
+	}
 	if c := h.HTTP; c != nil {
 		accepted("path", c.Path, parseTarget)
 		if c.Host != "" {
@@ -332,6 +344,12 @@ func checkPoolInvariants(t *testing.T, p Pool) {
 		if q.Refresh < minRefresh || q.Refresh > maxRefresh {
 			t.Errorf("refresh %v", q.Refresh)
 		}
+	}
+}
+
+func rateWithin(t *testing.T, v float64) {
+	if !(minRate <= v && v <= maxRate) {
+		t.Errorf("rate %v", v)
 	}
 }
 

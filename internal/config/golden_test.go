@@ -127,6 +127,9 @@ func dumpPool(line func(string, ...any), p Pool) {
 	if p.Drain != (Drain{300 * time.Second, 60 * time.Second, 1001, "going away", false}) {
 		line("  drain in %v, over %v, with %d %q, keep %v", p.Drain.Timeout, p.Drain.Spread, p.Drain.Code, p.Drain.Reason, p.Drain.StickyKeep)
 	}
+	if p.Admit != nil {
+		line("  admit %+v", *p.Admit)
+	}
 	for _, s := range p.Backends {
 		most := ""
 		if s.MaxSessions != 0 {

@@ -17,6 +17,7 @@ type Pool struct {
 	Affinity    Affinity
 	Health      Health
 	Drain       Drain
+	Admit       *Admit // nil: no bound
 	// Backends are those in the file; names and addresses are unique among
 	// them. It is empty only if there is DNS or File, which find others.
 	Backends []Backend
@@ -63,6 +64,7 @@ type poolDraft struct {
 	affinity    Affinity
 	health      healthDraft
 	drain       drainDraft
+	admit       *Admit
 	backends    []backendDraft
 	dns         *DNS
 	file        string
@@ -126,6 +128,7 @@ var poolKeys = []key[poolDraft]{
 	{name: "affinity", read: readAffinity},
 	{name: "health", read: readHealth},
 	{name: "drain", read: readDrain},
+	{name: "admit", read: readAdmit},
 	{name: "backends", read: func(d *decoder, n *yaml.Node, p *poolDraft) {
 		items, ok := d.list(n, "a list of backends")
 		p.sourced = !ok || len(items) > 0
@@ -176,6 +179,7 @@ func (r *report) checkPool(p poolDraft) Pool {
 		Affinity:    p.affinity,
 		Health:      p.health.settings(),
 		Drain:       r.checkDrain(p),
+		Admit:       p.admit,
 		Backends:    r.checkBackends(p.backends),
 		DNS:         p.dns,
 		File:        p.file,
