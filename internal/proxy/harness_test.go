@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admission"
+	"github.com/holdfast-ws/holdfast/internal/admit"
 	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/dial"
 	"github.com/holdfast-ws/holdfast/internal/forwarded"
@@ -43,6 +44,7 @@ type setup struct {
 	connect     time.Duration // patience where 0
 	handshake   time.Duration // patience where 0
 	maxSessions int           // 100 where 0
+	admit       *admit.Pool   // of all pools; nil is none
 }
 
 // balancer is the spine on a real socket. It is its own proxy.Watcher.
@@ -50,6 +52,7 @@ type balancer struct {
 	t        testing.TB
 	addr     string
 	engine   relay.Engine
+	proxy    *proxy.Proxy
 	gate     *admission.Gate
 	registry *pool.Registry
 	log      *lockedBuffer
@@ -104,6 +107,7 @@ func start(t testing.TB, engine string, s setup) *balancer {
 	b.engine = newEngine(t, engine, log, b.sessionEnded)
 	g := b.generation(s)
 	p := proxy.New(proxy.Options{Gate: b.gate, Engine: b.engine, Watcher: b, Log: log.Logger(), HTTPDone: b.httpDone}, g)
+	b.proxy = p
 	ln, err := b.engine.Listen("127.0.0.1:0", p.Serve)
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +175,9 @@ func (b *balancer) generation(s setup) *proxy.Generation {
 		g.Pools[name] = &proxy.Pool{}
 		if g.Pools[name].Picker, err = balance.New(balance.Options{Kind: p.Balance}, p.Members); err != nil {
 			b.t.Fatal(err)
+		}
+		if s.admit != nil {
+			g.Pools[name].SetAdmit(s.admit)
 		}
 	}
 	return g
