@@ -7,7 +7,8 @@ import (
 )
 
 // Bucket bounds the handshakes of one backend: never more than Rate×t+Burst in
-// any time t, and less while the backend has just started or is slow.
+// any time t, and less while the backend has just started or is slow. It holds
+// a little less than Burst, see size.
 type Bucket struct {
 	pool    *Pool
 	risen   func() time.Time
@@ -24,7 +25,7 @@ func newBucket(p *Pool, risen func() time.Time) *Bucket {
 		risen = func() time.Time { return time.Time{} }
 	}
 	b := &Bucket{pool: p, risen: risen, at: time.Now(), pace: newPace()}
-	b.tokens = float64(p.options.Load().Burst)
+	b.tokens = float64(p.options.Load().Burst) // the first refill cuts it
 	return b
 }
 
@@ -79,11 +80,16 @@ func (b *Bucket) Pace() float64 {
 	return b.part(b.pool.options.Load(), time.Now())
 }
 
+// size is how many of a burst are let go at once. Handshakes that left one after
+// another may reach the backend together, having been delayed on their way: it
+// is not to see more than Rate and Burst in a second even so.
+func (o *Options) size() int { return o.Burst - o.Burst/5 }
+
 // refill is called under mu.
 func (b *Bucket) refill(o *Options, now time.Time) {
 	part := b.part(o, now)
 	b.tokens += max(now.Sub(b.at), 0).Seconds() * o.Rate * part
-	b.tokens = min(b.tokens, max(1, float64(o.Burst)*part))
+	b.tokens = min(b.tokens, max(1, float64(o.size())*part))
 	b.at = now
 }
 

@@ -24,8 +24,13 @@ var holdfast string
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
-	if os.Getenv(roleEnv) == backendRole {
+	switch os.Getenv(roleEnv) {
+	case backendRole:
 		os.Exit(serveBackend())
+	case stormRole:
+		os.Exit(storm())
+	case sheltered:
+		os.Exit(serveSheltered())
 	}
 	dir, err := os.MkdirTemp("", "holdfast-e2e-")
 	if err != nil {

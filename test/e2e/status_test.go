@@ -27,6 +27,7 @@ func await(t testing.TB, what string, ok func() bool) {
 type poolStatus struct {
 	Name      string
 	Sessions  int
+	Queued    int
 	Discovery []struct{ Source, Trouble string }
 	Backends  []backendStatus
 }
