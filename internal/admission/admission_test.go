@@ -223,3 +223,45 @@ func BenchmarkGate(b *testing.B) {
 		}
 	})
 }
+
+// One that waits is counted as a session, and as a handshake once it goes on.
+func TestTicketThatWaits(t *testing.T) {
+	g := New(Options{MaxSessions: 3, MaxHandshakes: 1})
+	want := func(handshakes, sessions, waiting int) {
+		t.Helper()
+		if s := g.Stats(); s.Handshakes != handshakes || s.Sessions != sessions || s.Waiting != waiting {
+			t.Errorf("stats %+v, want %d handshakes, %d sessions, %d of them waiting", s, handshakes, sessions, waiting)
+		}
+	}
+	var waiting []Ticket
+	for i := range 3 { // waiting ones leave MaxHandshakes to others
+		ticket, err := g.Enter()
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting = append(waiting, ticket.Wait())
+		ticket.Leave()
+		ticket.Opened()
+		want(0, i+1, i+1)
+	}
+	if _, err := g.Enter(); !errors.Is(err, ErrTooManySessions) {
+		t.Errorf("Enter with all places waited in: %v", err)
+	}
+	waiting[0].Leave()
+	waiting[0].Leave()
+	want(0, 2, 2)
+	first, second := waiting[1].GoOn(), waiting[2].GoOn()
+	waiting[1].Leave()
+	gone := waiting[2].GoOn()
+	gone.Leave()
+	want(2, 0, 0)
+	if _, err := g.Enter(); !errors.Is(err, ErrTooManyHandshakes) {
+		t.Errorf("Enter beside those that go on: %v", err)
+	}
+	first.Opened()
+	second.Leave()
+	want(0, 1, 0)
+	again := (&Ticket{}).Wait()
+	again.Leave()
+	want(0, 1, 0)
+}
