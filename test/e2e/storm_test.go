@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -47,6 +48,9 @@ type stormReport struct {
 }
 
 func storm() int {
+	// The clients are to take no processor from what they meet, as if they were
+	// on machines of their own.
+	syscall.Setpriority(syscall.PRIO_PROCESS, 0, 5)
 	var o stormOrder
 	if err := json.Unmarshal([]byte(os.Getenv(stormEnv)), &o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -274,9 +278,12 @@ func TestStorm(t *testing.T) {
 		shelter, calm := startSheltered(t), startBackends(t, 1)[0]
 		b := balance(t, stormYAML(engine, shelter.address, calm.address, "rate: 200/s, burst: 50, queue: 5000, queue_timeout: 30s"))
 		e := openEchoes(t, b.address)
-		e.begin()
-		time.Sleep(5 * time.Second) // as long as it is calm
-		calmMedian, calmP99 := e.end()
+		calm5s := func() (median, p99 time.Duration) {
+			e.begin()
+			time.Sleep(5 * time.Second)
+			return e.end()
+		}
+		calmMedian, calmP99 := calm5s()
 
 		e.begin()
 		s := startStorm(t, stormOrder{Address: b.address, Clients: clients, Over: time.Second})
@@ -290,6 +297,8 @@ func TestStorm(t *testing.T) {
 			return line != ""
 		})
 		stormMedian, stormP99 := e.end()
+		_, afterwards := calm5s() // other work on the machine comes and goes
+		calmP99 = max(calmP99, afterwards)
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatal(err)
 		}
@@ -308,13 +317,17 @@ func TestStorm(t *testing.T) {
 			longest = max(longest, r.Served[i].Sub(r.Came[i]))
 		}
 		most, at := busiestSecond(arrivals)
-		displaced := make([]int, clients)
-		for place, a := range arrivals {
-			displaced[place] = max(place-a.Client, a.Client-place)
+		// How long after it somebody had come who was served before it.
+		lags, latest := make([]time.Duration, clients), first
+		for i, a := range arrivals {
+			if came := r.Came[a.Client]; came.After(latest) {
+				latest = came
+			}
+			lags[i] = latest.Sub(r.Came[a.Client])
 		}
-		slices.Sort(displaced)
-		t.Logf("all served in %v, the longest wait %v; %d handshakes in the busiest second, %v after the first; half of them %d places off at most, 95 %% %d",
-			last.Sub(first), longest, most, at.Sub(arrivals[0].At), displaced[clients/2], displaced[clients*95/100])
+		slices.Sort(lags)
+		t.Logf("all served in %v, the longest wait %v; %d handshakes in the busiest second, %v after the first; out of order by %v in the median, %v at p95",
+			last.Sub(first), longest, most, at.Sub(arrivals[0].At), lags[clients/2], lags[clients*95/100])
 		t.Logf("echoes of the other pool: p50 %v, p99 %v when calm; p50 %v, p99 %v in the storm", calmMedian, calmP99, stormMedian, stormP99)
 		if most > rate+burst {
 			t.Errorf("the backend saw %d handshakes in a second", most)
@@ -324,11 +337,10 @@ func TestStorm(t *testing.T) {
 		if all := last.Sub(first); all > 28*time.Second {
 			t.Errorf("it took %v", all)
 		}
-		// Clients are numbered as they set out; which of those that did within
-		// some ms is first is for the kernels' queues to say. 500 is a tenth of
-		// a second.
-		if off := displaced[clients*95/100]; off > 500 {
-			t.Errorf("one in 20 was more than %d places off", off)
+		// When a client sets out isn't when its handshake is there; the unit
+		// tests know better. By chance it would be 800 ms.
+		if lag := lags[clients*95/100]; lag > 250*time.Millisecond {
+			t.Errorf("one in 20 was served after others that had come %v later", lag)
 		}
 		if limit := max(calmP99*3/2, noise); stormP99 > limit {
 			t.Errorf("the other pool's p99 was %v, %v when it was calm", stormP99, calmP99)
