@@ -222,6 +222,9 @@ func (w *Waiter) Leave() bool {
 		return false
 	}
 	p.remove(w, false)
+	if p.queue.waiting == 0 {
+		p.nudge() // run has nothing to wait for
+	}
 	return true
 }
 

@@ -431,3 +431,29 @@ func TestLeaveRacesWithRelease(t *testing.T) {
 		t.Error(f)
 	}
 }
+
+// The queue's goroutine ends with the last who waits, however that left.
+func TestNothingRunsWhenNobodyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(Options{Rate: 0.001, Burst: 1, Queue: 10, QueueTimeout: time.Hour}, 1)
+		s.hello(-1, 0).try(false)
+		var all []*Waiter
+		for i := range 3 {
+			w, err := s.Enqueue(Place{Client: address(i)}, s.hello(i, 0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, w)
+		}
+		synctest.Wait()
+		for i, w := range all {
+			w.Leave()
+			synctest.Wait()
+			s.Pool.mu.Lock()
+			if s.running != (i < 2) {
+				t.Errorf("running is %v with %d waiting", s.running, s.queue.waiting)
+			}
+			s.Pool.mu.Unlock()
+		}
+	})
+}
