@@ -18,6 +18,8 @@ type Bucket struct {
 	tokens float64
 	at     time.Time // when tokens were counted
 	pace   pace
+	let    int       // by the queue, of whom Sent or Return has yet to tell
+	letAt  time.Time // the last of them
 }
 
 func newBucket(p *Pool, risen func() time.Time) *Bucket {
@@ -31,13 +33,15 @@ func newBucket(p *Pool, risen func() time.Time) *Bucket {
 
 // TryPass takes a token, or reports false where there is none. A handshake
 // that is not queued doesn't get past those who wait: there is none for it
-// either while somebody does for this backend or for any.
-func (b *Bucket) TryPass(queued bool) bool { return b.try(queued, 1) }
+// either while somebody does for this backend or for any. For one that is
+// queued, Sent or Return must follow: it has a way to go to its backend, and
+// where that is busy, those that it holds up would arrive together.
+func (b *Bucket) TryPass(queued bool) bool { return b.try(queued, true) }
 
 // Ready tells whether TryPass would be true now.
-func (b *Bucket) Ready(queued bool) bool { return b.try(queued, 0) }
+func (b *Bucket) Ready(queued bool) bool { return b.try(queued, false) }
 
-func (b *Bucket) try(queued bool, take float64) bool {
+func (b *Bucket) try(queued, take bool) bool {
 	o := b.pool.options.Load()
 	if o.Rate <= 0 {
 		return true
@@ -47,19 +51,52 @@ func (b *Bucket) try(queued bool, take float64) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.refill(o, time.Now())
-	if b.tokens < 1 {
+	now := time.Now()
+	b.refill(o, now)
+	if b.tokens < 1 || queued && b.letEnough(o, now) {
 		return false
 	}
-	b.tokens -= take
+	if take {
+		b.tokens--
+		if queued {
+			b.let++
+			b.letAt = now
+		}
+	}
 	return true
 }
 
-// Return gives a token back that TryPass gave and that came to nothing: the
-// backend has not heard of the handshake.
+// letEnough tells whether as many are on their way to the backend as may be.
+// It is called under mu.
+func (b *Bucket) letEnough(o *Options, now time.Time) bool {
+	if b.let > 0 && now.Sub(b.letAt) > time.Second {
+		b.let = 0 // whatever became of them, others are not to wait for it
+	}
+	return b.let >= max(1, o.Burst-o.size())
+}
+
+// Sent tells that a queued handshake that had a token is on its way to the
+// backend.
+func (b *Bucket) Sent() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.arrived()
+}
+
+// arrived is called under mu.
+func (b *Bucket) arrived() {
+	if b.let > 0 {
+		b.let--
+		b.pool.nudge()
+	}
+}
+
+// Return gives a token back that TryPass gave one that is queued, and that came
+// to nothing: the backend has not heard of the handshake.
 func (b *Bucket) Return() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.arrived()
 	b.tokens++ // the next refill cuts it to the bucket's size
 }
 
@@ -80,9 +117,9 @@ func (b *Bucket) Pace() float64 {
 	return b.part(b.pool.options.Load(), time.Now())
 }
 
-// size is how many of a burst are let go at once. Handshakes that left one after
-// another may reach the backend together, having been delayed on their way: it
-// is not to see more than Rate and Burst in a second even so.
+// size is how many of a burst are let go at once. The rest is for those that
+// were let go before and have been delayed on their way, see letEnough: the
+// backend is not to see more than Rate and Burst in a second even so.
 func (o *Options) size() int { return o.Burst - o.Burst/5 }
 
 // refill is called under mu.

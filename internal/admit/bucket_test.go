@@ -167,3 +167,62 @@ func TestUsualIsTheMedian(t *testing.T) {
 		}
 	})
 }
+
+// Those that were let go and held up on their way are no more than a fifth of
+// the burst, and those that are never heard of are forgotten.
+func TestHeldUpOnTheirWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Hooks{})
+		p.Configure(Options{Rate: 1000, Burst: 20})
+		b := p.Backend(1, nil)
+		let := func() (n int) {
+			for b.TryPass(true) {
+				n++
+			}
+			return n
+		}
+		if n := let(); n != 4 || b.Ready(true) || !b.TryPass(false) {
+			t.Errorf("%d were let go", n)
+		}
+		b.Sent()
+		b.Return()
+		if n := let(); n != 2 {
+			t.Errorf("%d were let go as two were sent", n)
+		}
+		time.Sleep(time.Second)
+		if n := let(); n != 0 {
+			t.Errorf("%d were let go", n)
+		}
+		time.Sleep(time.Millisecond)
+		if n := let(); n != 4 {
+			t.Errorf("%d were let go when the others were forgotten", n)
+		}
+		for range 10 {
+			b.Sent()
+		}
+		if n := let(); n != 4 {
+			t.Errorf("%d were let go when all were sent", n)
+		}
+	})
+}
+
+// A queue goes on where its handshakes are never heard of, if slowly.
+func TestQueueOutlivesTheLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(Options{Rate: 1000, Burst: 1, Queue: 100, QueueTimeout: time.Hour}, 1)
+		for i := range 4 {
+			h := s.hello(i, 0)
+			h.lost = true
+			if !h.try(false) {
+				if _, err := s.Enqueue(Place{Client: address(i)}, h); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		time.Sleep(3100 * time.Millisecond)
+		synctest.Wait()
+		if s.Waiting() != 0 {
+			t.Errorf("%d still wait", s.Waiting())
+		}
+	})
+}

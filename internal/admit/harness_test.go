@@ -41,6 +41,7 @@ type hello struct {
 	want   uint32 // or any
 	got    int    // the backend's index; -1 is none
 	over   bool
+	lost   bool // nobody tells that it was sent
 }
 
 // try takes a backend, as the spine does.
@@ -67,7 +68,15 @@ func (h *hello) Take() bool {
 	return h.try(true)
 }
 
-func (h *hello) Release() { h.end(&h.released) }
+func (h *hello) Release() {
+	if h.got >= 0 && !h.lost {
+		h.mu.Lock()
+		b := h.backends[h.got]
+		h.mu.Unlock()
+		b.Sent()
+	}
+	h.end(&h.released)
+}
 func (h *hello) Timeout() { h.end(&h.timeouts) }
 
 func (h *hello) end(list *[]int) {

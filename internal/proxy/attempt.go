@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admission"
+	"github.com/holdfast-ws/holdfast/internal/admit"
 	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/dial"
 	"github.com/holdfast-ws/holdfast/internal/forwarded"
@@ -34,8 +35,9 @@ type attempt struct {
 	gen    *Generation
 	client transport.Conn
 	ticket admission.Ticket
-	began  time.Time // when the request's head had come
-	waited *waiting  // in a queue; nil where it came just now
+	began  time.Time     // when the request's head had come
+	waited *waiting      // in a queue; nil where it came just now
+	let    *admit.Bucket // whose token it has and hasn't used; nil for one that isn't queued
 
 	req        httphead.Request
 	up         handshake.Upgrade
@@ -74,7 +76,7 @@ func (a *attempt) reset(p *Proxy, c transport.Conn, waited *waiting) {
 	if a.waited = waited; waited != nil {
 		a.tries = waited.tries
 	}
-	a.affinity = ""
+	a.affinity, a.let = "", nil
 	a.choice = balance.Choice{}
 	a.up = handshake.Upgrade{}
 	a.out, a.back = a.out[:0], a.back[:0]
@@ -160,7 +162,11 @@ func (a *attempt) takeBackend() (err error) {
 
 func (a *attempt) take() (c balance.Choice, affinity string, err error) {
 	p := a.gen.Pools[a.rule.Pool]
-	c, _, affinity, err = p.takeAt(a.rates(p), (*attemptRequest)(a), a.tried)
+	by := a.rates(p)
+	c, _, affinity, err = p.takeAt(by, (*attemptRequest)(a), a.tried)
+	if err == nil && by != nil && by == p.queued {
+		a.let = p.buckets[c.Index]
+	}
 	return c, affinity, err
 }
 
@@ -177,6 +183,7 @@ func (a *attempt) connect() (err error) {
 	deadline := time.Now().Add(a.gen.Dial.Timeout + a.gen.Handshake)
 	a.client.SetDeadline(deadline.Add(time.Second)) // the backend's answer is to come first
 	a.asked = time.Now()
+	a.sent()
 	a.backend, err = a.gen.Dial.Connect(a.client, a.choice.Addr, deadline)
 	return err
 }
@@ -272,6 +279,10 @@ func (a *attempt) release() {
 	if a.leased {
 		a.choice.Backend.Release()
 		a.leased = false
+	}
+	if a.let != nil { // the backend wasn't even dialled
+		a.let.Return()
+		a.let = nil
 	}
 }
 

@@ -200,6 +200,7 @@ func (a *attempt) takeReserved() (ok bool, err error) {
 		return false, nil
 	}
 	a.choice, a.affinity = w.choice, w.affinity
+	a.let = w.gen.Pools[w.pool].buckets[w.choice.Index]
 	w.choice = balance.Choice{}
 	return true, nil
 }
@@ -211,6 +212,14 @@ func (a *attempt) rates(p *Pool) balance.Rates {
 		return p.queued
 	}
 	return p.coming
+}
+
+// sent tells the bucket of a queued handshake that its backend hears of it.
+func (a *attempt) sent() {
+	if a.let != nil {
+		a.let.Sent()
+		a.let = nil
+	}
 }
 
 // answered tells how the chosen backend took the handshake, by which the rate
