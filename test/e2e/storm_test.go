@@ -264,9 +264,9 @@ func (e *echoes) end() (median, p99 time.Duration) {
 	return e.times[len(e.times)/2], e.times[len(e.times)*99/100]
 }
 
-// noise is what an echo's p99 may always be: with both processors busy,
-// waiting for one takes some time slices.
-const noise = 10 * time.Millisecond
+// noise is what an echo's p99 may always be: where several processes want each
+// processor, waiting for one takes some time slices.
+const noise = 20 * time.Millisecond
 
 // 5,000 clients without backoff come within a second to a backend limited to
 // 200 handshakes a second: it never sees more than rate and burst in any
@@ -339,7 +339,7 @@ func TestStorm(t *testing.T) {
 		}
 		// When a client sets out isn't when its handshake is there; the unit
 		// tests know better. By chance it would be half a second.
-		if lag := lags[clients/2]; lag > 100*time.Millisecond {
+		if lag := lags[clients/2]; lag > 250*time.Millisecond {
 			t.Errorf("half of them were served after others that had come %v later", lag)
 		}
 		if limit := max(calmP99*3/2, noise); stormP99 > limit {
