@@ -24,6 +24,7 @@ type Conn struct {
 	fd       int32 // -1 once closed, detached or released
 	side     session.Side
 	hints    hints
+	bare     bool // there never was a socket, see Loop.Spawn
 	deadline Tick
 	first    []byte // to be read before the socket
 	remote   netip.AddrPort
@@ -184,9 +185,7 @@ func Release(client, backend transport.Conn) (l *Loop, slot int32, socks [2]Sock
 	t := c.task
 	l, slot = t.loop, t.slot
 	for i := range t.conns {
-		c := &t.conns[i]
-		socks[i] = Socket{FD: c.fd, Readable: c.hints&(hintReadable|hintEnded) != 0, Ended: c.hints&hintEnded != 0, Early: c.first}
-		c.fd, c.first = -1, nil
+		socks[i] = t.conns[i].release()
 	}
 	l.slots.at(slot).task = nobody
 	t.slot = nobody

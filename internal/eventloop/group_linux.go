@@ -82,7 +82,7 @@ func (g *Group) Each(f func(i int, l *Loop)) {
 // descriptor left) is an error like a refused connection.
 func (g *Group) Dial(near transport.Conn, addr netip.AddrPort, deadline time.Time) (transport.Conn, error) {
 	client, ok := near.(*Conn)
-	if !ok || client.fd < 0 {
+	if !ok || client.fd < 0 && !client.bare {
 		return nil, fmt.Errorf("dial %s: %T is not an open connection of this network", addr, near)
 	}
 	t := client.task

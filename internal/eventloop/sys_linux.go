@@ -75,8 +75,17 @@ func accept(fd int) (int32, netip.AddrPort, syscall.Errno) {
 // epollAdd watches fd, edge-triggered, for everything there is to know of it,
 // once for its whole life: no later call is ever needed to change interest.
 func epollAdd(ep int, fd int32, tag unix.EpollEvent) syscall.Errno {
+	return epollCtl(ep, unix.EPOLL_CTL_ADD, fd, tag)
+}
+
+// epollMod gives a watched fd another tag.
+func epollMod(ep int, fd int32, tag unix.EpollEvent) syscall.Errno {
+	return epollCtl(ep, unix.EPOLL_CTL_MOD, fd, tag)
+}
+
+func epollCtl(ep, op int, fd int32, tag unix.EpollEvent) syscall.Errno {
 	tag.Events = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
-	_, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(ep), unix.EPOLL_CTL_ADD,
+	_, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(ep), uintptr(op),
 		uintptr(fd), uintptr(unsafe.Pointer(&tag)), 0, 0)
 	return e
 }

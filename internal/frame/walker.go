@@ -41,6 +41,8 @@ const (
 	// Closed: p[:n] ends a Close frame. Nothing after it has a meaning
 	// (RFC 6455 §5.5.1), so the Walker is done.
 	Closed
+	// AtClose: p[n:] begins with a Close frame. Only with StopAtClose.
+	AtClose
 	// Broken: p[n:], or the header whose first bytes were walked before,
 	// violates RFC 6455 framing; Walker.Fault says how. The Walker is done.
 	Broken
@@ -52,6 +54,7 @@ type Stop uint8
 const (
 	StopAtMessage Stop = 1 << iota
 	StopAtPong
+	StopAtClose
 )
 
 // Fault is a violation of RFC 6455 framing.
@@ -139,8 +142,13 @@ func (w *Walker) Walk(p []byte, stop Stop) (n int, ev Event) {
 			if n == len(p) {
 				return n, More
 			}
-			if w.have == 0 && stop&StopAtPong != 0 && p[n] == finBit|OpPong {
-				return n, AtPong
+			if w.have == 0 && stop&(StopAtPong|StopAtClose) != 0 {
+				switch {
+				case p[n] == finBit|OpPong && stop&StopAtPong != 0:
+					return n, AtPong
+				case p[n] == finBit|OpClose && stop&StopAtClose != 0:
+					return n, AtClose
+				}
 			}
 			fresh := w.have == 0
 			used, whole := w.header(p[n:])

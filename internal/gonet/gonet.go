@@ -153,8 +153,12 @@ func addrPort(a net.Addr) netip.AddrPort {
 }
 
 // Dial implements transport.Network.
-func (n *Network) Dial(_ transport.Conn, addr netip.AddrPort, deadline time.Time) (transport.Conn, error) {
+func (n *Network) Dial(near transport.Conn, addr netip.AddrPort, deadline time.Time) (transport.Conn, error) {
 	ctx := context.Background()
+	bare, _ := near.(*Near)
+	if bare != nil {
+		ctx = bare.ctx
+	}
 	if !deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline)
@@ -173,6 +177,9 @@ func (n *Network) Dial(_ transport.Conn, addr netip.AddrPort, deadline time.Time
 	if err != nil {
 		nc.Close()
 		return nil, err
+	}
+	if bare != nil {
+		bare.beside(nc)
 	}
 	return c, nil
 }
