@@ -24,23 +24,31 @@ func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 		}
 		return at
 	}
+	if r.phase != staying {
+		if at = r.moveDue(t); r.phase == leaving {
+			return at // all else waits until it is with its new backend
+		}
+	}
 	if r.idle != 0 {
-		at = r.moved + r.idle
+		at = min(at, r.moved+r.idle)
 	}
 	if r.endAt != 0 {
 		at = min(at, r.endAt)
 	}
-	if r.closeAt != 0 {
+	if r.closeAt != 0 && !r.postponed() {
 		at = min(at, r.closeAt)
 	}
 	if r.interval != 0 {
 		for s := range r.half {
 			h := &r.half[s]
+			if r.unheard(session.Side(s)) {
+				continue
+			}
 			at = min(at, h.keepaliveDue(r))
-			// The answer that may come in time for the next ping moves no
-			// timer either, and timeout may be the longer of the two.
-			if next := h.pingAt + r.interval; h.unanswered() && next > now {
-				at = min(at, next)
+			// The answer that may come meanwhile moves no timer either, and
+			// timeout may be the longer of the two.
+			if h.unanswered() {
+				at = min(at, h.pingAt+((now-h.pingAt)/r.interval+1)*r.interval)
 			}
 		}
 	}
@@ -85,8 +93,14 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 		}
 		return
 	}
+	if r.phase != staying && r.moveExpired(now, t, taking) {
+		return
+	}
+	if r.closeAt != 0 && now >= r.closeAt && r.phase == staying && r.plan&toMove != 0 {
+		r.turn(now, t)
+	}
 	switch {
-	case r.closeAt != 0 && now >= r.closeAt:
+	case r.closeAt != 0 && now >= r.closeAt && !r.postponed():
 		r.begin(r.half[session.Client].want, now, t.boundary)
 		return
 	case r.endAt != 0 && now >= r.endAt:
@@ -102,7 +116,7 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 	for i := range r.half {
 		s, h := session.Side(i), &r.half[i]
 		switch {
-		case now < h.keepaliveDue(r):
+		case r.unheard(s), now < h.keepaliveDue(r):
 		case !h.unanswered():
 			h.flags |= wantPing
 			h.pingAt = now
@@ -111,9 +125,63 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 			// it sent before, can't be heard.
 			h.pingAt = now
 		default:
-			r.end([2]session.Cause{session.ClientSilent, session.BackendSilent}[s], now)
+			if s == session.Backend && r.mendable() {
+				r.bereave(session.BackendSilent, now)
+			} else if s == session.Client || r.phase == staying {
+				r.end([2]session.Cause{session.ClientSilent, session.BackendSilent}[s], now)
+			}
 			r.lose(s, now)
 			return
 		}
 	}
+}
+
+// postponed: closeAt waits for the end of the move that is under way.
+func (r *record) postponed() bool { return r.phase != staying && r.plan&toMove != 0 }
+
+// unheard: the side can't show that it lives.
+func (r *record) unheard(s session.Side) bool {
+	h := &r.half[s]
+	return h.flags&isHeld != 0 || r.phase != staying && s == session.Backend && gone(h)
+}
+
+// moveDue is when a move wants to be looked at.
+func (r *record) moveDue(t ticks) eventloop.Tick {
+	switch r.phase {
+	case turning, seeking:
+		return r.forceAt
+	case leaving:
+		if gone(&r.half[session.Backend]) {
+			return r.forceAt
+		}
+		return min(r.forceAt, r.moved+t.linger)
+	}
+	return eventloop.Never
+}
+
+// moveExpired does what is due for the move, and reports whether nothing else
+// is to be done.
+func (r *record) moveExpired(now eventloop.Tick, t ticks, taking func(session.Side) bool) bool {
+	if now < r.moveDue(t) {
+		return r.phase == leaving
+	}
+	b, c := &r.half[session.Backend], &r.half[session.Client]
+	switch {
+	case r.phase != leaving || gone(b):
+		r.plan |= tooLate
+		r.moveFailed(now, t)
+	case c.pending != 0 && taking(session.Client):
+		// The old backend isn't heard since the client is slow to take what
+		// it said before.
+		r.moved, r.forceAt = now, max(r.forceAt, now+t.linger)
+	case c.pending != 0 && now < r.forceAt:
+		r.moved = now
+	case c.pending != 0:
+		r.plan |= tooLate
+		r.strand(now) // what the old backend may still have said would be missing
+	default:
+		r.forceAt = now + t.boundary // should the client be inside a message
+		r.lose(session.Backend, now) // it does not answer our Close
+	}
+	return true
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/eventloop"
@@ -13,6 +14,7 @@ func (r *record) end(cause session.Cause, now eventloop.Tick) {
 		r.cause = cause
 		r.moved = now
 		r.closeAt = 0
+		r.quit()
 	}
 }
 
@@ -36,6 +38,10 @@ func (r *record) closeCame(s session.Side, now eventloop.Tick) {
 		r.code = h.walker.CloseCode()
 	}
 	r.end([2]session.Cause{session.ClientClosed, session.BackendClosed}[s], now)
+	if s == session.Client && o.flags&isLost != 0 {
+		// Nobody else is there to answer it: the session was being moved.
+		r.sendClose(s, cmp.Or(r.code, CodeServiceRestart), NoReason, now+1)
+	}
 	o.flags = o.flags&^(wantClose|wantPing) | isMuted
 }
 
@@ -80,9 +86,12 @@ func (r *record) lose(s session.Side, now eventloop.Tick) {
 
 // unwritable: the connection of s has ended, as a write to it has told. What s
 // sent before that, a Close perhaps, is still to be read, and then the end.
-func (r *record) unwritable(s session.Side) {
+func (r *record) unwritable(s session.Side, now eventloop.Tick) {
 	h := &r.half[s]
 	h.flags = h.flags&^(wantClose|wantPing|wantFin) | isMuted
+	if s == session.Backend && r.mendable() {
+		r.bereave(session.BackendLost, now)
+	}
 }
 
 // peerGone tells the other side of the end of s. A client is told in words: a
@@ -90,6 +99,9 @@ func (r *record) unwritable(s session.Side) {
 // would see without a balancer, so that it can tell a lost client from one
 // that said goodbye.
 func (r *record) peerGone(s session.Side, now eventloop.Tick) {
+	if s == session.Backend && r.survives(now) {
+		return
+	}
 	if r.half[s].flags&isClosed == 0 {
 		r.end([2]session.Cause{session.ClientLost, session.BackendLost}[s], now)
 	}
@@ -115,22 +127,35 @@ func (r *record) begin(c closeOrder, now eventloop.Tick, boundary eventloop.Tick
 
 // chosen reports whether o is about this session.
 func (r *record) chosen(o *Order) bool {
-	if r.cause != session.None || o.Late && r.closeAt != 0 || o.Keep && r.closeAt == 0 {
+	if r.cause != session.None || o.Keep && r.closeAt == 0 {
+		return false
+	}
+	if o.Late && r.closeAt != 0 && (o.Move || r.plan&toMove == 0) {
+		return false
+	}
+	if o.MoveOnly && (r.plan&movable == 0 || r.closeAt != 0 || r.phase != staying) {
 		return false
 	}
 	return o.Select == nil || o.Select(r.info())
 }
 
-// schedule has the session closed by o after so long, unless it already is to
-// be closed sooner; or takes that back.
+// schedule has the session closed or moved by o after so long, unless an
+// earlier order stands, see Order; or takes that back.
 func (r *record) schedule(o *Order, now eventloop.Tick, after time.Duration) {
 	at := now + max(1, eventloop.Ticks(after))
 	if o.Keep {
 		r.closeAt = 0
+		r.plan |= orNothing // should it be moved right now
 		return
 	}
-	if r.closeAt == 0 || at < r.closeAt {
+	moves := (o.Move || o.MoveOnly) && r.plan&movable != 0
+	stands := r.closeAt != 0 && at >= r.closeAt
+	if r.closeAt != 0 && moves != (r.plan&toMove != 0) {
+		stands = moves
+	}
+	if !stands {
 		r.closeAt, r.half[session.Client].want = at, closeOrder{code: o.Code, reason: o.Reason, cause: o.Cause}
+		r.plan = r.plan.with(moves, o)
 	}
 }
 

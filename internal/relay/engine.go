@@ -30,6 +30,13 @@ type Start struct {
 	// Early is what was read of each side after its handshake, by
 	// session.Side. It is used before Start returns and not retained.
 	Early [2][]byte
+
+	// Movable lets the session be given another backend, by an Order or,
+	// with OnLoss, when its backend is lost. Without a Mover none is moved.
+	Movable, OnLoss bool
+	// MoveTimeout bounds the search for that backend, and then how long the
+	// old one may take to say the rest of what it has to say.
+	MoveTimeout time.Duration
 }
 
 // Order tells an engine to close sessions politely: a Close frame at a message
@@ -43,11 +50,21 @@ type Order struct {
 	// order of their age; 0 is all at once.
 	Spread time.Duration
 	// Late leaves alone the sessions that an earlier order has given a turn.
-	// Without it, the order for sooner holds.
+	// Without it, the order for sooner holds. A turn to be moved does not
+	// count for an order to close.
 	Late bool
 	// Keep takes back what earlier orders have planned and not begun; of
 	// the rest of an Order, only Select is looked at.
 	Keep bool
+
+	// Move has each session that is movable given another backend at its
+	// turn, and closed as said above only where that fails. An order to close
+	// replaces one to move, and is never replaced by one.
+	Move bool
+	Why  session.Why
+	// MoveOnly is Move that leaves a session where it is rather than close it,
+	// and chooses only such as are movable and have not been given a turn.
+	MoveOnly bool
 }
 
 // Reason numbers the texts that our Close frames carry, so that a record can
@@ -63,6 +80,7 @@ const (
 	ProtocolError
 	Idle
 	TooOld
+	Moved
 )
 
 func (r Reason) String() string {
@@ -81,6 +99,8 @@ func (r Reason) String() string {
 		return "idle timeout"
 	case TooOld:
 		return "maximum session lifetime"
+	case Moved:
+		return "session moved"
 	}
 	return ""
 }
@@ -91,6 +111,7 @@ const (
 	CodeProtocol       = 1002
 	CodeInternal       = 1011
 	CodeServiceRestart = 1012
+	CodeTryAgainLater  = 1013
 )
 
 // Engine owns sessions. It is the network as well, since a session lives where
@@ -99,6 +120,9 @@ const (
 // that holds the connections, and Dial.
 type Engine interface {
 	transport.Network
+	// SetMover says who finds other backends for sessions, before the first
+	// that is movable starts.
+	SetMover(m Mover)
 	// Start takes over both connections, whose handshakes are done, and
 	// returns. On an error they are still the caller's.
 	Start(client, backend transport.Conn, s Start) error

@@ -37,6 +37,9 @@ func (el *epollLoop) Ready(slot int32, side session.Side, ev eventloop.Events) {
 		h.flags |= isReadable
 		el.read(slot, r, side)
 	}
+	if ev.Ended() && h.flags&isHeld != 0 {
+		r.clientEnds()
+	}
 	el.settle(slot, r)
 }
 
@@ -47,8 +50,11 @@ func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 	buf := el.Buf[:firstRead]
 	full := false // it has much to say, and the other side takes it
 	for range maxReads {
-		if o.pending != 0 || h.flags&(isEOF|isLost) != 0 {
+		if o.pending != 0 || h.flags&(isEOF|isLost|isHeld) != 0 {
 			return
+		}
+		if r.phase != staying && s == session.Client {
+			buf = el.Buf[:r.upToBoundary(len(el.Buf))]
 		}
 		var n int
 		var e syscall.Errno
@@ -110,12 +116,20 @@ func (el *epollLoop) Again() {
 			el.settle(t.slot, r)
 		}
 	}
+	if len(el.looks) > 0 {
+		el.advance()
+	}
 }
 
 func (el *epollLoop) carry(slot int32, r *record, s session.Side, p []byte) {
 	h := &r.half[s]
 	bytes, messages := h.bytes, h.walker.Messages
-	out := r.pass(s, p, el.Now(), &el.scratch)
+	var out []byte
+	if r.phase == staying {
+		out = r.pass(s, p, el.Now(), &el.scratch)
+	} else {
+		out = el.passMoving(slot, r, s, p)
+	}
 	el.traffic[s].Bytes += h.bytes - bytes
 	el.traffic[s].Messages += h.walker.Messages - messages
 	if len(out) > 0 {
@@ -149,7 +163,7 @@ func (el *epollLoop) writeFailed(slot int32, r *record, s session.Side, e syscal
 		r.lose(s, el.Now())
 		return
 	}
-	r.unwritable(s)
+	r.unwritable(s, el.Now())
 	r.half[s].flags |= isReadable | isEnded
 	el.readAgain(slot, r, s)
 }

@@ -34,6 +34,11 @@ func NewEpoll(n int, times Times, log *slog.Logger, ended Ended) (*Epoll, error)
 	return e, nil
 }
 
+// SetMover implements Engine.
+func (e *Epoll) SetMover(m Mover) {
+	e.Group.Each(func(i int, _ *eventloop.Loop) { e.loops[i].mover = m })
+}
+
 // Start implements Engine.
 func (e *Epoll) Start(client, backend transport.Conn, s Start) error {
 	l, slot, socks, err := eventloop.Release(client, backend)

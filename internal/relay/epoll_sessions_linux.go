@@ -21,10 +21,13 @@ type epollLoop struct {
 	engine *Epoll
 	times  ticks
 	ended  Ended
+	mover  Mover
 
-	records  [][]record // by slot, in chunks that never move; nil where trimmed
-	again    []turn     // to be read again
-	spare    []turn     // again's other backing
+	records  [][]record           // by slot, in chunks that never move; nil where trimmed
+	again    []turn               // to be read again
+	spare    []turn               // again's other backing
+	moves    map[int32]*epollMove // by slot, of the sessions that are being moved
+	looks    []int32              // slots of those to be looked at
 	backlog  backlog
 	splicer  splicer
 	scratch  []byte
@@ -74,6 +77,9 @@ func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, s *Start) {
 	}
 	r := el.at(slot)
 	*r = newRecord(s, el.Now())
+	if el.mover == nil {
+		r.plan = 0
+	}
 	r.live = true
 	el.engine.active.Add(1)
 	for i := range socks {
@@ -119,6 +125,9 @@ func (el *epollLoop) settle(slot int32, r *record) {
 			}
 		}
 	}
+	if r.phase != staying {
+		el.settleMove(slot, r)
+	}
 	if r.cause == session.None {
 		return
 	}
@@ -146,6 +155,9 @@ func (el *epollLoop) settle(slot int32, r *record) {
 
 // finish closes the sockets and tells of the end.
 func (el *epollLoop) finish(slot int32, r *record) {
+	if m := el.moves[slot]; m != nil {
+		el.endMove(slot, r, m)
+	}
 	for s := range r.half {
 		eventloop.CloseFD(r.half[s].fd)
 		if p := r.half[s].pending; p != 0 {

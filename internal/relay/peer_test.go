@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"testing"
@@ -211,4 +212,13 @@ func (p *peer) answer(others func(got)) (done chan struct{}) {
 		}
 	}()
 	return done
+}
+
+// noise is n bytes that tell one place from another.
+func noise(rnd *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := 0; i < n; i += 1000 {
+		copy(b[i:], binary.LittleEndian.AppendUint64(nil, rnd.Uint64()))
+	}
+	return b
 }

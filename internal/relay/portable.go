@@ -22,6 +22,7 @@ import (
 // is the transport.Network whose connections it takes, too.
 type Portable struct {
 	*gonet.Network
+	log     *slog.Logger
 	began   time.Time
 	times   ticks
 	ended   Ended
@@ -31,13 +32,14 @@ type Portable struct {
 
 	mu       sync.Mutex // guards the following
 	sessions map[*portableSession]struct{}
+	mover    Mover
 }
 
 const portableBuffer = 16 << 10
 
 // NewPortable makes the engine; Close ends it.
 func NewPortable(times Times, log *slog.Logger, ended Ended) *Portable {
-	e := &Portable{Network: gonet.New(log), began: time.Now(), times: times.ticks(), ended: ended,
+	e := &Portable{Network: gonet.New(log), log: log, began: time.Now(), times: times.ticks(), ended: ended,
 		sessions: map[*portableSession]struct{}{}}
 	e.buffers.New = func() any { b := make([]byte, portableBuffer); return &b }
 	return e
@@ -45,8 +47,9 @@ func NewPortable(times Times, log *slog.Logger, ended Ended) *Portable {
 
 // Close implements Engine.
 func (e *Portable) Close() {
+	e.Abort(session.Shutdown) // before their Reattach fails
 	e.Network.Close()
-	e.Abort(session.Shutdown)
+	e.Abort(session.Shutdown) // those that tasks have started meanwhile
 	e.readers.Wait()
 }
 
@@ -56,6 +59,10 @@ func (e *Portable) now() eventloop.Tick { return eventloop.TickAt(e.began) }
 func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 	pair := [2]transport.Conn{client, backend}
 	ps := &portableSession{engine: e, record: newRecord(&s, e.now())}
+	ps.changed.L = &ps.mu
+	if e.moverNow() == nil {
+		ps.plan = 0
+	}
 	var early [2][]byte
 	for i := range pair {
 		c, ok := pair[i].(*gonet.Conn)
@@ -82,8 +89,8 @@ func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 	ps.arm()
 	ps.mu.Unlock()
 	for i := range pair {
-		side := session.Side(i)
-		e.readers.Go(func() { ps.read(side, early[side]) })
+		side, conn := session.Side(i), ps.conn[i]
+		e.readers.Go(func() { ps.read(side, conn, early[side]) })
 	}
 	return nil
 }
@@ -164,36 +171,40 @@ func (e *Portable) Active() int {
 // To write to a side, its out is locked first, then mu; mu is not held while
 // writing, so that one blocked direction does not stop the other, or a timer.
 type portableSession struct {
-	engine *Portable
-	conn   [2]net.Conn
-	out    [2]sync.Mutex // held while frames are taken from the record and written to that side
+	engine  *Portable
+	out     [2]sync.Mutex // held while frames are taken from the record and written to that side
+	changed sync.Cond     // of a move: told with mu, of all that one may wait for
 
 	mu     sync.Mutex // guards the following
-	record            // half.pending is 1 while a write to that side is under way
+	conn   [2]net.Conn
+	m      *portableMove // while it is being moved
+	record               // half.pending is 1 while a write to that side is under way
 	timer  *time.Timer
 	over   bool
 }
 
-// read carries over what comes from s until its end.
-func (ps *portableSession) read(s session.Side, early []byte) {
+// read carries over what comes from s, by conn, until its end.
+func (ps *portableSession) read(s session.Side, conn net.Conn, early []byte) {
 	buf := ps.engine.buffers.Get().(*[]byte)
 	defer ps.engine.buffers.Put(buf)
 	var scratch []byte
 	if len(early) > 0 {
-		ps.carry(s, early, &scratch)
+		ps.carry(s, conn, early, &scratch)
 	}
 	for {
-		n, err := ps.conn[s].Read(*buf)
+		n, err := conn.Read(*buf)
 		if n > 0 {
-			ps.carry(s, (*buf)[:n], &scratch)
+			ps.carry(s, conn, (*buf)[:n], &scratch)
 		}
 		if err == nil {
 			continue
 		}
 		ps.mu.Lock()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case ps.conn[s] != conn: // another is in its place
+		case errors.Is(err, io.EOF):
 			ps.eof(s, ps.engine.now())
-		} else {
+		default:
 			ps.lose(s, ps.engine.now())
 		}
 		ps.mu.Unlock()
@@ -202,18 +213,44 @@ func (ps *portableSession) read(s session.Side, early []byte) {
 	}
 }
 
-func (ps *portableSession) carry(s session.Side, p []byte, scratch *[]byte) {
+// carry returns when all of p has been carried over, which a client that is
+// held waits for.
+func (ps *portableSession) carry(s session.Side, conn net.Conn, p []byte, scratch *[]byte) {
 	e, o, h := ps.engine, s.Other(), &ps.half[s]
-	ps.out[o].Lock()
-	ps.mu.Lock()
-	bytes, messages := h.bytes, h.walker.Messages
-	out := ps.pass(s, p, e.now(), scratch)
-	e.traffic[s].bytes.Add(h.bytes - bytes)
-	e.traffic[s].messages.Add(h.walker.Messages - messages)
-	ps.write(o, out)
-	ps.mu.Unlock()
-	ps.out[o].Unlock()
-	ps.settle()
+	for len(p) > 0 {
+		ps.out[o].Lock()
+		ps.mu.Lock()
+		var out, rest []byte
+		before := *h
+		switch {
+		case ps.over || ps.conn[s] != conn: // its end has been told of, or it is not heard any more
+		case ps.phase == staying:
+			out = ps.pass(s, p, e.now(), scratch)
+		default:
+			if ps.m == nil {
+				ps.m = &portableMove{}
+			}
+			out, rest = ps.passMoving(&ps.m.move, s, p, e.now(), scratch)
+		}
+		e.count(s, &before, h)
+		ps.write(o, out)
+		ps.mu.Unlock()
+		ps.out[o].Unlock()
+		ps.settle()
+		if p = rest; len(p) > 0 {
+			ps.mu.Lock()
+			for ps.half[s].flags&isHeld != 0 && !ps.over {
+				ps.changed.Wait()
+			}
+			ps.mu.Unlock()
+		}
+	}
+}
+
+// count adds to the traffic what s has sent since h was as before.
+func (e *Portable) count(s session.Side, before, h *half) {
+	e.traffic[s].bytes.Add(h.bytes - before.bytes)
+	e.traffic[s].messages.Add(h.walker.Messages - before.walker.Messages)
 }
 
 // write writes p to s. It is called with out[s] and mu held and gives mu up
@@ -226,12 +263,13 @@ func (ps *portableSession) write(s session.Side, p []byte) {
 	h.pending = 1
 	before := ps.engine.now()
 	h.acked = uint32(before)
+	conn := ps.conn[s] // stays the one while out is held
 	ps.mu.Unlock()
-	_, err := ps.conn[s].Write(p)
+	_, err := conn.Write(p)
 	ps.mu.Lock()
 	h.pending = 0
 	if now := ps.engine.now(); errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-		ps.unwritable(s)
+		ps.unwritable(s, now)
 	} else if err != nil {
 		ps.lose(s, now)
 	} else if now != before {
@@ -241,8 +279,13 @@ func (ps *portableSession) write(s session.Side, p []byte) {
 
 // settle does what the record has come to want.
 func (ps *portableSession) settle() {
+	for ps.settleOnce() {
+	}
+}
+
+func (ps *portableSession) settleOnce() (again bool) {
 	for range 2 { // giving one side up may want a Close for the other
-		for i := range ps.conn {
+		for i := range ps.out {
 			// Who holds out settles after it.
 			if ps.out[i].TryLock() {
 				ps.mu.Lock()
@@ -254,8 +297,11 @@ func (ps *portableSession) settle() {
 	}
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
+	if ps.phase != staying && !ps.over {
+		again = ps.settleMove()
+	}
 	if ps.cause == session.None || ps.over {
-		return
+		return again
 	}
 	for i := range ps.half {
 		h := &ps.half[i]
@@ -270,9 +316,10 @@ func (ps *portableSession) settle() {
 	}
 	if ps.settled() {
 		ps.finish()
-		return
+		return false
 	}
 	ps.arm()
+	return again
 }
 
 // finish closes both connections and tells of the end, once. mu is held.
@@ -282,6 +329,10 @@ func (ps *portableSession) finish() {
 	}
 	ps.over = true
 	ps.timer.Stop()
+	if ps.m != nil {
+		ps.endMove()
+	}
+	ps.changed.Broadcast()
 	for i := range ps.conn {
 		ps.conn[i].Close()
 	}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"time"
@@ -22,7 +23,8 @@ import (
 // connection, broken framing, or our own decision (a timeout, an Order). That
 // first thing is the cause. A session is settled when nothing more is awaited
 // from either side and everything has been written; it is cut when the linger
-// time passes first.
+// time passes first. While it is open it may be moved from one backend to
+// another, see phase.
 type record struct {
 	half [2]half // by session.Side
 
@@ -48,6 +50,13 @@ type record struct {
 	ours   bool // the end was our decision: nothing that comes may put it off
 	forced bool // forceAt has passed
 	live   bool // engine's: the record is in use
+
+	// Of being moved.
+	moveTimeout eventloop.Tick
+	phase       phase
+	plan        plan
+	moves       uint8         // for which a backend was looked for
+	failure     session.Cause // of the end, should the move fail with the old backend gone
 }
 
 // half is one side: what came from it, and what is wanted of its connection.
@@ -97,6 +106,8 @@ const (
 	isReadable // there may be bytes that no event will tell of
 	isEnded    // an event told of its end: read on until it comes
 	isAgain    // it is on the list of those to be read again
+
+	isHeld // the client's alone: it isn't read, its session is being moved
 )
 
 func newRecord(s *Start, now eventloop.Tick) record {
@@ -112,6 +123,13 @@ func newRecord(s *Start, now eventloop.Tick) record {
 		interval: eventloop.Ticks(s.Limits.KeepaliveInterval),
 		timeout:  eventloop.Ticks(s.Limits.KeepaliveTimeout),
 		moved:    now,
+	}
+	r.moveTimeout = max(1, eventloop.Ticks(cmp.Or(s.MoveTimeout, DefaultMoveTimeout)))
+	if s.Movable {
+		r.plan |= movable
+		if s.OnLoss {
+			r.plan |= onLoss
+		}
 	}
 	if s.Limits.Lifetime > 0 {
 		r.endAt = now + eventloop.Ticks(s.Limits.Lifetime)
@@ -153,7 +171,7 @@ func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]b
 	h.bytes += uint64(len(p))
 	h.lastIn = now
 	if h.flags&isPinged != 0 || o.flags&(wantClose|isMuted) != 0 {
-		*scratch = r.passSlow(s, p, now, (*scratch)[:0])
+		*scratch, _ = r.passSlow(nil, s, p, now, (*scratch)[:0])
 		return *scratch
 	}
 	r.carried(now)
@@ -164,11 +182,12 @@ func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]b
 
 // passSlow is pass while more than frame counting is to be done: a pong of
 // ours to be swallowed, a Close of ours to be put in, or all of it to be
-// walked but not carried over, since a Close of ours has gone before.
-func (r *record) passSlow(s session.Side, p []byte, now eventloop.Tick, out []byte) []byte {
+// walked but not carried over, since a Close of ours has gone before. With a
+// move m it may leave a rest, see passMoving.
+func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick, out []byte) (_, rest []byte) {
 	h, o := &r.half[s], &r.half[s.Other()]
 	atPong := h.walker.Held() > 0
-	for len(p) > 0 && h.flags&isDeaf == 0 {
+	for len(p) > 0 && h.flags&(isDeaf|isHeld) == 0 {
 		out = r.inject(s.Other(), now, out)
 		if atPong {
 			p, out = r.matchPong(s, p, now, out)
@@ -182,12 +201,28 @@ func (r *record) passSlow(s session.Side, p []byte, now eventloop.Tick, out []by
 		if h.flags&isPinged != 0 {
 			stop |= frame.StopAtPong
 		}
+		if m != nil {
+			stop |= r.stops(s)
+		}
 		var n int
 		var ev frame.Event
 		n, ev, out = r.walk(s, p, stop, now, out)
 		p, atPong = p[n:], ev == frame.AtPong
+		if m == nil {
+			continue
+		}
+		if ev == frame.AtClose {
+			p, out = r.oldCloses(m, p, now, out)
+		}
+		if s == session.Client {
+			r.hold()
+		}
 	}
-	return r.inject(s.Other(), now, out)
+	if h.flags&isHeld != 0 {
+		rest = p
+		h.bytes -= uint64(len(rest))
+	}
+	return r.inject(s.Other(), now, out), rest
 }
 
 // walk walks p, which came from s, up to an event, and appends what was walked
@@ -286,7 +321,7 @@ func (r *record) inject(s session.Side, now eventloop.Tick, out []byte) []byte {
 	case o.walker.AtMessage() || last && atFrame:
 		h.flags = h.flags&^wantClose | isMuted
 		out = frame.AppendClose(out, s == session.Backend, h.want.code, h.want.reason.String())
-		if r.code == 0 {
+		if r.code == 0 && r.cause != session.None { // not one that only ends its part in the session
 			r.code = h.want.code
 		}
 		r.moved = now

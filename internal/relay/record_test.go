@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/holdfast-ws/holdfast/internal/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
 
@@ -14,8 +15,8 @@ import (
 // every session, and none could be handed to another process; and it is what
 // an idle session costs.
 func TestRecordIsPlain(t *testing.T) {
-	if size := unsafe.Sizeof(record{}); size != 224 {
-		t.Errorf("a record takes %d bytes, want 224", size)
+	if size := unsafe.Sizeof(record{}); size != 232 {
+		t.Errorf("a record takes %d bytes, want 232", size)
 	}
 	var plain func(path string, typ reflect.Type)
 	plain = func(path string, typ reflect.Type) {
@@ -74,18 +75,42 @@ func TestPongsOwed(t *testing.T) {
 	}
 }
 
+// TestPingAfterLateAnswer: an answer that comes after more than the interval,
+// and within the timeout, puts the next ping off by no more than that.
+func TestPingAfterLateAnswer(t *testing.T) {
+	const late = 25
+	r := newRecord(&Start{Limits: Limits{KeepaliveInterval: eventloop.Tick(10).Duration(), KeepaliveTimeout: eventloop.Tick(200).Duration()}}, 10)
+	var pings []eventloop.Tick
+	for now := eventloop.Tick(10); len(pings) < 2; {
+		if now = r.due(now, testTicks); now > 100 {
+			t.Fatalf("pings at %d, and then none until %d", pings, now)
+		}
+		if c := &r.half[session.Client]; len(pings) == 1 && now > pings[0]+late {
+			c.lastIn = pings[0] + late
+		}
+		r.half[session.Backend].lastIn = now
+		r.expired(now, testTicks, func(session.Side) bool { return false })
+		if len(r.inject(session.Client, now, nil)) > 0 {
+			pings = append(pings, now)
+		}
+	}
+	if d := pings[1] - pings[0]; d < late+10 || d > late+20 {
+		t.Errorf("%d ticks between two pings", d)
+	}
+}
+
 // TestReasons: each Close of ours says something a person can read, in the
 // room there is, and no two the same.
 func TestReasons(t *testing.T) {
 	seen := map[string]Reason{}
-	for r := NoReason + 1; r <= TooOld; r++ {
+	for r := NoReason + 1; r <= Moved; r++ {
 		s := r.String()
 		if other, twice := seen[s]; s == "" || len(s) > 123 || twice {
 			t.Errorf("reason %d is %q, %d too", r, s, other)
 		}
 		seen[s] = r
 	}
-	if NoReason.String() != "" || (TooOld+1).String() != "" {
+	if NoReason.String() != "" || (Moved+1).String() != "" {
 		t.Error("reasons that are none say something")
 	}
 }

@@ -22,11 +22,16 @@ var quick = relay.Times{Linger: 500 * time.Millisecond, Boundary: 500 * time.Mil
 
 // rig is an engine between clients and a backend that the test plays.
 type rig struct {
-	t       *testing.T
-	engine  relay.Engine
-	limits  relay.Limits
-	preface int          // bytes that the task reads of both sides as their handshake
-	early   atomic.Int64 // how many more it reads and hands to Start
+	t           *testing.T
+	engine      relay.Engine
+	limits      relay.Limits
+	preface     int          // bytes that the task reads of both sides as their handshake
+	early       atomic.Int64 // how many more it reads and hands to Start
+	mover       *mover       // where sessions are movable
+	onLoss      atomic.Bool
+	moveTimeout atomic.Int64
+	logs        atomic.Int64
+	mayLog      atomic.Bool
 
 	ends    chan session.Summary
 	ln      transport.Listener
@@ -40,22 +45,31 @@ type rig struct {
 
 func newRig(t *testing.T, e engine, times relay.Times, limits relay.Limits) *rig {
 	t.Helper()
-	return newRigWithPreface(t, e, times, limits, 0)
+	return newRigWith(t, e, times, &rig{limits: limits})
 }
 
 func newRigWithPreface(t *testing.T, e engine, times relay.Times, limits relay.Limits, preface int) *rig {
 	t.Helper()
-	r := &rig{t: t, limits: limits, preface: preface, ends: make(chan session.Summary, 10_000), ended: map[session.ID]session.Summary{}}
+	return newRigWith(t, e, times, &rig{limits: limits, preface: preface})
+}
+
+func newRigWith(t *testing.T, e engine, times relay.Times, r *rig) *rig {
+	t.Helper()
+	r.t, r.ends, r.ended = t, make(chan session.Summary, 10_000), map[session.ID]session.Summary{}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.backend = ln.(*net.TCPListener)
-	r.engine, err = e.make(times, slog.New(slog.NewTextHandler(complaints{t}, nil)), r.noteEnd)
+	r.engine, err = e.make(times, slog.New(slog.NewTextHandler(r, nil)), r.noteEnd)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.close)
+	if r.mover != nil {
+		r.mover.r = r
+		r.engine.SetMover(r.mover)
+	}
 	if r.ln, err = r.engine.Listen("127.0.0.1:0", r.serve); err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +84,14 @@ func (c complaints) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Write is the engine's log.
+func (r *rig) Write(p []byte) (int, error) {
+	if r.logs.Add(1); r.mayLog.Load() {
+		return len(p), nil
+	}
+	return complaints{r.t}.Write(p)
+}
+
 // close checks what holds of every engine at its end.
 func (r *rig) close() {
 	r.engine.Close()
@@ -77,6 +99,9 @@ func (r *rig) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, i := range r.started {
+		if r.mover != nil {
+			i.Backend = r.mover.at(i)
+		}
 		if s, ok := r.ended[i.ID]; !ok {
 			r.t.Errorf("session %s never ended", i.ID)
 		} else if s.Info.Backend != i.Backend || s.Info.Route != i.Route || s.Info.Client != i.Client || !s.Info.Started.Equal(i.Started) {
@@ -87,6 +112,9 @@ func (r *rig) close() {
 	}
 	if len(r.ended) != len(r.started) {
 		r.t.Errorf("%d sessions began, %d ended", len(r.started), len(r.ended))
+	}
+	if r.mover != nil {
+		r.mover.check()
 	}
 	if n := r.engine.Active(); n != 0 {
 		r.t.Errorf("a closed engine has %d sessions", n)
@@ -100,6 +128,9 @@ func (r *rig) noteEnd(s session.Summary) {
 	}
 	r.ended[s.ID] = s
 	r.mu.Unlock()
+	if r.mover != nil {
+		r.mover.giveBack(s.Backend)
+	}
 	r.ends <- s
 }
 
@@ -125,6 +156,10 @@ func (r *rig) serve(c transport.Conn) {
 	r.mu.Lock()
 	r.started = append(r.started, s.Info)
 	r.mu.Unlock()
+	if r.mover != nil {
+		r.mover.take(s.Info.Backend)
+		s.Movable, s.OnLoss, s.MoveTimeout = true, r.onLoss.Load(), time.Duration(r.moveTimeout.Load())
+	}
 	if err := r.engine.Start(c, b, s); err != nil {
 		r.t.Errorf("start: %v", err)
 	}

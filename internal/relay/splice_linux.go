@@ -68,6 +68,9 @@ func (r *record) passUnseen(s session.Side, n int, now eventloop.Tick) {
 	h.lastIn = now
 	h.walker.Skip(uint64(n))
 	r.carried(now)
+	if s == session.Client {
+		r.hold()
+	}
 }
 
 // splice carries over some of what s has sent, where the stream stands in the

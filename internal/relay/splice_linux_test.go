@@ -2,7 +2,6 @@ package relay_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"io"
 	"math/rand/v2"
 	"sync"
@@ -15,15 +14,6 @@ import (
 
 // large are payload sizes about the bounds of what is read and spliced at once.
 var large = []int{0, 100, 4 << 10, 32 << 10, 64<<10 - 14, 64 << 10, 96 << 10, 96<<10 + 1, 256 << 10, 300_000, 1 << 20}
-
-// noise is n bytes that tell one place from another.
-func noise(rnd *rand.Rand, n int) []byte {
-	b := make([]byte, n)
-	for i := 0; i < n; i += 1000 {
-		copy(b[i:], binary.LittleEndian.AppendUint64(nil, rnd.Uint64()))
-	}
-	return b
-}
 
 // speech is frames as side sends them, many of them large, with pings between.
 func speech(rnd *rand.Rand, side session.Side, total int) (stream []byte, messages uint64) {

@@ -25,7 +25,14 @@ func TestStorm(t *testing.T) {
 	}
 }
 
+// descriptors is how many there are, those included that the runtime makes for
+// itself with the first connection.
 func descriptors() int {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0
+	}
+	ln.Close()
 	d, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return 0 // not on this system
@@ -180,6 +187,9 @@ func oneClient(address string, n int) error {
 			return nil // the backend has hung up on it
 		}
 		g, err := p.next()
+		for err == nil && g.first == fin|opPing { // on a slow machine
+			g, err = p.next()
+		}
 		if err != nil || g.first == fin|opClose {
 			return err
 		}
@@ -195,6 +205,9 @@ func oneClient(address string, n int) error {
 			return nil
 		}
 		g, err := p.next()
+		for err == nil && g.first == fin|opPing {
+			g, err = p.next()
+		}
 		if err != nil || g.first != fin|opClose {
 			return fmt.Errorf("its Close was answered with %v (%v)", g, err)
 		}

@@ -1,0 +1,280 @@
+package relay
+
+import (
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/frame"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// phase is how far a session is on its way to another backend.
+//
+//	          an Order's turn,            the client is held, and all
+//	          or a lost backend           it said before is written; at
+//	                                      once where the backend is gone
+//	staying ───────────────────▶ turning ──────────────────▶ seeking
+//	 ▲   ▲                          │ no boundary               │  │ found: the old backend
+//	 │   │                          │ in time     none found,   │  │ is sent a Close
+//	 │   │ stayed                   ▼             or too late   │  ▼
+//	 │   └──────────────────────quitting ◀──────────────────────┤ leaving
+//	 │                              ▲                           │  │
+//	 │                              └── the session ends ───────┘◀─┤
+//	 └─────────────────────────────────────────────────────────────┘
+//	    swapped: the old backend has ended, the client is held
+//
+// Held, the client stands between two messages and isn't read; TCP makes it
+// wait. The old backend talks to it all the while.
+//
+// Nothing is lost, doubled or reordered where the old backend reads what it
+// was sent and says what it has to say before it answers our Close:
+//
+//   - The client's bytes are one row, and isHeld cuts it in two, where the
+//     walker stands between two messages. It is set by nothing but hold, and
+//     only swapped and stayed take it off. What is before the cut has all been
+//     given to the old backend's connection, since seeking begins only when
+//     nothing of it waits; our Close follows it there. What is behind the cut
+//     is the rest of the last read, which the engine keeps, and then what is in
+//     the socket: none of it is walked or written while isHeld is set, and then
+//     it goes, in this order, to the one backend that there is.
+//   - The old backend's bytes go to the client up to its Close, behind which it
+//     can say nothing (RFC 6455 §5.5.1), or to its end. Only then, and only
+//     where they end between two messages, is it swapped, and the new one's
+//     first byte read. What waits for the client is in one row for both.
+//
+// Where the old backend is lost, what it had not answered may be lost with it,
+// and the rest of a message that it had begun to get is thrown away.
+type phase uint8
+
+const (
+	staying phase = iota
+	turning
+	seeking
+	leaving
+	quitting // the engine has yet to put its part of the move away
+)
+
+// plan is what is to become of a session at its turn, and what may. Its upper
+// bits are a session.Why.
+type plan uint8
+
+const (
+	movable plan = 1 << iota
+	onLoss
+	toMove     // closeAt is for a move
+	orNothing  // and not for a close if that fails
+	tooLate    // the move ran out of time
+	cutShort   // the old backend went inside a message
+	planBits   = iota
+	withoutWhy = 1<<planBits - 1
+)
+
+func (p plan) with(moves bool, o *Order) plan {
+	p &= movable | onLoss | tooLate | cutShort
+	if !moves {
+		return p
+	}
+	p |= toMove
+	if o.MoveOnly {
+		p |= orNothing
+	}
+	return p.because(o.Why)
+}
+
+func (p plan) because(w session.Why) plan { return p&withoutWhy | plan(w)<<planBits }
+
+func (p plan) why() session.Why { return session.Why(p >> planBits) }
+
+// move is what only sessions that are being moved have beside their record.
+type move struct {
+	// begun is the beginning of a Close frame of the old backend's, of which
+	// it isn't known yet whether the client is to see it.
+	begun []byte
+}
+
+// step is what the engine is to do for a session that is being moved.
+type step uint8
+
+const (
+	stepNone step = iota
+	stepSeek      // have the Mover find another backend; record.sought
+	stepSwap      // put the one that was found in place; record.swapped
+	stepStay      // put all of the move away; record.stayed
+)
+
+// next is asked after anything has happened to the record, while it isn't
+// staying.
+func (r *record) next() step {
+	c, b := &r.half[session.Client], &r.half[session.Backend]
+	switch r.phase {
+	case turning:
+		if gone(b) || b.flags&isMuted != 0 || c.flags&isHeld != 0 && drained(b) {
+			return stepSeek
+		}
+	case leaving:
+		if gone(b) && c.flags&isHeld != 0 {
+			return stepSwap
+		}
+	case quitting:
+		return stepStay
+	}
+	return stepNone
+}
+
+// gone: nothing that the side says is heard any more.
+func gone(h *half) bool { return h.flags&(isEOF|isLost|isDeaf) != 0 }
+
+// turn begins the move that an Order wants.
+func (r *record) turn(now eventloop.Tick, t ticks) {
+	r.phase, r.failure, r.closeAt = turning, session.ReattachFailed, 0
+	r.plan &^= tooLate | cutShort
+	r.forceAt = now + t.boundary
+	r.hold()
+}
+
+// mendable: the loss of its backend does not end the session.
+func (r *record) mendable() bool {
+	return r.cause == session.None && r.phase == staying && r.plan&onLoss != 0
+}
+
+// bereave begins the move of a session that has lost its backend.
+func (r *record) bereave(cause session.Cause, now eventloop.Tick) {
+	r.phase, r.failure = turning, cause
+	r.plan = (r.plan &^ (tooLate | cutShort)).because(session.Loss)
+	r.forceAt = now + r.moveTimeout
+	r.hold()
+}
+
+// survives reports whether the session goes on although its backend has gone
+// without a word, since it is, or can be, moved.
+func (r *record) survives(now eventloop.Tick) bool {
+	if r.mendable() {
+		r.bereave(session.BackendLost, now)
+	}
+	if r.cause != session.None || r.phase == staying || r.phase == quitting && r.plan&onLoss == 0 {
+		return false
+	}
+	b := &r.half[session.Backend]
+	b.flags = b.flags&^(wantClose|wantPing|wantFin) | isLost | isMuted
+	r.mustNotBeInside(now)
+	return true
+}
+
+// mustNotBeInside ends a session whose old backend has ended inside a message:
+// no other can end that.
+func (r *record) mustNotBeInside(now eventloop.Tick) {
+	if !r.half[session.Backend].walker.AtMessage() {
+		r.plan |= cutShort
+		r.strand(now)
+	}
+}
+
+// sought: the Mover has been asked.
+func (r *record) sought(now eventloop.Tick) {
+	r.phase = seeking
+	r.forceAt = now + r.moveTimeout + 2 // what Reattach says of its deadline comes before
+	r.moves = max(r.moves, r.moves+1)   // stays at 255
+	if b := &r.half[session.Backend]; gone(b) || b.flags&isMuted != 0 {
+		r.plan = r.plan.because(session.Loss)
+	}
+}
+
+// found: another backend is there.
+func (r *record) found(now eventloop.Tick, t ticks) {
+	r.phase, r.moved = leaving, now
+	r.forceAt = now + r.moveTimeout
+	if gone(&r.half[session.Backend]) {
+		r.forceAt = now + t.boundary // for the client to end the message that is thrown away
+		return
+	}
+	r.sendClose(session.Backend, CodeServiceRestart, Moved, r.forceAt)
+}
+
+// swapped: the new backend's connection is in the place of the old one's. The
+// pings that the old one has not answered are forgotten.
+func (r *record) swapped(id uint32, now eventloop.Tick) {
+	b := &r.half[session.Backend]
+	*b = half{walker: frame.Walker{Messages: b.walker.Messages}, bytes: b.bytes, pings: b.pings, lastIn: now}
+	r.backend = id
+	if r.plan&toMove != 0 || ofBackend(r.half[session.Client].want.cause) {
+		r.closeAt = 0
+	}
+	r.stayed(now)
+}
+
+// ofBackend: an order with this cause was about the backend a session was with.
+func ofBackend(c session.Cause) bool {
+	return c == session.BackendRemoved || c == session.BackendDrained || c == session.Rebalanced
+}
+
+// stayed: the engine has put its part of the move away. What it has kept of
+// the client's is to be passed now.
+func (r *record) stayed(now eventloop.Tick) {
+	c := &r.half[session.Client]
+	r.phase = staying
+	if c.flags&isHeld != 0 {
+		c.flags &^= isHeld
+		c.lastIn = now // it could not be heard
+	}
+	if r.cause == session.None && r.half[session.Backend].flags&isLost != 0 {
+		r.peerGone(session.Backend, now) // lost between the end of the move and now
+	}
+}
+
+// quit gives a move up, as the session's end does.
+func (r *record) quit() {
+	if r.phase != staying {
+		r.phase = quitting
+	}
+}
+
+// moveFailed: no other backend is to be had. The session goes on with the old
+// one, or is closed as the Order says.
+func (r *record) moveFailed(now eventloop.Tick, t ticks) {
+	r.quit()
+	switch b := &r.half[session.Backend]; {
+	case gone(b) || b.flags&isMuted != 0:
+		r.strand(now)
+	case r.failure == session.ReattachFailed && r.closeAt == 0 && r.plan&orNothing == 0:
+		r.begin(r.half[session.Client].want, now, t.boundary)
+	}
+}
+
+// strand ends a session that has lost its backend for good.
+func (r *record) strand(now eventloop.Tick) {
+	r.end(r.failure, now)
+	b, c := &r.half[session.Backend], &r.half[session.Client]
+	b.flags = b.flags&^(wantClose|wantPing|wantFin) | isLost | isMuted
+	r.sendClose(session.Client, CodeServiceRestart, BackendLost, now+1)
+	c.flags |= wantFin
+}
+
+// clientEnds: the client has closed its end, or all of its connection, behind
+// what is unread. It needs no other backend while it has one.
+func (r *record) clientEnds() {
+	b := &r.half[session.Backend]
+	if (r.phase == turning || r.phase == seeking) && !gone(b) && b.flags&isMuted == 0 {
+		r.quit()
+	}
+}
+
+// moving is what a Mover is told.
+func (r *record) moving() Moving {
+	return Moving{Info: r.info(), Why: r.plan.why(), Attempt: int(r.moves), Deadline: time.Now().Add(r.moveTimeout.Duration())}
+}
+
+// whyNotMoved is what a Mover is told of the end of a move that failed; err is
+// what Reattach said.
+func (r *record) whyNotMoved(err error, asked, found bool) error {
+	switch {
+	case err != nil:
+		return err
+	case r.plan&cutShort != 0:
+		return ErrMessageCut
+	case r.plan&tooLate == 0:
+		return ErrMoveOver
+	case asked && !found:
+		return ErrMoveTimeout
+	}
+	return ErrNoBoundary
+}

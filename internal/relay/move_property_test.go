@@ -1,0 +1,287 @@
+package relay
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/holdfast-ws/holdfast/internal/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/frame"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// journey is what a world has beside its record while that is being moved, and
+// what it remembers of former backends.
+type journey struct {
+	move
+	kept   []byte
+	fed    []bool      // which bytes of kept are in world.fed
+	why    session.Why // as the Mover was told
+	before [2]int      // bytes counted that are in fed no more
+	lost   bool        // the backend went without a word
+	swaps  int
+	ends   int // of moves
+}
+
+// waiting is how many bytes of s have been fed and are not to be passed yet.
+func (w *world) waiting(s session.Side) int {
+	if s == session.Client {
+		n := 0
+		for _, fed := range w.moving.fed {
+			if fed {
+				n++
+			}
+		}
+		return n
+	}
+	return len(w.moving.begun)
+}
+
+// pass is what engines do with what they have read.
+func (w *world) pass(s session.Side, p []byte, fed []bool, scratch *[]byte) []byte {
+	if w.r.phase == staying {
+		return w.r.pass(s, p, w.now, scratch)
+	}
+	out, rest := w.r.passMoving(&w.moving.move, s, p, w.now, scratch)
+	w.moving.kept = append(w.moving.kept, rest...)
+	w.moving.fed = append(w.moving.fed, fed[len(fed)-len(rest):]...)
+	return out
+}
+
+// step takes the steps of a move.
+func (w *world) step() {
+	for w.r.phase != staying && !w.r.settled() {
+		switch w.r.next() {
+		case stepNone:
+			return
+		case stepSeek:
+			if b := &w.r.half[session.Backend]; b.flags&(isEOF|isLost|isDeaf|isMuted) == 0 && (b.pending != 0 || w.r.half[0].flags&isHeld == 0) {
+				w.t.Fatalf("it is to be moved before its backend has got all: %+v", w.r)
+			}
+			w.r.sought(w.now)
+			w.moving.why = w.r.plan.why()
+			if w.r.next() != stepNone {
+				w.t.Fatalf("a step wants to be taken before another backend is found: %+v", w.r)
+			}
+		case stepSwap:
+			w.swap()
+		case stepStay:
+			w.r.stayed(w.now)
+			w.goOn()
+		}
+	}
+}
+
+// goOn passes what has waited.
+func (w *world) goOn() {
+	w.moving.ends++
+	kept, begun := w.moving.kept, w.moving.begun
+	fed := w.moving.fed
+	w.moving.kept, w.moving.fed, w.moving.begun = nil, nil, nil
+	var scratch []byte
+	if len(begun) > 0 && w.r.half[session.Backend].flags&isLost == 0 {
+		w.write(session.Client, w.pass(session.Backend, begun, make([]bool, len(begun)), &scratch))
+	}
+	if len(kept) > 0 {
+		w.write(session.Backend, w.pass(session.Client, kept, fed, &scratch))
+	}
+	w.settle()
+}
+
+// theirs is what of a stream to a side is not ours.
+func theirs(p []byte) (all []byte, last byte) {
+	frames, rest := cut(p)
+	for _, f := range frames {
+		if last = f.first; !f.ours() {
+			all = append(all, f.raw...)
+		}
+	}
+	return append(all, rest...), last
+}
+
+// wholeMessages holds that frames end where no message is open.
+func (w *world) wholeMessages(what string, p []byte, masked bool) {
+	walker := frame.Walker{Masked: masked}
+	walker.Walk(p, 0)
+	if !walker.AtMessage() {
+		w.t.Fatalf("%s end inside a message:\n%x", what, p)
+	}
+}
+
+// swap holds the row of bytes of each side against what has become of it.
+func (w *world) swap() {
+	j := &w.moving
+	c, b := &w.r.half[session.Client], &w.r.half[session.Backend]
+	// The client's: all to the old backend but what is kept.
+	past := w.fed[session.Client][:len(w.fed[session.Client])-w.waiting(session.Client)]
+	got, last := theirs(w.out[session.Backend])
+	// It may hold back a frame that so far looks like a pong to our ping.
+	if _, held := cut(past); len(held) > 0 {
+		if past = past[:len(past)-len(held)]; len(held) != c.walker.Held() {
+			w.t.Fatalf("the client is held inside a frame: %x", held)
+		}
+	}
+	if j.why != session.Loss { // or that happened only after it had got all
+		if !bytes.Equal(past, got) {
+			w.t.Fatalf("the old backend got\n%x of\n%x", got, past)
+		}
+		w.wholeMessages("the old backend's", got, true)
+		if last != 0x88 && !j.lost && !w.closing[session.Backend] {
+			w.t.Fatalf("the old backend got no Close: %x", w.out[session.Backend])
+		}
+	} else if !bytes.HasPrefix(past, got) {
+		w.t.Fatalf("the lost backend got\n%x of\n%x", got, past)
+	}
+	w.wholeMessages("the client's before the cut", past, true)
+	j.before[session.Client] += len(past)
+	w.fed[session.Client] = bytes.Clone(w.fed[session.Client][len(past):])
+	w.out[session.Backend] = nil
+
+	// The old backend's: all to the client, up to its Close or its end.
+	frames, _ := cut(w.fed[session.Backend])
+	var said []byte
+	for _, f := range frames {
+		if f.first == 0x88 {
+			break
+		}
+		said = append(said, f.raw...)
+	}
+	came, _ := theirs(w.out[session.Client])
+	if !bytes.Equal(came, said) {
+		w.t.Fatalf("of the old backend's\n%x came\n%x", said, came)
+	}
+	w.wholeMessages("the old backend's to the client", said, false)
+	w.fed[session.Backend] = said
+	s := session.Backend
+	w.open[s], w.unsent[s], w.pongs[s], w.sent[s], w.queued[s], w.seen[s], w.closing[s] = false, nil, nil, 0, 0, 0, false
+
+	w.r.swapped(w.r.backend+1, w.now)
+	j.before[s] = int(b.bytes) - len(said)
+	j.lost, j.begun = false, nil
+	j.swaps++
+	w.goOn()
+}
+
+func TestMoveProperties(t *testing.T) {
+	limits := []Limits{
+		{},
+		{KeepaliveInterval: 200 * time.Millisecond, KeepaliveTimeout: 600 * time.Millisecond},
+		{Idle: 5 * time.Second, Lifetime: time.Minute},
+	}
+	swaps := 0
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, rapid.SampledFrom(limits).Draw(t, "limits"))
+		w.r.plan = movable
+		w.r.moveTimeout = 10
+		if rapid.Bool().Draw(t, "on loss") {
+			w.r.plan |= onLoss
+		}
+		side := func() session.Side { return session.Side(rapid.IntRange(0, 1).Draw(t, "side")) }
+		order := func(t *rapid.T) {
+			o := &Order{Code: CodeGoingAway, Reason: GoingAway, Cause: session.BackendDrained, Move: true,
+				MoveOnly: rapid.IntRange(0, 3).Draw(t, "only") > 0, Why: session.Drain}
+			if w.r.chosen(o) {
+				w.r.schedule(o, w.now, 0)
+				w.expire(2, false)
+			}
+		}
+		found := func(t *rapid.T) {
+			if w.r.phase == seeking {
+				if rapid.IntRange(0, 4).Draw(t, "found") > 0 {
+					w.r.found(w.now, testTicks)
+				} else {
+					w.r.moveFailed(w.now, testTicks)
+				}
+				w.settle()
+			}
+		}
+		often := map[string]func(*rapid.T){
+			"":        func(*rapid.T) { w.check() },
+			"speak":   func(*rapid.T) { w.speak(side()) },
+			"speak 2": func(*rapid.T) { w.speak(side()) },
+			"feed":    func(*rapid.T) { w.feed(side(), 1<<20) },
+			"feed some": func(t *rapid.T) {
+				w.feed(side(), rapid.IntRange(1, 30).Draw(t, "bytes"))
+			},
+			"feed 2":  func(*rapid.T) { w.feed(session.Backend, 1<<20) },
+			"hear":    func(*rapid.T) { w.hear(side()) },
+			"hear 2":  func(*rapid.T) { w.hear(session.Backend) },
+			"move":    order,
+			"move 2":  order,
+			"found":   found,
+			"found 2": found,
+			"time": func(t *rapid.T) {
+				w.expire(eventloop.Tick(rapid.IntRange(0, 3).Draw(t, "ticks")), rapid.Bool().Draw(t, "taking"))
+			},
+			"block":   func(*rapid.T) { w.r.half[side()].pending = 1 },
+			"unblock": func(*rapid.T) { w.r.half[0].pending, w.r.half[1].pending = 0, 0; w.settle() },
+			"unblock 2": func(*rapid.T) {
+				w.r.half[0].pending, w.r.half[1].pending = 0, 0
+				w.settle()
+			},
+			"seldom": func(t *rapid.T) {
+				b := session.Backend
+				lost := func() {
+					if w.r.half[b].flags&(isEOF|isLost|isDeaf) == 0 {
+						w.moving.lost = true
+					}
+				}
+				switch rapid.IntRange(0, 40).Draw(t, "what") {
+				case 0, 1:
+					lost()
+					w.r.eof(b, w.now)
+				case 2, 3:
+					lost()
+					w.r.lose(b, w.now)
+				case 4, 5:
+					lost()
+					w.r.unwritable(b, w.now)
+				case 6:
+					w.r.lose(session.Client, w.now)
+				case 7:
+					w.r.clientEnds()
+				case 8:
+					o := &Order{Code: CodeGoingAway, Reason: GoingAway, Cause: session.Shutdown}
+					if w.r.chosen(o) {
+						w.r.schedule(o, w.now, time.Second)
+					}
+				case 9, 10, 11:
+					if s := side(); !w.closing[s] {
+						code := rapid.SampledFrom([]byte{0xE9, 0xF4}).Draw(t, "code")
+						w.queue(s, 0x88, []byte{0x03, code, 'x'}, false)
+					}
+				case 12:
+					if s := side(); !w.closing[s] {
+						w.queue(s, 0x88, []byte{0x0F, 0xA0, 'x'}, false)
+					}
+				}
+				w.settle()
+			},
+		}
+		t.Repeat(often)
+		swaps += w.moving.swaps
+		w.windMove()
+		w.wind()
+	})
+	if swaps == 0 {
+		t.Error("nothing was ever moved")
+	}
+	t.Logf("%d swaps", swaps)
+}
+
+// windMove holds that a move ends in time, whatever its peers leave undone and
+// although no backend is found.
+func (w *world) windMove() {
+	w.r.half[0].pending, w.r.half[1].pending = 0, 0
+	w.settle()
+	bound := w.now + 2*testTicks.boundary + 2*(w.r.moveTimeout+2) + testTicks.linger + 4
+	for w.r.phase != staying && w.r.cause == session.None {
+		if w.now > bound {
+			w.t.Fatalf("still being moved at tick %d: %+v", w.now, w.r)
+		}
+		w.expire(1, false)
+		w.check()
+	}
+}
