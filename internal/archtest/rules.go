@@ -41,7 +41,7 @@ var allowed = map[string]string{
 
 	// Stages.
 	"listener":  "transport",
-	"handshake": "forwarded httphead transport",
+	"handshake": "forwarded httphead session transport",
 	"admission": "",
 	"admit":     "",
 	"route":     "",

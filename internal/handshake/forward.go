@@ -7,9 +7,9 @@ import (
 
 // AppendRequest appends the head of the request for the backend: the client's
 // with its target in origin-form, the Host it asked for, the hop-by-hop fields
-// removed and our own upgrade and forwarding fields in their place. req must
-// have passed Check.
-func AppendRequest(dst []byte, req *httphead.Request, fw *forwarded.Policy, hop forwarded.Hop) []byte {
+// and those that Owns knows removed, and our own upgrade and forwarding fields
+// in their place. req must have passed Check, which filled in up.
+func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, fw *forwarded.Policy, hop forwarded.Hop) []byte {
 	dst = append(dst, "GET "...)
 	dst = append(dst, req.Path...)
 	dst = append(dst, req.Query...)
@@ -19,27 +19,38 @@ func AppendRequest(dst []byte, req *httphead.Request, fw *forwarded.Policy, hop 
 	named := namesFields(req.Fields)
 	for i := range req.Fields {
 		field := &req.Fields[i]
-		if httphead.EqualFold(field.Name, "host") || forwarded.Owns(field.Name) ||
+		if httphead.EqualFold(field.Name, "host") || forwarded.Owns(field.Name) || Owns(field.Name) ||
+			up.Reattach != nil && httphead.EqualFold(field.Name, extensions) ||
 			!endToEnd(req.Fields, field.Name, named) {
 			continue
 		}
 		dst = appendField(dst, field)
 	}
 	dst = fw.AppendHeaders(dst, req.Fields, hop)
+	if up.Reattach != nil {
+		dst = appendOffers(dst, req.Fields)
+		dst = up.Reattach.appendTo(dst)
+	}
 	return append(dst, "\r\n"...)
 }
 
 // AppendResponse appends the head of the 101 for the client: the backend's,
 // with the hop-by-hop fields removed and our own in their place. resp must have
-// passed CheckResponse. setCookie is the value of a Set-Cookie field of ours;
-// empty adds none.
-func AppendResponse(dst []byte, resp *httphead.Response, setCookie []byte) []byte {
+// passed CheckResponse against up. setCookie is the value of a Set-Cookie field
+// of ours; empty adds none.
+func AppendResponse(dst []byte, resp *httphead.Response, up *Upgrade, setCookie []byte) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"...)
 	named := namesFields(resp.Fields)
 	for i := range resp.Fields {
-		if field := &resp.Fields[i]; endToEnd(resp.Fields, field.Name, named) {
-			dst = appendField(dst, field)
+		field := &resp.Fields[i]
+		if !endToEnd(resp.Fields, field.Name, named) || up.Reattach != nil && httphead.EqualFold(field.Name, extensions) {
+			continue
 		}
+		dst = appendField(dst, field)
+	}
+	if up.Reattach != nil && up.agreed.on {
+		dst = append(dst, "Sec-WebSocket-Extensions: "...)
+		dst = append(up.agreed.appendTo(dst), "\r\n"...)
 	}
 	if len(setCookie) > 0 {
 		dst = append(dst, "Set-Cookie: "...)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/httphead"
+	"github.com/holdfast-ws/holdfast/internal/session"
 )
 
 func clientHop(req *httphead.Request) forwarded.Hop {
@@ -38,6 +39,9 @@ func TestAppendRequest(t *testing.T) {
 		"Sec-WebSocket-Extensions: a\r\n" +
 		"Sec-WebSocket-Extensions:b \r\n" +
 		"Cookie: a=b\r\n" +
+		"Holdfast-Session: forged\r\n" +
+		"holdfast-reattach: loss\r\n" +
+		"HOLDFAST_ATTEMPT: 1\r\n" +
 		"\r\n"
 	want := "GET /?a=%zz HTTP/1.1\r\n" +
 		"Host: Ws.example.com:80\r\n" +
@@ -55,10 +59,11 @@ func TestAppendRequest(t *testing.T) {
 		"Forwarded: for=203.0.113.9;host=\"Ws.example.com:80\";proto=http\r\n" +
 		"\r\n"
 	req := parseRequest(t, head)
-	if err := Check(req, new(Upgrade)); err != nil {
+	var up Upgrade
+	if err := Check(req, &up); err != nil {
 		t.Fatal(err)
 	}
-	if got := string(AppendRequest(nil, req, new(forwarded.Policy), clientHop(req))); got != want {
+	if got := string(AppendRequest(nil, req, &up, new(forwarded.Policy), clientHop(req))); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
@@ -70,31 +75,41 @@ func TestAppendResponse(t *testing.T) {
 	if n, err := resp.Parse([]byte(head)); n != len(head) {
 		t.Fatal(n, err)
 	}
-	if got := string(AppendResponse(nil, &resp, nil)); got != backendResponse {
+	if got := string(AppendResponse(nil, &resp, new(Upgrade), nil)); got != backendResponse {
 		t.Errorf("got\n%s\nwant\n%s", got, backendResponse)
 	}
 }
 
 // TestNoAllocation is about a handshake that goes well.
 func TestNoAllocation(t *testing.T) {
-	h := newWholeHandshake()
-	if n := testing.AllocsPerRun(100, func() {
-		if err := h.run(); err != nil {
-			t.Fatal(err)
+	for name, h := range wholeHandshakes() {
+		if n := testing.AllocsPerRun(100, func() {
+			if err := h.run(); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("a handshake of a session that is %s allocates %.0f times", name, n)
 		}
-	}); n != 0 {
-		t.Errorf("a handshake allocates %.0f times", n)
 	}
 }
 
 func BenchmarkHandshake(b *testing.B) {
-	h := newWholeHandshake()
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := h.run(); err != nil {
-			b.Fatal(err)
-		}
+	for name, h := range wholeHandshakes() {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := h.run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
+}
+
+func wholeHandshakes() map[string]*wholeHandshake {
+	fixed, movable := newWholeHandshake(), newWholeHandshake()
+	movable.reattach = &Reattach{ID: session.NewID(), Attempt: 3}
+	return map[string]*wholeHandshake{"fixed": fixed, "movable": movable}
 }
 
 // wholeHandshake is all that this package does for a session.
@@ -107,6 +122,7 @@ type wholeHandshake struct {
 	resp            httphead.Response
 	up              Upgrade
 	pieces          [2][1]string
+	reattach        *Reattach
 }
 
 func newWholeHandshake() *wholeHandshake {
@@ -122,13 +138,14 @@ func (h *wholeHandshake) run() error {
 	if err := Check(&h.req, &h.up); err != nil {
 		return err
 	}
-	AppendRequest(h.out[:0], &h.req, &h.policy, h.hop)
+	h.up.Reattach = h.reattach
+	AppendRequest(h.out[:0], &h.req, &h.up, &h.policy, h.hop)
 	if _, _, err := ReadResponse(&h.backend, h.out[:], &h.resp); err != nil {
 		return err
 	}
 	if err := CheckResponse(&h.resp, &h.up); err != nil {
 		return err
 	}
-	AppendResponse(h.in[len(browserRequest):len(browserRequest)], &h.resp, nil)
+	AppendResponse(h.in[len(browserRequest):len(browserRequest)], &h.resp, &h.up, nil)
 	return nil
 }

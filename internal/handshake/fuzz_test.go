@@ -19,6 +19,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte(strings.Replace(browserRequest, "GET /chat", "GET http://b.example:80?", 1)))
 	f.Add([]byte(strings.Replace(browserRequest, "keep-alive, Upgrade", "upgrade, cookie, \"x, origin\r\nX-Forwarded-For: 1.1.1.1", 1)))
 	f.Add([]byte(strings.Replace(browserRequest, "Cookie: ", "TE: trailers\r\nKeep-Alive: 5\r\nContent-Length: 0\r\nHTTP2-Settings: ", 1)))
+	f.Add([]byte(strings.Replace(browserRequest, "Cookie: ", "Holdfast-Session: A\r\nholdfast_attempt: 1\r\nX-Holdfast-Reattach: ", 1)))
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var req httphead.Request
@@ -31,7 +32,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			t.Fatalf("accepted what net/http refuses: %v", err)
 		}
-		head := AppendRequest(nil, &req, new(forwarded.Policy), clientHop(&req))
+		head := AppendRequest(nil, &req, &up, new(forwarded.Policy), clientHop(&req))
 		from := bufio.NewReader(bytes.NewReader(head))
 		out, err := http.ReadRequest(from)
 		if err != nil {
@@ -51,6 +52,9 @@ func FuzzRequest(f *testing.F) {
 		for name := range out.Header {
 			if _, sent := in.Header[name]; !sent && !forwarded.Owns([]byte(name)) {
 				t.Errorf("%s was not sent", name)
+			}
+			if Owns([]byte(name)) {
+				t.Errorf("%s can be forged", name)
 			}
 		}
 		for _, name := range []string{"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
@@ -89,7 +93,7 @@ func FuzzResponse(f *testing.F) {
 		var sent []byte
 		switch err := CheckResponse(&resp, &up); err {
 		case nil:
-			sent = AppendResponse(nil, &resp, nil)
+			sent = AppendResponse(nil, &resp, &up, nil)
 			if in.StatusCode != 101 || in.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 				t.Fatalf("taken for the right answer: %q", buf[:n])
 			}

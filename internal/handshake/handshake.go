@@ -41,7 +41,12 @@ type Upgrade struct {
 	Host []byte
 	// Path is the request's path as it came, without the query.
 	Path []byte
+	// Reattach is for the caller to set after Check: the session may be given
+	// another backend later. Backends are told so, and the extensions are held
+	// to what can be carried over. nil: it stays with its backend.
+	Reattach *Reattach
 
+	agreed Deflate // by CheckResponse, where Reattach is set
 	key    [keyLength]byte
 	offers httphead.Fields
 	host   [httphead.MaxHostname]byte
@@ -78,6 +83,7 @@ func Check(req *httphead.Request, up *Upgrade) error {
 	up.Host = httphead.AppendHostname(up.host[:0], req.Host)
 	up.Path = req.Path
 	up.offers = req.Fields
+	up.Reattach, up.agreed = nil, Deflate{}
 	return nil
 }
 

@@ -23,6 +23,7 @@ const (
 	ReasonAccept      Reason = "bad_accept"     // Sec-WebSocket-Accept does not answer the key
 	ReasonSubprotocol Reason = "bad_subprotocol"
 	ReasonExtension   Reason = "bad_extension"
+	ReasonTakeover    Reason = "context_takeover" // of permessage-deflate, where that can't be
 )
 
 var reasonTexts = map[Reason]string{
@@ -35,6 +36,7 @@ var reasonTexts = map[Reason]string{
 	ReasonAccept:      "Sec-WebSocket-Accept does not answer the client's key",
 	ReasonSubprotocol: "the 101 names a subprotocol that was not offered, or more than one",
 	ReasonExtension:   "the 101 names an extension that was not offered",
+	ReasonTakeover:    "the 101 takes permessage-deflate without the server_no_context_takeover that was asked for, which sessions that are reattached need",
 }
 
 // BackendError is a backend that broke the protocol before anything of it
@@ -55,7 +57,7 @@ func (e *BackendError) Error() string {
 // answered rightly: so it is no sign that the backend is broken, and nobody can
 // have it taken for that by what they offer.
 func (e *BackendError) DependsOnOffer() bool {
-	return e.Reason == ReasonSubprotocol || e.Reason == ReasonExtension
+	return e.Reason == ReasonSubprotocol || e.Reason == ReasonExtension || e.Reason == ReasonTakeover
 }
 
 func (e *BackendError) Unwrap() error { return e.Err }
@@ -68,12 +70,13 @@ var (
 	errAccept      = &BackendError{Reason: ReasonAccept}
 	errSubprotocol = &BackendError{Reason: ReasonSubprotocol}
 	errExtension   = &BackendError{Reason: ReasonExtension}
+	errTakeover    = &BackendError{Reason: ReasonTakeover}
 )
 
 // CheckResponse holds the backend's response to RFC 6455 §4.1 and §4.2.2, as
 // the answer to up. It returns nil for a right 101, ErrPlainAnswer for a
 // response that is none, and a *BackendError for a wrong 101.
-func CheckResponse(resp *httphead.Response, up *Upgrade) error {
+func CheckResponse(resp *httphead.Response, up *Upgrade) (err error) {
 	if resp.Status != 101 {
 		return ErrPlainAnswer
 	}
@@ -96,9 +99,13 @@ func CheckResponse(resp *httphead.Response, up *Upgrade) error {
 			return errSubprotocol
 		}
 	}
-	for list := range resp.Fields.Values("sec-websocket-extensions") {
+	if up.Reattach != nil {
+		up.agreed, err = agreedDeflate(resp.Fields, up.offers)
+		return err
+	}
+	for list := range resp.Fields.Values(extensions) {
 		for member, rest := httphead.NextMember(list); member != nil; member, rest = httphead.NextMember(rest) {
-			if !up.offered("sec-websocket-extensions", extensionName(member)) {
+			if !up.offered(extensions, extensionName(member)) {
 				return errExtension
 			}
 		}

@@ -43,6 +43,9 @@ func NewID() (id ID) {
 // String is 20 characters of 0-9 and A-V.
 func (id ID) String() string { return idEncoding.EncodeToString(id[:]) }
 
+// AppendTo appends what String returns.
+func (id ID) AppendTo(b []byte) []byte { return idEncoding.AppendEncode(b, id[:]) }
+
 // ParseID is the inverse of String.
 func ParseID(s string) (id ID, err error) {
 	b, err := idEncoding.DecodeString(s)
