@@ -88,7 +88,8 @@ func Start(o Options) (_ *App, err error) {
 	a.log = logging.New(o.LogTo, c.Log.Format, level(c))
 	a.slog = a.log.Logger()
 	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(),
-		AffinityResults: proxy.AffinityResults(), BackendStates: pool.StateWords()})
+		AffinityResults: proxy.AffinityResults(), BackendStates: pool.StateWords(),
+		ReattachReasons: proxy.MoveReasons(), ReattachResults: proxy.MoveResults()})
 	a.drainer = a.newDrainer()
 	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, Changed: a.drainer.Look})
 	a.checker = health.New(health.Options{Log: a.slog})
@@ -120,7 +121,7 @@ func Start(o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, HTTPDone: a.metrics.HTTPDone,
-		HTTPBegins: a.spare.enter, HTTPEnds: a.spare.leave}, g)
+		HTTPBegins: a.spare.enter, HTTPEnds: a.spare.leave, GiveBack: a.giveBackLease}, g)
 	undo = append(undo, func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -226,11 +227,16 @@ func (a *App) rediscover(name string) {
 
 // giveBack returns what a session held.
 func (a *App) giveBack(s session.Summary) {
-	if b := a.registry.Backend(s.Backend); b != nil {
-		b.Release()
-	}
+	a.giveBackLease(s.Backend)
+	a.proxy.Forget(s.ID)
 	a.gate.SessionEnded()
 	a.tidier.note(time.Now())
+}
+
+func (a *App) giveBackLease(backend uint32) {
+	if b := a.registry.Backend(backend); b != nil {
+		b.Release()
+	}
 }
 
 func (a *App) warn(ws []config.Error) {

@@ -6,6 +6,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/logging"
 	"github.com/holdfast-ws/holdfast/internal/metrics"
 	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
@@ -24,6 +25,22 @@ func (w watcher) HandshakeDone(result string, d time.Duration) {
 }
 
 func (w watcher) AffinityDone(result string) { w.metrics.AffinityDone(result) }
+
+func (w watcher) SessionMoved(m proxy.Move) {
+	w.metrics.SessionMoved(m.Why.String(), m.Result, m.Result == proxy.MoveDone, m.Gap)
+	from := w.words(&m.Info)
+	if m.Result == proxy.MoveDone {
+		to := m.Info
+		to.Backend = m.To
+		w.slog.Info("session moved", "id", m.Info.ID.String(), "pool", from.Pool, "from", from.Backend, "to", w.words(&to).Backend,
+			"reattach", m.Why.String(), "gap", m.Gap.Seconds())
+		return
+	}
+	w.slog.Warn("session not moved", "id", m.Info.ID.String(), "pool", from.Pool, "from", from.Backend,
+		"reattach", m.Why.String(), "result", m.Result, "error", m.Err)
+}
+
+func (w watcher) SessionNotKept(session.Info) { w.metrics.SessionNotKept() }
 
 // logTeller and countTeller hear of the ends of sessions.
 type logTeller struct{ *App }

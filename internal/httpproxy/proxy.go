@@ -21,8 +21,9 @@ import (
 type Options struct {
 	Upstream Upstream
 	// SetForwarded sets X-Forwarded-* and Forwarded on the request that goes
-	// out. out has none of them yet; what the client sent is in in.Header.
-	// nil sets nothing.
+	// out, and takes out what else a client may not say to a backend. out has
+	// none of the former yet; what the client sent is in in.Header. nil does
+	// nothing.
 	SetForwarded func(out http.Header, in *http.Request)
 	// ConnectTimeout bounds one attempt to connect to a backend;
 	// 0 means 5 seconds.

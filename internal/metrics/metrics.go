@@ -24,6 +24,9 @@ type Options struct {
 	HandshakeResults []string
 	// AffinityResults are the words AffinityDone is called with, likewise.
 	AffinityResults []string
+	// ReattachReasons and ReattachResults are the words SessionMoved is called
+	// with, likewise.
+	ReattachReasons, ReattachResults []string
 	// BackendStates are the words of BackendStat.State, but for those of
 	// backends that are gone.
 	BackendStates []string
@@ -38,6 +41,9 @@ type Metrics struct {
 	otherHandshakes   prometheus.Counter
 	handshakeDuration prometheus.Histogram
 	affinity          map[string]prometheus.Counter // by result, fixed
+	reattach          map[[2]string]prometheus.Counter // by reason and result, fixed
+	reattachGap       prometheus.Histogram
+	notKept           prometheus.Counter
 	closes            closes
 
 	httpRequests [6]prometheus.Counter // by the first digit of the status code
@@ -64,6 +70,15 @@ func New(src Source, o Options) *Metrics {
 			Help:    "Time from a WebSocket handshake's first byte to its answer.",
 			Buckets: durationBuckets,
 		}),
+		reattachGap: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "holdfast_reattach_gap_seconds",
+			Help:    "Time for which the client of a session that was given another backend was not read.",
+			Buckets: durationBuckets,
+		}),
+		notKept: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_reattach_not_kept_total",
+			Help: "Sessions that can't be given another backend, since their handshake is too large to be kept.",
+		}),
 		httpDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "holdfast_http_request_duration_seconds",
 			Help:    "Time from a plain HTTP request to the end of its answer; WebSockets are not in it.",
@@ -85,6 +100,14 @@ func New(src Source, o Options) *Metrics {
 		m.affinity[result] = affinity.WithLabelValues(result)
 	}
 
+	reattach := counterVec("holdfast_reattach_total", "Attempts to give a session another backend, by why and by how they ended.", "reason", "result")
+	m.reattach = make(map[[2]string]prometheus.Counter)
+	for _, reason := range o.ReattachReasons {
+		for _, result := range o.ReattachResults {
+			m.reattach[[2]string{reason, result}] = reattach.WithLabelValues(reason, result)
+		}
+	}
+
 	requests := counterVec("holdfast_http_requests_total", "Plain HTTP requests answered, by class of status code.", "code")
 	for class := 1; class < len(m.httpRequests); class++ {
 		m.httpRequests[class] = requests.WithLabelValues(string(rune('0'+class)) + "xx")
@@ -104,7 +127,7 @@ func New(src Source, o Options) *Metrics {
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		sourceCollector{src, o.BackendStates}, &m.closes, affinity,
+		sourceCollector{src, o.BackendStates}, &m.closes, affinity, reattach, m.reattachGap, m.notKept,
 		results, m.handshakeDuration, requests, m.httpDuration, reloads, m.lastReload, build,
 	)
 	return m
@@ -135,6 +158,20 @@ func (m *Metrics) AffinityDone(result string) {
 		c.Inc()
 	}
 }
+
+// SessionMoved counts an attempt to give a session another backend. gap is for
+// how long its client was not read.
+func (m *Metrics) SessionMoved(reason, result string, moved bool, gap time.Duration) {
+	if c, ok := m.reattach[[2]string{reason, result}]; ok {
+		c.Inc()
+	}
+	if moved {
+		m.reattachGap.Observe(gap.Seconds())
+	}
+}
+
+// SessionNotKept counts a session that can't be given another backend.
+func (m *Metrics) SessionNotKept() { m.notKept.Inc() }
 
 // SessionClosed counts the end of a session. code is session.Summary's Code.
 func (m *Metrics) SessionClosed(cause session.Cause, code uint16) { m.closes.add(cause, code) }

@@ -59,7 +59,8 @@ func holdfastLines(text string) string {
 
 func newTestMetrics() *Metrics {
 	return New(fixedSource{}, Options{Version: "1.2.3", HandshakeResults: []string{"ok", "no_route"},
-		AffinityResults: []string{"kept", "moved"}, BackendStates: []string{"up", "down"}})
+		AffinityResults: []string{"kept", "moved"}, BackendStates: []string{"up", "down"},
+		ReattachReasons: []string{"drain", "loss"}, ReattachResults: []string{"moved", "no_backend"}})
 }
 
 func TestGolden(t *testing.T) {
@@ -70,6 +71,10 @@ func TestGolden(t *testing.T) {
 	m.HandshakeDone("what is this", time.Minute)
 	m.AffinityDone("kept")
 	m.AffinityDone("what is this")
+	m.SessionMoved("drain", "moved", true, 2*time.Millisecond)
+	m.SessionMoved("loss", "no_backend", false, time.Minute)
+	m.SessionMoved("what is this", "moved", false, 0)
+	m.SessionNotKept()
 	m.SessionClosed(session.ClientClosed, 1000)
 	m.SessionClosed(session.ClientClosed, 1000)
 	m.SessionClosed(session.BackendClosed, 4123)
@@ -169,6 +174,7 @@ func TestConcurrentUse(t *testing.T) {
 var hotPath = map[string]func(*Metrics){
 	"HandshakeDone": func(m *Metrics) { m.HandshakeDone("no_route", 3*time.Millisecond) },
 	"SessionClosed": func(m *Metrics) { m.SessionClosed(session.BackendClosed, 4001) },
+	"SessionMoved":  func(m *Metrics) { m.SessionMoved("loss", "moved", true, time.Second) },
 	"HTTPDone":      func(m *Metrics) { m.HTTPDone(200, time.Millisecond) },
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/admission"
@@ -33,7 +34,8 @@ const (
 type attempt struct {
 	p      *Proxy
 	gen    *Generation
-	client transport.Conn
+	client transport.Conn // nil in a move, which has none
+	peer   netip.AddrPort // of the client's connection
 	ticket admission.Ticket
 	began  time.Time     // when the request's head had come
 	waited *waiting      // in a queue; nil where it came just now
@@ -54,6 +56,8 @@ type attempt struct {
 	backend  transport.Conn
 	asked    time.Time // backend was first dialled
 
+	reattach handshake.Reattach // up's, where the pool has it
+
 	resp               httphead.Response
 	respHead, respHave int
 
@@ -69,6 +73,9 @@ func newAttempt() any {
 
 func (a *attempt) reset(p *Proxy, c transport.Conn, waited *waiting) {
 	a.p, a.gen, a.client = p, p.generation.Load(), c
+	if c != nil {
+		a.peer = c.RemoteAddr()
+	}
 	a.ticket = admission.Ticket{}
 	a.began = time.Time{}
 	a.rule, a.backend, a.leased = nil, nil, false
@@ -160,8 +167,10 @@ func (a *attempt) takeBackend() (err error) {
 	return nil
 }
 
+func (a *attempt) pool() *Pool { return a.gen.Pools[a.rule.Pool] }
+
 func (a *attempt) take() (c balance.Choice, affinity string, err error) {
-	p := a.gen.Pools[a.rule.Pool]
+	p := a.pool()
 	by := a.rates(p)
 	c, _, affinity, err = p.takeAt(by, (*attemptRequest)(a), a.tried)
 	if err == nil && by != nil && by == p.queued {
@@ -189,13 +198,28 @@ func (a *attempt) connect() (err error) {
 }
 
 // exchange sends the request and reads the backend's answer to it.
-func (a *attempt) exchange() (err error) {
-	a.backend.SetDeadline(time.Now().Add(a.gen.Handshake))
+func (a *attempt) exchange() error {
 	if len(a.out) == 0 {
-		hop := forwarded.Hop{Peer: a.client.RemoteAddr(), Local: a.client.LocalAddr(), Proto: "http"}
-		hop.Host, _ = a.req.Fields.Get("Host")
-		a.out = handshake.AppendRequest(a.out, &a.req, a.gen.Forwarded, hop)
+		if a.pool().Reattach != nil {
+			a.reattach = handshake.Reattach{ID: session.NewID()}
+			a.up.Reattach = &a.reattach
+		}
+		a.writeRequest(a.client.LocalAddr())
 	}
+	return a.ask(time.Now().Add(a.gen.Handshake))
+}
+
+// writeRequest writes what a backend is asked; local is where the client
+// connected to.
+func (a *attempt) writeRequest(local netip.AddrPort) {
+	hop := forwarded.Hop{Peer: a.peer, Local: local, Proto: "http"}
+	hop.Host, _ = a.req.Fields.Get("Host")
+	a.out = handshake.AppendRequest(a.out[:0], &a.req, &a.up, a.gen.Forwarded, hop)
+}
+
+// ask is exchange with what writeRequest wrote.
+func (a *attempt) ask(deadline time.Time) (err error) {
+	a.backend.SetDeadline(deadline)
 	if _, err := a.backend.Write(a.out); err != nil {
 		return &silentError{err}
 	}
@@ -237,6 +261,19 @@ func (a *attempt) giveUpBackend(err error) (again bool) {
 		return false // conclude passes the answer back
 	}
 	a.release()
+	if !a.blame(err) {
+		return false
+	}
+	again = a.tries < maxTries
+	a.p.Log.Warn("a backend doesn't answer a handshake", "pool", a.choice.Backend.Pool,
+		"backend", a.choice.Backend.Name, "address", a.choice.Addr.String(), "error", err, "next", again)
+	return again
+}
+
+// blame notes what err says of the backend, and reports whether that is that
+// it didn't answer. Where another of its addresses may do better, it isn't
+// taken for tried.
+func (a *attempt) blame(err error) (unanswered bool) {
 	var unreached *dial.Error
 	var silent *silentError
 	var broken *handshake.BackendError
@@ -264,10 +301,7 @@ func (a *attempt) giveUpBackend(err error) (again bool) {
 	default:
 		return false
 	}
-	again = a.tries < maxTries
-	a.p.Log.Warn("a backend doesn't answer a handshake", "pool", a.choice.Backend.Pool,
-		"backend", a.choice.Backend.Name, "address", a.choice.Addr.String(), "error", err, "next", again)
-	return again
+	return true
 }
 
 // release closes the backend's connection and gives its lease back.
@@ -288,16 +322,19 @@ func (a *attempt) release() {
 
 // relay tells the client that it is through and hands both connections over.
 func (a *attempt) relay() error {
-	a.back = handshake.AppendResponse(a.back, &a.resp, a.setCookie())
+	a.back = handshake.AppendResponse(a.back, &a.resp, &a.up, a.setCookie())
 	if _, err := a.client.Write(a.back); err != nil {
 		return err
 	}
 	info := session.Info{
-		ID:      session.NewID(),
-		Client:  a.gen.Forwarded.ClientAddr(a.req.Fields, a.client.RemoteAddr()),
+		ID:      a.reattach.ID,
+		Client:  a.gen.Forwarded.ClientAddr(a.req.Fields, a.peer),
 		Backend: a.choice.Backend.ID,
 		Route:   a.gen.Labels[a.rule.Label],
 		Started: time.Now(),
+	}
+	if a.up.Reattach == nil {
+		info.ID = session.NewID()
 	}
 	a.countAffinity()
 	a.p.Watcher.HandshakeDone(ResultOpened, info.Started.Sub(a.began))
@@ -305,6 +342,7 @@ func (a *attempt) relay() error {
 	a.ticket.Opened()
 	a.leased = false // from here on, the session's end gives it back
 	start := relay.Start{Info: info, Limits: a.gen.Limits}
+	a.keep(&start)
 	start.Early[session.Client] = a.in[a.head:a.have]
 	start.Early[session.Backend] = a.ans[a.respHead:a.respHave]
 	if err := a.p.Engine.Start(a.client, a.backend, start); err != nil {
@@ -316,11 +354,11 @@ func (a *attempt) relay() error {
 // setCookie is the cookie that brings the client back to its backend; nil in a
 // pool without. Each 101 renews it.
 func (a *attempt) setCookie() []byte {
-	cookie := a.gen.Pools[a.rule.Pool].Cookie
+	cookie := a.pool().Cookie
 	if cookie == nil {
 		return nil
 	}
-	https := a.gen.Forwarded.IsHTTPS(a.req.Fields, forwarded.Hop{Peer: a.client.RemoteAddr(), Proto: "http"})
+	https := a.gen.Forwarded.IsHTTPS(a.req.Fields, forwarded.Hop{Peer: a.peer, Proto: "http"})
 	a.out = cookie.AppendSetCookie(a.out[:0], a.choice.Index, https) // the request is out
 	return a.out
 }

@@ -29,6 +29,9 @@ type Pool struct {
 	// backend.
 	Refuse bool
 
+	// Reattach says when its sessions are given other backends; nil is never.
+	Reattach *Reattach
+
 	throttle // see SetAdmit
 }
 
@@ -154,7 +157,7 @@ func (p *Pool) takeByToken(rates balance.Rates, r requestkey.Request, tried bala
 type attemptRequest attempt
 
 func (a *attemptRequest) ClientIP() netip.Addr {
-	return a.gen.Forwarded.ClientAddr(a.req.Fields, a.client.RemoteAddr()).Addr()
+	return a.gen.Forwarded.ClientAddr(a.req.Fields, a.peer).Addr()
 }
 func (a *attemptRequest) Path() []byte { return a.up.Path }
 func (a *attemptRequest) Query() []byte {

@@ -41,10 +41,11 @@ type setup struct {
 	pools       []pool.Spec
 	rules       []route.Rule
 	trust       []netip.Prefix
-	connect     time.Duration // patience where 0
-	handshake   time.Duration // patience where 0
-	maxSessions int           // 100 where 0
-	admit       *admit.Pool   // of all pools; nil is none
+	connect     time.Duration   // patience where 0
+	handshake   time.Duration   // patience where 0
+	maxSessions int             // 100 where 0
+	admit       *admit.Pool     // of all pools; nil is none
+	reattach    *proxy.Reattach // of every pool
 }
 
 // balancer is the spine on a real socket. It is its own proxy.Watcher.
@@ -64,6 +65,8 @@ type balancer struct {
 	opened   []session.Info
 	ended    []session.Summary
 	plain    []int // status codes
+	moves    []proxy.Move
+	notKept  int
 }
 
 // lockedBuffer is a log's destination that can be read at any time.
@@ -106,7 +109,7 @@ func start(t testing.TB, engine string, s setup) *balancer {
 	b.gate = admission.New(admission.Options{MaxSessions: s.maxSessions})
 	b.engine = newEngine(t, engine, log, b.sessionEnded)
 	g := b.generation(s)
-	p := proxy.New(proxy.Options{Gate: b.gate, Engine: b.engine, Watcher: b, Log: log.Logger(), HTTPDone: b.httpDone}, g)
+	p := proxy.New(proxy.Options{Gate: b.gate, Engine: b.engine, Watcher: b, Log: log.Logger(), HTTPDone: b.httpDone, GiveBack: b.giveBack}, g)
 	b.proxy = p
 	ln, err := b.engine.Listen("127.0.0.1:0", p.Serve)
 	if err != nil {
@@ -172,7 +175,7 @@ func (b *balancer) generation(s setup) *proxy.Generation {
 	}
 	pools, _ := b.registry.Apply(specs)
 	for name, p := range pools {
-		g.Pools[name] = &proxy.Pool{}
+		g.Pools[name] = &proxy.Pool{Reattach: s.reattach}
 		if g.Pools[name].Picker, err = balance.New(balance.Options{Kind: p.Balance}, p.Members); err != nil {
 			b.t.Fatal(err)
 		}
@@ -200,10 +203,16 @@ func (b *balancer) HandshakeDone(result string, _ time.Duration) {
 func (b *balancer) httpDone(status int, _ time.Duration) {
 	b.note(func() { b.plain = append(b.plain, status) })
 }
-func (b *balancer) sessionEnded(s session.Summary) {
-	if backend := b.registry.Backend(s.Backend); backend != nil {
+func (b *balancer) SessionMoved(m proxy.Move)   { b.note(func() { b.moves = append(b.moves, m) }) }
+func (b *balancer) SessionNotKept(session.Info) { b.note(func() { b.notKept++ }) }
+func (b *balancer) giveBack(id uint32) {
+	if backend := b.registry.Backend(id); backend != nil {
 		backend.Release()
 	}
+}
+func (b *balancer) sessionEnded(s session.Summary) {
+	b.giveBack(s.Backend)
+	b.proxy.Forget(s.ID)
 	b.gate.SessionEnded()
 	b.note(func() { b.ended = append(b.ended, s) })
 }

@@ -21,6 +21,8 @@ import (
 type results chan string
 
 func (results) SessionOpened(session.Info)                     {}
+func (results) SessionMoved(proxy.Move)                        {}
+func (results) SessionNotKept(session.Info)                    {}
 func (r results) AffinityDone(string)                          {}
 func (r results) HandshakeDone(result string, _ time.Duration) { r <- result }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/handshake"
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 )
 
@@ -92,6 +93,11 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 }
 
 func (p *Proxy) setForwarded(out http.Header, in *http.Request) {
+	for name := range out {
+		if handshake.Owns([]byte(name)) {
+			delete(out, name)
+		}
+	}
 	hop := forwarded.Hop{Host: []byte(in.Host), Proto: "http"}
 	hop.Peer, _ = netip.ParseAddrPort(in.RemoteAddr)
 	if local, ok := in.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {

@@ -51,6 +51,12 @@ type Watcher interface {
 	// AffinityDone is called for each choice in a pool with affinity; see
 	// AffinityResults.
 	AffinityDone(result string)
+	// SessionMoved is called at the end of each attempt to give a session
+	// another backend.
+	SessionMoved(Move)
+	// SessionNotKept is called for a session that can't be given another
+	// backend, since its handshake is too large to be kept.
+	SessionNotKept(session.Info)
 }
 
 // Options are what a Proxy works with. All are used as long as it lives.
@@ -64,6 +70,10 @@ type Options struct {
 	// HTTPBegins and HTTPEnds are called around the life of each connection
 	// that net/http serves. They must not block, and may both be nil.
 	HTTPBegins, HTTPEnds func()
+	// GiveBack gives back a lease on a backend that a session has left, or
+	// was not moved to. It must not block. It may be nil where no pool has
+	// Reattach.
+	GiveBack func(backend uint32)
 }
 
 // Proxy takes connections through the stages.
@@ -71,6 +81,7 @@ type Proxy struct {
 	Options
 	generation atomic.Pointer[Generation]
 	attempts   sync.Pool // of *attempt
+	kept       keptTable
 	plain      *httpproxy.Proxy
 	server     *httpproxy.Server
 }
@@ -83,6 +94,7 @@ func New(o Options, g *Generation) *Proxy {
 	}
 	p.attempts.New = newAttempt
 	p.generation.Store(g)
+	p.Engine.SetMover(mover{p})
 	p.plain, p.server = p.newPlain(g)
 	go p.server.Serve()
 	return p
@@ -120,11 +132,16 @@ func (p *Proxy) serve(c transport.Conn, waited *waiting) {
 			waited.giveBack()
 			a.waited = nil
 		}
-		if len(a.in)+len(a.ans) == 2*usualHead { // a large one would be kept for small heads
-			p.attempts.Put(a)
-		}
+		p.put(a)
 	}()
 	a.conclude(a.run())
+}
+
+// put keeps an attempt for the next use.
+func (p *Proxy) put(a *attempt) {
+	if len(a.in)+len(a.ans) == 2*usualHead { // a large one would be kept for small heads
+		p.attempts.Put(a)
+	}
 }
 
 // run is the way of one connection. An error ends it there; what the client is

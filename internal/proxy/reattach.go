@@ -1,0 +1,337 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/balance"
+	"github.com/holdfast-ws/holdfast/internal/dial"
+	"github.com/holdfast-ws/holdfast/internal/handshake"
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/route"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+// Reattach says when the sessions of a pool are given other backends.
+type Reattach struct {
+	Drain, Loss, Rebalance bool
+	Timeout                time.Duration // of one move
+}
+
+func (r *Reattach) allows(why session.Why) bool {
+	switch why {
+	case session.Drain:
+		return r.Drain
+	case session.Loss:
+		return r.Loss
+	case session.Rebalance:
+		return r.Rebalance
+	}
+	return false
+}
+
+// Move is what became of an attempt to give a session another backend.
+type Move struct {
+	relay.Moving // Info.Backend: the one it was to leave
+
+	To     uint32        // 0: it came to none
+	Gap    time.Duration // for which the client was not read
+	Result string        // one of MoveResults
+	Err    error         // where Result isn't MoveDone
+}
+
+// Results of moves: the label of holdfast_reattach_total, and the word in the
+// log. Where several backends were tried, it is the last one's.
+const (
+	MoveDone          = "moved"
+	moveOff           = "off"         // the pool is gone from the configuration, or has no reattach for this
+	moveNotKept       = "not_kept"    // its handshake
+	moveNoBackend     = "no_backend"  // none is up but the one it leaves
+	movePoolFull      = "pool_full"   // all have as many sessions as they may
+	moveUnreachable   = "unreachable" // could not be connected to
+	moveSilent        = "silent"      // gave no answer
+	moveBroken        = "broken"      // broke the protocol
+	moveRefused       = "refused"     // gave another answer than 101
+	moveDifferent     = "different"   // agreed to something else than the first backend had
+	moveTimeout       = "timeout"     // of Reattach
+	moveNoBoundary    = "no_boundary" // the client's message did not end
+	moveMessageCut    = "message_cut" // the old backend went in the middle of one
+	moveSessionEnded  = "client_gone" // or the session was ended meanwhile
+	moveInternalError = "internal_error"
+)
+
+// MoveResults lists every Result a Move can have.
+func MoveResults() []string {
+	return []string{MoveDone, moveOff, moveNotKept, moveNoBackend, movePoolFull, moveUnreachable, moveSilent, moveBroken,
+		moveRefused, moveDifferent, moveTimeout, moveNoBoundary, moveMessageCut, moveSessionEnded, moveInternalError}
+}
+
+// MoveReasons lists why sessions are moved, in words.
+func MoveReasons() []string {
+	return []string{session.Drain.String(), session.Loss.String(), session.Rebalance.String()}
+}
+
+var (
+	errMoveOff   = errors.New("the session's pool is not configured to give it another backend")
+	errNotKept   = errors.New("the session's handshake was not kept")
+	errDifferent = errors.New("agreed to another subprotocol or other extensions than the backend before it")
+)
+
+func moveResult(err error) string {
+	var unreached *dial.Error
+	var silent *silentError
+	var broken *handshake.BackendError
+	switch {
+	case err == nil:
+		return MoveDone
+	case errors.Is(err, errMoveOff):
+		return moveOff
+	case errors.Is(err, errNotKept):
+		return moveNotKept
+	case errors.Is(err, balance.ErrNone):
+		return moveNoBackend
+	case errors.Is(err, balance.ErrFull):
+		return movePoolFull
+	case errors.Is(err, errDifferent):
+		return moveDifferent
+	case errors.Is(err, handshake.ErrPlainAnswer):
+		return moveRefused
+	case errors.Is(err, relay.ErrMoveTimeout):
+		return moveTimeout
+	case errors.Is(err, relay.ErrNoBoundary):
+		return moveNoBoundary
+	case errors.Is(err, relay.ErrMessageCut):
+		return moveMessageCut
+	case errors.Is(err, relay.ErrMoveOver):
+		return moveSessionEnded
+	case errors.As(err, &unreached):
+		return moveUnreachable
+	case errors.As(err, &silent):
+		return moveSilent
+	case errors.As(err, &broken):
+		return moveBroken
+	}
+	return moveInternalError
+}
+
+// keep keeps a's handshake where its session may be given another backend
+// later, and tells the engine so.
+func (a *attempt) keep(s *relay.Start) {
+	pool := a.pool()
+	if a.up.Reattach == nil || pool.Reattach == nil {
+		return
+	}
+	if a.head > maxKept {
+		a.p.Watcher.SessionNotKept(s.Info)
+		return
+	}
+	agreed := a.up.Agreed(&a.resp)
+	a.p.kept.put(s.Info.ID, &kept{
+		head: append([]byte(nil), a.in[:a.head]...), pool: a.rule.Pool,
+		protocol: string(agreed.Protocol), deflate: agreed.Deflate,
+		peer: a.peer, local: a.client.LocalAddr(),
+	})
+	s.Movable, s.OnLoss, s.MoveTimeout = true, pool.Reattach.Loss, pool.Reattach.Timeout
+}
+
+// Forget drops what was kept of a session that has ended.
+func (p *Proxy) Forget(id session.ID) { p.kept.forget(id) }
+
+// mover is the Proxy as the engine's relay.Mover.
+type mover struct{ p *Proxy }
+
+// Reattach implements relay.Mover: the way of a session to another backend.
+// That is the second half of a handshake's, with the client's half kept from
+// when the session began, and by the generation of now.
+func (mv mover) Reattach(near transport.Conn, m relay.Moving) (found relay.Found, err error) {
+	p := mv.p
+	k := p.kept.find(m.Info.ID)
+	if k == nil {
+		return found, errNotKept
+	}
+	t := transfer{attempt: p.attempts.Get().(*attempt), kept: k, moving: m}
+	t.reset(p, nil, nil)
+	defer func() {
+		if r := recover(); r != nil {
+			p.Log.Error("panic in a handshake; its session is not moved", "panic", r, "stack", string(debug.Stack()))
+			err = errInternal
+		}
+		if err != nil {
+			t.release()
+			found = relay.Found{}
+		}
+		p.put(t.attempt)
+	}()
+	if err = t.run(near); err != nil {
+		return found, err
+	}
+	// The lease is the engine's from here on, and comes back through Moved or
+	// with the session's end.
+	return relay.Found{Backend: t.backend, ID: t.choice.Backend.ID, Early: append([]byte(nil), t.ans[t.respHead:t.respHave]...)}, nil
+}
+
+// Moved implements relay.Mover.
+func (mv mover) Moved(m relay.Moving, to uint32, gap time.Duration, err error) {
+	p, left := mv.p, m.Info.Backend
+	if err != nil {
+		left = to
+	}
+	// Before the lease is given back, so that the name can be looked up.
+	p.Watcher.SessionMoved(Move{Moving: m, To: to, Gap: gap, Result: moveResult(err), Err: err})
+	if left != 0 {
+		p.GiveBack(left)
+	}
+}
+
+// transfer is one session on its way to another backend: an attempt without a
+// client. Its request is the one kept.
+type transfer struct {
+	*attempt
+	moving relay.Moving
+	kept   *kept
+	to     Pool
+	short  bool // the last deadline was the move's, not the backend's
+}
+
+func (t *transfer) run(near transport.Conn) error {
+	if n, err := t.req.Parse(t.kept.head); n == 0 {
+		return cmp.Or(err, errInternal) // it could be parsed before
+	}
+	if err := handshake.Check(&t.req, &t.up); err != nil {
+		return err
+	}
+	t.peer = t.kept.peer
+	t.reattach = handshake.Reattach{ID: t.moving.Info.ID, Why: t.moving.Why}
+	t.up.Reattach = &t.reattach
+	if err := t.aim(); err != nil {
+		return err
+	}
+	var failed error // of the backend tried last
+	for {
+		if err := t.takeAnother(); err != nil {
+			return cmp.Or(failed, err)
+		}
+		err := t.connectFrom(near)
+		if err == nil {
+			err = t.exchangeAgain()
+		}
+		if err == nil {
+			return nil
+		}
+		if failed = t.giveUp(err); !t.again(failed) {
+			return failed
+		}
+	}
+}
+
+// aim goes by the generation of now.
+func (t *transfer) aim() error {
+	t.gen, t.tried = t.p.generation.Load(), balance.Tried{}
+	t.rule = &route.Rule{Pool: t.kept.pool} // whatever routes lead there now
+	pool := t.pool()
+	if pool == nil || pool.Reattach == nil || !pool.Reattach.allows(t.moving.Why) {
+		return errMoveOff
+	}
+	// Its own backend is the one that the session is to leave, so refusing
+	// any other would be to refuse them all.
+	t.to = *pool
+	t.to.Refuse = false
+	if i := pool.member(t.moving.Info.Backend); i >= 0 {
+		t.tried.Add(i)
+	}
+	return nil
+}
+
+// takeAnother chooses as for a new session, but waits for no token of a pool's
+// admission: a session is at stake. It takes one where there is one, so that
+// those who come wait in its place.
+func (t *transfer) takeAnother() error {
+	err := t.takeOne()
+	if err != nil && t.gen != t.p.generation.Load() {
+		// A reload has replaced the backends since.
+		if err := t.aim(); err != nil {
+			return err
+		}
+		err = t.takeOne()
+	}
+	if err != nil {
+		return err
+	}
+	t.leased = true
+	t.tries++
+	if t.to.queued != nil {
+		t.to.queued.TryPass(t.choice.Index)
+	}
+	return nil
+}
+
+func (t *transfer) takeOne() (err error) {
+	t.choice, _, _, err = t.to.take((*attemptRequest)(t.attempt), t.tried)
+	return err
+}
+
+func (t *transfer) connectFrom(near transport.Conn) (err error) {
+	t.asked = time.Now()
+	t.backend, err = t.gen.Dial.Connect(near, t.choice.Addr, t.within(t.gen.Dial.Timeout+t.gen.Handshake))
+	return err
+}
+
+// exchangeAgain is the handshake, which must come out as the first one did.
+func (t *transfer) exchangeAgain() error {
+	t.reattach.Attempt = t.tries
+	t.writeRequest(t.kept.local)
+	if err := t.ask(t.within(t.gen.Handshake)); err != nil {
+		return err
+	}
+	if !t.up.Agreed(&t.resp).Same(t.kept.agreed()) {
+		return errDifferent
+	}
+	return nil
+}
+
+// within is when d has passed, or the time for the move if that is sooner.
+func (t *transfer) within(d time.Duration) time.Time {
+	at := time.Now().Add(d)
+	if t.short = at.After(t.moving.Deadline); t.short {
+		return t.moving.Deadline
+	}
+	return at
+}
+
+// giveUp gives back what the backend tried last held, and says what its error
+// means for the move. A backend is not blamed for a move that was broken off.
+func (t *transfer) giveUp(err error) error {
+	t.release()
+	switch {
+	case t.short && errors.Is(err, os.ErrDeadlineExceeded):
+		return relay.ErrMoveTimeout
+	case errors.Is(err, transport.ErrHungUp), errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
+		return relay.ErrMoveOver // the engine has ended the task
+	}
+	if !t.blame(err) {
+		t.tried.Add(t.choice.Index)
+	}
+	return err
+}
+
+// again reports whether the next choice is worth a try. Unlike a client, a
+// session has nothing to lose by asking another one after any answer.
+func (t *transfer) again(err error) bool {
+	var unreached *dial.Error
+	switch {
+	case err == relay.ErrMoveOver, err == relay.ErrMoveTimeout:
+		return false
+	case errors.As(err, &unreached) && unreached.Reason == dial.Local:
+		return false
+	}
+	again := t.tries < maxTries
+	t.p.Log.Warn("a backend doesn't take over a session", "id", t.moving.Info.ID.String(), "pool", t.choice.Backend.Pool,
+		"backend", t.choice.Backend.Name, "address", t.choice.Addr.String(), "reattach", t.moving.Why.String(), "error", err, "next", again)
+	return again
+}
