@@ -40,7 +40,7 @@ type Metrics struct {
 	handshakes        map[string]prometheus.Counter // by result, fixed
 	otherHandshakes   prometheus.Counter
 	handshakeDuration prometheus.Histogram
-	affinity          map[string]prometheus.Counter // by result, fixed
+	affinity          map[string]prometheus.Counter    // by result, fixed
 	reattach          map[[2]string]prometheus.Counter // by reason and result, fixed
 	reattachGap       prometheus.Histogram
 	notKept           prometheus.Counter

@@ -15,7 +15,6 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/handshake"
 	"github.com/holdfast-ws/holdfast/internal/pool"
 	"github.com/holdfast-ws/holdfast/internal/requestkey"
-	"github.com/holdfast-ws/holdfast/internal/transport"
 )
 
 // asked is a request that has only header fields and an address.
@@ -347,14 +346,6 @@ func TestTakeByKey(t *testing.T) {
 	wantTake(t, p, bearing("x-room", "1"), balance.Tried{}, -1, -1, -1, "", balance.ErrNone)
 }
 
-// peer is a connection of which only the other end's address is known.
-type peer struct {
-	transport.Conn
-	addr netip.AddrPort
-}
-
-func (p peer) RemoteAddr() netip.AddrPort { return p.addr }
-
 // A client is the same one to both ways of reading requests, or its page and
 // its socket would come from different backends.
 func TestBothRequestsReadAlike(t *testing.T) {
@@ -372,7 +363,7 @@ func TestBothRequestsReadAlike(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			head := c.head + "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 			from := netip.MustParseAddrPort(c.peer)
-			a := &attempt{gen: &Generation{Forwarded: policy}, client: peer{addr: from}}
+			a := &attempt{gen: &Generation{Forwarded: policy}, peer: from}
 			if _, err := a.req.Parse([]byte(head)); err != nil {
 				t.Fatal(err)
 			}

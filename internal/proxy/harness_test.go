@@ -46,6 +46,8 @@ type setup struct {
 	maxSessions int             // 100 where 0
 	admit       *admit.Pool     // of all pools; nil is none
 	reattach    *proxy.Reattach // of every pool
+	// wrap puts something around the engine.
+	wrap func(relay.Engine) relay.Engine
 }
 
 // balancer is the spine on a real socket. It is its own proxy.Watcher.
@@ -57,6 +59,7 @@ type balancer struct {
 	gate     *admission.Gate
 	registry *pool.Registry
 	log      *lockedBuffer
+	mayPanic bool
 
 	mu       sync.Mutex // guards the following
 	changed  *sync.Cond
@@ -108,6 +111,9 @@ func start(t testing.TB, engine string, s setup) *balancer {
 	}
 	b.gate = admission.New(admission.Options{MaxSessions: s.maxSessions})
 	b.engine = newEngine(t, engine, log, b.sessionEnded)
+	if s.wrap != nil {
+		b.engine = s.wrap(b.engine)
+	}
 	g := b.generation(s)
 	p := proxy.New(proxy.Options{Gate: b.gate, Engine: b.engine, Watcher: b, Log: log.Logger(), HTTPDone: b.httpDone, GiveBack: b.giveBack}, g)
 	b.proxy = p
@@ -136,7 +142,7 @@ func start(t testing.TB, engine string, s setup) *balancer {
 				t.Errorf("backend %s: %d leases were never given back", backend.Name, n)
 			}
 		}
-		if strings.Contains(b.log.String(), "panic") {
+		if !b.mayPanic && strings.Contains(b.log.String(), "panic") {
 			t.Errorf("a panic was logged:\n%s", b.log)
 		}
 	})
@@ -230,6 +236,16 @@ func (b *balancer) wait(what string, cond func() bool) {
 			b.t.Fatalf("%s never came; results %q, log:\n%s", what, b.results, b.log)
 		}
 		b.changed.Wait()
+	}
+}
+
+// waitLog returns when text stands in the log, which is written a moment late.
+func (b *balancer) waitLog(text string) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); !strings.Contains(b.log.String(), text); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("no %q in the log:\n%s", text, b.log)
+		}
 	}
 }
 

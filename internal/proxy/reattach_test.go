@@ -1,0 +1,393 @@
+package proxy_test
+
+import (
+	"io"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/proxy"
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/transport"
+)
+
+// always is what a pool has that moves its sessions whenever that is of use.
+var always = &proxy.Reattach{Drain: true, Loss: true, Rebalance: true, Timeout: patience}
+
+// stillEngine moves no session: tests ask the spine what a moving one would.
+type stillEngine struct {
+	relay.Engine
+	relay.Mover
+
+	mu     sync.Mutex // guards the following
+	starts []relay.Start
+	orders []relay.Order
+}
+
+func (e *stillEngine) SetMover(m relay.Mover) { e.Mover = m }
+
+func (e *stillEngine) Start(client, backend transport.Conn, s relay.Start) error {
+	e.mu.Lock()
+	e.starts = append(e.starts, s)
+	e.mu.Unlock()
+	s.Movable = false
+	return e.Engine.Start(client, backend, s)
+}
+
+func (e *stillEngine) CloseSessions(o relay.Order) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.orders = append(e.orders, o)
+	return 0
+}
+
+// still starts a balancer whose sessions move only where a test has them.
+func still(t *testing.T, s setup) (*balancer, *stillEngine) {
+	t.Helper()
+	e := &stillEngine{}
+	s.wrap = func(real relay.Engine) relay.Engine {
+		e.Engine = real
+		return e
+	}
+	if s.reattach == nil {
+		s.reattach = always
+	}
+	return start(t, "portable", s), e
+}
+
+// moving is what the engine would say of the first session.
+func (b *balancer) moving(why session.Why) relay.Moving {
+	b.t.Helper()
+	b.wait("a session", func() bool { return len(b.opened) > 0 })
+	return relay.Moving{Info: b.opened[0], Why: why, Attempt: 1, Deadline: time.Now().Add(patience)}
+}
+
+// wantMove has the first session moved, wants that to come out so, and takes
+// the connection.
+func (b *balancer) wantMove(e *stillEngine, m relay.Moving, result string) (to string, early string) {
+	b.t.Helper()
+	found, err := e.Reattach(nil, m)
+	if err == nil {
+		to, early = b.registry.Backend(found.ID).Address, string(found.Early)
+		found.Backend.Close()
+		if result != "moved" {
+			b.t.Errorf("it was moved, want %q", result)
+		}
+		err = relay.ErrMoveOver // or the old lease would be given back
+		result = "client_gone"
+	}
+	e.Moved(m, found.ID, time.Millisecond, err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if got := b.moves[len(b.moves)-1]; got.Result != result || got.To != found.ID {
+		b.t.Errorf("the move ended with %q to %d (%v), want %q to %d; log:\n%s", got.Result, got.To, got.Err, result, found.ID, b.log)
+	}
+	return to, early
+}
+
+// answering is a backend that answers every handshake with the same.
+func answering(t testing.TB, answer string) *backend {
+	return newBackend(t, func(p *peer, _ string) {
+		io.WriteString(p, answer)
+		io.Copy(io.Discard, p.br)
+	})
+}
+
+const (
+	takeover   = "Sec-WebSocket-Extensions: permessage-deflate"
+	noTakeover = takeover + "; server_no_context_takeover; client_no_context_takeover"
+)
+
+// The second backend is asked what the first was asked, and told why.
+func TestReattachAsksAgain(t *testing.T) {
+	one := answering(t, switching("Sec-WebSocket-Protocol: v2", noTakeover))
+	two := answering(t, switching("Sec-WebSocket-Protocol: v2", takeover+"; server_no_context_takeover; server_max_window_bits=15")+serverFrame(1, "early"))
+	b, e := still(t, setup{backends: []string{one.addr, two.addr}, trust: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	c := b.dial().send(upgrade("/chat?room=1", "Cookie: a=b", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https",
+		"Sec-WebSocket-Protocol: v1, v2", takeover+"; client_max_window_bits, mux", "Sec-WebSocket-Extensions: x-other",
+		"Holdfast-Session: forged", "Holdfast-Reattach: loss", "holdfast_attempt: 7"))
+	resp, _ := c.want(101)
+	if got := resp.Header["Sec-Websocket-Extensions"]; len(got) != 1 || "Sec-WebSocket-Extensions: "+got[0] != noTakeover {
+		t.Errorf("the client is answered %q", got)
+	}
+	m := b.moving(session.Drain)
+	to, early := b.wantMove(e, m, "moved")
+	if to != two.addr || early != serverFrame(1, "early") {
+		t.Errorf("moved to %s with %q", to, early)
+	}
+
+	_, first := one.seen()
+	_, second := two.seen()
+	id := m.Info.ID.String()
+	own := "Holdfast-Session: " + id + "\r\n"
+	if !strings.Contains(first[0], noTakeover+"; client_max_window_bits\r\n"+own+"\r\n") || strings.Count(strings.ToLower(first[0]), "holdfast") != 1 {
+		t.Errorf("the first was sent\n%s", first[0])
+	}
+	if want := strings.Replace(first[0], own, own+"Holdfast-Reattach: drain\r\nHoldfast-Attempt: 1\r\n", 1); len(second) != 1 || second[0] != want {
+		t.Errorf("the second was sent\n%q\nwant\n%s", second, want)
+	}
+	if field(t, first[0], "X-Forwarded-For") != "192.0.2.7, 127.0.0.1" || field(t, first[0], "Sec-WebSocket-Key") != key {
+		t.Errorf("the first was sent\n%s", first[0])
+	}
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s := e.starts[0]; !s.Movable || !s.OnLoss || s.MoveTimeout != patience {
+		t.Errorf("started with %+v", s)
+	}
+}
+
+// What a backend does in place of the right answer sends the session on to the
+// next one.
+func TestReattachTriesOthers(t *testing.T) {
+	type backends []func(*testing.T) string
+	with := func(answer string) func(*testing.T) string {
+		return func(t *testing.T) string { return answering(t, answer).addr }
+	}
+	refused := func(t *testing.T) string { return refusing(t) }
+	closing := func(t *testing.T) string { return newBackend(t, func(p *peer, _ string) { p.Close() }).addr }
+	good := with(switching("Sec-WebSocket-Protocol: v2", noTakeover))
+	declining := with("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+	for name, c := range map[string]struct {
+		others  backends
+		result  string
+		to      int
+		attempt string
+	}{
+		"good":                     {backends{good}, "moved", 0, "1"},
+		"declined, then good":      {backends{declining, good}, "moved", 1, "2"},
+		"broken, then good":        {backends{with("ERR\r\n\r\n"), good}, "moved", 1, "2"},
+		"refused, closed, good":    {backends{refused, closing, good}, "moved", 2, "3"},
+		"another subprotocol":      {backends{with(switching("Sec-WebSocket-Protocol: v1", noTakeover)), good}, "moved", 1, "2"},
+		"no subprotocol":           {backends{with(switching(noTakeover))}, "different", -1, ""},
+		"no compression":           {backends{with(switching("Sec-WebSocket-Protocol: v2"))}, "different", -1, ""},
+		"a smaller window":         {backends{with(switching("Sec-WebSocket-Protocol: v2", noTakeover+"; server_max_window_bits=9"))}, "different", -1, ""},
+		"context taken over":       {backends{with(switching("Sec-WebSocket-Protocol: v2", takeover))}, "broken", -1, ""},
+		"three decline":            {backends{declining, declining, declining, good}, "refused", -1, ""},
+		"the last one's is told":   {backends{declining, closing}, "silent", -1, ""},
+		"the only other refuses":   {backends{refused}, "unreachable", -1, ""},
+		"there is no other":        {nil, "no_backend", -1, ""},
+		"garbage, then none is up": {backends{with("ERR\r\n\r\n")}, "broken", -1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setup{backends: []string{good(t)}}
+			for _, make := range c.others {
+				s.backends = append(s.backends, make(t))
+			}
+			b, e := still(t, s)
+			b.dial().send(upgrade("/", "Sec-WebSocket-Protocol: v1, v2", takeover)).want(101)
+			to, _ := b.wantMove(e, b.moving(session.Loss), c.result)
+			if c.to >= 0 && to != s.backends[1+c.to] {
+				t.Errorf("moved to %s, want %d of %q", to, c.to, s.backends[1:])
+			}
+			if n := b.registry.Backend(b.opened[0].Backend).Sessions(); n != 1 {
+				t.Errorf("the old backend has %d leases", n)
+			}
+		})
+	}
+}
+
+func TestReattachCountsAttempts(t *testing.T) {
+	decline := answering(t, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+	last := answering(t, switching())
+	b, e := still(t, setup{backends: []string{answering(t, switching()).addr, decline.addr, last.addr}})
+	b.dial().send(upgrade("/")).want(101)
+	for range 2 {
+		b.wantMove(e, b.moving(session.Rebalance), "moved")
+	}
+	_, first := decline.seen()
+	_, second := last.seen()
+	for i := range 2 { // each move counts anew
+		if field(t, first[i], "Holdfast-Attempt") != "1" || field(t, second[i], "Holdfast-Attempt") != "2" || field(t, second[i], "Holdfast-Reattach") != "rebalance" {
+			t.Errorf("asked with\n%s\n%s", first[i], second[i])
+		}
+	}
+}
+
+// The time for a move that runs out is not held against a backend.
+func TestReattachTimeout(t *testing.T) {
+	mute := newBackend(t, func(p *peer, _ string) { io.Copy(io.Discard, p.br) })
+	specs := []pool.Spec{{Name: "all", MaxFails: 1, FailTimeout: time.Hour, Backends: []pool.BackendSpec{
+		{Address: answering(t, switching()).addr, Weight: 256}, {Address: mute.addr, Weight: 64}, {Address: mute.addr, Name: "again", Weight: 8}}}}
+	b, e := still(t, setup{pools: specs})
+	b.dial().send(upgrade("/")).want(101)
+	m := b.moving(session.Drain)
+	m.Deadline = time.Now().Add(50 * time.Millisecond)
+	b.wantMove(e, m, "timeout")
+	if conns, _ := mute.seen(); conns != 1 {
+		t.Errorf("%d backends were tried", conns)
+	}
+	for _, backend := range b.registry.Backends() {
+		if backend.Fitness() != pool.Fit {
+			t.Errorf("%s is %v", backend.Name, backend.Fitness())
+		}
+	}
+}
+
+// One that never answers costs its part of the time, and is known for it.
+func TestReattachPassesOverTheMute(t *testing.T) {
+	mute := newBackend(t, func(p *peer, _ string) { io.Copy(io.Discard, p.br) })
+	good := answering(t, switching())
+	specs := []pool.Spec{{Name: "all", MaxFails: 1, FailTimeout: time.Hour, Backends: []pool.BackendSpec{
+		{Address: answering(t, switching()).addr, Weight: 256}, {Address: mute.addr, Weight: 64}, {Address: good.addr, Weight: 8}}}}
+	b, e := still(t, setup{pools: specs, handshake: 100 * time.Millisecond})
+	b.dial().send(upgrade("/")).want(101)
+	if to, _ := b.wantMove(e, b.moving(session.Drain), "moved"); to != good.addr {
+		t.Errorf("moved to %s", to)
+	}
+	for _, backend := range b.registry.Backends() {
+		if ejected := backend.Fitness() == pool.Ejected; ejected != (backend.Address == mute.addr) {
+			t.Errorf("%s is %v", backend.Address, backend.Fitness())
+		}
+	}
+}
+
+// A reload decides about sessions that are there, too.
+func TestReattachGoesByTheConfigurationOfNow(t *testing.T) {
+	other := answering(t, switching())
+	s := setup{backends: []string{answering(t, switching()).addr, other.addr}}
+	b, e := still(t, s)
+	b.dial().send(upgrade("/")).want(101)
+	b.wantMove(e, b.moving(session.Loss), "moved")
+	swap := func(change func(*proxy.Pool)) {
+		g := b.generation(s)
+		g.Pools["all"].Reattach = always
+		change(g.Pools["all"])
+		b.proxy.Swap(g)
+	}
+	for _, why := range []session.Why{session.Drain, session.Loss, session.Rebalance} {
+		swap(func(p *proxy.Pool) {
+			p.Reattach = &proxy.Reattach{Drain: why == session.Drain, Loss: why == session.Loss, Rebalance: why == session.Rebalance}
+		})
+		for _, asked := range []session.Why{session.Drain, session.Loss, session.Rebalance} {
+			want := "off"
+			if asked == why {
+				want = "moved"
+			}
+			b.wantMove(e, b.moving(asked), want)
+		}
+	}
+	swap(func(p *proxy.Pool) { p.Reattach = nil })
+	b.wantMove(e, b.moving(session.Loss), "off")
+
+	g := b.generation(s)
+	delete(g.Pools, "all")
+	b.proxy.Swap(g)
+	b.wantMove(e, b.moving(session.Loss), "off")
+
+	// What is a bug of ours costs the session its move, and nothing else.
+	swap(func(p *proxy.Pool) { p.Picker = nil })
+	if _, err := e.Reattach(nil, b.moving(session.Loss)); err == nil {
+		t.Error("a move without a picker succeeded")
+	}
+	b.waitLog("panic in a handshake; its session is not moved")
+	b.mayPanic = true
+}
+
+// A session that is moved to a backend which has just left the configuration
+// is closed as those are that were there before.
+func TestReattachToOneThatLeaves(t *testing.T) {
+	s := setup{backends: []string{answering(t, switching()).addr, answering(t, switching()).addr}}
+	b, e := still(t, s)
+	b.dial().send(upgrade("/")).want(101)
+	m := b.moving(session.Drain)
+	found, err := e.Reattach(nil, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer found.Backend.Close()
+	old, to := b.registry.Backend(m.Info.Backend), b.registry.Backend(found.ID)
+	if old.Sessions() != 1 || to.Sessions() != 1 {
+		t.Errorf("the old backend has %d leases, the new one %d", old.Sessions(), to.Sessions())
+	}
+	s.backends, s.reattach = s.backends[:1], always
+	b.proxy.Swap(b.generation(s))
+	e.Moved(m, found.ID, time.Millisecond, nil)
+	if old.Sessions() != 0 || to.Sessions() != 1 {
+		t.Errorf("moved, the old backend has %d leases, the new one %d", old.Sessions(), to.Sessions())
+	}
+	old.TryAcquire() // the engine still has the session there
+	to.Release()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		e.mu.Lock()
+		n := len(e.orders)
+		e.mu.Unlock()
+		if n > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no order to close it")
+		}
+	}
+	there := m.Info
+	there.Backend = found.ID
+	if o := e.orders[0]; o.Cause != session.BackendRemoved || !o.Select(there) || o.Select(m.Info) {
+		t.Errorf("the order is %+v", o)
+	}
+}
+
+func TestLargeHandshakesAreNotKept(t *testing.T) {
+	b, e := still(t, setup{backends: []string{answering(t, switching()).addr, answering(t, switching()).addr}})
+	line := func(n int) string { return "Cookie: " + strings.Repeat("x", n-len(upgrade("/", "Cookie: "))) }
+	b.dial().send(upgrade("/", line(8<<10))).want(101)
+	b.wantMove(e, b.moving(session.Drain), "moved")
+	b.dial().send(upgrade("/", line(8<<10+1))).want(101)
+	b.wait("the second session", func() bool { return len(b.opened) == 2 })
+	m := b.moving(session.Drain)
+	m.Info = b.opened[1]
+	b.wantMove(e, m, "not_kept")
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b.notKept != 1 || !e.starts[0].Movable || e.starts[1].Movable {
+		t.Errorf("%d not kept; started with %+v", b.notKept, e.starts)
+	}
+}
+
+// Without reattach nothing is kept, told or rewritten, and yet nothing can be
+// forged.
+func TestNoReattach(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		server := newBackend(t, func(p *peer, head string) {
+			if strings.Contains(head, "Upgrade: websocket") {
+				io.WriteString(p, switching(takeover))
+				io.Copy(io.Discard, p.br)
+				return
+			}
+			io.WriteString(p, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		})
+		b := start(t, engine, setup{backends: []string{server.addr}})
+		forged := []string{"Holdfast-Session: 1", "HOLDFAST-REATTACH: loss", "Holdfast_Attempt: 3", "Holdfast-Else: 4"}
+		resp, _ := b.dial().send(upgrade("/", append(forged, takeover+"; client_max_window_bits, mux")...)).want(101)
+		if got := resp.Header.Get("Sec-WebSocket-Extensions"); "Sec-WebSocket-Extensions: "+got != takeover {
+			t.Errorf("the client is answered %q", got)
+		}
+		b.dial().send("GET / HTTP/1.1\r\nHost: ws.example.com\r\n" + lines(forged) + "\r\n").want(200)
+		_, heads := server.seen()
+		for _, head := range heads {
+			if strings.Count(strings.ToLower(head), "holdfast") != 1 || field(t, head, "Holdfast-Else") != "4" {
+				t.Errorf("the backend was sent\n%s", head)
+			}
+		}
+		if !strings.Contains(heads[0], takeover+"; client_max_window_bits, mux\r\n") {
+			t.Errorf("the backend was sent\n%s", heads[0])
+		}
+	})
+}
+
+// A backend that keeps its context can't have its sessions moved, so it gets
+// none, and the log says what is wrong with it.
+func TestContextTakeoverIsRefused(t *testing.T) {
+	specs := []pool.Spec{{Name: "all", MaxFails: 1, FailTimeout: time.Hour, Backends: []pool.BackendSpec{{Address: answering(t, switching(takeover)).addr}}}}
+	b := start(t, engines[0], setup{pools: specs, reattach: always})
+	b.dial().send(upgrade("/", takeover)).want(502)
+	b.wantResult("backend_broken")
+	b.waitLog("server_no_context_takeover")
+	if f := b.registry.Backends()[0].Fitness(); f != pool.Fit {
+		t.Errorf("what a client offers has made its backend %v", f)
+	}
+}
