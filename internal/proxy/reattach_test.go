@@ -8,9 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/affinity"
+	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/pool"
 	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/requestkey"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/transport"
 )
@@ -62,8 +65,14 @@ func still(t *testing.T, s setup) (*balancer, *stillEngine) {
 // moving is what the engine would say of the first session.
 func (b *balancer) moving(why session.Why) relay.Moving {
 	b.t.Helper()
-	b.wait("a session", func() bool { return len(b.opened) > 0 })
-	return relay.Moving{Info: b.opened[0], Why: why, Attempt: 1, Deadline: time.Now().Add(patience)}
+	m := relay.Moving{Why: why, Attempt: 1, Deadline: time.Now().Add(patience)}
+	b.wait("a session", func() bool {
+		if len(b.opened) > 0 {
+			m.Info = b.opened[0]
+		}
+		return len(b.opened) > 0
+	})
+	return m
 }
 
 // wantMove has the first session moved, wants that to come out so, and takes
@@ -389,5 +398,105 @@ func TestContextTakeoverIsRefused(t *testing.T) {
 	b.waitLog("server_no_context_takeover")
 	if f := b.registry.Backends()[0].Fitness(); f != pool.Fit {
 		t.Errorf("what a client offers has made its backend %v", f)
+	}
+}
+
+// The backend is chosen as for a new session, but for the one to be left:
+// whatever says that the session belongs there is of no account.
+func TestReattachChoice(t *testing.T) {
+	cookie := affinity.Cookie{Name: "sid", Secret: "0123456789abcdef"}
+	names := []string{"a", "b", "c"}
+	cookieOf := func(name string) string {
+		pair, _, _ := strings.Cut(string(affinity.NewTable(cookie, "all", []string{name}).AppendSetCookie(nil, 0, false)), ";")
+		return "Cookie: " + pair
+	}
+	byCookie := func(p *proxy.Pool) { p.Cookie = affinity.NewTable(cookie, "all", names) }
+	byToken := func(p *proxy.Pool) {
+		part, err := requestkey.ParseToken("header:X-Room")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Token = []requestkey.Part{part}
+		if p.Tokens, err = balance.New(balance.Options{Kind: "hash"}, p.Picker.Members()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	byHash := func(p *proxy.Pool) {
+		part, err := requestkey.Parse("header:X-Room")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Key = []requestkey.Part{part}
+		if p.Picker, err = balance.New(balance.Options{Kind: "hash"}, p.Picker.Members()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuse := func(p *proxy.Pool) { p.Refuse = true }
+	for name, c := range map[string]struct {
+		field string
+		pool  []func(*proxy.Pool)
+		begin int // the member it is with
+		want  int // the one it comes to; -1: whichever
+	}{
+		"cookie of the old one":         {cookieOf("a"), []func(*proxy.Pool){byCookie}, 0, 1},
+		"and no other is wanted":        {cookieOf("a"), []func(*proxy.Pool){byCookie, refuse}, 0, 1},
+		"cookie of a third":             {cookieOf("c"), []func(*proxy.Pool){byCookie}, 2, -1},
+		"no cookie":                     {"X: y", []func(*proxy.Pool){byCookie, refuse}, 0, 1},
+		"token":                         {"X-Room: 1", []func(*proxy.Pool){byToken}, -1, -1},
+		"token, and no other is wanted": {"X-Room: 2", []func(*proxy.Pool){byToken, refuse}, -1, -1},
+		"hash":                          {"X-Room: 3", []func(*proxy.Pool){byHash}, -1, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var spec pool.Spec
+			for i, n := range names {
+				spec.Backends = append(spec.Backends, pool.BackendSpec{Name: n, Address: answering(t, switching()).addr, Weight: 256 >> (2 * i)})
+			}
+			spec.Name = "all"
+			s := setup{pools: []pool.Spec{spec}, reattach: always}
+			b, e := still(t, s)
+			g := b.generation(s)
+			for _, change := range c.pool {
+				change(g.Pools["all"])
+			}
+			b.proxy.Swap(g)
+			b.dial().send(upgrade("/", c.field)).want(101)
+			b.wait("a session", func() bool { return len(b.opened) > 0 })
+			old := b.registry.Backend(b.opened[0].Backend)
+			if c.begin >= 0 && old.Name != names[c.begin] {
+				t.Fatalf("it began with %s", old.Name)
+			}
+			// Twice, as it is the same request: a key leads to the same one again.
+			to, _ := b.wantMove(e, b.moving(session.Drain), "moved")
+			again, _ := b.wantMove(e, b.moving(session.Drain), "moved")
+			if to == old.Address || to != again || c.want >= 0 && to != spec.Backends[c.want].Address {
+				t.Errorf("from %s it was moved to %s and %s, of %v", old.Address, to, again, spec.Backends)
+			}
+		})
+	}
+}
+
+// A client's cookie that names neither the old one nor one that is gone leads
+// the session back to where the client belongs.
+func TestReattachByCookie(t *testing.T) {
+	cookie := affinity.Cookie{Name: "sid", Secret: "0123456789abcdef"}
+	spec := pool.Spec{Name: "all", Checked: true}
+	for _, n := range []string{"a", "b", "c"} {
+		spec.Backends = append(spec.Backends, pool.BackendSpec{Name: n, Address: answering(t, switching()).addr})
+	}
+	s := setup{pools: []pool.Spec{spec}, reattach: always}
+	b, e := still(t, s)
+	g := b.generation(s)
+	g.Pools["all"].Cookie = affinity.NewTable(cookie, "all", []string{"a", "b", "c"})
+	b.proxy.Swap(g)
+	own := b.registry.Backends()[2]
+	own.SetOperational(pool.Down, "test")
+	pair, _, _ := strings.Cut(string(g.Pools["all"].Cookie.AppendSetCookie(nil, 2, false)), ";")
+	b.dial().send(upgrade("/", "Cookie: "+pair)).want(101)
+	if m := b.moving(session.Rebalance); m.Info.Backend == own.ID {
+		t.Fatal("it began with the one that is down")
+	}
+	own.SetOperational(pool.Up, "test")
+	if to, _ := b.wantMove(e, b.moving(session.Rebalance), "moved"); to != own.Address {
+		t.Errorf("moved to %s, want %s", to, own.Address)
 	}
 }
