@@ -336,13 +336,13 @@ func (a *attempt) relay() error {
 	if a.up.Reattach == nil {
 		info.ID = session.NewID()
 	}
+	start := relay.Start{Info: info, Limits: a.gen.Limits}
+	a.keep(&start)
 	a.countAffinity()
 	a.p.Watcher.HandshakeDone(ResultOpened, info.Started.Sub(a.began))
 	a.p.Watcher.SessionOpened(info)
 	a.ticket.Opened()
 	a.leased = false // from here on, the session's end gives it back
-	start := relay.Start{Info: info, Limits: a.gen.Limits}
-	a.keep(&start)
 	start.Early[session.Client] = a.in[a.head:a.have]
 	start.Early[session.Backend] = a.ans[a.respHead:a.respHave]
 	if err := a.p.Engine.Start(a.client, a.backend, start); err != nil {
