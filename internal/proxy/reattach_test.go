@@ -34,11 +34,14 @@ type stillEngine struct {
 func (e *stillEngine) SetMover(m relay.Mover) { e.Mover = m }
 
 func (e *stillEngine) Start(client, backend transport.Conn, s relay.Start) error {
-	e.mu.Lock()
-	e.starts = append(e.starts, s)
-	e.mu.Unlock()
-	s.Movable = false
-	return e.Engine.Start(client, backend, s)
+	real := s
+	real.Movable = false
+	defer func() {
+		e.mu.Lock()
+		e.starts = append(e.starts, s)
+		e.mu.Unlock()
+	}()
+	return e.Engine.Start(client, backend, real)
 }
 
 func (e *stillEngine) CloseSessions(o relay.Order) int {
@@ -46,6 +49,22 @@ func (e *stillEngine) CloseSessions(o relay.Order) int {
 	defer e.mu.Unlock()
 	e.orders = append(e.orders, o)
 	return 0
+}
+
+// started is the i-th session's Start, once it is there.
+func (e *stillEngine) started(t testing.TB, i int) relay.Start {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		e.mu.Lock()
+		all := e.starts
+		e.mu.Unlock()
+		if i < len(all) {
+			return all[i]
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d sessions have started, not %d", len(all), i+1)
+		}
+	}
 }
 
 // still starts a balancer whose sessions move only where a test has them.
@@ -79,6 +98,7 @@ func (b *balancer) moving(why session.Why) relay.Moving {
 // the connection.
 func (b *balancer) wantMove(e *stillEngine, m relay.Moving, result string) (to string, early string) {
 	b.t.Helper()
+	e.started(b.t, 0)
 	found, err := e.Reattach(nil, m)
 	if err == nil {
 		to, early = b.registry.Backend(found.ID).Address, string(found.Early)
@@ -143,9 +163,7 @@ func TestReattachAsksAgain(t *testing.T) {
 		t.Errorf("the first was sent\n%s", first[0])
 	}
 
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if s := e.starts[0]; !s.Movable || !s.OnLoss || s.MoveTimeout != patience {
+	if s := e.started(t, 0); !s.Movable || !s.OnLoss || s.MoveTimeout != patience {
 		t.Errorf("started with %+v", s)
 	}
 }
@@ -350,10 +368,8 @@ func TestLargeHandshakesAreNotKept(t *testing.T) {
 	m := b.moving(session.Drain)
 	m.Info = b.opened[1]
 	b.wantMove(e, m, "not_kept")
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if b.notKept != 1 || !e.starts[0].Movable || e.starts[1].Movable {
-		t.Errorf("%d not kept; started with %+v", b.notKept, e.starts)
+	if one, two := e.started(t, 0), e.started(t, 1); b.notKept != 1 || !one.Movable || two.Movable {
+		t.Errorf("%d not kept; started with %+v and %+v", b.notKept, one, two)
 	}
 }
 
