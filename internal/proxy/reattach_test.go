@@ -28,7 +28,6 @@ type stillEngine struct {
 
 	mu     sync.Mutex // guards the following
 	starts []relay.Start
-	orders []relay.Order
 }
 
 func (e *stillEngine) SetMover(m relay.Mover) { e.Mover = m }
@@ -42,13 +41,6 @@ func (e *stillEngine) Start(client, backend transport.Conn, s relay.Start) error
 		e.mu.Unlock()
 	}()
 	return e.Engine.Start(client, backend, real)
-}
-
-func (e *stillEngine) CloseSessions(o relay.Order) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.orders = append(e.orders, o)
-	return 0
 }
 
 // started is the i-th session's Start, once it is there.
@@ -316,46 +308,45 @@ func TestReattachGoesByTheConfigurationOfNow(t *testing.T) {
 	b.mayPanic = true
 }
 
-// A session that is moved to a backend which has just left the configuration
-// is closed as those are that were there before.
-func TestReattachToOneThatLeaves(t *testing.T) {
-	s := setup{backends: []string{answering(t, switching()).addr, answering(t, switching()).addr}}
-	b, e := still(t, s)
+// A lease is held on both backends while a session moves, and then on one.
+func TestReattachLeases(t *testing.T) {
+	b, e := still(t, setup{backends: []string{answering(t, switching()).addr, answering(t, switching()).addr}})
 	b.dial().send(upgrade("/")).want(101)
 	m := b.moving(session.Drain)
-	found, err := e.Reattach(nil, m)
-	if err != nil {
-		t.Fatal(err)
+	e.started(t, 0)
+	find := func() (relay.Found, *pool.Backend, *pool.Backend) {
+		t.Helper()
+		found, err := e.Reattach(nil, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found.Backend.Close()
+		return found, b.registry.Backend(m.Info.Backend), b.registry.Backend(found.ID)
 	}
-	defer found.Backend.Close()
-	old, to := b.registry.Backend(m.Info.Backend), b.registry.Backend(found.ID)
-	if old.Sessions() != 1 || to.Sessions() != 1 {
-		t.Errorf("the old backend has %d leases, the new one %d", old.Sessions(), to.Sessions())
+	want := func(old, to *pool.Backend, oldWant, toWant int) {
+		t.Helper()
+		if old.Sessions() != oldWant || to.Sessions() != toWant {
+			t.Errorf("the old backend has %d leases, the new one %d; want %d and %d", old.Sessions(), to.Sessions(), oldWant, toWant)
+		}
 	}
-	s.backends, s.reattach = s.backends[:1], always
-	b.proxy.Swap(b.generation(s))
+	found, old, to := find()
+	want(old, to, 1, 1)
+	e.Moved(m, found.ID, time.Millisecond, relay.ErrMessageCut)
+	want(old, to, 1, 0)
+	e.Moved(m, 0, time.Millisecond, relay.ErrNoBoundary)
+	want(old, to, 1, 0)
+	found, old, to = find()
 	e.Moved(m, found.ID, time.Millisecond, nil)
-	if old.Sessions() != 0 || to.Sessions() != 1 {
-		t.Errorf("moved, the old backend has %d leases, the new one %d", old.Sessions(), to.Sessions())
+	want(old, to, 0, 1)
+	var results []string
+	for _, m := range b.moves {
+		results = append(results, m.Result)
+	}
+	if got := strings.Join(results, " "); got != "message_cut no_boundary moved" {
+		t.Errorf("counted as %s", got)
 	}
 	old.TryAcquire() // the engine still has the session there
 	to.Release()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		e.mu.Lock()
-		n := len(e.orders)
-		e.mu.Unlock()
-		if n > 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("no order to close it")
-		}
-	}
-	there := m.Info
-	there.Backend = found.ID
-	if o := e.orders[0]; o.Cause != session.BackendRemoved || !o.Select(there) || o.Select(m.Info) {
-		t.Errorf("the order is %+v", o)
-	}
 }
 
 func TestLargeHandshakesAreNotKept(t *testing.T) {
