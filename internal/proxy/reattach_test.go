@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/admit"
 	"github.com/holdfast-ws/holdfast/internal/affinity"
 	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/pool"
@@ -506,4 +507,36 @@ func TestReattachByCookie(t *testing.T) {
 	if to, _ := b.wantMove(e, b.moving(session.Rebalance), "moved"); to != own.Address {
 		t.Errorf("moved to %s, want %s", to, own.Address)
 	}
+}
+
+// A session that has waited in its pool's queue is as any other. A move waits
+// for nobody.
+func TestReattachWithAdmission(t *testing.T) {
+	q := slow(admit.Options{})
+	defer q.Close()
+	one, two := answering(t, switching(noTakeover)), answering(t, switching(noTakeover))
+	b, e := still(t, setup{backends: []string{one.addr, two.addr}, admit: q})
+	for range 2 { // the tokens of both
+		b.dial().send(upgrade("/", takeover)).want(101)
+	}
+	c := b.dial().send(upgrade("/", takeover))
+	b.awaitQueue(q, 1)
+	b.wantMove(e, b.moving(session.Drain), "moved")
+	q.Configure(admit.Options{})
+	resp, _ := c.want(101)
+	if got := resp.Header.Get("Sec-WebSocket-Extensions"); "Sec-WebSocket-Extensions: "+got != noTakeover {
+		t.Errorf("the client that waited is answered %q", got)
+	}
+	last := e.started(t, 2)
+	if !last.Movable {
+		t.Errorf("started with %+v", last)
+	}
+	_, heads := one.seen()
+	_, others := two.seen()
+	if all := strings.Join(append(heads, others...), ""); strings.Count(all, "Holdfast-Session: "+last.Info.ID.String()+"\r\n") != 1 {
+		t.Errorf("%s was not told of in\n%s", last.Info.ID, all)
+	}
+	m := b.moving(session.Loss)
+	m.Info = last.Info
+	b.wantMove(e, m, "moved")
 }
