@@ -19,6 +19,7 @@ func (a *App) newDrainer() *drain.Drainer {
 			return a.engine.CloseSessions(relay.Order{
 				Select: func(i session.Info) bool { return i.Backend == b.ID },
 				Cause:  cause, Code: p.Code, Reason: relay.GoingAway, Spread: spread, Late: spread == 0,
+				Move: a.movesOnDrain(b.Pool), Why: session.Drain,
 			})
 		},
 		Keep: func(b *pool.Backend) {
@@ -38,6 +39,13 @@ func (a *App) drainPlan(b *pool.Backend) drain.Plan {
 		}
 	}
 	return drain.Plan{Timeout: d.Timeout, Spread: d.Spread, Code: uint16(d.Code), Reason: d.Reason}
+}
+
+// movesOnDrain tells whether sessions of a pool are given another backend
+// rather than closed. Of a pool that is gone, there is none to be given.
+func (a *App) movesOnDrain(pool string) bool {
+	p := a.proxy.Generation().Pools[pool]
+	return p != nil && p.Reattach != nil && p.Reattach.Drain
 }
 
 // backend finds one by "POOL/BACKEND".

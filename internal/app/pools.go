@@ -61,7 +61,7 @@ func newPool(p *config.Pool, members []pool.Member) (*proxy.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", p.Name, err)
 	}
-	made := &proxy.Pool{Picker: picker, Refuse: p.Affinity.Fallback == "refuse"}
+	made := &proxy.Pool{Picker: picker, Refuse: p.Affinity.Fallback == "refuse", Reattach: (*proxy.Reattach)(p.Reattach)}
 	if p.Balance == "hash" {
 		if made.Key, err = parts(p.Hash.Key, requestkey.Parse); err != nil {
 			return nil, fmt.Errorf("pool %q: hash: %w", p.Name, err)

@@ -97,6 +97,33 @@ const scenarios = {
     };
   },
 
+  // Both ends would compress with context, and go on talking while one of
+  // them becomes another server.
+  async moved() {
+    const ws = await open("/chat", ["v2.chat"], { perMessageDeflate: { threshold: 0 }, headers: { "Holdfast-Session": "forged" } });
+    const where = async () => {
+      command(ws, "headers");
+      const h = JSON.parse(await next(ws));
+      return { session: h["holdfast-session"], why: h["holdfast-reattach"] ?? null, attempt: h["holdfast-attempt"] ?? null };
+    };
+    const first = await where();
+    process.stdout.write('"ready"\n');
+    let same = true;
+    let last = first;
+    for (let i = 0, after = 0; after < 20; i++) {
+      const sent = Array.from({ length: 20 }, (_, k) => `message ${i} ${k} `.repeat(1 + (k % 50)));
+      const answers = await ask(ws, ...sent);
+      same &&= answers.every((a, k) => a === sent[k]);
+      last = await where();
+      if (last.why) after++;
+    }
+    return {
+      extensions: ws.extensions, params: ws._extensions["permessage-deflate"].params, protocol: ws.protocol, same,
+      moved: { ...last, session: last.session === first.session && last.session.length }, before: first.why,
+      ...(await closing(ws, 1000, "")),
+    };
+  },
+
   // The server could, the client doesn't want to.
   async plain() {
     const ws = await open("/echo");

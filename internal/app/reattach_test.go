@@ -1,0 +1,115 @@
+package app_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"github.com/holdfast-ws/holdfast/internal/admin"
+)
+
+func reattachFile(engine, on string, backends ...string) string {
+	text := "pools:\n  chat:\n    reattach: {on: " + on + ", timeout: 2s}\n    drain: {timeout: 0s, spread: 0s}\n    backends:\n"
+	for i, address := range backends {
+		text += fmt.Sprintf("      - {name: %c, address: %q, weight: %d}\n", 'a'+i, address, 256>>(4*i))
+	}
+	return pools(engine, text)
+}
+
+func (r *running) drain(backend string) {
+	r.t.Helper()
+	if err := (admin.Client{Address: r.AdminAddr()}).Drain(context.Background(), backend, -1); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// What is drained is moved, with nobody the wiser; log, metrics and the admin
+// interface tell of the backend of now.
+func TestReattach(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		r := start(t, reattachFile(engine, "[drain, loss]", backend(t, "one"), backend(t, "two")))
+		w := r.open("/")
+		w.echo("1", "one: 1")
+		r.drain("chat/a")
+		eventually(t, "the session is with b", func() bool {
+			_, body := get("http://" + r.AdminAddr() + "/sessions")
+			return strings.Contains(body, `"backend": "b"`) && !strings.Contains(body, `"backend": "a"`)
+		})
+		w.echo("2", "two: 2")
+		for _, p := range r.status().Pools {
+			for _, b := range p.Backends {
+				if b.Sessions != map[string]int{"a": 0, "b": 1}[b.Name] {
+					t.Errorf("%s has %d sessions", b.Name, b.Sessions)
+				}
+			}
+		}
+		_, metrics := get("http://" + r.AdminAddr() + "/metrics")
+		for _, line := range []string{
+			`holdfast_reattach_total{reason="drain",result="moved"} 1`, `holdfast_reattach_total{reason="loss",result="no_backend"} 0`,
+			`holdfast_reattach_gap_seconds_count 1`, `holdfast_backend_sessions{backend="b",pool="chat"} 1`,
+		} {
+			if !strings.Contains(metrics, line+"\n") {
+				t.Errorf("no %s in\n%s", line, metrics)
+			}
+		}
+		w.Close(websocket.StatusNormalClosure, "")
+		eventually(t, "the log has the session's end", func() bool { return strings.Contains(r.log.String(), "session closed") })
+		for line := range strings.Lines(r.log.String()) {
+			switch {
+			case strings.Contains(line, "session moved"):
+				for _, want := range []string{"chat", "drain", "gap"} {
+					if !strings.Contains(line, want) {
+						t.Errorf("no %s in %s", want, line)
+					}
+				}
+			case strings.Contains(line, "session closed") && !strings.Contains(line, "client_closed"):
+				t.Errorf("the end is told as %s", line)
+			}
+		}
+		if !strings.Contains(r.log.String(), "session moved") {
+			t.Errorf("the log is\n%s", r.log)
+		}
+	})
+}
+
+// A pool that moves sessions on loss alone has them closed when it is drained,
+// and 1012 is for those that nobody else will have.
+func TestReattachFails(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		one := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ws, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				return
+			}
+			defer ws.CloseNow() // a bare end
+			ws.Read(r.Context())
+		}))
+		t.Cleanup(one.Close)
+		file := reattachFile(engine, "loss", strings.TrimPrefix(one.URL, "http://"))
+		r := start(t, file)
+		w := r.open("/")
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		w.Write(ctx, websocket.MessageText, []byte("end"))
+		w.wantClose(1012)
+		eventually(t, "the log tells of it", func() bool {
+			log := r.log.String()
+			return strings.Contains(log, "session not moved") && strings.Contains(log, "no_backend") && strings.Contains(log, "backend_lost")
+		})
+
+		r.mustReload(reattachFile(engine, "loss", backend(t, "one"), backend(t, "two")))
+		w = r.open("/")
+		w.echo("1", "one: 1")
+		r.drain("chat/a")
+		w.wantClose(websocket.StatusGoingAway)
+		if _, metrics := get("http://" + r.AdminAddr() + "/metrics"); !strings.Contains(metrics, `holdfast_reattach_total{reason="loss",result="no_backend"} 1`) ||
+			!strings.Contains(metrics, `holdfast_reattach_total{reason="drain",result="moved"} 0`) {
+			t.Errorf("counted wrongly:\n%s", metrics)
+		}
+	})
+}
