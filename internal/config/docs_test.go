@@ -39,6 +39,7 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"agent":     names(agentKeys),
 		"drain":     names(drainKeys),
 		"admit":     names(admitKeys),
+		"reattach":  names(reattachKeys),
 		"backends":  names(backendKeys),
 		"dns":       names(dnsKeys),
 		"timeouts":  names(timeoutKeys),
@@ -97,7 +98,7 @@ func TestDocsExamplesParse(t *testing.T) {
 	for _, keys := range [][]string{
 		names(fileKeys), names(listenerKeys), names(routeKeys), names(matchKeys), names(poolKeys), names(backendKeys),
 		names(hashKeys), names(affinityKeys), names(cookieKeys), names(tokenKeys), names(healthKeys), names(httpKeys),
-		names(webSocketKeys), names(agentKeys), names(drainKeys), names(admitKeys), names(dnsKeys),
+		names(webSocketKeys), names(agentKeys), names(drainKeys), names(admitKeys), names(reattachKeys), names(dnsKeys),
 		names(timeoutKeys), names(keepaliveKeys), names(forwardedKeys), names(limitKeys), names(adminKeys), names(logKeys),
 	} {
 		for _, key := range keys {
@@ -133,7 +134,7 @@ func TestDocsDefaults(t *testing.T) {
 		"fall": 3, "rise": 2, "max_fails": 3, "fail_timeout": "30s", "min_healthy": 0, "slow_start": 0,
 		"expect": 200, "send": "ping", "type": "srv", "refresh": "10s",
 		"timeout": "300s", "spread": "60s", "code": 1001, "reason": "going away", "sticky": "move",
-		"queue": 5000, "queue_timeout": "30s", "ramp": "30s",
+		"queue": 5000, "queue_timeout": "30s", "ramp": "30s", "on": "all three",
 	} {
 		if !regexp.MustCompile(fmt.Sprintf("(?m)^\\| `%s` \\|[^|]*\\| `?%v`?( |,)", key, want)).MatchString(docs) {
 			t.Errorf("%s doesn't say that the default of %q is %v", docsFile, key, want)
@@ -163,14 +164,15 @@ func TestDocsPoolDefaults(t *testing.T) {
 		return p
 	}
 	left := parse(`dns: {name: x}, affinity: {cookie: {}}, health: {http: {path: /}, websocket: {path: /}, agent: {port: 1}},
-		admit: {rate: 200/s}`)
+		admit: {rate: 200/s}, reattach: {}`)
 	given := parse(`hash: {key: client_ip, bound: 1.25}, max_sessions: 0, dns: {name: x, type: srv, refresh: 10s}, backends: [],
 		affinity: {cookie: {name: holdfast, max_age: 1h, same_site: Lax, secure: auto, path: /}, fallback: balance},
 		health: {http: {path: /, expect: 200, headers: {}}, websocket: {path: /, send: ping, expect: pong}, tcp: false,
 			agent: {port: 1, send: ""}, interval: 10s, timeout: 2s, fall: 3, rise: 2, max_fails: 3, fail_timeout: 30s,
 			min_healthy: 0, slow_start: 0},
 		drain: {timeout: 300s, spread: 60s, code: 1001, reason: going away, sticky: move},
-		admit: {rate: 200/s, burst: 50, queue: 5000, queue_timeout: 30s, ramp: 30s}`)
+		admit: {rate: 200/s, burst: 50, queue: 5000, queue_timeout: 30s, ramp: 30s},
+		reattach: {on: [drain, loss, rebalance], timeout: 10s}`)
 	if !reflect.DeepEqual(left, given) {
 		t.Errorf("got %+v, the documented defaults are %+v", left, given)
 	}

@@ -130,6 +130,9 @@ func dumpPool(line func(string, ...any), p Pool) {
 	if p.Admit != nil {
 		line("  admit %+v", *p.Admit)
 	}
+	if p.Reattach != nil {
+		line("  reattach %+v", *p.Reattach)
+	}
 	for _, s := range p.Backends {
 		most := ""
 		if s.MaxSessions != 0 {

@@ -17,7 +17,8 @@ type Pool struct {
 	Affinity    Affinity
 	Health      Health
 	Drain       Drain
-	Admit       *Admit // nil: no bound
+	Admit       *Admit    // nil: no bound
+	Reattach    *Reattach // nil: never
 	// Backends are those in the file; names and addresses are unique among
 	// them. It is empty only if there is DNS or File, which find others.
 	Backends []Backend
@@ -65,6 +66,7 @@ type poolDraft struct {
 	health      healthDraft
 	drain       drainDraft
 	admit       *Admit
+	reattach    *Reattach
 	backends    []backendDraft
 	dns         *DNS
 	file        string
@@ -129,6 +131,7 @@ var poolKeys = []key[poolDraft]{
 	{name: "health", read: readHealth},
 	{name: "drain", read: readDrain},
 	{name: "admit", read: readAdmit},
+	{name: "reattach", read: readReattach},
 	{name: "backends", read: func(d *decoder, n *yaml.Node, p *poolDraft) {
 		items, ok := d.list(n, "a list of backends")
 		p.sourced = !ok || len(items) > 0
@@ -180,6 +183,7 @@ func (r *report) checkPool(p poolDraft) Pool {
 		Health:      p.health.settings(),
 		Drain:       r.checkDrain(p),
 		Admit:       p.admit,
+		Reattach:    p.reattach,
 		Backends:    r.checkBackends(p.backends),
 		DNS:         p.dns,
 		File:        p.file,
