@@ -78,7 +78,7 @@ func TestBadReloadChangesNothing(t *testing.T) {
 func TestSessionsOfARemovedBackendAreClosed(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		one, two := "{name: one, address: "+backend(t, "one")+"}", "{name: two, address: "+backend(t, "two")+"}"
-		text := pools(engine, "pools: {a: {balance: round_robin, drain: {timeout: 1s}, backends: [%s]}}")
+		text := pools(engine, "pools: {a: {balance: round_robin, drain: {timeout: 1s, code: 3001, reason: bye}, backends: [%s]}}")
 		r := start(t, fmt.Sprintf(text, one+", "+two))
 		sessions := map[string]*ws{}
 		for range 2 {
@@ -90,7 +90,9 @@ func TestSessionsOfARemovedBackendAreClosed(t *testing.T) {
 		}
 		r.mustReload(fmt.Sprintf(text, two))
 		sessions["one: ?"].echo("on", "one: on") // it goes on for a while
-		sessions["one: ?"].wantClose(websocket.StatusGoingAway)
+		if reason := sessions["one: ?"].wantClose(3001); reason != "bye" {
+			t.Errorf("closed with the reason %q, want that of the file", reason)
+		}
 		sessions["two: ?"].echo("still", "two: still")
 		for range 4 {
 			r.open("/").echo("new", "two: new")

@@ -18,8 +18,17 @@ func (a *App) newDrainer() *drain.Drainer {
 		Close: func(b *pool.Backend, cause session.Cause, p drain.Plan, spread time.Duration) int {
 			return a.engine.CloseSessions(relay.Order{
 				Select: func(i session.Info) bool { return i.Backend == b.ID },
-				Cause:  cause, Code: p.Code, Reason: relay.GoingAway, Spread: spread, Late: spread == 0,
+				Cause:  cause, Code: p.Code, Reason: relay.GoingAway, Text: p.Reason, Spread: spread, Late: spread == 0,
 				Move: a.movesOnDrain(b.Pool), Why: session.Drain,
+			})
+		},
+		Move: func(b *pool.Backend, spread time.Duration) int {
+			if !a.movesOnDrain(b.Pool) {
+				return 0
+			}
+			return a.engine.CloseSessions(relay.Order{
+				Select: func(i session.Info) bool { return i.Backend == b.ID },
+				Spread: spread, Move: true, MoveOnly: true, Why: session.Drain,
 			})
 		},
 		Keep: func(b *pool.Backend) {
@@ -44,8 +53,13 @@ func (a *App) drainPlan(b *pool.Backend) drain.Plan {
 // movesOnDrain tells whether sessions of a pool are given another backend
 // rather than closed. Of a pool that is gone, there is none to be given.
 func (a *App) movesOnDrain(pool string) bool {
-	p := a.proxy.Generation().Pools[pool]
-	return p != nil && p.Reattach != nil && p.Reattach.Drain
+	c := a.current.Load()
+	for i := range c.Pools {
+		if p := &c.Pools[i]; p.Name == pool {
+			return p.Reattach != nil && p.Reattach.Drain
+		}
+	}
+	return false
 }
 
 // backend finds one by "POOL/BACKEND".

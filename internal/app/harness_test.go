@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -165,16 +166,21 @@ func (w *ws) echo(text, want string) {
 }
 
 // wantClose wants the session to be closed with code.
-func (w *ws) wantClose(code websocket.StatusCode) {
+// wantClose returns the reason of the Close frame.
+func (w *ws) wantClose(code websocket.StatusCode) (reason string) {
 	w.t.Helper()
 	select {
 	case err := <-w.closed:
+		if e, ok := errors.AsType[websocket.CloseError](err); ok {
+			reason = e.Reason
+		}
 		if got := websocket.CloseStatus(err); got != code {
 			w.t.Errorf("closed with %d (%v), want %d", got, err, code)
 		}
 	case <-time.After(patience):
 		w.t.Errorf("not closed, want %d", code)
 	}
+	return reason
 }
 
 // backend is an echo server for WebSockets that puts its name before what it

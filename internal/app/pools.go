@@ -61,7 +61,7 @@ func newPool(p *config.Pool, members []pool.Member) (*proxy.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", p.Name, err)
 	}
-	made := &proxy.Pool{Picker: picker, Refuse: p.Affinity.Fallback == "refuse", Reattach: (*proxy.Reattach)(p.Reattach)}
+	made := &proxy.Pool{Picker: picker, Refuse: p.Affinity.Fallback == "refuse", Reattach: reattachOf(p.Reattach)}
 	if p.Balance == "hash" {
 		if made.Key, err = parts(p.Hash.Key, requestkey.Parse); err != nil {
 			return nil, fmt.Errorf("pool %q: hash: %w", p.Name, err)
@@ -107,6 +107,13 @@ func cookieOf(c *config.Cookie) affinity.Cookie {
 		Name: c.Name, Path: c.Path, Domain: c.Domain, SameSite: c.SameSite,
 		MaxAge: c.MaxAge, Secure: secure[c.Secure], Secret: c.Secret,
 	}
+}
+
+func reattachOf(r *config.Reattach) *proxy.Reattach {
+	if r == nil {
+		return nil
+	}
+	return &proxy.Reattach{Drain: r.Drain, Loss: r.Loss, Timeout: r.Timeout}
 }
 
 func checked(h *config.Health) bool {

@@ -17,6 +17,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.reload.Lock()
 	a.stopped = true
 	a.reload.Unlock()
+	a.drainer.Close() // what is being emptied is closed like the rest
 	limit := a.current.Load().Timeouts.Shutdown
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -46,7 +47,6 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	}
 	a.discovery.Close()
 	a.checker.Close()
-	a.drainer.Close()
 	a.registry.Close()
 	a.slog.Info("stopped", "sessions_cut", cut)
 	a.log.Close()

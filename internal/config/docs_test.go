@@ -134,7 +134,7 @@ func TestDocsDefaults(t *testing.T) {
 		"fall": 3, "rise": 2, "max_fails": 3, "fail_timeout": "30s", "min_healthy": 0, "slow_start": 0,
 		"expect": 200, "send": "ping", "type": "srv", "refresh": "10s",
 		"timeout": "300s", "spread": "60s", "code": 1001, "reason": "going away", "sticky": "move",
-		"queue": 5000, "queue_timeout": "30s", "ramp": "30s", "on": "all three",
+		"queue": 5000, "queue_timeout": "30s", "ramp": "30s", "on": "both",
 	} {
 		if !regexp.MustCompile(fmt.Sprintf("(?m)^\\| `%s` \\|[^|]*\\| `?%v`?( |,)", key, want)).MatchString(docs) {
 			t.Errorf("%s doesn't say that the default of %q is %v", docsFile, key, want)
@@ -172,7 +172,7 @@ func TestDocsPoolDefaults(t *testing.T) {
 			min_healthy: 0, slow_start: 0},
 		drain: {timeout: 300s, spread: 60s, code: 1001, reason: going away, sticky: move},
 		admit: {rate: 200/s, burst: 50, queue: 5000, queue_timeout: 30s, ramp: 30s},
-		reattach: {on: [drain, loss, rebalance], timeout: 10s}`)
+		reattach: {on: [drain, loss], timeout: 10s}`)
 	if !reflect.DeepEqual(left, given) {
 		t.Errorf("got %+v, the documented defaults are %+v", left, given)
 	}

@@ -300,7 +300,7 @@ func checkPoolInvariants(t *testing.T, p Pool) {
 			t.Errorf("admit %+v", a)
 		}
 	}
-	if a := p.Reattach; a != nil && (!a.Drain && !a.Loss && !a.Rebalance || a.Timeout < minDuration || a.Timeout > maxReattach) {
+	if a := p.Reattach; a != nil && (!a.Drain && !a.Loss || a.Timeout < minDuration || a.Timeout > maxReattach) {
 		t.Errorf("reattach %+v", a)
 	}
 	if c := h.HTTP; c != nil {

@@ -7,19 +7,18 @@ import (
 )
 
 // Reattach says when a live session is given another backend of its pool. The
-// servers must be able to take over a session. At least one of Drain, Loss and
-// Rebalance is true.
+// servers must be able to take over a session. At least one of Drain and Loss is
+// true.
 type Reattach struct {
-	Drain     bool          // its backend is drained
-	Loss      bool          // its backend is gone without a Close
-	Rebalance bool          // its backend has more than its share
-	Timeout   time.Duration // of finding one, more than 0 and at most an hour
+	Drain   bool          // its backend is drained
+	Loss    bool          // its backend is gone without a Close
+	Timeout time.Duration // of finding one, more than 0 and at most an hour
 }
 
 const maxReattach = time.Hour
 
 func readReattach(d *decoder, n *yaml.Node, p *poolDraft) {
-	p.reattach = &Reattach{Drain: true, Loss: true, Rebalance: true, Timeout: 10 * time.Second}
+	p.reattach = &Reattach{Drain: true, Loss: true, Timeout: 10 * time.Second}
 	readMapping(d, n, "a mapping with on and timeout", d.at(n), reattachKeys, p.reattach)
 }
 
@@ -32,8 +31,8 @@ var reattachKeys = []key[Reattach]{
 
 // readOn reads one or a list of what to reattach on.
 func readOn(d *decoder, n *yaml.Node, a *Reattach) {
-	words := []string{"drain", "loss", "rebalance"}
-	items, _ := d.oneOrMore(n, "drain, loss or rebalance, or a list of them", "nothing to reattach on")
+	words := []string{"drain", "loss"}
+	items, _ := d.oneOrMore(n, "drain or loss, or a list of them", "nothing to reattach on")
 	seen := make(map[string]place)
 	for _, item := range items {
 		word := located[string]{at: d.at(item)}
@@ -41,5 +40,5 @@ func readOn(d *decoder, n *yaml.Node, a *Reattach) {
 		d.checkUnique(seen, "word", word)
 	}
 	has := func(word string) bool { _, ok := seen[word]; return ok }
-	a.Drain, a.Loss, a.Rebalance = has("drain"), has("loss"), has("rebalance")
+	a.Drain, a.Loss = has("drain"), has("loss")
 }

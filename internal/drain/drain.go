@@ -33,6 +33,10 @@ type Options struct {
 	// Close closes all sessions of the backend evenly over spread, each with
 	// the cause, and returns how many.
 	Close func(b *pool.Backend, cause session.Cause, p Plan, spread time.Duration) int
+	// Move has the sessions of the backend given others, evenly over spread,
+	// as far as their pool allows that, and returns of how many it will be
+	// tried. Those of which it fails stay, and are Close's in the end.
+	Move func(b *pool.Backend, spread time.Duration) int
 	// Keep takes back what Close has not begun yet.
 	Keep func(*pool.Backend)
 }
@@ -138,6 +142,9 @@ func (d *Drainer) run(dr *drain) {
 	log := d.o.Log.With("pool", b.Pool, "backend", b.Name)
 	log.Info("a backend is being emptied", "sessions", b.Sessions(),
 		"timeout", dr.plan.Timeout.String(), "spread", dr.plan.Spread.String())
+	if n := d.o.Move(b, dr.plan.Spread); n > 0 {
+		log.Info("the sessions of a backend are being moved", "sessions", n, "spread", dr.plan.Spread.String())
+	}
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	empty, closing, sweep := false, false, dr.deadline
@@ -166,7 +173,7 @@ func (d *Drainer) run(dr *drain) {
 		select {
 		case <-ticker.C:
 		case <-dr.stop:
-			if closing {
+			if !d.isClosed() {
 				d.o.Keep(b)
 			}
 			log.Info("a backend is no longer being emptied", "sessions", b.Sessions())
@@ -202,6 +209,12 @@ func (d *Drainer) States() []State {
 	}
 	slices.SortFunc(all, func(a, b State) int { return cmp.Compare(a.Backend.ID, b.Backend.ID) })
 	return all
+}
+
+func (d *Drainer) isClosed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed
 }
 
 // Close ends all drains, leaving sessions as they are, and waits for that.

@@ -30,6 +30,7 @@ type rig struct {
 	a        *pool.Backend
 	began    time.Time
 	plan     drain.Plan
+	moves    bool // sessions can be given other backends
 
 	mu     sync.Mutex // guards the following
 	orders []order
@@ -72,6 +73,13 @@ func newRig(t *testing.T, plan drain.Plan, sessions int) *rig {
 		Plan: func(*pool.Backend) drain.Plan { return r.plan },
 		Close: func(b *pool.Backend, cause session.Cause, p drain.Plan, spread time.Duration) int {
 			r.note(order{what: "close " + b.Name, cause: cause, spread: spread})
+			return b.Sessions()
+		},
+		Move: func(b *pool.Backend, spread time.Duration) int {
+			if !r.moves {
+				return 0
+			}
+			r.note(order{what: "move " + b.Name, spread: spread})
 			return b.Sessions()
 		},
 		Keep: func(b *pool.Backend) { r.note(order{what: "keep " + b.Name}) },
@@ -129,7 +137,7 @@ func TestUndrain(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		r.Undrain(r.a, "asked for")
 		time.Sleep(time.Hour)
-		r.want(t) // before anything was closed: nothing to take back
+		r.want(t, order{10 * time.Second, "keep a", session.None, 0})
 		if r.a.Fitness() != pool.Fit || len(r.States()) != 0 {
 			t.Errorf("%v, %+v", r.a.Fitness(), r.States())
 		}
@@ -204,5 +212,21 @@ func TestTimeoutZeroIsAtOnce(t *testing.T) {
 		r := newRig(t, usual, 1)
 		r.Drain(r.a, 0, "asked for")
 		r.want(t, order{0, "close a", session.BackendDrained, 0})
+	})
+}
+
+// What can be moved is moved at once, and what stays is closed in the end.
+func TestSessionsAreMovedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, usual, 2)
+		r.moves = true
+		r.Drain(r.a, -1, "asked for")
+		time.Sleep(time.Second)
+		r.want(t, order{0, "move a", session.None, 60 * time.Second})
+		r.a.Release()
+		time.Sleep(240 * time.Second)
+		r.want(t, order{240 * time.Second, "close a", session.BackendDrained, 60 * time.Second})
+		r.a.Release()
+		time.Sleep(time.Second)
 	})
 }

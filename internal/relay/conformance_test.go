@@ -54,6 +54,7 @@ var suite = []struct {
 	{"order: not inside a message", testOrderInMessage},
 	{"order: not before the boundary, then between fragments", testOrderForced},
 	{"order: taken back", testOrderTakenBack},
+	{"order: with words of its own", testOrderText},
 	{"order: a frame that never ends", testOrderInFrame},
 	{"order: selected ones, once", testOrderSelect},
 	{"order: spread evenly, oldest first", testOrderSpread},

@@ -46,6 +46,8 @@ type Order struct {
 	Cause  session.Cause
 	Code   uint16
 	Reason Reason
+	// Text takes the place of Reason where it isn't empty; at most 123 bytes.
+	Text string
 	// Spread is the time over which the sessions are closed, evenly, in the
 	// order of their age; 0 is all at once.
 	Spread time.Duration

@@ -126,7 +126,7 @@ func (el *epollLoop) carry(slot int32, r *record, s session.Side, p []byte) {
 	bytes, messages := h.bytes, h.walker.Messages
 	var out []byte
 	if r.phase == staying {
-		out = r.pass(s, p, el.Now(), &el.scratch)
+		out = r.pass(s, p, el.Now(), &el.scratch, &el.engine.texts)
 	} else {
 		out = el.passMoving(slot, r, s, p)
 	}

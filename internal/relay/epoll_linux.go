@@ -17,6 +17,7 @@ type Epoll struct {
 	*eventloop.Group
 	loops  []*epollLoop
 	active atomic.Int64
+	texts  texts
 }
 
 // NewEpoll starts n loops.
@@ -56,6 +57,7 @@ func (e *Epoll) Start(client, backend transport.Conn, s Start) error {
 
 // CloseSessions implements Engine. The loops take turns in the spread.
 func (e *Epoll) CloseSessions(o Order) int {
+	o.Reason = e.texts.reason(&o)
 	began := time.Now()
 	total := 0
 	e.Group.Each(func(i int, l *eventloop.Loop) {

@@ -118,7 +118,7 @@ func (el *epollLoop) settle(slot int32, r *record) {
 			if r.half[s].flags&wants == 0 {
 				continue
 			}
-			el.injected = r.inject(session.Side(s), el.Now(), el.injected[:0])
+			el.injected = r.inject(session.Side(s), el.Now(), el.injected[:0], &el.engine.texts)
 			if len(el.injected) > 0 {
 				el.write(slot, r, session.Side(s), el.injected)
 				el.taking(r, session.Side(s))

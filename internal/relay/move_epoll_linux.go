@@ -45,7 +45,7 @@ func (el *epollLoop) moveOf(slot int32) *epollMove {
 // passMoving is record.passMoving; it keeps the rest.
 func (el *epollLoop) passMoving(slot int32, r *record, s session.Side, p []byte) []byte {
 	m := el.moveOf(slot)
-	out, rest := r.passMoving(&m.move, s, p, el.Now(), &el.scratch)
+	out, rest := r.passMoving(&m.move, s, p, el.Now(), &el.scratch, &el.engine.texts)
 	m.kept = append(m.kept, rest...)
 	return out
 }

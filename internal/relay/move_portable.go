@@ -79,7 +79,7 @@ func (ps *portableSession) stayLate() {
 		if ps.half[session.Backend].flags&isLost == 0 {
 			h := &ps.half[session.Backend]
 			before := *h
-			out := ps.pass(session.Backend, begun, ps.engine.now(), &scratch)
+			out := ps.pass(session.Backend, begun, ps.engine.now(), &scratch, &ps.engine.texts)
 			ps.engine.count(session.Backend, &before, h)
 			ps.write(session.Client, out)
 		}

@@ -42,9 +42,9 @@ func (w *world) waiting(s session.Side) int {
 // pass is what engines do with what they have read.
 func (w *world) pass(s session.Side, p []byte, fed []bool, scratch *[]byte) []byte {
 	if w.r.phase == staying {
-		return w.r.pass(s, p, w.now, scratch)
+		return w.r.pass(s, p, w.now, scratch, nil)
 	}
-	out, rest := w.r.passMoving(&w.moving.move, s, p, w.now, scratch)
+	out, rest := w.r.passMoving(&w.moving.move, s, p, w.now, scratch, nil)
 	w.moving.kept = append(w.moving.kept, rest...)
 	w.moving.fed = append(w.moving.fed, fed[len(fed)-len(rest):]...)
 	return out

@@ -30,7 +30,7 @@ func (r *record) stops(s session.Side) frame.Stop {
 // passMoving is pass while the session is being moved. It may leave a rest of a
 // client that is held now: to be passed before anything else of that client's
 // once it no longer is.
-func (r *record) passMoving(m *move, s session.Side, p []byte, now eventloop.Tick, scratch *[]byte) (out, rest []byte) {
+func (r *record) passMoving(m *move, s session.Side, p []byte, now eventloop.Tick, scratch *[]byte, t *texts) (out, rest []byte) {
 	h := &r.half[s]
 	if h.flags&isDeaf != 0 {
 		return nil, nil
@@ -41,7 +41,7 @@ func (r *record) passMoving(m *move, s session.Side, p []byte, now eventloop.Tic
 		m.begun = nil
 	}
 	h.bytes += uint64(len(p))
-	*scratch, rest = r.passSlow(m, s, p, now, (*scratch)[:0])
+	*scratch, rest = r.passSlow(m, s, p, now, (*scratch)[:0], t)
 	return *scratch, rest
 }
 

@@ -309,3 +309,19 @@ func testOrderTakenBack(t *testing.T, e engine) {
 		backends[i].TCPConn.Close()
 	}
 }
+
+// testOrderText: an Order may say why in words of its own.
+func testOrderText(t *testing.T, e engine) {
+	r := newRig(t, e, quick, relay.Limits{})
+	for _, text := range []string{"back at noon", "another deploy", "back at noon"} {
+		c, b := r.open()
+		o := shutdown
+		o.Text = text
+		r.order(o, 1)
+		c.want(fin|opClose, "\x03\xe9"+text)
+		c.close(1001)
+		b.wantClose(1001)
+		b.TCPConn.Close()
+		c.wantEnd()
+	}
+}

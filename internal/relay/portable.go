@@ -29,6 +29,7 @@ type Portable struct {
 	traffic [2]struct{ messages, bytes atomic.Uint64 }
 	readers sync.WaitGroup
 	buffers sync.Pool // of *[]byte
+	texts   texts
 
 	mu       sync.Mutex // guards the following
 	sessions map[*portableSession]struct{}
@@ -97,6 +98,7 @@ func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 
 // CloseSessions implements Engine.
 func (e *Portable) CloseSessions(o Order) int {
+	o.Reason = e.texts.reason(&o)
 	var chosen []*portableSession
 	for _, ps := range e.all() {
 		ps.mu.Lock()
@@ -225,12 +227,12 @@ func (ps *portableSession) carry(s session.Side, conn net.Conn, p []byte, scratc
 		switch {
 		case ps.over || ps.conn[s] != conn: // its end has been told of, or it is not heard any more
 		case ps.phase == staying:
-			out = ps.pass(s, p, e.now(), scratch)
+			out = ps.pass(s, p, e.now(), scratch, &e.texts)
 		default:
 			if ps.m == nil {
 				ps.m = &portableMove{}
 			}
-			out, rest = ps.passMoving(&ps.m.move, s, p, e.now(), scratch)
+			out, rest = ps.passMoving(&ps.m.move, s, p, e.now(), scratch, &e.texts)
 		}
 		e.count(s, &before, h)
 		ps.write(o, out)
@@ -289,7 +291,7 @@ func (ps *portableSession) settleOnce() (again bool) {
 			// Who holds out settles after it.
 			if ps.out[i].TryLock() {
 				ps.mu.Lock()
-				ps.write(session.Side(i), ps.inject(session.Side(i), ps.engine.now(), nil))
+				ps.write(session.Side(i), ps.inject(session.Side(i), ps.engine.now(), nil, &ps.engine.texts))
 				ps.mu.Unlock()
 				ps.out[i].Unlock()
 			}

@@ -163,7 +163,7 @@ func (r *record) summary() session.Summary {
 // pass takes p, which came from side s, and returns what of it, and of our own
 // frames, is to be written to the other side: p or a part of it in the usual
 // case, else *scratch, which it may use and grow.
-func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]byte) []byte {
+func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]byte, t *texts) []byte {
 	h, o := &r.half[s], &r.half[s.Other()]
 	if h.flags&isDeaf != 0 {
 		return nil
@@ -171,7 +171,7 @@ func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]b
 	h.bytes += uint64(len(p))
 	h.lastIn = now
 	if h.flags&isPinged != 0 || o.flags&(wantClose|isMuted) != 0 {
-		*scratch, _ = r.passSlow(nil, s, p, now, (*scratch)[:0])
+		*scratch, _ = r.passSlow(nil, s, p, now, (*scratch)[:0], t)
 		return *scratch
 	}
 	r.carried(now)
@@ -184,11 +184,11 @@ func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]b
 // ours to be swallowed, a Close of ours to be put in, or all of it to be
 // walked but not carried over, since a Close of ours has gone before. With a
 // move m it may leave a rest, see passMoving.
-func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick, out []byte) (_, rest []byte) {
+func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick, out []byte, t *texts) (_, rest []byte) {
 	h, o := &r.half[s], &r.half[s.Other()]
 	atPong := h.walker.Held() > 0
 	for len(p) > 0 && h.flags&(isDeaf|isHeld) == 0 {
-		out = r.inject(s.Other(), now, out)
+		out = r.inject(s.Other(), now, out, t)
 		if atPong {
 			p, out = r.matchPong(s, p, now, out)
 			atPong = false
@@ -222,7 +222,7 @@ func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick,
 		rest = p
 		h.bytes -= uint64(len(rest))
 	}
-	return r.inject(s.Other(), now, out), rest
+	return r.inject(s.Other(), now, out, t), rest
 }
 
 // walk walks p, which came from s, up to an event, and appends what was walked
@@ -286,7 +286,7 @@ func (r *record) carried(now eventloop.Tick) {
 
 // inject appends to out the frames that are wanted for side s, as far as the
 // stream towards it stands at a place for them.
-func (r *record) inject(s session.Side, now eventloop.Tick, out []byte) []byte {
+func (r *record) inject(s session.Side, now eventloop.Tick, out []byte, t *texts) []byte {
 	h, o := &r.half[s], &r.half[s.Other()]
 	if h.flags&(wantClose|wantPing) == 0 {
 		return out
@@ -320,7 +320,7 @@ func (r *record) inject(s session.Side, now eventloop.Tick, out []byte) []byte {
 	switch {
 	case o.walker.AtMessage() || last && atFrame:
 		h.flags = h.flags&^wantClose | isMuted
-		out = frame.AppendClose(out, s == session.Backend, h.want.code, h.want.reason.String())
+		out = frame.AppendClose(out, s == session.Backend, h.want.code, t.of(h.want.reason))
 		if r.code == 0 && r.cause != session.None { // not one that only ends its part in the session
 			r.code = h.want.code
 		}

@@ -183,7 +183,7 @@ func (w *world) settle() {
 	for range 2 {
 		for i := range w.r.half {
 			s := session.Side(i)
-			w.write(s, w.r.inject(s, w.now, nil))
+			w.write(s, w.r.inject(s, w.now, nil, nil))
 		}
 	}
 	for i := range w.r.half {

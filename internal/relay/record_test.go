@@ -57,7 +57,7 @@ func TestPongsOwed(t *testing.T) {
 	pong := func() bool {
 		p := wire(session.Client, 0x8A, binary.BigEndian.AppendUint64(nil, r.nonce(session.Client)))
 		var scratch []byte
-		return len(r.pass(session.Client, p, 10, &scratch)) == 0
+		return len(r.pass(session.Client, p, 10, &scratch, nil)) == 0
 	}
 	for pings := 1; pings < 4; pings++ {
 		if pong() {
@@ -65,7 +65,7 @@ func TestPongsOwed(t *testing.T) {
 		}
 		for range pings {
 			r.half[session.Client].flags |= wantPing
-			r.inject(session.Client, 10, nil)
+			r.inject(session.Client, 10, nil, nil)
 		}
 		for i := range pings {
 			if !pong() {
@@ -90,7 +90,7 @@ func TestPingAfterLateAnswer(t *testing.T) {
 		}
 		r.half[session.Backend].lastIn = now
 		r.expired(now, testTicks, func(session.Side) bool { return false })
-		if len(r.inject(session.Client, now, nil)) > 0 {
+		if len(r.inject(session.Client, now, nil, nil)) > 0 {
 			pings = append(pings, now)
 		}
 	}
