@@ -171,7 +171,10 @@ func testOrderSpread(t *testing.T, e engine) {
 	late := shutdown
 	late.Late = true
 	r.order(late, 0)
-	r.order(shutdown, 2)
+	// The turn of a loop's first session is at once; it may have come.
+	if n := r.engine.CloseSessions(shutdown); n < 1 || n > 2 {
+		t.Errorf("CloseSessions = %d, want 1 or 2", n)
+	}
 	c.wantClose(1001)
 	for range 2 {
 		r.end(session.Shutdown, 1001)
