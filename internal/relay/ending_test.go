@@ -204,16 +204,17 @@ func testBackendLostInFrame(t *testing.T, e engine) {
 }
 
 func testHalfClose(t *testing.T, e engine) {
-	r := newRig(t, e, quick, relay.Limits{})
+	times := relay.Times{Linger: 3 * quick.Linger, Boundary: quick.Boundary} // room for a slow machine
+	r := newRig(t, e, times, relay.Limits{})
 	c, b := r.open()
 	c.text("question")
 	c.CloseWrite()
 	b.wantText("question")
 	b.wantEnd()
 	b.text("answer")
-	time.Sleep(quick.Linger / 2) // twice, to pass Linger with a byte moving meanwhile
+	time.Sleep(times.Linger / 2) // twice, to pass Linger with a byte moving meanwhile
 	b.text("more")
-	time.Sleep(3 * quick.Linger / 4)
+	time.Sleep(3 * times.Linger / 4)
 	b.text("and more")
 	for _, s := range []string{"answer", "more", "and more"} {
 		c.wantText(s)

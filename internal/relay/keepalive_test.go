@@ -156,8 +156,8 @@ func testNoPingInFrame(t *testing.T, e engine) {
 func testSilent(t *testing.T, e engine) {
 	for _, from := range sides {
 		r := newRig(t, e, quick, relay.Limits{KeepaliveInterval: 200 * time.Millisecond, KeepaliveTimeout: 400 * time.Millisecond})
-		p, q := r.both(from)
 		began := time.Now()
+		p, q := r.both(from)
 		go io.Copy(io.Discard, p) // it reads, and says nothing
 		code := uint16(0)
 		if from == session.Backend {
