@@ -187,11 +187,11 @@ func (s *stage) setDNS(pool string, d map[string]any) {
 		reply := new(dns.Msg).SetReply(q)
 		if asked := q.Question[0]; asked.Name == name && asked.Qtype == dns.TypeSRV {
 			for _, p := range ports {
-				record, _ := dns.NewRR(name + " 60 IN SRV 0 1 " + p + " localhost.")
+				record, _ := dns.NewRR(name + " 60 IN SRV 0 1 " + p + " node.test.")
 				reply.Answer = append(reply.Answer, record)
 			}
-		} else if asked.Name == name && asked.Qtype == dns.TypeA {
-			record, _ := dns.NewRR(name + " 60 IN A 127.0.0.1")
+		} else if (asked.Name == name || asked.Name == "node.test.") && asked.Qtype == dns.TypeA {
+			record, _ := dns.NewRR(asked.Name + " 60 IN A 127.0.0.1")
 			reply.Answer = append(reply.Answer, record)
 		}
 		w.WriteMsg(reply)

@@ -252,7 +252,7 @@ routes:
 		if _, res, _ := dialWire(b.address, "/elsewhere"); res == nil || res.StatusCode != http.StatusNotFound {
 			t.Errorf("without a route: %v, want 404", res)
 		}
-		if o := run(t, "status", "--admin", b.admin); !strings.Contains(o.stdout, "down") {
+		if o := run(t, "status", "--admin", b.admin); !strings.Contains(o.stdout, "unresolved") {
 			t.Errorf("the status doesn't tell: %+v", o)
 		}
 	})
