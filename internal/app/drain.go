@@ -17,49 +17,53 @@ func (a *App) newDrainer() *drain.Drainer {
 		Plan: a.drainPlan,
 		Close: func(b *pool.Backend, cause session.Cause, p drain.Plan, spread time.Duration) int {
 			return a.engine.CloseSessions(relay.Order{
-				Select: func(i session.Info) bool { return i.Backend == b.ID },
+				Select: with(b),
 				Cause:  cause, Code: p.Code, Reason: relay.GoingAway, Text: p.Reason, Spread: spread, Late: spread == 0,
-				Move: a.movesOnDrain(b.Pool), Why: session.Drain,
+				Move: a.movesOnDrain(b), Why: session.Drain,
 			})
 		},
 		Move: func(b *pool.Backend, spread time.Duration) int {
-			if !a.movesOnDrain(b.Pool) {
+			if !a.movesOnDrain(b) {
 				return 0
 			}
-			return a.engine.CloseSessions(relay.Order{
-				Select: func(i session.Info) bool { return i.Backend == b.ID },
-				Spread: spread, Move: true, MoveOnly: true, Why: session.Drain,
-			})
+			return a.engine.CloseSessions(relay.Order{Select: with(b), Spread: spread, Move: true, MoveOnly: true, Why: session.Drain})
 		},
 		Keep: func(b *pool.Backend) {
-			a.engine.CloseSessions(relay.Order{Select: func(i session.Info) bool { return i.Backend == b.ID }, Keep: true})
+			a.engine.CloseSessions(relay.Order{Select: with(b), Keep: true})
 		},
 	})
 }
 
-// drainPlan is what the configuration says of b's pool; the defaults where that
-// is gone.
-func (a *App) drainPlan(b *pool.Backend) drain.Plan {
+// with selects the sessions of b.
+func with(b *pool.Backend) func(session.Info) bool {
+	return func(i session.Info) bool { return i.Backend == b.ID }
+}
+
+// poolOf is what the configuration says of b's pool; nil where that is gone.
+func (a *App) poolOf(b *pool.Backend) *config.Pool {
 	c := a.current.Load()
-	d := config.DefaultDrain()
 	for i := range c.Pools {
 		if c.Pools[i].Name == b.Pool {
-			d = c.Pools[i].Drain
+			return &c.Pools[i]
 		}
+	}
+	return nil
+}
+
+// drainPlan is that of b's pool; the defaults where that is gone.
+func (a *App) drainPlan(b *pool.Backend) drain.Plan {
+	d := config.DefaultDrain()
+	if p := a.poolOf(b); p != nil {
+		d = p.Drain
 	}
 	return drain.Plan{Timeout: d.Timeout, Spread: d.Spread, Code: uint16(d.Code), Reason: d.Reason}
 }
 
-// movesOnDrain tells whether sessions of a pool are given another backend
-// rather than closed. Of a pool that is gone, there is none to be given.
-func (a *App) movesOnDrain(pool string) bool {
-	c := a.current.Load()
-	for i := range c.Pools {
-		if p := &c.Pools[i]; p.Name == pool {
-			return p.Reattach != nil && p.Reattach.Drain
-		}
-	}
-	return false
+// movesOnDrain tells whether the sessions of b are given another backend rather
+// than closed. Of a pool that is gone, there is none to be given.
+func (a *App) movesOnDrain(b *pool.Backend) bool {
+	p := a.poolOf(b)
+	return p != nil && p.Reattach != nil && p.Reattach.Drain
 }
 
 // backend finds one by "POOL/BACKEND".
