@@ -49,6 +49,7 @@ type Drainer struct {
 
 	mu      sync.Mutex // guards the following
 	drains  map[*pool.Backend]*drain
+	ending  map[*pool.Backend]*drain        // the last that was stopped, until it has ended
 	timeout map[*pool.Backend]time.Duration // asked for with Drain, in place of the Plan's
 	closed  bool
 }
@@ -68,11 +69,13 @@ type drain struct {
 	since    time.Time
 	deadline time.Time
 	stop     chan struct{} // closed when it is no longer wanted
+	ended    chan struct{} // closed when it has taken back what it had to
+	before   *drain        // of the same backend, perhaps still ending; nil for none
 }
 
 // New makes a Drainer; Close ends it.
 func New(o Options) *Drainer {
-	return &Drainer{o: o, drains: map[*pool.Backend]*drain{}, timeout: map[*pool.Backend]time.Duration{}}
+	return &Drainer{o: o, drains: map[*pool.Backend]*drain{}, ending: map[*pool.Backend]*drain{}, timeout: map[*pool.Backend]time.Duration{}}
 }
 
 // Drain has b emptied on somebody's request. timeout below 0 means the Plan's.
@@ -117,12 +120,26 @@ func (d *Drainer) begin(b *pool.Backend) {
 	}
 	now := time.Now()
 	dr := &drain{backend: b, cause: session.BackendDrained, plan: plan,
-		since: now, deadline: now.Add(plan.Timeout), stop: make(chan struct{})}
+		since: now, deadline: now.Add(plan.Timeout),
+		stop: make(chan struct{}), ended: make(chan struct{}), before: d.ending[b]}
 	if b.Removed() {
 		dr.cause = session.BackendRemoved
 	}
 	d.drains[b] = dr
-	d.running.Go(func() { d.run(dr) })
+	d.running.Go(func() {
+		if dr.before != nil {
+			// What it takes back must not be what this one is about to ask.
+			<-dr.before.ended
+			dr.before = nil
+		}
+		d.run(dr)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		close(dr.ended)
+		if d.ending[b] == dr {
+			delete(d.ending, b)
+		}
+	})
 }
 
 // end is called with mu held.
@@ -131,6 +148,7 @@ func (d *Drainer) end(b *pool.Backend) {
 	if dr := d.drains[b]; dr != nil {
 		close(dr.stop)
 		delete(d.drains, b)
+		d.ending[b] = dr
 	}
 }
 

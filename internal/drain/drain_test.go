@@ -230,3 +230,23 @@ func TestSessionsAreMovedFirst(t *testing.T) {
 		time.Sleep(time.Second)
 	})
 }
+
+// A drain that is asked for again begins when the one before has taken back
+// what it had planned, not the other way round.
+func TestAskedAgain(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, usual, 1)
+			r.moves = true
+			r.Drain(r.a, -1, "asked for")
+			time.Sleep(time.Second)
+			r.Drain(r.a, 20*time.Second, "asked for")
+			r.want(t,
+				order{0, "move a", session.None, 60 * time.Second},
+				order{time.Second, "keep a", session.None, 0},
+				order{time.Second, "move a", session.None, 20 * time.Second},
+				order{time.Second, "close a", session.BackendDrained, 20 * time.Second})
+			r.Undrain(r.a, "asked for")
+		})
+	}
+}
