@@ -1,0 +1,52 @@
+package hub
+
+import (
+	"cmp"
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// id is the ID of an entry of a Redis stream: the time in milliseconds, and a
+// number within the millisecond. The zero id is before all messages.
+type id struct{ ms, seq uint64 }
+
+var errID = errors.New("not the ID of a message")
+
+// parseID takes what String writes and nothing else: a value from a client may
+// become an argument of a Redis command, in which "-", "+", "$" and "(" have a
+// meaning.
+func parseID(s string) (id, error) {
+	ms, seq, ok := strings.Cut(s, "-")
+	if !ok || !isNumber(ms) || !isNumber(seq) {
+		return id{}, errID
+	}
+	a, err1 := strconv.ParseUint(ms, 10, 64)
+	b, err2 := strconv.ParseUint(seq, 10, 64)
+	if err1 != nil || err2 != nil {
+		return id{}, errID
+	}
+	return id{a, b}, nil
+}
+
+// isNumber says whether s is a decimal without sign or leading zeros.
+func isNumber(s string) bool {
+	return s == "0" || s != "" && s[0] != '0' && strings.Trim(s, "0123456789") == ""
+}
+
+func (i id) String() string {
+	return strconv.FormatUint(i.ms, 10) + "-" + strconv.FormatUint(i.seq, 10)
+}
+
+func (i id) compare(j id) int {
+	return cmp.Or(cmp.Compare(i.ms, j.ms), cmp.Compare(i.seq, j.seq))
+}
+
+// next is the ID of a message published at ms: later than i even when the
+// clock went back.
+func (i id) next(ms uint64) id {
+	if ms > i.ms {
+		return id{ms, 0}
+	}
+	return id{i.ms, i.seq + 1}
+}

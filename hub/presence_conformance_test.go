@@ -1,0 +1,70 @@
+package hub_test
+
+import (
+	"testing"
+
+	"github.com/holdfast-ws/holdfast/hub"
+)
+
+func names(t testing.TB, h hub.Hub, room string) (ids []string) {
+	t.Helper()
+	members, err := h.Members(patiently(t), room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range members {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
+func TestPresence(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		a, b := w.hubs(t, hub.Options{})
+		ann := join(t, a, "room", "ann", hub.JoinOptions{Presence: true})
+		deaf := join(t, a, "room", "deaf", hub.JoinOptions{})
+		expect(t, ann, "joined deaf")
+		bob := join(t, b, "room", "bob", hub.JoinOptions{Presence: true})
+		expect(t, ann, "joined bob")
+		for _, h := range []hub.Hub{a, b} {
+			if got := names(t, h, "room"); len(got) != 3 || got[0] != "ann" || got[1] != "bob" || got[2] != "deaf" {
+				t.Errorf("members are %q", got)
+			}
+		}
+		if got := names(t, b, "nowhere"); len(got) != 0 {
+			t.Errorf("an empty room has %q", got)
+		}
+		ann.Leave()
+		expect(t, bob, "left ann")
+		deaf.Leave()
+		expect(t, bob, "left deaf")
+		nothing(t, bob)
+		bob.Leave()
+		eventually(t, "the room is empty", func() bool { return len(names(t, a, "room")) == 0 })
+	})
+}
+
+// A session that moves joins on its new server before it leaves the old one,
+// or long before the old one's lease runs out.
+func TestPresenceDoesNotFlicker(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		a, b := w.hubs(t, hub.Options{})
+		watch := []*hub.Membership{
+			join(t, a, "room", "watch a", hub.JoinOptions{Presence: true}),
+			join(t, b, "room", "watch b", hub.JoinOptions{Presence: true}),
+		}
+		expect(t, watch[0], "joined watch b")
+		old := join(t, a, "room", "ann", hub.JoinOptions{})
+		for range 10 {
+			fresh := join(t, b, "room", "ann", hub.JoinOptions{})
+			old.Leave()
+			old = fresh
+			a, b = b, a
+		}
+		old.Leave()
+		for _, m := range watch {
+			expect(t, m, "joined ann", "left ann")
+			nothing(t, m)
+		}
+	})
+}
