@@ -30,6 +30,11 @@ func TestImports(t *testing.T) {
 	report(t, broken, err)
 }
 
+func TestPublicPackages(t *testing.T) {
+	broken, err := checkPublic(tree, public)
+	report(t, broken, err)
+}
+
 func TestFiles(t *testing.T) {
 	broken, err := checkFiles(tree)
 	report(t, broken, err)
@@ -47,14 +52,16 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 		t.Fatal(err)
 	}
 	documented := firstColumn(string(text))
-	for _, pkg := range slices.Sorted(maps.Keys(allowed)) {
+	packages := slices.AppendSeq(slices.Collect(maps.Keys(allowed)), maps.Keys(public))
+	slices.Sort(packages)
+	for _, pkg := range packages {
 		if !slices.Contains(documented, pkg) {
-			t.Errorf("ARCHITECTURE.md has no line for internal/%s: add it to the package table", pkg)
+			t.Errorf("ARCHITECTURE.md has no line for %s: add it to the package tables", pkg)
 		}
 	}
 	for _, pkg := range documented {
-		if _, ok := allowed[pkg]; !ok {
-			t.Errorf("the package table of ARCHITECTURE.md has %s, which does not exist: take it out", pkg)
+		if !slices.Contains(packages, pkg) {
+			t.Errorf("the package tables of ARCHITECTURE.md have %s, which does not exist: take it out", pkg)
 		}
 	}
 }
@@ -74,6 +81,9 @@ func TestRulesNoticeViolations(t *testing.T) {
 	imports := func(m string) func(fs.FS) ([]string, error) {
 		return func(tree fs.FS) ([]string, error) { return checkImports(tree, map[string]string{"dial": m}) }
 	}
+	publics := func(m string) func(fs.FS) ([]string, error) {
+		return func(tree fs.FS) ([]string, error) { return checkPublic(tree, map[string]string{"kit": m}) }
+	}
 	for _, c := range []struct {
 		name  string
 		files fstest.MapFS
@@ -87,6 +97,9 @@ func TestRulesNoticeViolations(t *testing.T) {
 		{"an import of a test", fstest.MapFS{"internal/dial/x_test.go": {Data: []byte("package dial\n" + imp + "route\"\n")}}, imports(""), ""},
 		{"a package that is not in the table", fstest.MapFS{"internal/new/x.go": {Data: []byte("package new\n")}}, imports(""), "internal/new is not in the table"},
 		{"an allowed import that is not used", nil, imports("session"), "allowed to import session and doesn't"},
+		{"a public package with an import of its own", fstest.MapFS{"kit/k.go": {Data: []byte("package kit\nimport _ \"net/http\"\nimport _ \"example.com/lib/sub\"\n")}}, publics("example.com/lib"), ""},
+		{"a public package with an import of ours", fstest.MapFS{"kit/k.go": {Data: []byte("package kit\n" + imp + "route\"\n")}}, publics("example.com/lib"), "kit/k.go imports " + module + "/internal/route"},
+		{"a public package that is not there", nil, publics(""), "public package kit, which does not exist"},
 		{"a long file", fstest.MapFS{"internal/dial/long.go": {Data: []byte(strings.Repeat("//\n", maxLines+1))}}, checkFiles, "has 401 lines"},
 		{"a long test", fstest.MapFS{"internal/dial/long_test.go": {Data: []byte(strings.Repeat("//\n", maxLines+1))}}, checkFiles, ""},
 		{"a note of work to be done", fstest.MapFS{"page.js": {Data: []byte("// TO" + "DO: more\n")}}, checkFiles, "page.js:1"},

@@ -75,6 +75,12 @@ var allowed = map[string]string{
 	"archtest": "",
 }
 
+// public are the packages for other people's programs, at the module's root,
+// and the modules that each may bring along. They import nothing of internal/.
+var public = map[string]string{
+	"backend": "",
+}
+
 var stages = []string{"listener", "handshake", "admission", "route", "balance", "admit", "dial", "relay", "closing"}
 
 // maxLines bounds a Go file that is no test.
@@ -136,6 +142,34 @@ func checkImports(tree fs.FS, matrix map[string]string) (broken []string, err er
 	for _, pkg := range slices.Sorted(maps.Keys(matrix)) {
 		if imports[pkg] == nil {
 			broken = append(broken, fmt.Sprintf("the table has internal/%s, which does not exist: take it out", pkg))
+		}
+	}
+	return broken, err
+}
+
+// checkPublic compares the public packages with their table. An import path is
+// not of the standard library where its first element has a dot.
+func checkPublic(tree fs.FS, public map[string]string) (broken []string, err error) {
+	exists := map[string]bool{}
+	err = walk(tree, func(name string, text []byte) error {
+		pkg := path.Dir(name)
+		may, known := public[pkg]
+		if !known || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		exists[pkg] = true
+		paths, err := importsOf(name, text)
+		for _, p := range paths {
+			host, _, _ := strings.Cut(p, "/")
+			if strings.Contains(host, ".") && !slices.ContainsFunc(strings.Fields(may), func(m string) bool { return p == m || strings.HasPrefix(p, m+"/") }) {
+				broken = append(broken, fmt.Sprintf("%s imports %s, and the public package %s may import only [%s] beyond the standard library, since all who use it get it too", name, p, pkg, may))
+			}
+		}
+		return err
+	})
+	for _, pkg := range slices.Sorted(maps.Keys(public)) {
+		if !exists[pkg] {
+			broken = append(broken, fmt.Sprintf("the table has the public package %s, which does not exist: take it out", pkg))
 		}
 	}
 	return broken, err

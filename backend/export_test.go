@@ -1,0 +1,13 @@
+package backend
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+)
+
+// ServeUntil is Serve with signals of the test's own.
+func (b *Backend) ServeUntil(ctx context.Context, l net.Listener, h http.Handler, signals <-chan os.Signal) error {
+	return b.serve(ctx, l, h, signals)
+}
