@@ -25,15 +25,16 @@ type drain struct {
 // then, else with an error that says how many, and wraps ErrDrainTimeout or
 // the cause of ctx's end, which ends a drain at once.
 //
-//		Drain        Notice               DrainTimeout
-//		  ├─ notifying ─┼──── closing ────┬─ rest ─┤
+//	Drain        Notice                 DrainTimeout
+//	  ├─ notifying ─┼───── closing ────┬─ rest ─┤
 //
-//	  - notifying: health is 503, and the balancers hear of it at their next
-//	    check. Until then they send new sessions, which are served as ever.
-//	    Holdfast moves away what sessions it can (reattach). A server that
-//	    nobody has ever asked for its health doesn't wait.
-//	  - closing: handshakes are refused, and sessions closed with 1001, evenly
-//	    spread. The rest, a fifth but at most 5 s, is for the answers.
+// While notifying, health is 503, and the balancers hear of it at their next
+// check. Until then they send new sessions, which are served as ever; holdfast
+// moves away what sessions it can (reattach). A server that nobody has ever
+// asked for its health doesn't wait.
+//
+// While closing, handshakes are refused, and sessions closed with 1001, evenly
+// spread. The rest, a fifth of the time but at most 5 s, is for the answers.
 //
 // It is over as soon as no session is left; in the notice only once somebody
 // was told 503, where anybody asks. Drain neither stops a listener nor

@@ -79,6 +79,7 @@ var allowed = map[string]string{
 // and the modules that each may bring along. They import nothing of internal/.
 var public = map[string]string{
 	"backend": "",
+	"hub":     "github.com/redis/go-redis/v9",
 }
 
 var stages = []string{"listener", "handshake", "admission", "route", "balance", "admit", "dial", "relay", "closing"}
