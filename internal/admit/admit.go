@@ -16,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/clock"
 )
 
 // Options are how fast a pool's backends may be given handshakes.
@@ -47,14 +49,21 @@ type full string
 
 func (e full) Error() string { return string(e) }
 
-// Hooks are called around the time in which somebody waits. They must not
-// block, and may be nil.
-type Hooks struct{ Begin, End func() }
+// Hooks are what a Pool needs from outside. Each may be nil.
+type Hooks struct {
+	// Begin and End are called around the time in which somebody waits. They
+	// must not block.
+	Begin, End func()
+	// Clock is what goes for time; nil means the system's.
+	Clock clock.Clock
+}
 
 // Pool is the buckets of a pool's backends, and its queue. It outlives
 // reloads. Its methods may be called from anywhere and don't block.
 type Pool struct {
 	hooks   Hooks
+	clock   clock.Clock
+	loop    clock.Loop // of turn; it runs while somebody waits
 	options atomic.Pointer[Options]
 	began   time.Time
 	queued  atomic.Uint64 // all that ever waited
@@ -64,10 +73,9 @@ type Pool struct {
 	mu      sync.Mutex
 	buckets map[uint32]*Bucket
 	queue   queue
-	running bool // run is
+	running bool // loop is
 	closed  bool
-	wake    chan struct{}
-	calls   []call // run's own
+	calls   []call // turn's own
 }
 
 // New makes a Pool without a bound; Configure sets one.
@@ -75,7 +83,8 @@ func New(h Hooks) *Pool {
 	if h.Begin == nil {
 		h.Begin, h.End = func() {}, func() {}
 	}
-	p := &Pool{hooks: h, began: time.Now(), buckets: map[uint32]*Bucket{}, wake: make(chan struct{}, 1)}
+	p := &Pool{hooks: h, clock: clock.Or(h.Clock), buckets: map[uint32]*Bucket{}}
+	p.began, p.loop = p.clock.Now(), p.clock.Loop(p.turn)
 	p.queue.init()
 	p.options.Store(&Options{})
 	return p
@@ -106,7 +115,7 @@ func (p *Pool) Backend(id uint32, risen func() time.Time) *Bucket {
 		b = newBucket(p, risen)
 		p.buckets[id] = b
 		if p.running {
-			p.nudge()
+			p.loop.Nudge()
 		}
 	}
 	return b
@@ -166,7 +175,7 @@ func (p *Pool) Enqueue(at Place, h Handshake) (*Waiter, error) {
 	case p.queue.places[client] >= o.placesOfOne():
 		return nil, ErrAddressFull
 	default:
-		at.Since = time.Now()
+		at.Since = p.clock.Now()
 		p.queued.Add(1)
 	}
 	w := &Waiter{pool: p, handshake: h, deadline: at.Since.Add(o.QueueTimeout).Sub(p.began)}
@@ -176,9 +185,9 @@ func (p *Pool) Enqueue(at Place, h Handshake) (*Waiter, error) {
 	case !p.running:
 		p.running = true
 		p.hooks.Begin()
-		go p.run()
+		p.loop.Start()
 	case p.queue.oldest == w:
-		p.nudge()
+		p.loop.Nudge()
 	}
 	return w, nil
 }
@@ -223,7 +232,7 @@ func (w *Waiter) Leave() bool {
 	}
 	p.remove(w, false)
 	if p.queue.waiting == 0 {
-		p.nudge() // run has nothing to wait for
+		p.loop.Nudge() // turn has nothing to wait for
 	}
 	return true
 }
@@ -239,13 +248,6 @@ func (p *Pool) stir() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.running {
-		p.nudge()
-	}
-}
-
-func (p *Pool) nudge() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
+		p.loop.Nudge()
 	}
 }

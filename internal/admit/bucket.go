@@ -26,7 +26,7 @@ func newBucket(p *Pool, risen func() time.Time) *Bucket {
 	if risen == nil {
 		risen = func() time.Time { return time.Time{} }
 	}
-	b := &Bucket{pool: p, risen: risen, at: time.Now(), pace: newPace()}
+	b := &Bucket{pool: p, risen: risen, at: p.clock.Now(), pace: newPace()}
 	b.tokens = float64(p.options.Load().Burst) // the first refill cuts it
 	return b
 }
@@ -51,7 +51,7 @@ func (b *Bucket) try(queued, take bool) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
+	now := b.pool.clock.Now()
 	b.refill(o, now)
 	if b.tokens < 1 || queued && b.letEnough(o, now) {
 		return false
@@ -87,7 +87,7 @@ func (b *Bucket) Sent() {
 func (b *Bucket) arrived() {
 	if b.let > 0 {
 		b.let--
-		b.pool.nudge()
+		b.pool.loop.Nudge()
 	}
 }
 
@@ -105,7 +105,7 @@ func (b *Bucket) Return() {
 func (b *Bucket) Done(took time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
+	now := b.pool.clock.Now()
 	b.refill(b.pool.options.Load(), now)
 	b.pace.done(now, took, ok)
 }
@@ -114,7 +114,7 @@ func (b *Bucket) Done(took time.Duration, ok bool) {
 func (b *Bucket) Pace() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.part(b.pool.options.Load(), time.Now())
+	return b.part(b.pool.options.Load(), b.pool.clock.Now())
 }
 
 // size is how many of a burst are let go at once. The rest is for those that

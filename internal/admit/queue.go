@@ -34,7 +34,7 @@ type line struct {
 	lanes       map[netip.Addr]*lane
 	first, last *lane
 	waiting     int
-	stuck       bool // run's own
+	stuck       bool // turn's own
 }
 
 type lane struct {
@@ -194,10 +194,17 @@ func (l *line) leave(ln *lane) {
 // head is whose turn it is in the line.
 func (l *line) head() *Waiter { return l.first.first }
 
+// before tells whether l's head came before m's. Those that have waited before
+// go by backend, lest chance has a part in it.
+func (l *line) before(m *line) bool {
+	a, b := l.head().seq, m.head().seq
+	return a < b || a == b && l.want < m.want
+}
+
 // next is the line whose head came first, of those that aren't stuck.
 func (q *queue) next() (first *line) {
 	for _, l := range q.lines {
-		if !l.stuck && (first == nil || l.head().seq < first.head().seq) {
+		if !l.stuck && (first == nil || l.before(first)) {
 			first = l
 		}
 	}

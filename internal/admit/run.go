@@ -12,47 +12,39 @@ type call struct {
 	timeout   bool
 }
 
-// run lets handshakes go as there are tokens. It runs while somebody waits,
-// and is the only one that calls their Release and Timeout, so that these come
-// in order.
-func (p *Pool) run() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		p.mu.Lock()
-		sleep := p.turn()
-		calls := p.calls
-		p.calls = p.calls[:0]
-		if len(calls) == 0 && p.queue.waiting == 0 {
-			p.running, p.calls = false, nil
-			p.hooks.End()
-			p.mu.Unlock()
-			return
-		}
+// turn lets handshakes go as there are tokens. Its loop runs while somebody
+// waits, and is the only one that calls their Release and Timeout, so that
+// these come in order.
+func (p *Pool) turn() (wait time.Duration, more bool) {
+	p.mu.Lock()
+	wait = p.choose()
+	calls := p.calls
+	p.calls = p.calls[:0]
+	if len(calls) == 0 && p.queue.waiting == 0 {
+		p.running, p.calls = false, nil
+		p.hooks.End()
 		p.mu.Unlock()
-		for i := range calls {
-			if calls[i].timeout {
-				calls[i].handshake.Timeout()
-			} else {
-				calls[i].handshake.Release()
-			}
-			calls[i] = call{}
-		}
-		if len(calls) > 0 {
-			continue // what took a while may have brought tokens
-		}
-		timer.Reset(sleep)
-		select {
-		case <-timer.C:
-		case <-p.wake:
-		}
+		return 0, false
 	}
+	p.mu.Unlock()
+	for i := range calls {
+		if calls[i].timeout {
+			calls[i].handshake.Timeout()
+		} else {
+			calls[i].handshake.Release()
+		}
+		calls[i] = call{}
+	}
+	if len(calls) > 0 {
+		wait = 0 // what took a while may have brought tokens
+	}
+	return wait, true
 }
 
-// turn takes out of the queue all who may go now, or whose time is over, and
+// choose takes out of the queue all who may go now, or whose time is over, and
 // returns how long until there may be more of them. Under mu.
-func (p *Pool) turn() time.Duration {
-	now := time.Now()
+func (p *Pool) choose() time.Duration {
+	now := p.clock.Now()
 	for w := p.queue.oldest; w != nil && (p.closed || w.deadline <= now.Sub(p.began)); w = p.queue.oldest {
 		p.out(w, !p.closed)
 	}
@@ -94,7 +86,7 @@ func until(b *Bucket, o *Options, now time.Time) time.Duration {
 	return poll
 }
 
-// out takes w out of the queue; run tells it.
+// out takes w out of the queue; turn tells it.
 func (p *Pool) out(w *Waiter, timeout bool) {
 	p.remove(w, !timeout)
 	p.calls = append(p.calls, call{w.handshake, timeout})

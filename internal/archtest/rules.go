@@ -30,7 +30,8 @@ var allowed = map[string]string{
 	"frame":     "",
 	"httphead":  "",
 	"forwarded": "httphead",
-	"pool":      "",
+	"clock":     "",
+	"pool":      "clock",
 	"discovery": "pool",
 	"eventloop": "session transport",
 	"gonet":     "transport",
@@ -43,7 +44,7 @@ var allowed = map[string]string{
 	"listener":  "transport",
 	"handshake": "forwarded httphead session transport",
 	"admission": "",
-	"admit":     "",
+	"admit":     "clock",
 	"route":     "",
 	"balance":   "pool",
 	"dial":      "transport",
@@ -51,7 +52,7 @@ var allowed = map[string]string{
 	"closing":   "session",
 
 	// Beside the way of a session.
-	"drain":     "pool session",
+	"drain":     "clock pool session",
 	"health":    "pool",
 	"httpproxy": "",
 	"logging":   "session",

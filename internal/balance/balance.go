@@ -4,6 +4,7 @@ package balance
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 
@@ -83,6 +84,9 @@ type Options struct {
 	// KeepDraining has TakeMember take a member that drains, for a client
 	// that belongs to it.
 	KeepDraining bool
+	// Rand is what chance goes by, for who wants to have the same again: the
+	// Picker's alone. nil means the process's.
+	Rand *rand.Rand
 }
 
 // Kinds lists the words New knows; the first is the default.
@@ -96,12 +100,12 @@ func New(o Options, members []pool.Member) (Picker, error) {
 		}
 	}
 	p := newPicker(o.MinHealthy, members)
-	p.keepDraining = o.KeepDraining
+	p.keepDraining, p.chance = o.KeepDraining, chance{o.Rand}
 	switch o.Kind {
 	case "", "least_conn":
-		p.rule = newLeastConn(len(members))
+		p.rule = newLeastConn(p.chance, len(members))
 	case "round_robin":
-		p.rule = newRoundRobin(len(members))
+		p.rule = newRoundRobin(p.chance, len(members))
 	case "p2c":
 		p.rule = p2c{}
 	case "random":
@@ -110,7 +114,7 @@ func New(o Options, members []pool.Member) (Picker, error) {
 		if o.Bound != 0 && !(o.Bound >= 1) {
 			return nil, fmt.Errorf("balance: the bound of hash is %v, want 1 or more, or 0 for none", o.Bound)
 		}
-		p.rule = newHash(o.Bound, len(members))
+		p.rule = newHash(p.chance, o.Bound, len(members))
 	default:
 		return nil, fmt.Errorf("unknown balance %q, want one of %s", o.Kind, strings.Join(Kinds(), ", "))
 	}

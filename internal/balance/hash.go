@@ -21,8 +21,8 @@ type hash struct {
 	under   []uint64 // scratch: the weights of those below their bounds
 }
 
-func newHash(bound float64, n int) *hash {
-	return &hash{bound: uint64(math.Round(bound * 1000)), keyless: newLeastConn(n), under: make([]uint64, n)}
+func newHash(by chance, bound float64, n int) *hash {
+	return &hash{bound: uint64(math.Round(bound * 1000)), keyless: newLeastConn(by, n), under: make([]uint64, n)}
 }
 
 func (h *hash) choose(p *picker, q *Query) int {

@@ -1,7 +1,5 @@
 package balance
 
-import "math/rand/v2"
-
 // burst is how many sessions a member of least_conn may be short of its part
 // without being held back, and may get at once.
 const burst = 16
@@ -24,8 +22,8 @@ type leastConn struct {
 // newLeastConn begins anywhere, or each reload would favour the first member.
 // It begins without credits, or a pool whose members change often would give a
 // newcomer a burst each time.
-func newLeastConn(n int) *leastConn {
-	return &leastConn{next: rand.IntN(max(n, 1)), credits: make([]float64, n)}
+func newLeastConn(by chance, n int) *leastConn {
+	return &leastConn{next: int(by.below(uint64(max(n, 1)))), credits: make([]float64, n)}
 }
 
 func (l *leastConn) choose(p *picker, _ *Query) int {

@@ -16,7 +16,8 @@ type picker struct {
 	keepDraining bool
 	rendezvous   rendezvous
 
-	mu sync.Mutex // one choice and its lease at a time; guards rule and candidates
+	mu     sync.Mutex // one choice and its lease at a time; guards the following and rule
+	chance chance
 	candidates
 }
 

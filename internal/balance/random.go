@@ -2,12 +2,23 @@ package balance
 
 import "math/rand/v2"
 
+// chance is where a picker's random numbers come from.
+type chance struct{ r *rand.Rand } // nil: the process's
+
+// below is from 0 to n-1.
+func (c chance) below(n uint64) uint64 {
+	if c.r == nil {
+		return rand.Uint64N(n)
+	}
+	return c.r.Uint64N(n)
+}
+
 // random draws a member by weight.
 type random struct{}
 
 func (random) choose(p *picker, _ *Query) int {
 	weight, _ := p.totals()
-	return p.draw(weight, -1)
+	return p.draw(p.chance, weight, -1)
 }
 
 func (random) taken(*picker, *Query, int) {}
@@ -19,11 +30,11 @@ type p2c struct{}
 
 func (p2c) choose(p *picker, _ *Query) int {
 	weight, _ := p.totals()
-	one := p.draw(weight, -1)
+	one := p.draw(p.chance, weight, -1)
 	if one < 0 || p.weights[one] == weight {
 		return one
 	}
-	two := p.draw(weight-p.weights[one], one)
+	two := p.draw(p.chance, weight-p.weights[one], one)
 	if p.lighter(two, one) {
 		return two
 	}
@@ -34,11 +45,11 @@ func (p2c) taken(*picker, *Query, int) {}
 
 // draw returns a candidate other than except by chance, in proportion to
 // weight; their weights sum to total. -1 if that is 0.
-func (c *candidates) draw(total uint64, except int) int {
+func (c *candidates) draw(by chance, total uint64, except int) int {
 	if total == 0 {
 		return -1
 	}
-	at := rand.Uint64N(total)
+	at := by.below(total)
 	for i, w := range c.weights {
 		if i == except {
 			continue

@@ -1,7 +1,5 @@
 package balance
 
-import "math/rand/v2"
-
 // roundRobin is smooth weighted round robin, as nginx has it: each turn every
 // member's credit grows by its weight, the highest is taken and pays for all.
 // Over a cycle as long as the sum of the weights each member comes exactly as
@@ -13,8 +11,8 @@ type roundRobin struct {
 
 // newRoundRobin breaks ties from anywhere on, or each reload would favour the
 // first member.
-func newRoundRobin(n int) *roundRobin {
-	return &roundRobin{start: rand.IntN(max(n, 1)), credit: make([]int64, n)}
+func newRoundRobin(by chance, n int) *roundRobin {
+	return &roundRobin{start: int(by.below(uint64(max(n, 1)))), credit: make([]int64, n)}
 }
 
 func (r *roundRobin) choose(p *picker, _ *Query) int {

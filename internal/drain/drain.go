@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/clock"
 	"github.com/holdfast-ws/holdfast/internal/pool"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
@@ -39,6 +40,8 @@ type Options struct {
 	Move func(b *pool.Backend, spread time.Duration) int
 	// Keep takes back what Close has not begun yet.
 	Keep func(*pool.Backend)
+	// Clock is what goes for time; nil means the system's.
+	Clock clock.Clock
 }
 
 // Drainer empties backends. All methods may be called from anywhere, and none
@@ -68,13 +71,19 @@ type drain struct {
 	plan     Plan
 	since    time.Time
 	deadline time.Time
-	stop     chan struct{} // closed when it is no longer wanted
-	ended    chan struct{} // closed when it has taken back what it had to
-	before   *drain        // of the same backend, perhaps still ending; nil for none
+	loop     clock.Loop
+	log      *slog.Logger
+	stopped  bool   // it is no longer wanted; guarded by Drainer.mu
+	next     *drain // of the same backend, to begin when this one has ended; guarded likewise
+
+	// The loop's own.
+	begun, empty, closing bool
+	sweep                 time.Time // what came late is closed after it
 }
 
 // New makes a Drainer; Close ends it.
 func New(o Options) *Drainer {
+	o.Clock = clock.Or(o.Clock)
 	return &Drainer{o: o, drains: map[*pool.Backend]*drain{}, ending: map[*pool.Backend]*drain{}, timeout: map[*pool.Backend]time.Duration{}}
 }
 
@@ -118,35 +127,29 @@ func (d *Drainer) begin(b *pool.Backend) {
 	if timeout, ok := d.timeout[b]; ok {
 		plan.Timeout, plan.Spread = timeout, min(plan.Spread, timeout)
 	}
-	now := time.Now()
+	now := d.o.Clock.Now()
 	dr := &drain{backend: b, cause: session.BackendDrained, plan: plan,
-		since: now, deadline: now.Add(plan.Timeout),
-		stop: make(chan struct{}), ended: make(chan struct{}), before: d.ending[b]}
+		since: now, deadline: now.Add(plan.Timeout), sweep: now.Add(plan.Timeout),
+		log: d.o.Log.With("pool", b.Pool, "backend", b.Name)}
+	dr.loop = d.o.Clock.Loop(func() (time.Duration, bool) { return d.step(dr) })
 	if b.Removed() {
 		dr.cause = session.BackendRemoved
 	}
 	d.drains[b] = dr
-	d.running.Go(func() {
-		if dr.before != nil {
-			// What it takes back must not be what this one is about to ask.
-			<-dr.before.ended
-			dr.before = nil
-		}
-		d.run(dr)
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		close(dr.ended)
-		if d.ending[b] == dr {
-			delete(d.ending, b)
-		}
-	})
+	d.running.Add(1)
+	if before := d.ending[b]; before != nil {
+		before.next = dr
+		return
+	}
+	dr.loop.Start()
 }
 
 // end is called with mu held.
 func (d *Drainer) end(b *pool.Backend) {
 	delete(d.timeout, b)
 	if dr := d.drains[b]; dr != nil {
-		close(dr.stop)
+		dr.stopped = true
+		dr.loop.Nudge()
 		delete(d.drains, b)
 		d.ending[b] = dr
 	}
@@ -155,49 +158,59 @@ func (d *Drainer) end(b *pool.Backend) {
 // poll is how often a backend being emptied is looked at.
 const poll = 200 * time.Millisecond
 
-func (d *Drainer) run(dr *drain) {
-	b := dr.backend
-	log := d.o.Log.With("pool", b.Pool, "backend", b.Name)
-	log.Info("a backend is being emptied", "sessions", b.Sessions(),
-		"timeout", dr.plan.Timeout.String(), "spread", dr.plan.Spread.String())
-	if n := d.o.Move(b, dr.plan.Spread); n > 0 {
-		log.Info("the sessions of a backend are being moved", "sessions", n, "spread", dr.plan.Spread.String())
-	}
-	ticker := time.NewTicker(poll)
-	defer ticker.Stop()
-	empty, closing, sweep := false, false, dr.deadline
-	for {
-		left := time.Until(dr.deadline)
-		switch {
-		case b.Sessions() == 0 && b.Removed():
-			d.forget(dr)
-			return
-		case b.Sessions() == 0:
-			// It may not be for good: a handshake that chose it a moment
-			// before the drain began can still take its lease.
-			if !empty {
-				empty = true
-				log.Info("a backend is empty", "after", time.Since(dr.since).Round(time.Millisecond).String())
-			}
-		case !closing && left <= dr.plan.Spread:
-			closing = true
-			n := d.o.Close(b, dr.cause, dr.plan, max(left, 0))
-			log.Info("the sessions of a backend are being closed", "sessions", n, "spread", max(left, 0).String())
-		case closing && time.Now().After(sweep):
-			// Handshakes that were under way when the closes were planned.
-			sweep = time.Now().Add(time.Second)
-			d.o.Close(b, dr.cause, dr.plan, 0)
-		}
-		select {
-		case <-ticker.C:
-		case <-dr.stop:
-			if !d.isClosed() {
+// step is one look at dr, by its loop.
+func (d *Drainer) step(dr *drain) (wait time.Duration, more bool) {
+	b, now := dr.backend, d.o.Clock.Now()
+	stopped, closed := d.isStopped(dr)
+	if stopped {
+		if dr.begun {
+			if !closed {
 				d.o.Keep(b)
 			}
-			log.Info("a backend is no longer being emptied", "sessions", b.Sessions())
-			return
+			dr.log.Info("a backend is no longer being emptied", "sessions", b.Sessions())
+		}
+		d.finish(dr)
+		return 0, false
+	}
+	if !dr.begun {
+		dr.begun = true
+		dr.log.Info("a backend is being emptied", "sessions", b.Sessions(),
+			"timeout", dr.plan.Timeout.String(), "spread", dr.plan.Spread.String())
+		if n := d.o.Move(b, dr.plan.Spread); n > 0 {
+			dr.log.Info("the sessions of a backend are being moved", "sessions", n, "spread", dr.plan.Spread.String())
 		}
 	}
+	left := dr.deadline.Sub(now)
+	switch {
+	case b.Sessions() == 0 && b.Removed():
+		d.forget(dr)
+		d.finish(dr)
+		return 0, false
+	case b.Sessions() == 0:
+		// It may not be for good: a handshake that chose it a moment
+		// before the drain began can still take its lease.
+		if !dr.empty {
+			dr.empty = true
+			dr.log.Info("a backend is empty", "after", now.Sub(dr.since).Round(time.Millisecond).String())
+		}
+	case !dr.closing && left <= dr.plan.Spread:
+		dr.closing = true
+		n := d.o.Close(b, dr.cause, dr.plan, max(left, 0))
+		dr.log.Info("the sessions of a backend are being closed", "sessions", n, "spread", max(left, 0).String())
+	case dr.closing && now.After(dr.sweep):
+		// Handshakes that were under way when the closes were planned.
+		dr.sweep = now.Add(time.Second)
+		d.o.Close(b, dr.cause, dr.plan, 0)
+	}
+	return poll, true
+}
+
+// isStopped tells whether dr is no longer wanted, and whether nothing is any
+// more.
+func (d *Drainer) isStopped(dr *drain) (stopped, closed bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return dr.stopped, d.closed
 }
 
 func (d *Drainer) forget(dr *drain) {
@@ -207,6 +220,20 @@ func (d *Drainer) forget(dr *drain) {
 		delete(d.drains, dr.backend)
 		delete(d.timeout, dr.backend)
 	}
+}
+
+// finish is dr's end. What it took back was not to be what the next one asks
+// for, so that begins only now.
+func (d *Drainer) finish(dr *drain) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ending[dr.backend] == dr {
+		delete(d.ending, dr.backend)
+	}
+	if dr.next != nil {
+		dr.next.loop.Start()
+	}
+	d.running.Done()
 }
 
 // State is one drain.
@@ -227,12 +254,6 @@ func (d *Drainer) States() []State {
 	}
 	slices.SortFunc(all, func(a, b State) int { return cmp.Compare(a.Backend.ID, b.Backend.ID) })
 	return all
-}
-
-func (d *Drainer) isClosed() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.closed
 }
 
 // Close ends all drains, leaving sessions as they are, and waits for that.

@@ -67,16 +67,16 @@ func (b *Backend) Addr() (netip.AddrPort, bool) {
 	first := int(a.turn.Add(1) % uint32(len(a.targets)))
 	for i := range a.targets {
 		t := &a.targets[(first+i)%len(a.targets)]
-		if !t.shunned() {
+		if !b.shuns(t) {
 			return t.addr, true
 		}
 	}
 	return a.targets[first].addr, true
 }
 
-func (t *target) shunned() bool {
+func (b *Backend) shuns(t *target) bool {
 	until := t.shunUntil.Load()
-	return until != 0 && time.Now().UnixNano() < until
+	return until != 0 && b.registry.clock.Now().UnixNano() < until
 }
 
 // DialFailed notes that addr, got from Addr, refused or didn't answer: Addr
@@ -91,8 +91,8 @@ func (b *Backend) DialFailed(addr netip.AddrPort) (another bool) {
 	for i := range a.targets {
 		t := &a.targets[i]
 		if t.addr == addr {
-			t.shunUntil.Store(time.Now().Add(shunFor).UnixNano())
-		} else if !t.shunned() {
+			t.shunUntil.Store(b.registry.clock.Now().Add(shunFor).UnixNano())
+		} else if !b.shuns(t) {
 			another = true
 		}
 	}

@@ -124,7 +124,7 @@ func (b *Backend) Drains() bool {
 
 func (b *Backend) ejected() bool {
 	until := b.ejectedUntil.Load()
-	return until != 0 && time.Now().UnixNano() < until
+	return until != 0 && b.registry.clock.Now().UnixNano() < until
 }
 
 // Share is how much of its weight the backend is to have now, of FullShare and
@@ -132,7 +132,7 @@ func (b *Backend) ejected() bool {
 func (b *Backend) Share() uint32 {
 	share := FullShare - int64(b.lost.Load())
 	if from := b.rampFrom.Load(); from != 0 {
-		elapsed, ramp := time.Now().UnixNano()-from, b.slowStart.Load()
+		elapsed, ramp := b.registry.clock.Now().UnixNano()-from, b.slowStart.Load()
 		switch {
 		case elapsed < 0:
 			// It is ejected until then. One that is asked nevertheless,
@@ -167,7 +167,7 @@ func (b *Backend) SetOperational(o Operational, reason string) {
 		return
 	}
 	if o == Up && before != Draining {
-		b.ramp(time.Now())
+		b.ramp(b.registry.clock.Now())
 	}
 	b.operational.Store(uint32(o))
 	level := slog.LevelInfo
@@ -208,7 +208,7 @@ func (b *Backend) HandshakeOK() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failures.Store(0)
-	now := time.Now()
+	now := b.registry.clock.Now()
 	if until := b.ejectedUntil.Swap(0); until != 0 {
 		if now.UnixNano() < until {
 			b.ramp(now)
@@ -226,7 +226,7 @@ func (b *Backend) HandshakeFailed(reason string) {
 	if b.maxFails == 0 || b.ejected() {
 		return
 	}
-	now := time.Now()
+	now := b.registry.clock.Now()
 	failures := int(b.failures.Load()) + 1
 	if failures == 1 || failures <= b.maxFails && now.Sub(b.failedSince) > b.failTimeout {
 		failures, b.failedSince = 1, now
@@ -238,7 +238,7 @@ func (b *Backend) HandshakeFailed(reason string) {
 	until, before := now.Add(b.failTimeout), b.word()
 	b.ejectedUntil.Store(until.UnixNano())
 	b.ramp(until)
-	time.AfterFunc(b.failTimeout, func() { b.ejectionEnds(until) })
+	b.registry.clock.AfterFunc(b.failTimeout, func() { b.ejectionEnds(until) })
 	b.changed(slog.LevelWarn, "ejected", before,
 		fmt.Sprintf("%d handshakes in a row failed, the last: %s; left alone for %v", failures, reason, b.failTimeout))
 }
@@ -264,7 +264,7 @@ func (b *Backend) ramp(from time.Time) {
 
 // changed tells of a change. Under mu.
 func (b *Backend) changed(level slog.Level, now, before, reason string) {
-	b.reason, b.since = reason, time.Now()
+	b.reason, b.since = reason, b.registry.clock.Now()
 	b.changes.Add(1)
 	b.registry.log.Log(context.Background(), level, fmt.Sprintf("backend %s is %s, was %s: %s", b.Name, now, before, reason),
 		"pool", b.Pool, "backend", b.Name, "state", now, "was", before, "reason", reason)
@@ -288,7 +288,7 @@ func (b *Backend) adjust(s *Spec, joins bool) {
 		b.rampFrom.Store(0)
 	}
 	if joins && !s.Checked {
-		b.ramp(time.Now())
+		b.ramp(b.registry.clock.Now())
 	}
 	b.mu.Unlock()
 	switch {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/clock"
 )
 
 // firstAnswers is how long Apply waits, in all, for names it hasn't seen before.
@@ -25,6 +27,9 @@ type Resolver interface {
 type Options struct {
 	Resolver Resolver     // nil means net.DefaultResolver
 	Logger   *slog.Logger // nil means no log
+	// Clock is what ejections, slow starts and the times told of go by; nil
+	// means the system's. Names are looked up by the system's in any case.
+	Clock clock.Clock
 	// Changed is told of each change of a backend's state, a moment after it
 	// can be seen. It must not block, nor call what changes a state. nil
 	// means nobody is told.
@@ -35,6 +40,7 @@ type Options struct {
 type Registry struct {
 	resolver  Resolver
 	log       *slog.Logger
+	clock     clock.Clock
 	told      func(*Backend)
 	resolvers sync.WaitGroup
 
@@ -55,7 +61,7 @@ func (s *BackendSpec) identity(pool string) identity {
 
 // New makes an empty Registry. Close it when done.
 func New(o Options) *Registry {
-	r := &Registry{resolver: o.Resolver, log: o.Logger, told: o.Changed, configured: map[identity]*Backend{}, groups: map[string]*group{}}
+	r := &Registry{resolver: o.Resolver, log: o.Logger, clock: clock.Or(o.Clock), told: o.Changed, configured: map[identity]*Backend{}, groups: map[string]*group{}}
 	if r.resolver == nil {
 		r.resolver = net.DefaultResolver
 	}

@@ -25,7 +25,7 @@ func (r *Registry) locate(b *Backend) <-chan struct{} {
 	if err != nil {
 		r.log.Warn(fmt.Sprintf("backend %s: address %q: %v; no sessions go to it", b.Name, b.Address, err),
 			"pool", b.Pool, "backend", b.Name)
-		b.trouble.Store(&trouble{reason: err.Error(), since: time.Now()})
+		b.trouble.Store(&trouble{reason: err.Error(), since: r.clock.Now()})
 		return nil
 	}
 	if a.IP.IsValid() {
@@ -116,7 +116,7 @@ func (f *follower) failed(err error) {
 	f.failures++
 	b := f.backend
 	reason := fmt.Sprintf("name %s does not resolve: %s", f.address.Host, explain(err))
-	t := &trouble{reason: reason, since: time.Now()}
+	t := &trouble{reason: reason, since: f.registry.clock.Now()}
 	if before := b.trouble.Load(); before != nil {
 		t.since = before.since
 	}
