@@ -9,11 +9,12 @@ import (
 // event is an Event as it is kept: once for all members on this server.
 type event struct {
 	Event
-	id, prev id // of a Message, and of the one before it in the room
+	id, prev id   // of a Message, and of the one before it in the room
+	reset    bool // of a Gap: the order begins anew
 }
 
 func newMessage(room string, id, prev id, data []byte) *event {
-	return &event{Event{Kind: Message, Room: room, ID: id.String(), Data: data}, id, prev}
+	return &event{Event: Event{Kind: Message, Room: room, ID: id.String(), Data: data}, id: id, prev: prev}
 }
 
 // Membership is a member's place in a room: a bounded queue of events. It has
@@ -23,8 +24,10 @@ type Membership struct {
 	member Member
 	opts   Options
 	wants  bool              // Joined and Left
-	entry  string            // its name in the room's presence
-	leave  func(*Membership) // called once, after err is set to ErrLeft
+	leave  func(*Membership) // called once
+
+	entry   string // its name in the room's presence
+	entered bool   // has it been told to Redis; needs the room's mutex
 
 	wake chan struct{} // has an element when Next has something to look at
 
@@ -195,6 +198,10 @@ func (m *Membership) takes(e *event) bool {
 		m.cursor = e.id
 	case Joined, Left:
 		return m.wants && e.Member.ID != m.member.ID
+	case Gap:
+		if e.reset {
+			m.cursor = id{}
+		}
 	}
 	return true
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the end-to-end tests need beside Go: Node.js with the packages
-# of test/e2e/node, and Chromium. On a machine that has all of it, it does
-# nothing and is quick.
+# Installs what the tests need beside Go: Node.js with the packages
+# of test/e2e/node, Chromium, and the Redis server that tests of the hub start
+# for themselves. On a machine that has all of it, it does nothing and is quick.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -12,6 +12,7 @@ as_root() {
 missing=
 command -v node >/dev/null && command -v npm >/dev/null || missing="nodejs npm"
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v redis-server >/dev/null || missing="$missing redis-server"
 if [ -n "$missing" ]; then
 	if ! command -v apt-get >/dev/null; then
 		echo "setup-tests: install these yourself, there is no apt-get here: $missing" >&2

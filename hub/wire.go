@@ -1,0 +1,96 @@
+package hub
+
+import (
+	"errors"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// What is published on a room's channel: a line of words, and, for what has
+// data, the data as it is.
+//
+//	m <id> <id of the message before>\n<data>   a message
+//	n\n<data>                                   a notice
+//	+ <version> <entry> <member ID>\n<data>     a membership began
+//	- <version> <entry>                         a membership ended
+//
+// A version numbers the changes of a room's members. An entry is
+// <server>/<number>; member IDs are escaped as in a URL's path.
+type payload struct {
+	kind    byte
+	id      id
+	prev    id
+	version uint64
+	entry   string
+	member  Member
+	data    string
+}
+
+var errWire = errors.New("not what a hub publishes")
+
+func parsePayload(s string) (payload, error) {
+	line, data, _ := strings.Cut(s, "\n")
+	words := strings.Split(line, " ")
+	p := payload{data: data}
+	if len(words[0]) != 1 || len(words) != map[string]int{"m": 3, "n": 1, "+": 4, "-": 3}[words[0]] {
+		return payload{}, errWire
+	}
+	p.kind = words[0][0]
+	var err error
+	switch p.kind {
+	case 'm':
+		var errPrev error
+		p.id, err = parseID(words[1])
+		p.prev, errPrev = parseID(words[2])
+		err = errors.Join(err, errPrev)
+	case '+', '-':
+		p.entry = words[2]
+		p.version, err = strconv.ParseUint(words[1], 10, 64)
+		if p.kind == '+' && err == nil {
+			p.member, err = parseMember(words[3] + "\n" + data)
+		}
+	}
+	if err != nil {
+		return payload{}, err
+	}
+	return p, nil
+}
+
+func formatNotice(data []byte) string { return "n\n" + string(data) }
+
+func formatMember(m Member) string {
+	return url.PathEscape(m.ID) + "\n" + string(m.Data)
+}
+
+func parseMember(s string) (Member, error) {
+	escaped, data, ok := strings.Cut(s, "\n")
+	if !ok {
+		return Member{}, errWire
+	}
+	name, err := url.PathUnescape(escaped)
+	if err != nil {
+		return Member{}, err
+	}
+	m := Member{ID: name}
+	if data != "" {
+		m.Data = []byte(data)
+	}
+	return m, nil
+}
+
+// roomKeys are the names of a room in Redis. The braces keep them in one slot;
+// the room is escaped, so that nothing in its name can end them.
+type roomKeys struct {
+	channel string // pub/sub
+	stream  string // messages: p the ID before, k the key, d the data
+	keys    string // hash: key of a message in the stream, its ID
+	members string // hash: entry, member; and v, the version
+}
+
+func keysOf(prefix, room string) roomKeys {
+	base := channelOf(prefix, room)
+	return roomKeys{base, base + ":s", base + ":k", base + ":m"}
+}
+
+func channelOf(prefix, room string) string { return prefix + "{" + url.PathEscape(room) + "}" }
