@@ -60,6 +60,7 @@ var allowed = map[string]string{
 	"admin":     "",
 	"config":    "",
 	"demo":      "",
+	"doctor":    "frame",
 
 	// The load generator, which shares the balancer's parsers but is no part
 	// of it.
@@ -71,7 +72,7 @@ var allowed = map[string]string{
 	// The spine, what puts it together, and the command line.
 	"proxy": "admission admit affinity balance dial forwarded handshake httphead httpproxy relay requestkey route session transport",
 	"app":   "admin admission admit affinity balance closing config dial discovery drain forwarded health listener logging metrics pool proxy relay requestkey route session",
-	"cli":   "admin app bench bench/server bench/wsconn config demo",
+	"cli":   "admin app bench bench/server bench/wsconn config demo doctor",
 
 	"archtest": "",
 }

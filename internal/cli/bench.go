@@ -74,11 +74,11 @@ func (c *benchCommand) options(env *environment) (o bench.Options, err error) {
 		o.Direct = append(o.Direct, withPathOf(u, c.URL))
 	}
 	for _, h := range c.Header {
-		name, value, ok := strings.Cut(h, ":")
-		if !ok || name == "" || strings.ContainsAny(h, "\r\n") {
-			return o, fmt.Errorf("--header %q: must be NAME:VALUE", h)
+		name, value, err := headerField(h)
+		if err != nil {
+			return o, err
 		}
-		o.Header = append(o.Header, wsconn.Field{Name: name, Value: strings.TrimSpace(value)})
+		o.Header = append(o.Header, wsconn.Field{Name: name, Value: value})
 	}
 	return o, o.Check()
 }
@@ -104,6 +104,15 @@ func (c *benchCommand) Run(env *environment) error {
 		return errors.New(count(int(n), "failure"))
 	}
 	return nil
+}
+
+// headerField reads a --header.
+func headerField(s string) (name, value string, err error) {
+	name, value, ok := strings.Cut(s, ":")
+	if !ok || name == "" || strings.ContainsAny(s, "\r\n") {
+		return "", "", fmt.Errorf("--header %q: must be NAME:VALUE", s)
+	}
+	return name, strings.TrimSpace(value), nil
 }
 
 // perSecond reads "200" or "200/s".
