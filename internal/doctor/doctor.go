@@ -33,6 +33,7 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 		o.Progress = io.Discard
 	}
 	d := &doctor{o: o, target: o.target(), report: Report{URL: o.URL}}
+	d.takeHost()
 	d.examine(ctx)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

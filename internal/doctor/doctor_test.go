@@ -213,8 +213,12 @@ func TestKitIsHealthy(t *testing.T) {
 // Without --pid and --drain the server is left in peace.
 func TestWithoutDrain(t *testing.T) {
 	s := serveWith(t)
+	s.mu.Lock()
+	s.host = "chat.example.com"
+	s.mu.Unlock()
 	o := optionsFor(s.listener.Addr().String(), nil)
 	o.Drain, o.Health, o.Subprotocol = false, "", nil
+	o.Header = [][2]string{{"host", s.host}, {"Authorization", "Bearer token"}}
 	var each []Line
 	o.Each = func(l Line) { each = append(each, l) }
 	r, err := Examine(t.Context(), o)

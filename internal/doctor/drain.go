@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -258,11 +259,13 @@ func (w *watch) awaitExit(ctx context.Context) time.Duration {
 }
 
 func (w *watch) nobodyListens(ctx context.Context) bool {
-	c, err := w.connect(ctx)
-	if err == nil {
-		c.Close()
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, "tcp", w.target.address)
+	if err != nil {
+		return ctx.Err() == nil
 	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	c.Close()
+	return false
 }
 
 // hasExited tells so of a zombie too, which only waits for its parent.

@@ -40,6 +40,7 @@ func (d *doctor) askHealth(ctx context.Context) (status int, load string, err er
 	if err != nil {
 		return 0, "", err
 	}
+	req.Host = d.target.host
 	req.Header.Set("User-Agent", "holdfast-doctor")
 	for _, field := range d.o.Header {
 		req.Header.Add(field[0], field[1])

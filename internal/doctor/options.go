@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,7 +18,7 @@ import (
 // Options say which server to examine, and how.
 type Options struct {
 	URL         string      // ws:// or wss://
-	Header      [][2]string // for every handshake
+	Header      [][2]string // for every handshake and health check
 	Subprotocol []string    // offered in every handshake
 	Insecure    bool        // wss: any certificate will do
 
@@ -93,7 +94,7 @@ func signalTo(pid int, s os.Signal) error {
 // target is where the server is.
 type target struct {
 	tls        bool
-	host       string // as in the URL, for the Host header
+	host       string // for the Host header
 	address    string // host:port
 	path       string
 	httpOrigin string // http://host:port
@@ -110,4 +111,15 @@ func (o *Options) target() target {
 		t.address = net.JoinHostPort(u.Hostname(), port)
 	}
 	return t
+}
+
+// takeHost has a field Host among those that are given stand for the URL's.
+func (d *doctor) takeHost() {
+	d.o.Header = slices.DeleteFunc(slices.Clone(d.o.Header), func(field [2]string) bool {
+		is := strings.EqualFold(field[0], "Host")
+		if is {
+			d.target.host = field[1]
+		}
+		return is
+	})
 }

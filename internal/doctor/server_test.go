@@ -70,6 +70,7 @@ const (
 // server is a WebSocket server with defects.
 type server struct {
 	listener net.Listener
+	host     string // "" for any
 	running  sync.WaitGroup
 	stopped  chan struct{} // it was told to stop
 	ended    chan struct{} // the test is over
@@ -214,7 +215,7 @@ func (s *server) answer(r *http.Request) string {
 		<-s.ended
 		s.mu.Lock()
 		return ""
-	case s.defects[says401]:
+	case s.defects[says401], s.host != "" && (s.host != r.Host || r.Header.Get("Authorization") == ""):
 		status = "401 Unauthorized"
 	case s.defects[says404], moved && s.defects[refusesMoved]:
 		status = "404 Not Found"

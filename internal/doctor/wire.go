@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -91,7 +92,7 @@ func (d *doctor) connect(ctx context.Context) (net.Conn, error) {
 }
 
 func (d *doctor) tlsConfig() *tls.Config {
-	return &tls.Config{InsecureSkipVerify: d.o.Insecure} //nolint:gosec // what --insecure is for
+	return &tls.Config{InsecureSkipVerify: d.o.Insecure}
 }
 
 func (c *conn) handshake(d *doctor, header [][2]string) error {
@@ -103,7 +104,7 @@ func (c *conn) handshake(d *doctor, header [][2]string) error {
 	if len(d.o.Subprotocol) > 0 {
 		fmt.Fprintf(&b, "Sec-WebSocket-Protocol: %s\r\n", strings.Join(d.o.Subprotocol, ", "))
 	}
-	for _, field := range append(header, d.o.Header...) {
+	for _, field := range slices.Concat(header, d.o.Header) {
 		fmt.Fprintf(&b, "%s: %s\r\n", field[0], field[1])
 	}
 	if _, err := io.WriteString(c, b.String()+"\r\n"); err != nil {

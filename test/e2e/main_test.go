@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 		os.Exit(storm())
 	case sheltered:
 		os.Exit(serveSheltered())
+	case kitRole:
+		os.Exit(serveKit())
 	}
 	dir, err := os.MkdirTemp("", "holdfast-e2e-")
 	if err != nil {
