@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -20,7 +22,7 @@ import (
 // backendRole makes this test binary a backend server in a process of its own.
 // It prints its address, and ends with its standard input.
 //
-//	/numbers?id=ID  a speaker
+//	/numbers?id=ID  a speaker, in the manner of the query
 //	/echo           sends every message back
 //	/quiet          reads, and answers pings, but says nothing
 //	/report         plain HTTP: a report
@@ -36,12 +38,21 @@ type report struct {
 }
 
 type backendServer struct {
+	store  *storeClient // nil where its sessions end with it
 	mu     sync.Mutex
 	report report
 }
 
+// listenEnv is the address of a backend server that was there before.
+const listenEnv = "HOLDFAST_E2E_LISTEN"
+
 func serveBackend() int {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	store, err := dialStore()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ln, err := net.Listen("tcp", cmp.Or(os.Getenv(listenEnv), "127.0.0.1:0"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -51,7 +62,7 @@ func serveBackend() int {
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	s := &backendServer{report: report{Name: os.Getenv("HOLDFAST_E2E_NAME"), Endings: map[string]ending{}}}
+	s := &backendServer{store: store, report: report{Name: os.Getenv("HOLDFAST_E2E_NAME"), Endings: map[string]ending{}}}
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -81,7 +92,7 @@ func (s *backendServer) serve(conn net.Conn) {
 	defer s.count(-1)
 	switch req.URL.Path {
 	case "/numbers":
-		e := newSpeaker(w).speak()
+		e := s.numbers(w, req)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.report.Endings[req.URL.Query().Get("id")] = e
@@ -96,6 +107,26 @@ func (s *backendServer) serve(conn net.Conn) {
 		defer s.mu.Unlock()
 		s.report.Pings += w.pings
 	}
+}
+
+func (s *backendServer) numbers(w *wire, req *http.Request) ending {
+	query := req.URL.Query()
+	reason := req.Header.Get("Holdfast-Reattach")
+	m := manner{unbroken: query.Has("unbroken"), lossy: reason == "loss"}
+	m.pause, _ = time.ParseDuration(query.Get("pause"))
+	m.broken, _ = strconv.Atoi(query.Get("broken"))
+	l, err := s.store.open(req.Header.Get("Holdfast-Session"), reason)
+	if err != nil {
+		return ending{Fault: err.Error()}
+	}
+	sp := newSpeaker(w, m)
+	if sp.ledger = l; l != nil {
+		sp.sent = l.state.Sent
+		sp.received.Store(int64(l.state.Received))
+	}
+	e := sp.speak()
+	e.Reattach = reason
+	return e
 }
 
 func (s *backendServer) count(n int) {
@@ -132,19 +163,37 @@ type startedBackend struct {
 	address string
 }
 
-// startBackends starts n of them, called a, b, ... as in settings.yaml.
-func startBackends(t testing.TB, n int) []*startedBackend {
+// startBackends starts n of them, called a, b, ... as in settings.yaml, with
+// this added to their environments.
+func startBackends(t testing.TB, n int, env ...string) []*startedBackend {
 	t.Helper()
 	var all []*startedBackend
 	for i := range n {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), roleEnv+"="+backendRole, "HOLDFAST_E2E_NAME="+backendName(i))
+		cmd.Env = append(append(os.Environ(), roleEnv+"="+backendRole, "HOLDFAST_E2E_NAME="+backendName(i)), env...)
 		all = append(all, &startedBackend{process: start(t, "backend "+backendName(i), cmd)})
 	}
 	for _, b := range all {
-		b.address = b.stdout.find(t, "address", 0, func(string) bool { return true })
+		b.listens(t)
 	}
 	return all
+}
+
+func (b *startedBackend) listens(t testing.TB) {
+	t.Helper()
+	b.address = b.stdout.find(t, "address", 0, func(string) bool { return true })
+}
+
+// restart ends the process, if it still runs, and starts another with the same
+// name at the same address.
+func (b *startedBackend) restart(t testing.TB) {
+	t.Helper()
+	b.stdin.Close()
+	b.wait(t, patience)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(b.cmd.Env, listenEnv+"="+b.address)
+	b.process = start(t, b.name, cmd)
+	b.listens(t)
 }
 
 func addresses(backends []*startedBackend) (all []string) {
@@ -172,20 +221,25 @@ func (b *startedBackend) report(t testing.TB) (r report) {
 func reports(t testing.TB, backends []*startedBackend) map[string]ending {
 	t.Helper()
 	all := map[string]ending{}
-	pause := time.NewTicker(50 * time.Millisecond)
-	defer pause.Stop()
-	until := time.Now().Add(patience)
 	for _, b := range backends {
-		r := b.report(t)
-		for ; r.Open > 0; r = b.report(t) {
-			if time.Now().After(until) {
-				t.Fatalf("backend %s still has %d sessions", r.Name, r.Open)
-			}
-			<-pause.C
-		}
-		for id, e := range r.Endings {
+		b.addReport(t, all)
+	}
+	return all
+}
+
+// addReport waits until no session is open on b, and adds how they ended. Of a
+// session that has been with several backends, what counts is the last, or the
+// one that found a fault.
+func (b *startedBackend) addReport(t testing.TB, all map[string]ending) {
+	t.Helper()
+	var r report
+	eventually(t, "empty: backend "+b.name, func() bool {
+		r = b.report(t)
+		return r.Open == 0
+	})
+	for id, e := range r.Endings {
+		if before, ok := all[id]; !ok || before.Fault == "" && (e.Fault != "" || !e.Moved) {
 			all[id] = e
 		}
 	}
-	return all
 }

@@ -27,6 +27,12 @@ type member struct {
 // the test's end what is left of them is cut.
 func gather(t testing.TB, name, address string, n int) *crowd {
 	t.Helper()
+	return gatherAs(t, name, address, n, usual)
+}
+
+// gatherAs is gather for sessions that speak in another manner.
+func gatherAs(t testing.TB, name, address string, n int, how manner) *crowd {
+	t.Helper()
 	c := &crowd{name: name, members: make([]*member, n)}
 	var opening sync.WaitGroup
 	var mu sync.Mutex
@@ -36,14 +42,18 @@ func gather(t testing.TB, name, address string, n int) *crowd {
 		opening.Go(func() {
 			for i := range next {
 				id := fmt.Sprintf("%s-%d", name, i)
-				w, _, err := dialWire(address, "/numbers?id="+id)
+				path := fmt.Sprintf("/numbers?id=%s&pause=%v&broken=%d", id, how.pause, how.broken)
+				if how.unbroken {
+					path += "&unbroken"
+				}
+				w, _, err := dialWire(address, path)
 				if err != nil {
 					mu.Lock()
 					failed = err
 					mu.Unlock()
 					continue
 				}
-				c.members[i] = &member{speaker: newSpeaker(w), id: id, over: make(chan struct{})}
+				c.members[i] = &member{speaker: newSpeaker(w, how), id: id, over: make(chan struct{})}
 				c.running.Go(c.members[i].speak)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -24,6 +25,9 @@ var holdfast string
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	// Thousands of goroutines with little on the heap: with the default, most
+	// of the time would go into looking through their stacks.
+	debug.SetGCPercent(800)
 	switch os.Getenv(roleEnv) {
 	case backendRole:
 		os.Exit(serveBackend())

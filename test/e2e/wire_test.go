@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -167,25 +168,29 @@ func noEOF(err error) error {
 }
 
 // encode is f as it goes over the wire.
-func (w *wire) encode(f frame) []byte {
-	b := []byte{f.op, 0}
+func (w *wire) encode(f frame) []byte { return w.appendFrame(nil, f) }
+
+func (w *wire) appendFrame(b []byte, f frame) []byte {
+	b = slices.Grow(b, 14+len(f.payload))
+	head := len(b)
+	b = append(b, f.op, 0)
 	if f.fin {
-		b[0] |= 0x80
+		b[head] |= 0x80
 	}
 	switch n := len(f.payload); {
 	case n < 126:
-		b[1] = byte(n)
+		b[head+1] = byte(n)
 	case n < 1<<16:
-		b[1] = 126
+		b[head+1] = 126
 		b = binary.BigEndian.AppendUint16(b, uint16(n))
 	default:
-		b[1] = 127
+		b[head+1] = 127
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 	if !w.masks {
 		return append(b, f.payload...)
 	}
-	b[1] |= 0x80
+	b[head+1] |= 0x80
 	var key [4]byte
 	rand.Read(key[:])
 	b = append(b, key[:]...)
@@ -195,11 +200,16 @@ func (w *wire) encode(f frame) []byte {
 	return b
 }
 
-// send sends one frame. It is put between frames of others, never into one.
-func (w *wire) send(f frame) error {
+// send sends frames with one write. They are put between frames of others,
+// never into one.
+func (w *wire) send(frames ...frame) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
-	_, err := w.Write(w.encode(f))
+	var b []byte
+	for _, f := range frames {
+		b = w.appendFrame(b, f)
+	}
+	_, err := w.Write(b)
 	return err
 }
 
