@@ -11,6 +11,11 @@ import (
 // forgiving has a backend that failed tried again soon.
 const forgiving = "health: {fail_timeout: 1s}"
 
+// longestGap is what 99 % of the sessions of a backend that is killed may have
+// to wait. Clients, servers and balancer share the machine; the portable engine
+// takes more of two processors than is left then.
+var longestGap = map[string]time.Duration{"epoll": 500 * time.Millisecond, "portable": time.Second}
+
 // In these tests servers write each message at once: one that dies inside a
 // message is another matter, see TestBackendLostInsideItsStream.
 
@@ -26,8 +31,8 @@ func TestBackendKilled(t *testing.T) {
 		c.converse(t, 4)
 		killed := time.Now()
 		backends[1].kill(t)
+		c.converse(t, 5)
 		b.await(t, "all moved", func(m metrics) bool { return m.moves("loss", "") >= bereft })
-		c.converse(t, 4)
 		backends[1].restart(t)
 		b.takesSessions(t, 1)
 		c.disperse(t)
@@ -35,7 +40,7 @@ func TestBackendKilled(t *testing.T) {
 		at := reports(t, backends)
 		f := &faults{t: t}
 		ended, moved, missed := 0, 0, 0
-		var silences []time.Duration
+		var outages []time.Duration
 		for _, m := range c.members {
 			if !m.ending.Complete {
 				ended++
@@ -55,20 +60,20 @@ func TestBackendKilled(t *testing.T) {
 			if m.ending.Gaps > 1 || server.Gaps > 1 {
 				f.add("%s misses messages more than once: client %+v, server %+v", m.id, m.ending, server)
 			}
-			silences = append(silences, m.silence(killed))
+			outages = append(outages, m.outage(killed))
 		}
 		f.sum("sessions")
 		if ended > manySessions/1000 || moved+ended < int(bereft) {
 			t.Errorf("of %v sessions on the backend that was killed, %d were moved; %d of all have ended", bereft, moved, ended)
 		}
-		slices.Sort(silences)
-		p50, p99 := silences[len(silences)/2], silences[len(silences)*99/100]
+		slices.Sort(outages)
+		p50, p99 := outages[len(outages)/2], outages[len(outages)*99/100]
 		t.Logf("%d sessions moved, %d ended, %d messages missed; the clients heard nothing for %v in the median, %v at p99, %v at most",
-			moved, ended, missed, p50, p99, silences[len(silences)-1])
-		if p99 > 500*time.Millisecond {
+			moved, ended, missed, p50, p99, outages[len(outages)-1])
+		if p99 > longestGap[engine] {
 			t.Errorf("p99 of the clients' gaps is %v", p99)
 		}
-		checkGap(t, b.awaitSessions(t, 0))
+		checkGap(t, b.awaitSessions(t, 0), longestGap[engine])
 		c.checkPace(t)
 		b.stop(t)
 	})
@@ -114,15 +119,20 @@ func (c *crowd) converse(t testing.TB, n int) {
 	await(t, "messages", func() bool { return c.received() >= until })
 }
 
-// silence is the longest time without a message that ended within two seconds
-// after at.
-func (m *member) silence(at time.Time) (longest time.Duration) {
+// outage is how long after at the client heard nothing, up to the end of its
+// longest silence within two seconds.
+func (m *member) outage(at time.Time) (d time.Duration) {
+	longest := time.Duration(0)
 	for i, heard := range m.arrivals {
-		if i > 0 && heard.After(at) && heard.Before(at.Add(2*time.Second)) {
-			longest = max(longest, heard.Sub(m.arrivals[i-1]))
+		if i == 0 || heard.Before(at) || heard.After(at.Add(2*time.Second)) {
+			continue
+		}
+		if silence := heard.Sub(m.arrivals[i-1]); silence > longest {
+			longest = silence
+			d = min(silence, heard.Sub(at))
 		}
 	}
-	return longest
+	return d
 }
 
 // takesSessions waits until new sessions come to backend i of the pool "main".

@@ -149,6 +149,18 @@ func (b *balancer) get(t testing.TB, path string) (status int, body string) {
 // metrics are the values of a scrape by series, as in name{label="x"}.
 type metrics map[string]float64
 
+// String is what a test that fails may want to see of them.
+func (m metrics) String() string {
+	var all []string
+	for series, value := range m {
+		if value != 0 && strings.HasPrefix(series, "holdfast_") && !strings.Contains(series, "_bucket{") {
+			all = append(all, fmt.Sprintf("%s %v", series, value))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
+}
+
 func (b *balancer) metrics(t testing.TB) metrics {
 	t.Helper()
 	_, body := b.get(t, "/metrics")

@@ -61,8 +61,8 @@ func TestDrainMetrics(t *testing.T) {
 		}
 
 		backends[1].kill(t)
-		m = b.await(t, "all back on a", func(m metrics) bool { return m[sessionsOn(0)] == sessions })
-		if m.moves("loss", "moved") != sessions || m["holdfast_reattach_gap_seconds_count"] != 2*sessions {
+		m = b.await(t, "all moved", func(m metrics) bool { return m.moves("loss", "moved") == sessions })
+		if m[sessionsOn(0)] != sessions || m["holdfast_reattach_gap_seconds_count"] != 2*sessions {
 			t.Errorf("after the loss: %v", m)
 		}
 		for i, w := range open {

@@ -69,6 +69,7 @@ func TestMovedInsideMessages(t *testing.T) {
 					t.Fatal(err)
 				}
 				expectClose(t, "b", found, 1000)
+				found.Close()
 				if text, err := s.client.message(); !isClosed(err, 1000) {
 					t.Errorf("the client got %q, %v", text, err)
 				}
@@ -247,6 +248,7 @@ func TestNobodyTakesOver(t *testing.T) {
 		fmt.Fprint(s.others[0].next(t).conn, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") // the last chance
 		expectClose(t, "the client", s.client, 1001)
 		expectClose(t, "a", s.old, 1001)
+		s.old.Close()
 		s.log(t, "session closed", 0, "cause=backend_drained", "close_code=1001")
 	})
 }

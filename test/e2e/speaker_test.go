@@ -198,14 +198,14 @@ func (s *speaker) send() {
 	if s.sent == 0 { // or a server goes on where another was
 		next = next.Add(rand.N(2 * s.manner.pause))
 	}
-	timer := time.NewTimer(time.Until(next))
+	timer := time.NewTimer(untilBeat(next))
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
 			s.sendNext()
 			next = next.Add(s.manner.pause*9/10 + rand.N(s.manner.pause/5))
-			timer.Reset(time.Until(next))
+			timer.Reset(untilBeat(next))
 		case <-s.stop:
 			s.whole.Lock()
 			defer s.whole.Unlock()
@@ -216,6 +216,12 @@ func (s *speaker) send() {
 		}
 	}
 }
+
+// beat is what all speakers go by. Thousands that wake up at moments of their
+// own would cost several times as much.
+const beat = 20 * time.Millisecond
+
+func untilBeat(at time.Time) time.Duration { return time.Until(at.Truncate(beat)) }
 
 func (s *speaker) sendNext() {
 	s.whole.Lock()
