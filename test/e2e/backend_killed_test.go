@@ -12,9 +12,8 @@ import (
 const forgiving = "health: {fail_timeout: 1s}"
 
 // longestGap is what 99 % of the sessions of a backend that is killed may have
-// to wait. Clients, servers and balancer share the machine; the portable engine
-// takes more of two processors than is left then.
-var longestGap = map[string]time.Duration{"epoll": 500 * time.Millisecond, "portable": time.Second}
+// to wait.
+const longestGap = 500 * time.Millisecond
 
 // In these tests servers write each message at once: one that dies inside a
 // message is another matter, see TestBackendLostInsideItsStream.
@@ -70,10 +69,10 @@ func TestBackendKilled(t *testing.T) {
 		p50, p99 := outages[len(outages)/2], outages[len(outages)*99/100]
 		t.Logf("%d sessions moved, %d ended, %d messages missed; the clients heard nothing for %v in the median, %v at p99, %v at most",
 			moved, ended, missed, p50, p99, outages[len(outages)-1])
-		if p99 > longestGap[engine] {
+		if p99 > longestGap {
 			t.Errorf("p99 of the clients' gaps is %v", p99)
 		}
-		checkGap(t, b.awaitSessions(t, 0), longestGap[engine])
+		checkGap(t, b.awaitSessions(t, 0), longestGap)
 		c.checkPace(t)
 		b.stop(t)
 	})
