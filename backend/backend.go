@@ -26,7 +26,6 @@ package backend
 
 import (
 	"cmp"
-	"context"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -167,5 +166,5 @@ func (b *Backend) serveHandshake(w http.ResponseWriter, r *http.Request, next ht
 		return
 	}
 	defer b.leavePlace(p)
-	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), placeKey{b}, p)))
+	next.ServeHTTP(w, b.withPlace(r, p))
 }

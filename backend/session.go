@@ -1,6 +1,9 @@
 package backend
 
-import "net/http"
+import (
+	"context"
+	"net/http"
+)
 
 // What a session is closed with in a drain: RFC 6455 §7.4.1, "an endpoint is
 // going away, such as a server going down".
@@ -26,6 +29,10 @@ type place struct {
 // placeKey is the key of the place in the context of a request that has been
 // through b's Handler.
 type placeKey struct{ b *Backend }
+
+func (b *Backend) withPlace(r *http.Request, p *place) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), placeKey{b}, p))
+}
 
 func (b *Backend) placeOf(r *http.Request) *place {
 	p, _ := r.Context().Value(placeKey{b}).(*place)

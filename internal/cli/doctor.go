@@ -20,6 +20,7 @@ type doctorCommand struct {
 	Sessions     int           `default:"20" placeholder:"N" help:"Sessions to open before the drain (default 20)."`
 	DrainTimeout time.Duration `default:"2m" placeholder:"TIME" help:"How long the drain may take (default 2m)."`
 	Timeout      time.Duration `default:"10s" placeholder:"TIME" help:"Of a connection, a handshake and an answer (default 10s)."`
+	NoReattach   bool          `name:"no-reattach" help:"Leave out what only pools with reattach need."`
 	Header       []string      `sep:"none" placeholder:"NAME:VALUE" help:"Header field for every request, such as Authorization or Origin. May be given more than once."`
 	Subprotocol  []string      `placeholder:"NAME" help:"Subprotocol to offer. May be given more than once."`
 	Insecure     bool          `help:"wss: take any certificate."`
@@ -41,7 +42,7 @@ Exit status: 0 nothing to mend, 1 something to mend, 2 wrong flags.`
 func (c *doctorCommand) options(env *environment) (o doctor.Options, err error) {
 	o = doctor.Options{
 		URL: c.URL, Subprotocol: c.Subprotocol, Insecure: c.Insecure, Health: c.Health, Interval: c.Interval,
-		Idle: c.Idle, Timeout: c.Timeout, PID: c.PID, Drain: c.Drain, Sessions: c.Sessions,
+		NoReattach: c.NoReattach, Idle: c.Idle, Timeout: c.Timeout, PID: c.PID, Drain: c.Drain, Sessions: c.Sessions,
 		DrainTimeout: c.DrainTimeout, Progress: env.err,
 	}
 	for _, h := range c.Header {

@@ -36,8 +36,8 @@ func (p *prompt) Write(b []byte) (int, error) {
 func optionsFor(address string, stop func()) Options {
 	return Options{
 		URL: "ws://" + address + "/ws", Health: "/health", Subprotocol: []string{"one", "two"},
-		Interval: testNotice / 2, Idle: testIdle, Timeout: 3 * time.Second,
-		Drain: true, Sessions: 5, DrainTimeout: 4 * time.Second, Progress: &prompt{stop: stop},
+		Interval: testNotice / 3, Idle: testIdle, Timeout: 3 * time.Second,
+		Drain: true, Sessions: 5, DrainTimeout: 6 * time.Second, Progress: &prompt{stop: stop},
 	}
 }
 
@@ -64,6 +64,7 @@ type finds struct {
 // testFinds examines a server with each defect, all at a time since they wait
 // more than they work.
 func testFinds(t *testing.T, drain bool, table []finds) {
+	t.Parallel()
 	reports := make([]*Report, len(table))
 	var examining sync.WaitGroup
 	for i, c := range table {
@@ -170,6 +171,7 @@ func TestDefectsInDrain(t *testing.T) {
 
 // A server with the kit has nothing to mend.
 func TestKitIsHealthy(t *testing.T) {
+	t.Parallel()
 	kit := backend.New(backend.Options{
 		Notice: testNotice, DrainTimeout: 4 * time.Second, MaxSessions: 100, Log: slog.New(slog.DiscardHandler),
 	})

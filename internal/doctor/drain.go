@@ -20,6 +20,9 @@ const (
 	// settling is what a server has, once it closes sessions, to stop taking
 	// new ones.
 	settling = 200 * time.Millisecond
+	// late is when a 503 that comes after the first Close is one that was not
+	// meant as a notice. Sooner, it is a notice too short to be seen.
+	late = 500 * time.Millisecond
 )
 
 // timeline is what was seen of a drain. Times are zero where it was not seen.
@@ -35,7 +38,7 @@ type timeline struct {
 	pinged  error // of a ping then
 
 	knocked bool  // after the first session was closed
-	late    error // of that handshake
+	refused error // of that handshake; nil where it was taken
 
 	exited time.Duration // after the last session's end; less than 0 for never
 }
@@ -224,7 +227,7 @@ func (w *watch) watch(ctx context.Context) (t timeline, err error) {
 			knock = nil
 			t.knocked = true
 			if c, err := w.dial(ctx); err != nil {
-				t.late = err
+				t.refused = err
 			} else {
 				c.leave()
 			}

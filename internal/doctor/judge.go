@@ -24,7 +24,7 @@ func (d *doctor) judgeHealth(t timeline) finding {
 		return skipped("no --health")
 	case t.notified.IsZero():
 		return mend("health never said 503; the last was "+t.instead, advice)
-	case len(t.endings) > 0 && t.notified.Sub(t.endings[0].at) > 2*healthPause: // else it's the notice that is missing
+	case len(t.endings) > 0 && t.notified.Sub(t.endings[0].at) > late:
 		return mend(fmt.Sprintf("health said 503 %v after the first session had ended", rounded(t.notified.Sub(t.endings[0].at))), advice)
 	case d.o.PID == 0:
 		return ok("health says 503")
@@ -110,10 +110,10 @@ func judgeLate(t timeline) finding {
 	switch {
 	case !t.knocked:
 		return skipped("no session ended")
-	case t.late == nil:
+	case t.refused == nil:
 		return mend("a handshake was taken while sessions were being closed", "once sessions are closed, stop listening, or answer handshakes with 503 and Retry-After")
 	}
-	return ok("a handshake while sessions were being closed: " + cut(t.late))
+	return ok("a handshake while sessions were being closed: " + cut(t.refused))
 }
 
 func (d *doctor) judgeExit(t timeline) finding {

@@ -22,6 +22,10 @@ type Options struct {
 	Subprotocol []string    // offered in every handshake
 	Insecure    bool        // wss: any certificate will do
 
+	// NoReattach says that the pool is to have no reattach, so that nothing
+	// need be fit for it.
+	NoReattach bool
+
 	Health   string        // path of the health check; "" for none
 	Interval time.Duration // of the balancer's health checks; 0 means 10 s
 	Idle     time.Duration // how long a session is left alone; 0 means 30 s

@@ -11,6 +11,12 @@ import (
 // reattach has a session taken over, by the one server there is: on a drain,
 // the new server is asked while the old one still has the session.
 func (d *doctor) reattach(ctx context.Context) {
+	if d.o.NoReattach {
+		for check := checkReattach; check <= checkCompression; check++ {
+			d.tell(check, skipped("--no-reattach"))
+		}
+		return
+	}
 	offer := [2]string{"Sec-WebSocket-Extensions", deflateOffer}
 	id := [2]string{"Holdfast-Session", newSessionID()}
 	first, err := d.dial(ctx, offer, id)
@@ -39,7 +45,7 @@ func (d *doctor) notTaken(err error) finding {
 	var no *refused
 	if errors.As(err, &no) && no.status < 500 {
 		return mend("a session that it has, coming again with Holdfast-Reattach: drain, is "+no.Error(),
-			"take sessions over whose state you find; if the server keeps none that others can read, leave reattach out of its pool, and this as it is")
+			"take sessions over whose state you find; if the server keeps none that others can read, leave reattach out of its pool, and give --no-reattach")
 	}
 	f := d.noSession(err)
 	f.found = "a handshake with Holdfast-Reattach: drain: " + f.found

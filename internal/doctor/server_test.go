@@ -90,9 +90,9 @@ const (
 )
 
 const (
-	testNotice = 400 * time.Millisecond
-	testSpread = 1200 * time.Millisecond
-	testIdle   = 300 * time.Millisecond
+	testNotice = time.Second
+	testSpread = 2 * time.Second
+	testIdle   = 900 * time.Millisecond
 )
 
 func serveWith(t *testing.T, defects ...string) *server {
