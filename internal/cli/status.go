@@ -33,6 +33,9 @@ func (c *statusCommand) Run(env *environment) error {
 		for _, b := range p.Backends {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, b.Name, b.Address, b.State, weight(&b), sessions(&b), b.Reason)
 		}
+		if p.Queued > 0 {
+			fmt.Fprintf(w, "%s\t\t\t\t\t\t%s\n", p.Name, waiting(p.Queued))
+		}
 		for _, d := range p.Discovery {
 			if d.Trouble != "" {
 				fmt.Fprintf(w, "%s\t\t\t\t\t\t%s: %s\n", p.Name, d.Source, d.Trouble)
@@ -55,6 +58,14 @@ func sessions(b *admin.Backend) string {
 		return strconv.Itoa(b.Sessions)
 	}
 	return fmt.Sprintf("%d of %d", b.Sessions, b.MaxSessions)
+}
+
+// waiting tells of a pool's queue.
+func waiting(handshakes int) string {
+	if handshakes == 1 {
+		return "1 handshake waits for a backend"
+	}
+	return fmt.Sprintf("%d handshakes wait for a backend", handshakes)
 }
 
 func orFlags(file string) string {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -115,6 +116,9 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	refusal := refusalOf(err)
 	p.o.Log.Info("plain HTTP request failed", "method", r.Method, "host", r.Host, "path", r.URL.Path,
 		"status", refusal.Status, "error", err.Error())
+	if refusal.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(refusal.RetryAfter.Seconds())))
+	}
 	http.Error(w, fmt.Sprintf("%d: %s", refusal.Status, refusal.Text), refusal.Status)
 }
 

@@ -257,12 +257,14 @@ func TestDeadBackends(t *testing.T) {
 		o      Options
 		status int
 		text   string
+		again  string // Retry-After
 	}{
 		{name: "all dead", status: 502, text: "502: no backend could be connected to\n",
 			addrs: func(t *testing.T) []netip.AddrPort { return []netip.AddrPort{deadAddr(t), deadAddr(t)} }},
 		{name: "more dead than attempts", status: 502, o: Options{Attempts: 1}, text: "502: no backend could be connected to\n",
 			addrs: func(t *testing.T) []netip.AddrPort { return []netip.AddrPort{deadAddr(t), alive} }},
 		{name: "none", status: 503, text: "503: no backend is available\n"},
+		{name: "full", status: 503, pick: &Error{Status: 503, Text: "full", RetryAfter: 7 * time.Second}, text: "503: full\n", again: "7"},
 		{name: "no route", status: 404, pick: fmt.Errorf("stage: %w", &Error{Status: 404, Text: "no route matches"}), text: "404: no route matches\n"},
 		{name: "any error", status: 503, pick: errors.New("secret"), text: "503: no backend is available\n"},
 		{name: "silent", status: 504, text: "504: the backend did not answer in time\n", o: Options{ResponseTimeout: 50 * time.Millisecond},
@@ -302,6 +304,9 @@ func TestDeadBackends(t *testing.T) {
 			}
 			if got := readAll(t, res); res.StatusCode != test.status || got != test.text {
 				t.Errorf("%d %q, want %q", res.StatusCode, got, test.text)
+			}
+			if got := res.Header.Get("Retry-After"); got != test.again {
+				t.Errorf("Retry-After %q, want %q", got, test.again)
 			}
 		})
 	}

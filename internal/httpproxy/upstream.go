@@ -3,6 +3,7 @@ package httpproxy
 import (
 	"net/http"
 	"net/netip"
+	"time"
 )
 
 // Upstream chooses where a request goes.
@@ -34,6 +35,8 @@ type Target struct {
 type Error struct {
 	Status int    // of HTTP
 	Text   string // one line, told to the client
+	// RetryAfter is when to come again, in whole seconds; 0 doesn't say.
+	RetryAfter time.Duration
 	// Final has it told also where a backend was tried in vain before.
 	Final bool
 }

@@ -120,21 +120,26 @@ const (
 	mostRetry  = 30
 )
 
-// comeAgain adds to a 503 when to come again: by chance, or all that are turned
-// away together would come back together (RFC 9110 §10.2.3).
+// comeAgainIn is when to come again: by chance, or all that are turned away
+// together would come back together (RFC 9110 §10.2.3).
+func comeAgainIn() time.Duration {
+	return time.Duration(leastRetry+rand.IntN(mostRetry-leastRetry+1)) * time.Second
+}
+
+// comeAgain adds to a 503 when to come again.
 func (a *attempt) comeAgain(r *handshake.Refusal) *handshake.Refusal {
 	if r.Status != http.StatusServiceUnavailable {
 		return r
 	}
-	seconds := leastRetry + rand.IntN(mostRetry-leastRetry+1)
+	in := comeAgainIn()
 	switch r {
 	case refuseQueueFull, refuseAddress, refuseWaited:
 		if p := a.gen.Pools[a.rule.Pool]; p.Admit != nil {
-			seconds = int(p.Admit.RetryAfter().Round(time.Second).Seconds())
+			in = p.Admit.RetryAfter().Round(time.Second)
 		}
 	}
 	again := *r
-	again.Header = append(slices.Clip(r.Header), [2]string{"Retry-After", strconv.Itoa(seconds)})
+	again.Header = append(slices.Clip(r.Header), [2]string{"Retry-After", strconv.Itoa(int(in.Seconds()))})
 	return &again
 }
 

@@ -54,8 +54,7 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 	}
 	rule, err := g.Routes.Match(r.Host, target, false)
 	if err != nil {
-		refused, _ := answer(err)
-		return httpproxy.Target{}, &httpproxy.Error{Status: refused.Status, Text: refused.Message}
+		return httpproxy.Target{}, plainRefusal(err)
 	}
 	var t balance.Tried
 	for _, i := range tried {
@@ -70,8 +69,9 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 	}
 	if err != nil {
 		count()
-		refused, _ := answer(err)
-		return httpproxy.Target{}, &httpproxy.Error{Status: refused.Status, Text: refused.Message, Final: errors.Is(err, errSticky)}
+		refused := plainRefusal(err)
+		refused.Final = errors.Is(err, errSticky)
+		return httpproxy.Target{}, refused
 	}
 	picked := httpproxy.Target{Key: uint32(c.Index), Name: c.Backend.Name, Addr: c.Addr, Release: c.Backend.Release,
 		Reached: func(err error) {
@@ -90,6 +90,16 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 		picked.SetCookie = string(pool.Cookie.AppendSetCookie(nil, c.Index, https))
 	}
 	return picked, nil
+}
+
+// plainRefusal is what a request is told of err, as a handshake would be.
+func plainRefusal(err error) *httpproxy.Error {
+	r, _ := answer(err)
+	refused := &httpproxy.Error{Status: r.Status, Text: r.Message}
+	if r.Status == http.StatusServiceUnavailable {
+		refused.RetryAfter = comeAgainIn()
+	}
+	return refused
 }
 
 func (p *Proxy) setForwarded(out http.Header, in *http.Request) {

@@ -97,6 +97,18 @@ func TestRoutes(t *testing.T) {
 	})
 }
 
+// A plain request that finds no server is told when to come again, as a
+// handshake is.
+func TestPlainRequestComesAgain(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		b := start(t, engine, setup{})
+		resp, _ := b.dial().send("GET /page HTTP/1.1\r\nHost: any\r\n\r\n").want(503)
+		if n := retryAfter(t, resp); n < 5 || n > 30 {
+			t.Errorf("Retry-After: %d, want 5 to 30", n)
+		}
+	})
+}
+
 // A connection that served plain HTTP can still become a session.
 func TestUpgradeOnAKeptConnection(t *testing.T) {
 	get := "GET /page HTTP/1.1\r\nHost: ws.example.com\r\n\r\n"

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -87,6 +88,9 @@ func TestQueueMetrics(t *testing.T) {
 			})
 		}
 		b.await(t, "5 in the queue", func(m metrics) bool { return m[now] >= 5 && m[all] >= m[now] })
+		if status := b.holdfast(t, 0, "status"); !strings.Contains(status, " handshakes wait for a backend\n") {
+			t.Errorf("status says %q", status)
+		}
 		b.await(t, "nobody in the queue", func(m metrics) bool { return m[now] == 0 && m[all] == 7 })
 		coming.Wait()
 	})
