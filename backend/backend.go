@@ -85,6 +85,7 @@ type Backend struct {
 	mu       sync.Mutex // guards the following
 	phase    phase
 	taken    int                   // places: sessions, and handshakes under way
+	checks   int                   // the same of health checks, which are no sessions
 	sessions map[*session]struct{} // that have joined
 	asked    bool                  // by a health check, ever
 	told     bool                  // a health check was answered with 503

@@ -29,7 +29,13 @@ func TestSessionsAreBounded(t *testing.T) {
 		t.Errorf("%d opened, %d counted, want 3", opened, s.Sessions())
 	}
 	// Checks and plain HTTP have no part in it.
-	s.wantOpen("a check", 200, "User-Agent", "holdfast-health")
+	for range maxChecks {
+		s.wantOpen("a check", 200, "User-Agent", "holdfast-health")
+	}
+	s.wantOpen("a check more than there can be", 503, "User-Agent", "holdfast-health")
+	if s.Sessions() != 3 {
+		t.Errorf("with checks, %d are counted", s.Sessions())
+	}
 	s.wantOpen("a client that says it is a check", 503, "User-Agent", "holdfast-health", "Holdfast-Session", "S")
 	w := httptest.NewRecorder()
 	s.Handler(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/page", nil))
@@ -40,8 +46,8 @@ func TestSessionsAreBounded(t *testing.T) {
 		leave()
 		leave()
 	}
-	if s.Sessions() != 0 {
-		t.Errorf("%d sessions are left", s.Sessions())
+	if s.Sessions() != 0 || s.checks != 0 {
+		t.Errorf("%d sessions and %d checks are left", s.Sessions(), s.checks)
 	}
 	s.wantOpen("a place is free", 200)
 }

@@ -13,13 +13,7 @@ func (b *Backend) enter(r *http.Request) (p *place, refusal string) {
 	check, moved := isCheck(r), Reattach(r).Reattached()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p = &place{counts: 1, holders: 1}
-	if check {
-		// A check that is told 503 for want of a place would be taken for a
-		// drain, and all sessions moved away.
-		p.counts = 0
-		b.asked = true
-	}
+	b.asked = b.asked || check
 	switch {
 	case b.phase == closing, b.phase == notifying && (check || moved):
 		if check {
@@ -27,12 +21,19 @@ func (b *Backend) enter(r *http.Request) (p *place, refusal string) {
 			b.change()
 		}
 		return nil, "the server is draining"
-	case p.counts > 0 && b.maxSessions > 0 && b.taken >= b.maxSessions:
+	case check && b.checks < maxChecks:
+		// One that is told 503 for want of a place would be taken for a drain,
+		// and all sessions moved away.
+		return take(&b.checks), ""
+	case b.maxSessions > 0 && b.taken >= b.maxSessions:
 		return nil, "the server has as many sessions as it takes"
 	}
-	b.taken += p.counts
-	return p, ""
+	return take(&b.taken), ""
 }
+
+// maxChecks bounds the health checks at a time that take no place, since where
+// there is no holdfast anybody can say that they are one.
+const maxChecks = 16
 
 // isHandshake tells whether r asks for a WebSocket, RFC 6455 §4.2.1. Whether it
 // does so in the right way is the library's to find out.
@@ -52,8 +53,8 @@ func hasToken(h http.Header, name, token string) bool {
 	return false
 }
 
-// isCheck tells whether the handshake is holdfast's health check. Clients
-// can't pass for one: all that comes from them has a session's id.
+// isCheck tells whether the handshake is holdfast's health check. Clients of
+// holdfast can't pass for one: all that comes from them has a session's id.
 func isCheck(r *http.Request) bool {
 	return r.UserAgent() == "holdfast-health" && r.Header.Get(headerSession) == ""
 }

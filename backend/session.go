@@ -22,8 +22,14 @@ type session struct {
 // place is what a session, or a handshake under way, takes of MaxSessions. Its
 // fields are guarded by Backend.mu.
 type place struct {
-	counts  int // 1, or 0 for the session of a health check
-	holders int // the running handler, and the sessions that joined; the last gives it back
+	of      *int // the count that it is in: Backend's taken or checks
+	holders int  // the running handler, and the sessions that joined; the last gives it back
+}
+
+// take counts a place with one holder. b.mu is held.
+func take(of *int) *place {
+	*of++
+	return &place{of: of, holders: 1}
 }
 
 // placeKey is the key of the place in the context of a request that has been
@@ -50,10 +56,10 @@ func (b *Backend) placeOf(r *http.Request) *place {
 // close is called at most once, when a drain's turn comes to this session, by
 // a goroutine of its own. So it may block, and it may run at the same time as
 // the handler reads and writes, and even as it calls leave; it isn't called
-// any more once leave has returned. It only starts the end: the handler still owns the
-// connection, reads until the client has answered, and closes it. A library
-// whose close awaits the answer itself will do as well. A session that joins
-// when others are being closed already is closed at once.
+// any more once leave has returned. It only starts the end: the handler still
+// owns the connection, reads until the client has answered, and closes it. A
+// library whose close awaits the answer itself will do as well. A session that
+// joins when others are being closed already is closed at once.
 //
 // leave never blocks, and may be called more than once. A drain waits for it:
 // a handler that returns without it leaves the session counted for good. r is
@@ -68,12 +74,11 @@ func (b *Backend) Join(r *http.Request, close func(code int, reason string)) (le
 	s := &session{close: close}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.place = b.placeOf(r)
-	if s.place == nil || s.place.holders == 0 { // not through Handler, or after it returned
-		s.place = &place{counts: 1}
-		b.taken++
+	if s.place = b.placeOf(r); s.place != nil && s.place.holders > 0 {
+		s.place.holders++
+	} else { // not through Handler, or after it has returned
+		s.place = take(&b.taken)
 	}
-	s.place.holders++
 	b.sessions[s] = struct{}{}
 	if b.phase == closing {
 		b.tell(s)
@@ -103,7 +108,7 @@ func (b *Backend) leavePlace(p *place) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if p.holders--; p.holders == 0 {
-		b.taken -= p.counts
+		*p.of--
 		b.change()
 	}
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -165,7 +168,7 @@ func TestDefectsInDrain(t *testing.T) {
 		{takesMore, []string{"drain-refuse"}, nil, "a handshake was taken"},
 		{staysUp, []string{"drain-exit"}, nil, "somebody still listens"},
 		{neverCloses, []string{"drain-close"}, []string{"drain-spread", "drain-refuse", "drain-exit"}, "of 6 sessions, 6 still open"},
-		{ignoresTerm, nil, drainChecks, ""},
+		{ignoresTerm, []string{"drain-health"}, drainChecks[1:], "no sign of a drain in 6s"},
 	})
 }
 
@@ -230,6 +233,32 @@ func TestWithoutDrain(t *testing.T) {
 	mend, skipped := results(r)
 	if len(mend) != 0 || len(skipped) != 7 || !slices.Equal(each, r.Lines) {
 		t.Errorf("%+v", r.Lines)
+	}
+}
+
+// wss, with a certificate that nobody knows.
+func TestTLS(t *testing.T) {
+	kit := backend.New(backend.Options{Log: slog.New(slog.DiscardHandler)})
+	s := httptest.NewUnstartedServer(kit.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if conn, err := websocket.Accept(w, r, nil); err == nil {
+			conn.Read(r.Context())
+			conn.CloseNow()
+		}
+	})))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of the certificate that is refused
+	s.StartTLS()
+	defer s.Close()
+	o := optionsFor(s.Listener.Addr().String(), nil)
+	o.URL = "wss" + strings.TrimPrefix(o.URL, "ws")
+	o.Drain, o.Idle = false, time.Millisecond
+	for _, o.Insecure = range []bool{false, true} {
+		r, err := Examine(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mend, _ := results(r); o.Insecure != (len(mend) == 0) || !o.Insecure && !strings.Contains(r.Lines[0].Found, "can't connect: tls: ") {
+			t.Errorf("insecure %v: %s", o.Insecure, text(r))
+		}
 	}
 }
 

@@ -74,8 +74,9 @@ func (d *doctor) drain(ctx context.Context) {
 	}
 	t, err := w.watch(ctx)
 	if err != nil {
-		for check := checkDrainHealth; check < checks; check++ {
-			d.tell(check, skipped(err.Error()))
+		d.tell(checkDrainHealth, mend(err.Error(), "send SIGTERM to the server itself, not to a shell or npm around it, and have the server act on it"))
+		for check := checkDrainNotice; check < checks; check++ {
+			d.tell(check, skipped("there was no drain"))
 		}
 		return
 	}
@@ -83,7 +84,7 @@ func (d *doctor) drain(ctx context.Context) {
 	d.tell(checkDrainNotice, d.judgeNotice(t))
 	d.tell(checkDrainClose, judgeCloses(t))
 	d.tell(checkDrainSpread, judgeSpread(t))
-	d.tell(checkDrainRefuse, judgeLate(t))
+	d.tell(checkDrainRefuse, judgeRefusal(t))
 	d.tell(checkDrainExit, d.judgeExit(t))
 }
 
@@ -171,6 +172,10 @@ func (w *watch) signal() error {
 
 // ping has the first session answer a ping.
 func (w *watch) ping() error {
+	select {
+	case <-w.ponged: // one that nobody asked for
+	default:
+	}
 	if err := w.first.send(frame.OpPing, nil); err != nil {
 		return err
 	}
@@ -182,6 +187,8 @@ func (w *watch) ping() error {
 	}
 }
 
+// watch has the server told to stop and looks on until it has ended, or time
+// is up. The error is that nothing could be seen of it.
 func (w *watch) watch(ctx context.Context) (t timeline, err error) {
 	if err := w.signal(); err != nil {
 		return t, err

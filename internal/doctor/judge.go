@@ -106,7 +106,7 @@ func judgeSpread(t timeline) finding {
 	return ok(text)
 }
 
-func judgeLate(t timeline) finding {
+func judgeRefusal(t timeline) finding {
 	switch {
 	case !t.knocked:
 		return skipped("no session ended")
