@@ -15,7 +15,9 @@
 //		defer leave()
 //		...
 //	})
-//	log.Fatal(kit.Run(context.Background(), ":3000", nil))
+//	if err := kit.Run(context.Background(), ":3000", nil); err != nil {
+//		log.Fatal(err)
+//	}
 //
 // It works with any WebSocket library, since all it needs of a session is a
 // function that closes it. It imports nothing but the standard library, and

@@ -54,12 +54,12 @@ func (b *Backend) placeOf(r *http.Request) *place {
 //	defer leave()
 //
 // close is called at most once, when a drain's turn comes to this session, by
-// a goroutine of its own. So it may block, and it may run at the same time as
-// the handler reads and writes, and even as it calls leave; it isn't called
-// any more once leave has returned. It only starts the end: the handler still
-// owns the connection, reads until the client has answered, and closes it. A
-// library whose close awaits the answer itself will do as well. A session that
-// joins when others are being closed already is closed at once.
+// a goroutine of its own. So it may block; it may run at the same time as the
+// handler reads and writes, and find that the session has ended just now, which
+// libraries put up with. It only starts the end: the handler still owns the
+// connection, reads until the client has answered, and closes it. A library
+// whose close awaits the answer itself will do as well. A session that joins
+// when others are being closed already is closed at once.
 //
 // leave never blocks, and may be called more than once. A drain waits for it:
 // a handler that returns without it leaves the session counted for good. r is
