@@ -21,6 +21,7 @@ type doctor struct {
 	o      Options
 	target target
 	report Report
+	broken func() error // off: not nil then, and what is found is of no account
 }
 
 // Examine makes all the checks there are, and returns when they are done or
@@ -32,7 +33,7 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
-	d := &doctor{o: o, target: o.target(), report: Report{URL: o.URL}}
+	d := &doctor{o: o, target: o.target(), report: Report{URL: o.URL}, broken: ctx.Err}
 	d.takeHost()
 	d.examine(ctx)
 	if ctx.Err() != nil {
@@ -63,6 +64,9 @@ func (d *doctor) examine(ctx context.Context) {
 }
 
 func (d *doctor) tell(check int, f finding) {
+	if d.broken() != nil {
+		return
+	}
 	l := f.line(check)
 	d.report.Lines = append(d.report.Lines, l)
 	if l.Result == Mend {

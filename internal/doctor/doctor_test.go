@@ -293,6 +293,9 @@ func TestBrokenOff(t *testing.T) {
 			o.Idle = time.Millisecond // and on to the drain, where it is asked to stop
 		}
 		o.Each = func(l Line) {
+			if l.Result != OK {
+				t.Errorf("broken off at %d, it told %+v", at, l)
+			}
 			if l.Number == at && at == checkHealth {
 				cancel(stop)
 			}
