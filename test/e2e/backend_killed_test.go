@@ -15,10 +15,9 @@ const forgiving = "health: {fail_timeout: 1s}"
 // to wait.
 const longestGap = 500 * time.Millisecond
 
-// In these tests servers write each message at once: one that dies inside a
-// message is another matter, see TestBackendLostInsideItsStream.
-
-// Where servers can take over sessions, those of a dead one go on.
+// Where servers can take over sessions, those of a dead one go on. These servers
+// write each message at once: for one that dies inside a message see
+// TestLostInsideItsMessage.
 func TestBackendKilled(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		backends := startBackends(t, 3, startStore(t).env())
@@ -78,7 +77,8 @@ func TestBackendKilled(t *testing.T) {
 	})
 }
 
-// Where they can't, all of them, and no others, are told to come back.
+// Where they can't, all of them, and no others, are told to come back. For
+// servers that die inside a message see TestBackendLostInsideItsStream.
 func TestBackendKilledCloses(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		backends := startBackends(t, 3)

@@ -86,85 +86,87 @@ func TestMovedInsideMessages(t *testing.T) {
 func TestMovedWithoutPause(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		s := setScene(t, engine, 1)
-		numberedUpTo := func(w *wire, from int, over <-chan struct{}) (sent int) {
-			for sent = from; ; sent++ {
-				select {
-				case <-over:
-					return sent
-				default:
-				}
-				if w.sendText(numbered(sent)) != nil {
-					return sent
-				}
-			}
-		}
-		// hear counts the messages that are in order.
-		hear := func(w *wire, from int) (next int, err error) {
-			for next = from; ; next++ {
-				text, err := w.message()
-				if err == nil && text != numbered(next) {
-					err = fmt.Errorf("got %.40q, want number %d", text, next)
-				}
-				if err != nil {
-					return next, err
-				}
-			}
-		}
-		clientDone, clientSent := make(chan struct{}), make(chan int, 1)
-		go func() { clientSent <- numberedUpTo(s.client, 0, clientDone) }()
-		heard, heardErr := make(chan int, 1), make(chan error, 1)
-		go func() {
-			n, err := hear(s.client, 0)
-			heard <- n
-			heardErr <- err
-		}()
-		oldDone, oldSent := make(chan struct{}), make(chan int, 1)
-		go func() { oldSent <- numberedUpTo(s.old, 0, oldDone) }()
-		oldHeard, oldErr := make(chan int, 1), make(chan error, 1)
-		go func() {
-			n, err := hear(s.old, 0)
-			oldHeard <- n
-			oldErr <- err
-		}()
+		clientSays, clientHears := flood(s.client, 0), count(s.client, 0)
+		oldSays, oldHears := flood(s.old, 0), count(s.old, 0)
+		relayed := s.awaitMessages(t, 2000)
 
-		b := s.awaitMessages(t, 2000)
 		s.drainFirst(t)
 		found := s.others[0].next(t).accept(t, agreed...)
-		if err := <-oldErr; !isClosed(err, 1012) {
+		toOld, err := oldHears()
+		if !isClosed(err, 1012) {
 			t.Fatalf("a saw %v, want 1012", err)
 		}
-		close(oldDone)
-		from, sent := <-oldHeard, <-oldSent
+		byOld := oldSays()
 		s.old.sendClose(1012, "")
+		newSays, newHears := flood(found, byOld), count(found, toOld)
+		s.awaitMessages(t, relayed+2000)
 
-		newDone, newSent := make(chan struct{}), make(chan int, 1)
-		go func() { newSent <- numberedUpTo(found, sent, newDone) }()
-		newHeard, newErr := make(chan int, 1), make(chan error, 1)
-		go func() {
-			n, err := hear(found, from)
-			newHeard <- n
-			newErr <- err
-		}()
-		s.awaitMessages(t, b+2000)
-		close(newDone)
-		sent = <-newSent
-		close(clientDone)
-		all := <-clientSent
+		byBoth, byClient := newSays(), clientSays()
 		s.client.sendClose(1000, "")
-		if err := <-newErr; !isClosed(err, 1000) {
+		toBoth, err := newHears()
+		if !isClosed(err, 1000) {
 			t.Errorf("b saw %v, want 1000", err)
 		}
 		found.sendClose(1000, "")
-		if err := <-heardErr; !isClosed(err, 1000) {
+		toClient, err := clientHears()
+		if !isClosed(err, 1000) {
 			t.Errorf("the client saw %v, want 1000", err)
 		}
-		if n := <-newHeard; n != all || from == 0 || from == all {
-			t.Errorf("the client sent %d messages, %d came: %d to a, the others to b", all, n, from)
+		if toBoth != byClient || toOld == 0 || toOld == toBoth {
+			t.Errorf("the client sent %d messages, %d came: %d to a, the others to b", byClient, toBoth, toOld)
 		}
-		if n := <-heard; n != sent {
-			t.Errorf("the backends sent %d messages, %d came", sent, n)
+		if toClient != byBoth {
+			t.Errorf("the backends sent %d messages, %d came", byBoth, toClient)
 		}
 	})
+}
+
+// flood sends numbered messages, from a number on, until stop is called, which
+// returns the number of the next.
+func flood(w *wire, from int) (stop func() (next int)) {
+	over, sent := make(chan struct{}), make(chan int, 1)
+	go func() {
+		for n := from; ; n++ {
+			select {
+			case <-over:
+			default:
+				if w.sendText(numbered(n)) == nil {
+					continue
+				}
+			}
+			sent <- n
+			return
+		}
+	}()
+	return func() int {
+		close(over)
+		return <-sent
+	}
+}
+
+// count reads numbered messages, from a number on. end waits for the stream's
+// end, or the first message that is another, and returns the number of the next.
+func count(w *wire, from int) (end func() (next int, err error)) {
+	var next int
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for next = from; ; next++ {
+			var text string
+			text, err = w.message()
+			if err == nil && text != numbered(next) {
+				err = fmt.Errorf("got %.40q, want number %d", text, next)
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return func() (int, error) {
+		<-done
+		return next, err
+	}
 }
 
 // awaitMessages waits until that many were relayed each way, and returns how
