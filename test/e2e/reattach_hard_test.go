@@ -47,8 +47,8 @@ func TestMovedInsideMessages(t *testing.T) {
 						t.Errorf("b was asked while the client was inside a message")
 					}
 				}
-				// What belongs to the two backends stands in one segment.
-				fmt.Fprint(s.client, tt.client[1]+whole(client, "to the new one"))
+				// One segment for two backends, unless the turn is yet to come.
+				fmt.Fprint(s.client, tt.client[1]+whole(client, "the next"))
 
 				o := s.others[0].next(t)
 				if why, attempt, id := o.Header.Get("Holdfast-Reattach"), o.Header.Get("Holdfast-Attempt"), o.Header.Get("Holdfast-Session"); why != "drain" || attempt != "1" || len(id) != 20 {
@@ -57,14 +57,21 @@ func TestMovedInsideMessages(t *testing.T) {
 				found := o.accept(t, agreed...)
 				found.sendText("from the new one")
 				expect(t, "a", s.old, tt.oldGets...)
-				if text, err := s.old.message(); !isClosed(err, 1012) {
+				text, err := s.old.message()
+				early := err == nil && text == "the next"
+				if early {
+					text, err = s.old.message()
+				}
+				if !isClosed(err, 1012) {
 					t.Fatalf("a got %q, %v, want a Close with 1012", text, err)
 				}
 				fmt.Fprint(s.old, tt.old[1]+whole(server, "the last word"))
 				s.old.sendClose(1012, "")
 
 				expect(t, "the client", s.client, append(tt.got, "the last word", "from the new one")...)
-				expect(t, "b", found, "to the new one")
+				if !early {
+					expect(t, "b", found, "the next")
+				}
 				if err := s.client.sendClose(1000, ""); err != nil {
 					t.Fatal(err)
 				}
