@@ -6,3 +6,16 @@ func (m *Membership) Queued() int {
 	defer m.mu.Unlock()
 	return len(m.backlog) + len(m.queue)
 }
+
+// Crash ends a hub over Redis as if its process had been killed: it says
+// nothing to anybody.
+func Crash(hub Hub) {
+	h := hub.(*redisHub)
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.cancel()
+	h.link.close()
+	h.running.Wait()
+	_ = h.client.Close()
+}

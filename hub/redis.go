@@ -60,6 +60,8 @@ func (o RedisOptions) withDefaults() (RedisOptions, error) {
 		return o, errors.New("hub: give Redis either a URL or a Client")
 	case !prefixFormat.MatchString(o.Prefix):
 		return o, fmt.Errorf("hub: prefix %q: 1 to 64 letters, digits and any of \"-_.:\" are allowed", o.Prefix)
+	case o.HistoryTTL < time.Second:
+		return o, fmt.Errorf("hub: a history TTL of %v is too short, it takes at least 1s", o.HistoryTTL)
 	case o.Lease < time.Second:
 		return o, fmt.Errorf("hub: a lease of %v is too short, it takes at least 1s", o.Lease)
 	}
@@ -266,6 +268,11 @@ func (h *redisHub) Members(ctx context.Context, room string) ([]Member, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
+	if !h.clerk.begun.Load() {
+		if err := h.clerk.beat(ctx, false); err != nil {
+			return nil, h.unavailable(err)
+		}
+	}
 	fields, err := h.client.HGetAll(ctx, k.members).Result()
 	if err != nil {
 		return nil, h.unavailable(err)

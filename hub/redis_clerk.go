@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,10 +34,16 @@ type clerk struct {
 	mu     sync.Mutex
 	syncs  []*redisRoom
 	leaves map[*redisRoom][]string // entries
+	later  []laterSync             // by time
 
+	begun   atomic.Bool // the lease has been taken, and it is known who is dead
 	beating sync.Mutex
-	begun   bool      // the lease has been taken
 	mercy   time.Time // until then no server is taken for dead
+}
+
+type laterSync struct {
+	room *redisRoom
+	due  time.Time
 }
 
 func newClerk(h *redisHub) *clerk {
@@ -59,6 +66,27 @@ func (c *clerk) leave(r *redisRoom, entry string) {
 	c.signal()
 }
 
+// syncAfterLease has a room synced when the other servers have had their time.
+func (c *clerk) syncAfterLease(r *redisRoom) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.later = append(c.later, laterSync{r, time.Now().Add(c.hub.opts.leaseTime())})
+}
+
+func (c *clerk) syncWhatIsDue() {
+	c.mu.Lock()
+	n := 0
+	for n < len(c.later) && !time.Now().Before(c.later[n].due) {
+		n++
+	}
+	due := c.later[:n]
+	c.later = c.later[n:]
+	c.mu.Unlock()
+	for _, l := range due {
+		l.room.resync()
+	}
+}
+
 func (c *clerk) signal() {
 	select {
 	case c.wake <- struct{}{}:
@@ -70,7 +98,7 @@ func (c *clerk) run() {
 	h := c.hub
 	beat := time.NewTicker(h.opts.beatInterval())
 	defer beat.Stop()
-	touch := time.NewTicker(time.Duration(h.membersTTL()) * time.Millisecond / 4)
+	touch := time.NewTicker(h.opts.HistoryTTL / 4)
 	defer touch.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
@@ -82,6 +110,7 @@ func (c *clerk) run() {
 		case <-beat.C:
 			h.link.check(h.ctx)
 			_ = c.beat(h.ctx, false) // the next will do, or link notices
+			c.syncWhatIsDue()
 		case <-touch.C:
 			err = c.touch(h.ctx)
 		case <-retry.C:
@@ -198,10 +227,9 @@ func (c *clerk) beat(ctx context.Context, back bool) error {
 			dead[name] = true
 		}
 	}
-	if c.begun && (back || lapsed) {
+	if c.begun.Load() && (back || lapsed) {
 		c.mercy = time.Now().Add(lease)
 	}
-	c.begun = true
 	rooms := h.allRooms()
 	if lapsed {
 		for _, r := range rooms {
@@ -216,6 +244,7 @@ func (c *clerk) beat(ctx context.Context, back bool) error {
 			r.bury(dead)
 		}
 	}
+	c.begun.Store(true)
 	return nil
 }
 

@@ -28,6 +28,7 @@ type redisRoom struct {
 	began   bool          // last has a meaning
 	last    id            // the newest message that members here have been given
 	version uint64        // of presence
+	epoch   string        // likewise
 	ended   bool          // the hub is closed
 }
 
@@ -292,7 +293,16 @@ func (r *redisRoom) takePresence(s snapshot) {
 			s.entries[entry] = m.member
 		}
 	}
-	r.version = s.version
+	if r.epoch != "" && r.epoch != s.epoch {
+		// The other servers have yet to enter theirs again.
+		for entry, m := range r.presence.entries {
+			if serverOf(entry) != r.hub.server {
+				s.entries[entry] = m
+			}
+		}
+		r.hub.clerk.syncAfterLease(r)
+	}
+	r.version, r.epoch = s.version, s.epoch
 	joined, left := r.presence.replace(s.entries)
 	for _, m := range joined {
 		r.tell(Joined, m)

@@ -67,6 +67,7 @@ type snapshot struct {
 	newest  id
 	missed  []*event
 	version uint64
+	epoch   string // another one when Redis has lost the members
 	entries map[string]Member
 }
 
@@ -109,6 +110,7 @@ func (r *redisRoom) toSnapshot(reply any) (s snapshot, err error) {
 	s.newest, err1 = toID(parts[0])
 	s.missed, err2 = r.toEvents(parts[1])
 	s.version, err3 = strconv.ParseUint(fields["v"], 10, 64)
+	s.epoch = fields["b"]
 	s.entries = r.hub.parseEntries(fields)
 	return s, errors.Join(err1, err2, err3)
 }
@@ -120,7 +122,7 @@ func (h *redisHub) parseEntries(fields map[string]string) map[string]Member {
 	defer h.mu.Unlock()
 	entries := make(map[string]Member, len(fields))
 	for entry, value := range fields {
-		if entry == "v" || h.dead[serverOf(entry)] {
+		if entry == "b" || entry == "v" || h.dead[serverOf(entry)] {
 			continue
 		}
 		if m, err := parseMember(value); err == nil {

@@ -85,7 +85,7 @@ type roomKeys struct {
 	channel string // pub/sub
 	stream  string // messages: p the ID before, k the key, d the data
 	keys    string // hash: key of a message in the stream, its ID
-	members string // hash: entry, member; and v, the version
+	members string // hash: entry, member; b, the epoch; v, the version
 }
 
 func keysOf(prefix, room string) roomKeys {

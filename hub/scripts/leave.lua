@@ -6,5 +6,5 @@ for i = 2, #ARGV do
     redis.call('PUBLISH', ARGV[1], '- ' .. changed(members) .. ' ' .. ARGV[i])
   end
 end
-if redis.call('HLEN', members) == 1 then redis.call('DEL', members) end
+if redis.call('HLEN', members) == 2 then redis.call('DEL', members) end
 return 'OK'

@@ -1,13 +1,14 @@
 -- Before each of the other scripts.
 
 -- changed counts a change of a room's members and returns its number, by which
--- a server knows whether it has missed one. The numbers begin with the time in
--- microseconds, so those of a room that is made anew are higher than its old
--- ones. As text: Lua would print a number of this size with an exponent.
+-- a server knows whether it has missed one. The numbers (v) begin with the time
+-- in microseconds (b), so those of a room that is made anew are higher than its
+-- old ones. As text: Lua would print a number of this size with an exponent.
 local function changed(members)
   if redis.call('EXISTS', members) == 0 then
     local now = redis.call('TIME')
-    redis.call('HSET', members, 'v', now[1] .. string.format('%06d', now[2]))
+    local began = now[1] .. string.format('%06d', now[2])
+    redis.call('HSET', members, 'b', began, 'v', began)
   end
   redis.call('HINCRBY', members, 'v', 1)
   return redis.call('HGET', members, 'v')

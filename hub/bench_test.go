@@ -1,0 +1,284 @@
+package hub_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/holdfast-ws/holdfast/hub"
+)
+
+// The figures of docs/hub.md:
+//
+//	go test ./hub -run '^$' -bench . -benchtime 5000x
+
+const benchRooms, benchServers = 10_000, 3
+
+// BenchmarkChannels is what Redis and three subscribers pay for each way to
+// have the channels of 10,000 rooms, before anything else is done: a channel
+// for each room, one of sharded pub/sub, or 64 that the rooms share. Each room
+// has its members on one of the servers.
+func BenchmarkChannels(b *testing.B) {
+	room := func(i int) string { return fmt.Sprintf("holdfast:{room%%20%d}", i) }
+	shared := func(i int) string { return fmt.Sprintf("holdfast:%d", i%64) }
+	for _, c := range []struct {
+		name    string
+		channel func(i int) string
+		sharded bool
+	}{
+		{"of-a-room", room, false},
+		{"of-a-room-sharded", room, true},
+		{"shared-by-rooms", shared, false},
+	} {
+		b.Run(c.name, func(b *testing.B) { benchmarkChannels(b, c.channel, c.sharded) })
+	}
+}
+
+func benchmarkChannels(b *testing.B, channel func(int) string, sharded bool) {
+	s := startRedis(b)
+	client := s.client()
+	defer client.Close()
+	ctx := context.Background()
+	before := usage(b, client)
+	start := time.Now()
+	var delays latencies
+	var receiving sync.WaitGroup
+	var conns []*redis.PubSub
+	received := make([]int, benchServers)
+	for n := range benchServers {
+		var mine []string
+		for i := n; i < benchRooms; i += benchServers {
+			mine = append(mine, channel(i))
+		}
+		slices.Sort(mine)
+		mine = slices.Compact(mine)
+		conn := client.Subscribe(ctx)
+		conns = append(conns, conn)
+		for chunk := range slices.Chunk(mine, 500) {
+			subscribe := conn.Subscribe
+			if sharded {
+				subscribe = conn.SSubscribe
+			}
+			if err := subscribe(ctx, chunk...); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for range mine {
+			if _, err := conn.Receive(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+		receiving.Go(func() {
+			for {
+				in, err := conn.Receive(ctx)
+				if err != nil {
+					return
+				}
+				if m, ok := in.(*redis.Message); ok {
+					received[n]++
+					delays.add([]byte(m.Payload))
+				}
+			}
+		})
+	}
+	took, after := time.Since(start), usage(b, client)
+	for b.Loop() {
+		to, publish := channel(rand.IntN(benchRooms)), client.Publish
+		if sharded {
+			publish = client.SPublish
+		}
+		if err := publish(ctx, to, stamp()).Err(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	time.Sleep(100 * time.Millisecond)
+	usage(b, client).report(b, after)
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	receiving.Wait()
+	total := 0
+	for _, n := range received {
+		total += n
+	}
+	b.ReportMetric(float64(total)/float64(b.N), "servers/op")
+	b.ReportMetric(float64(took.Milliseconds()), "ms-to-subscribe")
+	b.ReportMetric(float64(after.memory-before.memory)/benchRooms, "redis-B/room")
+	delays.report(b)
+}
+
+// BenchmarkHub is three hubs with 10,000 rooms each, a member in each of them
+// on each server, and one publish after another to any of them.
+func BenchmarkHub(b *testing.B) {
+	s := startRedis(b)
+	client := s.client()
+	defer client.Close()
+	before, heap := usage(b, client), heapSize()
+	start := time.Now()
+	var hubs []hub.Hub
+	var members []*hub.Membership
+	for range benchServers {
+		h := openHub(b, hub.RedisOptions{URL: s.url()})
+		hubs = append(hubs, h)
+		members = append(members, joinMany(b, h, benchRooms)...)
+	}
+	joins := float64(len(members))
+	took, grown := time.Since(start), heapSize()-heap
+	after := usage(b, client)
+	var delays latencies
+	var reading sync.WaitGroup
+	for _, m := range members {
+		reading.Go(func() {
+			for {
+				e, err := m.Next(context.Background())
+				if err != nil {
+					return
+				}
+				delays.add(e.Data)
+			}
+		})
+	}
+	for b.Loop() {
+		room := "room " + strconv.Itoa(rand.IntN(benchRooms))
+		if _, err := hubs[rand.IntN(benchServers)].Publish(context.Background(), room, stamp()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	time.Sleep(100 * time.Millisecond)
+	usage(b, client).report(b, after)
+	b.ReportMetric(took.Seconds()*1e6/joins, "us/join")
+	b.ReportMetric(float64(grown)/joins, "heap-B/member")
+	b.ReportMetric(float64(after.memory-before.memory)/joins, "redis-B/member")
+	for _, m := range members {
+		m.Leave()
+	}
+	reading.Wait()
+	delays.report(b)
+}
+
+// BenchmarkFanOut is one publish to 1,000 members of one room on three servers;
+// the time of an operation is until the last has it.
+func BenchmarkFanOut(b *testing.B) {
+	s := startRedis(b)
+	client := s.client()
+	defer client.Close()
+	var delays latencies
+	var reading, arrived sync.WaitGroup
+	var hubs []hub.Hub
+	var members []*hub.Membership
+	for n := range benchServers {
+		hubs = append(hubs, openHub(b, hub.RedisOptions{URL: s.url()}))
+		for i := n; i < 1000; i += benchServers {
+			m := join(b, hubs[n], "room", strconv.Itoa(i), hub.JoinOptions{})
+			members = append(members, m)
+			reading.Go(func() {
+				for {
+					e, err := m.Next(context.Background())
+					if err != nil {
+						return
+					}
+					delays.add(e.Data)
+					arrived.Done()
+				}
+			})
+		}
+	}
+	before := usage(b, client)
+	for b.Loop() {
+		arrived.Add(len(members))
+		publish(b, hubs[0], "room", string(stamp()))
+		arrived.Wait()
+	}
+	b.StopTimer()
+	after := usage(b, client)
+	after.report(b, before)
+	b.ReportMetric(float64(after.memory-before.memory)/float64(min(b.N, 500)), "redis-B/message")
+	for _, m := range members {
+		m.Leave()
+	}
+	reading.Wait()
+	delays.report(b)
+}
+
+var started = time.Now()
+
+// stamp is a message of 100 bytes that says when it was made.
+func stamp() []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(time.Since(started))), make([]byte, 92)...)
+}
+
+type latencies struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (l *latencies) add(stamp []byte) {
+	d := time.Since(started) - time.Duration(binary.BigEndian.Uint64(stamp))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, d)
+}
+
+func (l *latencies) report(b *testing.B) {
+	slices.Sort(l.all)
+	for _, p := range []int{50, 99} {
+		b.ReportMetric(float64(l.all[len(l.all)*p/100].Microseconds()), fmt.Sprintf("us-p%d", p))
+	}
+}
+
+// spent is what Redis and this process have used.
+type spent struct {
+	memory int64
+	redis  time.Duration
+	self   time.Duration
+}
+
+func usage(b *testing.B, c *redis.Client) (s spent) {
+	info, err := c.Info(context.Background(), "memory", "cpu").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		n, _ := strconv.ParseFloat(value, 64)
+		switch name {
+		case "used_memory":
+			s.memory = int64(n)
+		case "used_cpu_sys", "used_cpu_user":
+			s.redis += time.Duration(n * float64(time.Second))
+		}
+	}
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	s.self = time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	return s
+}
+
+// report is what an operation has cost since then, in processor time.
+func (s spent) report(b *testing.B, since spent) {
+	b.ReportMetric(float64((s.redis-since.redis).Microseconds())/float64(b.N), "redis-cpu-us/op")
+	b.ReportMetric(float64((s.self-since.self).Microseconds())/float64(b.N), "servers-cpu-us/op")
+}
+
+func heapSize() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

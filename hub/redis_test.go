@@ -1,0 +1,297 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/hub"
+)
+
+var durable = []string{"--appendonly", "yes", "--appendfsync", "no"}
+
+// publishAll publishes n messages as clients should: each with a key, and
+// again until it has been taken.
+func publishAll(t testing.TB, h hub.Hub, room, name string, n int, pause time.Duration) {
+	for i := range n {
+		key := fmt.Sprintf("%s/%d", name, i)
+		deadline := time.Now().Add(patience)
+		for {
+			_, err := h.PublishOnce(context.Background(), room, key, []byte(key))
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, hub.ErrUnavailable) || time.Now().After(deadline) {
+				t.Errorf("publish %s: %v", key, err)
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// readAll reads n messages, and nothing else may come between.
+func readAll(t testing.TB, m *hub.Membership, n int) (all []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	for range n {
+		e, err := m.Next(ctx)
+		if err != nil {
+			t.Errorf("after %d messages: %v", len(all), err)
+			return all
+		}
+		all = append(all, e.ID+" "+word(e))
+	}
+	return all
+}
+
+// through has publishers and members on two servers while disturb does its
+// worst: every member gets every message once, in one order.
+func through(t *testing.T, s *redisServer, disturb func(done <-chan struct{})) {
+	const publishers, each = 2, 300
+	hubs := []hub.Hub{
+		s.hub(hub.RedisOptions{Timeout: time.Second, Options: hub.Options{Queue: 10_000}}),
+		s.hub(hub.RedisOptions{Timeout: time.Second, Options: hub.Options{Queue: 10_000, History: 2000}}),
+	}
+	got := make([][]string, 4)
+	var reading, publishing sync.WaitGroup
+	for i := range got {
+		m := join(t, hubs[i%2], "room", strconv.Itoa(i), hub.JoinOptions{})
+		reading.Go(func() { got[i] = readAll(t, m, publishers*each) })
+	}
+	for p := range publishers {
+		publishing.Go(func() { publishAll(t, hubs[p], "room", strconv.Itoa(p), each, 2*time.Millisecond) })
+	}
+	done := make(chan struct{})
+	var disturbing sync.WaitGroup
+	disturbing.Go(func() { disturb(done) })
+	publishing.Wait()
+	close(done)
+	disturbing.Wait()
+	reading.Wait()
+	for i := range got {
+		if !slices.Equal(got[i], got[0]) {
+			t.Fatalf("members 0 and %d differ:\n%q\n%q", i, got[0], got[i])
+		}
+	}
+	seen := map[string]bool{}
+	for _, s := range got[0] {
+		seen[s[len("0000000000000-0 "):]] = true
+	}
+	if len(seen) < publishers*each {
+		t.Errorf("%d messages are %d", len(got[0]), len(seen))
+	}
+}
+
+func TestRedisRestartsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t, durable...)
+	through(t, s, func(<-chan struct{}) {
+		for range 2 {
+			time.Sleep(200 * time.Millisecond)
+			s.kill()
+			time.Sleep(100 * time.Millisecond)
+			s.start()
+		}
+	})
+}
+
+// The connection for pub/sub breaks again and again, as of a client that was
+// too slow for Redis, or behind a firewall that forgets.
+func TestSubscriptionBreaksInTheMiddle(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	c := s.client()
+	defer c.Close()
+	through(t, s, func(done <-chan struct{}) {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(50 * time.Millisecond):
+				c.ClientKillByFilter(context.Background(), "TYPE", "pubsub")
+			}
+		}
+	})
+}
+
+func TestRedisIsGone(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t, durable...)
+	a := s.hub(hub.RedisOptions{Timeout: 300 * time.Millisecond})
+	b := s.hub(hub.RedisOptions{Timeout: 300 * time.Millisecond})
+	ann := join(t, a, "room", "ann", hub.JoinOptions{Presence: true})
+	amy := join(t, a, "room", "amy", hub.JoinOptions{})
+	bob := join(t, b, "room", "bob", hub.JoinOptions{Presence: true})
+	expect(t, ann, "joined amy", "joined bob")
+	publish(t, a, "room", "1")
+	expect(t, ann, "1")
+	expect(t, bob, "1")
+	s.kill()
+
+	if _, err := a.Publish(t.Context(), "room", nil); !errors.Is(err, hub.ErrUnavailable) {
+		t.Errorf("publish: got %v, want ErrUnavailable", err)
+	}
+	_, err := a.Join(t.Context(), "room", hub.Member{ID: "eve"}, hub.JoinOptions{})
+	if code, _ := hub.CloseStatus(err); !errors.Is(err, hub.ErrUnavailable) || code != 1013 {
+		t.Errorf("join: got %v, closed with %d", err, code)
+	}
+	if got := names(t, a, "room"); !slices.Equal(got, []string{"amy", "ann", "bob"}) {
+		t.Errorf("members are %q", got)
+	}
+	// Those on one server still see each other.
+	if err := a.Notify(t.Context(), "room", []byte("typing")); !errors.Is(err, hub.ErrUnavailable) {
+		t.Errorf("notify: got %v, want ErrUnavailable", err)
+	}
+	expect(t, ann, "notice typing")
+	amy.Leave()
+	expect(t, ann, "left amy")
+	nothing(t, bob)
+
+	s.start()
+	expect(t, bob, "left amy")
+	publishAll(t, b, "room", "after", 1, 0)
+	expect(t, ann, "after/0")
+	expect(t, bob, "after/0")
+}
+
+// Redis comes back with nothing: members are told that there is a gap, and the
+// room goes on.
+func TestRedisLosesItsData(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	a, b := s.hub(hub.RedisOptions{}), s.hub(hub.RedisOptions{})
+	ann := join(t, a, "room", "ann", hub.JoinOptions{Presence: true})
+	bob := join(t, b, "room", "bob", hub.JoinOptions{Presence: true})
+	expect(t, ann, "joined bob")
+	publish(t, a, "room", "1")
+	expect(t, ann, "1")
+	expect(t, bob, "1")
+	s.kill()
+	s.start()
+	expect(t, ann, "gap")
+	expect(t, bob, "gap")
+	publishAll(t, a, "room", "after", 2, 0)
+	expect(t, ann, "after/0", "after/1")
+	expect(t, bob, "after/0", "after/1")
+	for _, h := range []hub.Hub{a, b} {
+		if got := names(t, h, "room"); !slices.Equal(got, []string{"ann", "bob"}) {
+			t.Errorf("members are %q", got)
+		}
+	}
+	fresh := s.hub(hub.RedisOptions{})
+	if got := names(t, fresh, "room"); !slices.Equal(got, []string{"ann", "bob"}) {
+		t.Errorf("for another server, members are %q", got)
+	}
+	expect(t, join(t, fresh, "room", "eve", hub.JoinOptions{Since: bob.Last()}))
+}
+
+func TestCrashedServersMembersVanish(t *testing.T) {
+	t.Parallel()
+	const lease = 1500 * time.Millisecond
+	s := startRedis(t)
+	open := func() hub.Hub { return s.hub(hub.RedisOptions{Lease: lease}) }
+	a, crashing := open(), open()
+	ann := join(t, a, "room", "ann", hub.JoinOptions{Presence: true})
+	join(t, crashing, "room", "bob", hub.JoinOptions{})
+	join(t, crashing, "room", "eve", hub.JoinOptions{})
+	join(t, crashing, "elsewhere", "bob", hub.JoinOptions{})
+	expect(t, ann, "joined bob", "joined eve")
+	time.Sleep(lease) // renewed meanwhile
+	nothing(t, ann)
+
+	crash := time.Now()
+	hub.Crash(crashing)
+	// Eve's client comes back at once; nobody sees that she was away.
+	join(t, open(), "room", "eve", hub.JoinOptions{})
+	expect(t, ann, "left bob")
+	// A second more for a machine that is busy.
+	if took := time.Since(crash); took > lease+time.Second || took < lease/4 {
+		t.Errorf("he left after %v, the lease is %v", took, lease)
+	}
+	nothing(t, ann)
+	if got := names(t, a, "room"); !slices.Equal(got, []string{"ann", "eve"}) {
+		t.Errorf("members are %q", got)
+	}
+	if got := names(t, a, "elsewhere"); len(got) != 0 {
+		t.Errorf("where nobody else is, members are %q", got)
+	}
+	if got := names(t, open(), "elsewhere"); len(got) != 0 {
+		t.Errorf("for a server that is new, members are %q", got)
+	}
+	c := s.client()
+	defer c.Close()
+	eventually(t, "Redis has forgotten them", func() bool {
+		fields, err := c.HLen(t.Context(), "holdfast:{room}:m").Result()
+		return err == nil && fields == 4 // two of its own, ann, eve
+	})
+}
+
+// All leases run out while Redis does nothing. Nobody has left.
+func TestRedisFreezesForLongerThanTheLease(t *testing.T) {
+	t.Parallel()
+	const lease = time.Second
+	s := startRedis(t)
+	a := s.hub(hub.RedisOptions{Lease: lease, Timeout: lease})
+	b := s.hub(hub.RedisOptions{Lease: lease, Timeout: lease})
+	ann := join(t, a, "room", "ann", hub.JoinOptions{Presence: true})
+	join(t, b, "room", "bob", hub.JoinOptions{})
+	expect(t, ann, "joined bob")
+	s.freeze()
+	time.Sleep(2 * lease)
+	s.thaw()
+	publishAll(t, b, "room", "after", 1, 0)
+	expect(t, ann, "after/0")
+	time.Sleep(lease)
+	nothing(t, ann)
+}
+
+// Everything in Redis expires, and what is in use doesn't.
+func TestKeysExpire(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	const ttl = time.Second
+	o := hub.RedisOptions{Options: hub.Options{HistoryTTL: ttl}, Lease: time.Second}
+	a := s.hub(o)
+	m := join(t, a, "used", "ann", hub.JoinOptions{})
+	since := m.Last()
+	publish(t, a, "used", "1")
+	publish(t, a, "unused", "1")
+	c := s.client()
+	defer c.Close()
+	keys, err := c.Keys(t.Context(), "*").Result()
+	if err != nil || len(keys) != 6 {
+		t.Fatalf("keys are %q, %v", keys, err)
+	}
+	for _, key := range keys {
+		if ttl := c.PTTL(t.Context(), key).Val(); ttl <= 0 {
+			t.Errorf("%s doesn't expire", key)
+		}
+	}
+	eventually(t, "what is unused has expired", func() bool {
+		n, err := c.Exists(t.Context(), "holdfast:{unused}:s", "holdfast:{unused}:k").Result()
+		return err == nil && n == 0
+	})
+	expect(t, join(t, a, "used", "bob", hub.JoinOptions{Since: since}), "1")
+}
+
+func TestRedisOptions(t *testing.T) {
+	for name, o := range map[string]hub.RedisOptions{
+		"neither URL nor client": {},
+		"bad URL":                {URL: "localhost:6379"},
+		"bad prefix":             {URL: "redis://localhost", Prefix: "a{b"},
+		"short history":          {URL: "redis://localhost", Options: hub.Options{HistoryTTL: 1}},
+		"short lease":            {URL: "redis://localhost", Lease: time.Millisecond},
+	} {
+		if h, err := hub.Redis(o); err == nil {
+			t.Errorf("%s: no error", name)
+			_ = h.Close()
+		}
+	}
+}
