@@ -18,7 +18,7 @@ func newMessage(room string, id, prev id, data []byte) *event {
 }
 
 // Membership is a member's place in a room: a bounded queue of events. It has
-// no goroutine; idle, with its map entries, it takes some 500 bytes.
+// no goroutine of its own.
 type Membership struct {
 	room   string
 	member Member

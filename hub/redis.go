@@ -94,6 +94,7 @@ func Redis(o RedisOptions) (Hub, error) {
 			return nil, fmt.Errorf("hub: %w", err)
 		}
 		ro.ContextTimeoutEnabled = true
+		ro.DialTimeout, ro.DialerRetries = o.Timeout, 1 // we try again by ourselves
 		ro.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		h.client, h.ownClient = redis.NewClient(ro), true
 	}

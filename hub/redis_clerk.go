@@ -34,7 +34,7 @@ type clerk struct {
 	mu     sync.Mutex
 	syncs  []*redisRoom
 	leaves map[*redisRoom][]string // entries
-	later  []laterSync             // by time
+	later  []laterSync
 
 	begun   atomic.Bool // the lease has been taken, and it is known who is dead
 	beating sync.Mutex
@@ -66,24 +66,26 @@ func (c *clerk) leave(r *redisRoom, entry string) {
 	c.signal()
 }
 
-// syncAfterLease has a room synced when the other servers have had their time.
-func (c *clerk) syncAfterLease(r *redisRoom) {
+// syncAfter has a room synced once more, some time after d.
+func (c *clerk) syncAfter(r *redisRoom, d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.later = append(c.later, laterSync{r, time.Now().Add(c.hub.opts.leaseTime())})
+	c.later = append(c.later, laterSync{r, time.Now().Add(d)})
 }
 
 func (c *clerk) syncWhatIsDue() {
 	c.mu.Lock()
-	n := 0
-	for n < len(c.later) && !time.Now().Before(c.later[n].due) {
-		n++
-	}
-	due := c.later[:n]
-	c.later = c.later[n:]
+	var due []*redisRoom
+	c.later = slices.DeleteFunc(c.later, func(l laterSync) bool {
+		is := !time.Now().Before(l.due)
+		if is {
+			due = append(due, l.room)
+		}
+		return is
+	})
 	c.mu.Unlock()
-	for _, l := range due {
-		l.room.resync()
+	for _, r := range due {
+		r.resync()
 	}
 }
 
@@ -103,26 +105,32 @@ func (c *clerk) run() {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
-		var err error
+		work := c.work
 		select {
 		case <-h.ctx.Done():
 			return
 		case <-beat.C:
-			h.link.check(h.ctx)
-			_ = c.beat(h.ctx, false) // the next will do, or link notices
-			c.syncWhatIsDue()
+			work = c.regular
 		case <-touch.C:
-			err = c.touch(h.ctx)
+			work = c.touch
 		case <-retry.C:
-			err = c.work(h.ctx)
 		case <-c.wake:
-			err = c.work(h.ctx)
 		}
+		ctx, cancel := context.WithTimeout(h.ctx, h.opts.Timeout)
+		err := work(ctx)
+		cancel()
 		if err != nil && h.ctx.Err() == nil {
 			h.opts.Logger.Warn("hub: Redis failed, trying again", "error", err)
 			retry.Reset(jitter(time.Second))
 		}
 	}
+}
+
+// regular is what is done at the interval of the lease.
+func (c *clerk) regular(ctx context.Context) error {
+	c.hub.link.check(ctx)
+	c.syncWhatIsDue()
+	return c.beat(ctx, false)
 }
 
 // work does a batch of what there is to do.

@@ -165,8 +165,8 @@ func (l *link) read(conn *redis.PubSub) error {
 	}
 }
 
-// check is called at an interval. A connection on which nothing has come since
-// the last call but one, not even the answer to a ping, is closed.
+// check is called at an interval. It pings, and closes a connection on which
+// nothing has come since the last call, not even the answer to its ping.
 func (l *link) check(ctx context.Context) {
 	l.mu.Lock()
 	conn := l.conn

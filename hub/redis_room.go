@@ -202,9 +202,13 @@ func (r *redisRoom) take(text string) bool {
 		return false
 	}
 	r.version = p.version
-	if p.kind == '+' {
+	switch {
+	case p.kind == '+':
 		r.joined(p.entry, p.member)
-	} else {
+	case r.own()[p.entry] != nil:
+		// Somebody took this server for dead: enter it again.
+		r.hub.clerk.syncAfter(r, 0)
+	default:
 		r.left(p.entry)
 	}
 	return true
@@ -300,7 +304,7 @@ func (r *redisRoom) takePresence(s snapshot) {
 				s.entries[entry] = m
 			}
 		}
-		r.hub.clerk.syncAfterLease(r)
+		r.hub.clerk.syncAfter(r, r.hub.opts.leaseTime())
 	}
 	r.version, r.epoch = s.version, s.epoch
 	joined, left := r.presence.replace(s.entries)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -75,11 +74,6 @@ func (s *redisServer) kill() {
 	_ = s.process.Process.Kill()
 	_ = s.process.Wait()
 }
-
-// freeze and thaw have the server do nothing for a while, with its
-// connections open.
-func (s *redisServer) freeze() { _ = s.process.Process.Signal(syscall.SIGSTOP) }
-func (s *redisServer) thaw()   { _ = s.process.Process.Signal(syscall.SIGCONT) }
 
 func (s *redisServer) client() *redis.Client {
 	return redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket(), MaxRetries: -1})
