@@ -12,10 +12,13 @@ import (
 
 const (
 	firstRetry = 50 * time.Millisecond
-	lastRetry  = 2 * time.Second
 	// mostChannels bounds one SUBSCRIBE.
 	mostChannels = 500
 )
+
+// lastRetry is short enough for a server to be back within the time that
+// others give it.
+func (l *link) lastRetry() time.Duration { return min(2*time.Second, l.hub.opts.beatInterval()) }
 
 // link is the connection on which the rooms' channels come. Rooms are counted
 // by the hub, and subscribed while they have members here.
@@ -62,7 +65,7 @@ func (l *link) signal() {
 // run keeps the connection, until the hub is closed.
 func (l *link) run() {
 	var down time.Time // since when, zero while it is up
-	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
+	for retry := firstRetry; ; retry = min(2*retry, l.lastRetry()) {
 		conn, err := l.connect()
 		if err == nil {
 			if !down.IsZero() {

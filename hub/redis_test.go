@@ -233,6 +233,31 @@ func TestCrashedServersMembersVanish(t *testing.T) {
 	})
 }
 
+// All leases run out while Redis is away. Who comes back first doesn't take the
+// others for dead.
+func TestRedisIsGoneForLongerThanTheLease(t *testing.T) {
+	t.Parallel()
+	const lease = 2 * time.Second
+	s := startRedis(t, durable...)
+	o := hub.RedisOptions{Lease: lease, Timeout: time.Second}
+	var members []*hub.Membership
+	for i := range 4 {
+		members = append(members, join(t, s.hub(o), "room", strconv.Itoa(i), hub.JoinOptions{Presence: true}))
+	}
+	for i, m := range members {
+		for j := i + 1; j < len(members); j++ {
+			expect(t, m, "joined "+strconv.Itoa(j))
+		}
+	}
+	s.kill()
+	time.Sleep(lease)
+	s.start()
+	time.Sleep(lease)
+	for _, m := range members {
+		nothing(t, m)
+	}
+}
+
 // Everything in Redis expires, and what is in use doesn't.
 func TestKeysExpire(t *testing.T) {
 	t.Parallel()
