@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -16,7 +17,7 @@ import (
 //	- <version> <entry>                         a membership ended
 //
 // A version numbers the changes of a room's members. An entry is
-// <server>/<number>; member IDs are escaped as in a URL's path.
+// <server>/<number>; member IDs are escaped, see escape.
 type payload struct {
 	kind    byte
 	id      id
@@ -60,7 +61,7 @@ func parsePayload(s string) (payload, error) {
 func formatNotice(data []byte) string { return "n\n" + string(data) }
 
 func formatMember(m Member) string {
-	return url.PathEscape(m.ID) + "\n" + string(m.Data)
+	return escape(m.ID) + "\n" + string(m.Data)
 }
 
 func parseMember(s string) (Member, error) {
@@ -93,4 +94,19 @@ func keysOf(prefix, room string) roomKeys {
 	return roomKeys{base, base + ":s", base + ":k", base + ":m"}
 }
 
-func channelOf(prefix, room string) string { return prefix + "{" + url.PathEscape(room) + "}" }
+func channelOf(prefix, room string) string { return prefix + "{" + escape(room) + "}" }
+
+// escape does what JavaScript's encodeURIComponent does, and takes any bytes,
+// so that servers in other languages come to the same keys.
+func escape(s string) string {
+	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()"
+	var b strings.Builder
+	for i := range len(s) {
+		if strings.IndexByte(plain, s[i]) >= 0 {
+			b.WriteByte(s[i])
+		} else {
+			fmt.Fprintf(&b, "%%%02X", s[i])
+		}
+	}
+	return b.String()
+}

@@ -68,6 +68,15 @@ func FuzzRoomKeys(f *testing.F) {
 	})
 }
 
+// The right side is what Node.js prints for encodeURIComponent.
+func TestKeysAreThoseOfJavaScript(t *testing.T) {
+	got := escape("az AZ09-_.!~*'();/?:@&=+$,#{}%\u00e9\u20ac\n")
+	want := "az%20AZ09-_.!~*'()%3B%2F%3F%3A%40%26%3D%2B%24%2C%23%7B%7D%25%C3%A9%E2%82%AC%0A"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func TestIDs(t *testing.T) {
 	for s, ok := range map[string]bool{
 		"0-0": true, "1700000000000-12": true, "18446744073709551615-18446744073709551615": true,
