@@ -19,6 +19,8 @@ var (
 	ErrFull = errors.New("every backend of the pool that is up has its max_sessions")
 	// ErrHeld: some have room, and the Query's Rates hold them all back.
 	ErrHeld = errors.New("every backend of the pool that has room gets as many handshakes as it may")
+	// ErrEven: there is no other that has fewer sessions than its fair share.
+	ErrEven = errors.New("no other backend of the pool has fewer sessions than its fair share")
 )
 
 // Picker chooses among the members of one pool. It may be used from several
@@ -37,6 +39,17 @@ type Picker interface {
 	// reports false: it is not one that Take would consider, or is full.
 	// The lease is as Take's.
 	TakeMember(i int) (Choice, bool)
+
+	// TakeBelow takes one of the fit members that have fewer sessions than
+	// their fair share: the one that the key, or else the least load, speaks
+	// for. The error is ErrEven where there is none to be had. The lease is
+	// as Take's.
+	TakeBelow(q *Query) (Choice, error)
+
+	// Expect has the next n choices of Take that go by no key made as by
+	// TakeBelow, as long as that finds any: sessions that were closed so that
+	// they come back elsewhere are expected.
+	Expect(n int)
 
 	// Home is the member that a key belongs to by the configured weights
 	// alone, whatever its state: the one that a hash without a bound takes

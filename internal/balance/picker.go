@@ -19,6 +19,8 @@ type picker struct {
 	mu     sync.Mutex // one choice and its lease at a time; guards the following and rule
 	chance chance
 	candidates
+	expected int // see Expect
+	parts    []pool.Part
 }
 
 // rule is one algorithm. It is called under the picker's mutex.
@@ -44,6 +46,7 @@ func newPicker(minHealthy int, members []pool.Member) *picker {
 		minHealthy: minHealthy,
 		rendezvous: newRendezvous(members),
 		candidates: candidates{members, make([]uint64, len(members)), make([]uint64, len(members))},
+		parts:      make([]pool.Part, len(members)),
 	}
 }
 
@@ -54,6 +57,15 @@ func (p *picker) Home(key uint64) int { return p.rendezvous.first(key, nil) }
 func (p *picker) Take(q *Query) (Choice, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.expected > 0 && !q.Keyed {
+		switch c, err := p.takeBelow(q); err {
+		case nil:
+			p.expected--
+			return c, nil
+		case ErrEven:
+			p.expected = 0
+		}
+	}
 	if err := p.survey(q); err != nil {
 		return Choice{}, err
 	}
@@ -72,6 +84,75 @@ func (p *picker) Take(q *Query) (Choice, error) {
 		}
 		p.weights[i] = 0
 	}
+}
+
+func (p *picker) TakeBelow(q *Query) (Choice, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.takeBelow(q)
+}
+
+func (p *picker) Expect(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expected += n
+}
+
+// takeBelow is TakeBelow under mu. Rules aren't told: what is taken this way
+// is beside what they give each member in turn.
+func (p *picker) takeBelow(q *Query) (Choice, error) {
+	for none := p.below(q); ; {
+		i := -1
+		if q.Keyed {
+			i = p.rendezvous.first(q.Key, p.weights)
+		} else {
+			for j, w := range p.weights {
+				if w > 0 && (i < 0 || p.lighter(j, i)) {
+					i = j
+				}
+			}
+		}
+		if i < 0 {
+			return Choice{}, none
+		}
+		if c, ok := lease(p.members, i); ok {
+			if q.Rates == nil || q.Rates.TryPass(i) {
+				return c, nil
+			}
+			c.Backend.Release()
+			none = ErrHeld
+		}
+		p.weights[i] = 0 // others were faster
+	}
+}
+
+// below makes those members candidates that are fit, have fewer sessions than
+// their fair share of what all fit ones have, and may be chosen by q. It
+// returns the error for when there are none.
+func (p *picker) below(q *Query) (none error) {
+	total := 0
+	for i := range p.members {
+		m := &p.members[i]
+		p.weights[i], p.parts[i] = 0, pool.Part{}
+		if m.Backend.Fitness() != pool.Fit {
+			continue
+		}
+		p.weights[i] = uint64(m.Weight) * uint64(m.Backend.Share())
+		p.sessions[i] = uint64(m.Backend.Sessions())
+		p.parts[i] = pool.Part{Weight: p.weights[i], Most: m.Backend.Most()}
+		total += int(p.sessions[i])
+	}
+	none = ErrEven
+	level := pool.FairLevel(p.parts, total)
+	for i := range p.members {
+		switch {
+		case q.Tried.Has(i), float64(p.sessions[i]) >= p.parts[i].Fair(level):
+			p.weights[i] = 0
+		case q.Rates != nil && !q.Rates.Ready(i):
+			p.weights[i], none = 0, ErrHeld
+		}
+	}
+	return none
 }
 
 func (p *picker) TakeMember(i int) (Choice, bool) {

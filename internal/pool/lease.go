@@ -1,6 +1,9 @@
 package pool
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+)
 
 // group is what the backends of one pool share across reloads.
 type group struct {
@@ -63,6 +66,19 @@ func (b *Backend) Sessions() int { return int(b.leases.Load()) }
 // Full tells whether TryAcquire would fail now.
 func (b *Backend) Full() bool {
 	return reached(&b.leases, &b.max) || reached(&b.group.leases, &b.group.max)
+}
+
+// Most is how many sessions the backend may have, with what is left of its
+// pool's bound; math.MaxInt is no bound.
+func (b *Backend) Most() int {
+	most := math.MaxInt
+	if own := b.max.Load(); own > 0 {
+		most = int(own)
+	}
+	if all := b.group.max.Load(); all > 0 {
+		most = min(most, int(b.leases.Load()+max(all-b.group.leases.Load(), 0)))
+	}
+	return most
 }
 
 func reached(n, max *atomic.Int64) bool {
