@@ -133,10 +133,19 @@ func (r *record) chosen(o *Order) bool {
 	if o.Late && r.closeAt != 0 && (o.Move || r.plan&toMove == 0) {
 		return false
 	}
+	if o.Most != nil && o.Most[r.backend] == 0 {
+		return false
+	}
 	if o.MoveOnly && (r.plan&movable == 0 || r.closeAt != 0 || r.phase != staying) {
 		return false
 	}
 	return o.Select == nil || o.Select(r.info())
+}
+
+// leaves reports that the session won't be with its backend much longer,
+// unless an order is taken back or a move fails.
+func (r *record) leaves() bool {
+	return r.cause != session.None || r.closeAt != 0 || r.phase != staying
 }
 
 // schedule has the session closed or moved by o after so long, unless an

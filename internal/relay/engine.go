@@ -48,6 +48,10 @@ type Order struct {
 	Reason Reason
 	// Text takes the place of Reason where it isn't empty; at most 123 bytes.
 	Text string
+	// Most bounds how many sessions are chosen, by their backends; those of
+	// backends that are not in it are not. The oldest are, of all there are at
+	// that moment. nil is no bound.
+	Most map[uint32]int
 	// Spread is the time over which the sessions are closed, evenly, in the
 	// order of their age; 0 is all at once.
 	Spread time.Duration
@@ -83,6 +87,7 @@ const (
 	Idle
 	TooOld
 	Moved
+	Uneven
 )
 
 func (r Reason) String() string {
@@ -103,6 +108,8 @@ func (r Reason) String() string {
 		return "maximum session lifetime"
 	case Moved:
 		return "session moved"
+	case Uneven:
+		return "rebalancing"
 	}
 	return ""
 }
@@ -131,6 +138,10 @@ type Engine interface {
 	// CloseSessions begins to close sessions and returns how many; they end
 	// later, each with Order.Cause unless something else comes first.
 	CloseSessions(o Order) int
+	// Leaving counts, by backend, the sessions that won't be with it much
+	// longer: those that are being moved or closed, or have been given a turn
+	// for that. It takes as long as looking at every session.
+	Leaving() map[uint32]int
 	// Abort ends all sessions now, cutting their connections.
 	Abort(cause session.Cause)
 	// Each calls f for every session there is. The cause is None while it

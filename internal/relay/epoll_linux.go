@@ -58,12 +58,59 @@ func (e *Epoll) Start(client, backend transport.Conn, s Start) error {
 // CloseSessions implements Engine. The loops take turns in the spread.
 func (e *Epoll) CloseSessions(o Order) int {
 	o.Reason = e.texts.reason(&o)
+	if o.Most != nil {
+		return e.closeOldest(o)
+	}
 	began := time.Now()
 	total := 0
 	e.Group.Each(func(i int, l *eventloop.Loop) {
 		total += e.loops[i].order(o, time.Since(began), i)
 	})
 	return total
+}
+
+// closeOldest is CloseSessions with Order.Most: who is to be closed is known
+// when all loops have been asked.
+func (e *Epoll) closeOldest(o Order) (total int) {
+	type place struct {
+		loop int
+		slot int32
+	}
+	all := oldest[place]{most: o.Most}
+	e.Group.Each(func(i int, _ *eventloop.Loop) {
+		e.loops[i].each(func(slot int32, r *record) {
+			if r.chosen(&o) {
+				all.add(r.backend, r.started, place{i, slot})
+			}
+		})
+	})
+	chosen := all.sorted()
+	began := time.Now()
+	e.Group.Each(func(i int, _ *eventloop.Loop) {
+		for n, c := range chosen {
+			if c.session.loop != i {
+				continue
+			}
+			after := o.Spread*time.Duration(n)/time.Duration(len(chosen)) - time.Since(began)
+			if e.loops[i].orderOne(&o, c.session.slot, c.started, after) {
+				total++
+			}
+		}
+	})
+	return total
+}
+
+// Leaving implements Engine.
+func (e *Epoll) Leaving() map[uint32]int {
+	leaving := make(map[uint32]int)
+	e.Group.Each(func(i int, _ *eventloop.Loop) {
+		e.loops[i].each(func(_ int32, r *record) {
+			if r.leaves() {
+				leaving[r.backend]++
+			}
+		})
+	})
+	return leaving
 }
 
 // Abort implements Engine.

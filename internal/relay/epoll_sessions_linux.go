@@ -221,6 +221,21 @@ func (el *epollLoop) order(o Order, late time.Duration, index int) int {
 	return len(chosen)
 }
 
+// orderOne is order for the session that began at that time in the slot, if it
+// is still there and to be chosen.
+func (el *epollLoop) orderOne(o *Order, slot int32, started int64, after time.Duration) bool {
+	if el.records[slot/chunkRecords] == nil {
+		return false
+	}
+	r := el.at(slot)
+	if !r.live || r.started != started || !r.chosen(o) {
+		return false
+	}
+	r.schedule(o, el.Now(), after)
+	el.Arm(slot, r.due(el.Now(), el.times))
+	return true
+}
+
 func (el *epollLoop) abort(cause session.Cause) {
 	el.each(func(slot int32, r *record) {
 		r.end(cause, el.Now())

@@ -1,12 +1,10 @@
 package relay
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -99,22 +97,36 @@ func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 // CloseSessions implements Engine.
 func (e *Portable) CloseSessions(o Order) int {
 	o.Reason = e.texts.reason(&o)
-	var chosen []*portableSession
+	all := oldest[*portableSession]{most: o.Most}
 	for _, ps := range e.all() {
 		ps.mu.Lock()
 		if ps.chosen(&o) {
-			chosen = append(chosen, ps)
+			all.add(ps.backend, ps.started, ps)
 		}
 		ps.mu.Unlock()
 	}
-	slices.SortFunc(chosen, func(a, b *portableSession) int { return cmp.Compare(a.started, b.started) })
-	for i, ps := range chosen {
+	chosen := all.sorted()
+	for i, c := range chosen {
+		ps := c.session
 		ps.mu.Lock()
 		ps.schedule(&o, e.now(), o.Spread*time.Duration(i)/time.Duration(len(chosen)))
 		ps.arm()
 		ps.mu.Unlock()
 	}
 	return len(chosen)
+}
+
+// Leaving implements Engine.
+func (e *Portable) Leaving() map[uint32]int {
+	leaving := make(map[uint32]int)
+	for _, ps := range e.all() {
+		ps.mu.Lock()
+		if ps.leaves() {
+			leaving[ps.backend]++
+		}
+		ps.mu.Unlock()
+	}
+	return leaving
 }
 
 // Abort implements Engine.
