@@ -53,6 +53,7 @@ var allowed = map[string]string{
 
 	// Beside the way of a session.
 	"drain":     "clock pool session",
+	"rebalance": "clock pool session",
 	"health":    "pool",
 	"httpproxy": "",
 	"logging":   "session",
@@ -71,7 +72,7 @@ var allowed = map[string]string{
 
 	// The spine, what puts it together, and the command line.
 	"proxy": "admission admit affinity balance dial forwarded handshake httphead httpproxy relay requestkey route session transport",
-	"app":   "admin admission admit affinity balance closing config dial discovery drain forwarded health listener logging metrics pool proxy relay requestkey route session",
+	"app":   "admin admission admit affinity balance closing config dial discovery drain forwarded health listener logging metrics pool proxy rebalance relay requestkey route session",
 	"cli":   "admin app bench bench/server bench/wsconn config demo doctor",
 
 	"archtest": "",

@@ -1,0 +1,182 @@
+package rebalance_test
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/rebalance"
+)
+
+// world is a pool under virtual time that does as a planner says.
+type world struct {
+	rebalance.Planner
+	now      time.Time
+	backends []*server
+	travels  []travel
+
+	closes bool          // sessions are closed, not moved
+	trip   time.Duration // of a session that is given away, to where it comes
+	away   time.Duration // more of it, with no backend, where they are closed
+	loses  func(to *server) bool
+	fails  func() bool // a move
+
+	given, arrived int
+	tooMany        string // a fault in what was planned
+}
+
+type server struct {
+	id                uint32
+	weight, most      int
+	sessions, leaving int // leases, and those of them that were given away
+	down              bool
+}
+
+// travel is a session on its way.
+type travel struct {
+	from, to *server
+	due      time.Time
+	gone     bool // from no longer has it
+}
+
+func newWorld(rules rebalance.Rules, sessions ...int) *world {
+	w := &world{now: time.Unix(1e9, 0), trip: 100 * time.Millisecond}
+	w.Rules = rules
+	w.closes = rules.Absence > 0
+	for _, n := range sessions {
+		w.join(1).sessions = n
+	}
+	return w
+}
+
+func (w *world) join(weight int) *server {
+	s := &server{id: uint32(len(w.backends) + 1), weight: weight, most: math.MaxInt}
+	w.backends = append(w.backends, s)
+	return s
+}
+
+// step is one of the planner, and the time until the next.
+func (w *world) step() (asked int) {
+	w.travel()
+	members := make([]rebalance.Member, len(w.backends))
+	for i, b := range w.backends {
+		members[i] = rebalance.Member{ID: b.id, Sessions: b.sessions, Leaving: b.leaving,
+			Part: pool.Part{Weight: uint64(b.weight) * 1024, Most: b.most}}
+		if b.down {
+			members[i].Part = pool.Part{}
+		}
+	}
+	give := w.Step(w.now, members)
+	for id, n := range give {
+		b := w.backends[id-1]
+		if n <= 0 || n > b.sessions-b.leaving || b.down {
+			w.tooMany = "gives away what it has not got"
+		}
+		if float64(n) > w.Rules.Rate*rebalance.Interval.Seconds()+1 {
+			w.tooMany = "gives away more than its rate"
+		}
+		b.leaving += n
+		asked += n
+		for range n {
+			w.travels = append(w.travels, travel{from: b, due: w.now.Add(w.trip)})
+		}
+	}
+	if asked > 0 {
+		w.given += asked
+		w.Gave(w.now, asked)
+	}
+	w.now = w.now.Add(rebalance.Interval)
+	return asked
+}
+
+// travel has those arrive whose time has come.
+func (w *world) travel() {
+	w.travels = slices.DeleteFunc(w.travels, func(t travel) bool {
+		switch {
+		case w.now.Before(t.due):
+			return false
+		case w.fails != nil && w.fails():
+			t.from.leaving--
+			return true
+		}
+		to := w.least()
+		t.from.leaving--
+		t.from.sessions--
+		w.arrived++
+		if w.loses == nil || !w.loses(to) {
+			to.sessions++
+		}
+		return true
+	})
+}
+
+// least is the least loaded of the backends below their fair shares.
+func (w *world) least() *server {
+	var best *server
+	for i, f := range w.fair() {
+		b := w.backends[i]
+		if b.down || b.sessions >= b.most || float64(b.sessions) >= f {
+			continue
+		}
+		if best == nil || (b.sessions+1)*best.weight < (best.sessions+1)*b.weight {
+			best = b
+		}
+	}
+	return best
+}
+
+func (w *world) run(d time.Duration) {
+	for until := w.now.Add(d); w.now.Before(until); {
+		w.step()
+	}
+}
+
+// untilEven steps until nothing is given away any more, and returns how long
+// sessions were.
+func (w *world) untilEven(most time.Duration) (took time.Duration) {
+	began, last := w.now, w.now
+	for w.now.Sub(began) < most {
+		if w.step() > 0 {
+			last = w.now
+		}
+		if !w.State().Active && len(w.travels) == 0 {
+			break
+		}
+	}
+	return last.Sub(began)
+}
+
+func (w *world) sessions() (all []int) {
+	for _, b := range w.backends {
+		all = append(all, b.sessions)
+	}
+	return all
+}
+
+// fair is the fair share of each, without bounds.
+func (w *world) fair() (all []float64) {
+	total, weight := 0, 0
+	for _, b := range w.backends {
+		if !b.down {
+			total += b.sessions
+			weight += b.weight
+		}
+	}
+	for _, b := range w.backends {
+		if b.down {
+			all = append(all, 0)
+			continue
+		}
+		all = append(all, float64(total)*float64(b.weight)/float64(weight))
+	}
+	return all
+}
+
+// over is how many sessions are more than fair shares, rounded to whole ones.
+func (w *world) over() (n int) {
+	for i, f := range w.fair() {
+		n += max(w.backends[i].sessions-int(math.Ceil(f-1e-9)), 0)
+	}
+	return n
+}
