@@ -31,9 +31,22 @@ type Pool struct {
 	MaxSessions int    `json:"max_sessions,omitempty"`
 	// Queued is how many handshakes wait for the pool's backends now.
 	Queued int `json:"queued,omitempty"`
+	// Rebalance is there where the pool is rebalanced when need be.
+	Rebalance *Rebalance `json:"rebalance,omitempty"`
 	// Discovery is where its backends are looked for, beside the file.
 	Discovery []Discovery `json:"discovery,omitempty"`
 	Backends  []Backend   `json:"backends"`
+}
+
+// Rebalance is how even the sessions of a pool are.
+type Rebalance struct {
+	// Active tells that sessions are being given away, Since since when.
+	Active bool       `json:"active"`
+	Since  *time.Time `json:"since,omitempty"`
+	// Excess is how many sessions are above their backends' fair shares.
+	Excess int `json:"excess"`
+	// Given is how many were given away since it was last even.
+	Given int `json:"given"`
 }
 
 // Discovery is how the search for a pool's backends goes.

@@ -88,11 +88,18 @@ func (a *App) status() admin.Status {
 // poolStatus lists the pools of c, then those that are gone but have sessions.
 func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 	weights := map[*pool.Backend]int{}
+	rebalances := a.rebalancer.States()
 	index := map[string]int{}
 	for i := range c.Pools {
 		p := &c.Pools[i]
 		index[p.Name] = len(list)
 		list = append(list, admin.Pool{Name: p.Name, Balance: p.Balance, MaxSessions: p.MaxSessions})
+		if r, ok := rebalances[p.Name]; ok {
+			list[i].Rebalance = &admin.Rebalance{Active: r.Active, Excess: r.Excess, Given: r.Given}
+			if r.Active {
+				list[i].Rebalance.Since = &r.Since
+			}
+		}
 		if g := a.proxy.Generation().Pools[p.Name]; g != nil {
 			if g.Admit != nil {
 				list[i].Queued = g.Admit.Waiting()

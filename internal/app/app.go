@@ -26,6 +26,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/metrics"
 	"github.com/holdfast-ws/holdfast/internal/pool"
 	"github.com/holdfast-ws/holdfast/internal/proxy"
+	"github.com/holdfast-ws/holdfast/internal/rebalance"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
@@ -53,20 +54,21 @@ type App struct {
 	slog    *slog.Logger
 	started time.Time
 
-	registry  *pool.Registry
-	checker   *health.Checker
-	discovery *discovery.Watcher
-	drainer   *drain.Drainer
-	gate      *admission.Gate
-	names     session.Names
-	engine    relay.Engine
-	proxy     *proxy.Proxy
-	listeners *listener.Set
-	metrics   *metrics.Metrics
-	opened    atomic.Uint64
-	tidier    tidier
-	spare     processors
-	admin     *adminServer
+	registry   *pool.Registry
+	checker    *health.Checker
+	discovery  *discovery.Watcher
+	drainer    *drain.Drainer
+	rebalancer *rebalance.Rebalancer
+	gate       *admission.Gate
+	names      session.Names
+	engine     relay.Engine
+	proxy      *proxy.Proxy
+	listeners  *listener.Set
+	metrics    *metrics.Metrics
+	opened     atomic.Uint64
+	tidier     tidier
+	spare      processors
+	admin      *adminServer
 
 	reload  sync.Mutex // held by who changes the following
 	current atomic.Pointer[config.Config]
@@ -127,6 +129,8 @@ func Start(o Options) (_ *App, err error) {
 		cancel()
 		a.proxy.Close(ctx)
 	})
+	a.rebalancer = a.newRebalancer()
+	undo = append(undo, a.rebalancer.Close)
 	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
 	// The admin interface answers from here on, but reloads wait for the end.
 	if c.Admin.Address != "" {

@@ -148,6 +148,14 @@ func open(t *testing.T, url string) *ws {
 // echo wants text to come back, with the backend's name before it.
 func (w *ws) echo(text, want string) {
 	w.t.Helper()
+	if got := w.answer(text); got != want {
+		w.t.Fatalf("got %q, want %q", got, want)
+	}
+}
+
+// answer is what comes back.
+func (w *ws) answer(text string) string {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := w.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
@@ -155,14 +163,13 @@ func (w *ws) echo(text, want string) {
 	}
 	select {
 	case got := <-w.messages:
-		if got != want {
-			w.t.Fatalf("got %q, want %q", got, want)
-		}
+		return got
 	case err := <-w.closed:
 		w.t.Fatalf("closed: %v", err)
 	case <-ctx.Done():
 		w.t.Fatal("no answer")
 	}
+	panic("unreachable")
 }
 
 // wantClose wants the session to be closed with code.

@@ -51,12 +51,18 @@ func (a *App) backendsOf(p *config.Pool) []config.Backend {
 	return all
 }
 
+// minHealthyOf is how many of a pool's n backends must be fit for health to be
+// believed.
+func minHealthyOf(p *config.Pool, n int) int {
+	if percent := p.Health.MinHealthyPercent; percent > 0 {
+		return (percent*n + 99) / 100
+	}
+	return p.Health.MinHealthy
+}
+
 // newPool makes what the spine needs of a pool.
 func newPool(p *config.Pool, members []pool.Member) (*proxy.Pool, error) {
-	minHealthy := p.Health.MinHealthy
-	if percent := p.Health.MinHealthyPercent; percent > 0 {
-		minHealthy = (percent*len(members) + 99) / 100
-	}
+	minHealthy := minHealthyOf(p, len(members))
 	picker, err := balance.New(balance.Options{Kind: p.Balance, Bound: p.Hash.Bound, MinHealthy: minHealthy, KeepDraining: p.Drain.StickyKeep}, members)
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", p.Name, err)
@@ -113,7 +119,7 @@ func reattachOf(r *config.Reattach) *proxy.Reattach {
 	if r == nil {
 		return nil
 	}
-	return &proxy.Reattach{Drain: r.Drain, Loss: r.Loss, Timeout: r.Timeout}
+	return &proxy.Reattach{Drain: r.Drain, Loss: r.Loss, Rebalance: r.Rebalance, Timeout: r.Timeout}
 }
 
 func checked(h *config.Health) bool {

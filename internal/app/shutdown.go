@@ -17,6 +17,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.reload.Lock()
 	a.stopped = true
 	a.reload.Unlock()
+	a.rebalancer.Close()
 	a.drainer.Close() // what is being emptied is closed like the rest
 	limit := a.current.Load().Timeouts.Shutdown
 	ctx, cancel := context.WithTimeout(ctx, limit)

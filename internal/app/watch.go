@@ -36,6 +36,9 @@ func (w watcher) SessionMoved(m proxy.Move) {
 			"reattach", m.Why.String(), "gap", m.Gap.Seconds())
 		return
 	}
+	if m.Why == session.Rebalance {
+		w.rebalancer.NotMoved(m.Info)
+	}
 	w.slog.Warn("session not moved", "id", m.Info.ID.String(), "pool", from.Pool, "from", from.Backend,
 		"reattach", m.Why.String(), "result", m.Result, "error", m.Err)
 }
@@ -100,6 +103,14 @@ func (s source) Queues() []metrics.QueueStat {
 		if q := p.Admit; q != nil {
 			all = append(all, metrics.QueueStat{Pool: name, Waiting: q.Waiting(), Queued: q.Queued()})
 		}
+	}
+	return all
+}
+
+func (s source) Rebalances() []metrics.RebalanceStat {
+	var all []metrics.RebalanceStat
+	for name, st := range s.rebalancer.States() {
+		all = append(all, metrics.RebalanceStat{Pool: name, Excess: st.Excess})
 	}
 	return all
 }

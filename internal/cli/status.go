@@ -36,6 +36,9 @@ func (c *statusCommand) Run(env *environment) error {
 		if p.Queued > 0 {
 			fmt.Fprintf(w, "%s\t\t\t\t\t\t%s\n", p.Name, waiting(p.Queued))
 		}
+		if r := p.Rebalance; r != nil && r.Active {
+			fmt.Fprintf(w, "%s\t\t\t\t\t\tbeing rebalanced: %d sessions given away, %d above fair shares\n", p.Name, r.Given, r.Excess)
+		}
 		for _, d := range p.Discovery {
 			if d.Trouble != "" {
 				fmt.Fprintf(w, "%s\t\t\t\t\t\t%s: %s\n", p.Name, d.Source, d.Trouble)

@@ -40,6 +40,7 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"drain":     names(drainKeys),
 		"admit":     names(admitKeys),
 		"reattach":  names(reattachKeys),
+		"rebalance": names(rebalanceKeys),
 		"backends":  names(backendKeys),
 		"dns":       names(dnsKeys),
 		"timeouts":  names(timeoutKeys),
@@ -98,7 +99,7 @@ func TestDocsExamplesParse(t *testing.T) {
 	for _, keys := range [][]string{
 		names(fileKeys), names(listenerKeys), names(routeKeys), names(matchKeys), names(poolKeys), names(backendKeys),
 		names(hashKeys), names(affinityKeys), names(cookieKeys), names(tokenKeys), names(healthKeys), names(httpKeys),
-		names(webSocketKeys), names(agentKeys), names(drainKeys), names(admitKeys), names(reattachKeys), names(dnsKeys),
+		names(webSocketKeys), names(agentKeys), names(drainKeys), names(admitKeys), names(reattachKeys), names(rebalanceKeys), names(dnsKeys),
 		names(timeoutKeys), names(keepaliveKeys), names(forwardedKeys), names(limitKeys), names(adminKeys), names(logKeys),
 	} {
 		for _, key := range keys {
@@ -134,7 +135,7 @@ func TestDocsDefaults(t *testing.T) {
 		"fall": 3, "rise": 2, "max_fails": 3, "fail_timeout": "30s", "min_healthy": 0, "slow_start": 0,
 		"expect": 200, "send": "ping", "type": "srv", "refresh": "10s",
 		"timeout": "300s", "spread": "60s", "code": 1001, "reason": "going away", "sticky": "move",
-		"queue": 5000, "queue_timeout": "30s", "ramp": "30s", "on": "both",
+		"queue": 5000, "queue_timeout": "30s", "ramp": "30s", "on": "all", "above": "10%", "min_age": "60s",
 	} {
 		if !regexp.MustCompile(fmt.Sprintf("(?m)^\\| `%s` \\|[^|]*\\| `?%v`?( |,)", key, want)).MatchString(docs) {
 			t.Errorf("%s doesn't say that the default of %q is %v", docsFile, key, want)
@@ -164,7 +165,7 @@ func TestDocsPoolDefaults(t *testing.T) {
 		return p
 	}
 	left := parse(`dns: {name: x}, affinity: {cookie: {}}, health: {http: {path: /}, websocket: {path: /}, agent: {port: 1}},
-		admit: {rate: 200/s}, reattach: {}`)
+		admit: {rate: 200/s}, reattach: {}, rebalance: {sticky: move}`)
 	given := parse(`hash: {key: client_ip, bound: 1.25}, max_sessions: 0, dns: {name: x, type: srv, refresh: 10s}, backends: [],
 		affinity: {cookie: {name: holdfast, max_age: 1h, same_site: Lax, secure: auto, path: /}, fallback: balance},
 		health: {http: {path: /, expect: 200, headers: {}}, websocket: {path: /, send: ping, expect: pong}, tcp: false,
@@ -172,7 +173,8 @@ func TestDocsPoolDefaults(t *testing.T) {
 			min_healthy: 0, slow_start: 0},
 		drain: {timeout: 300s, spread: 60s, code: 1001, reason: going away, sticky: move},
 		admit: {rate: 200/s, burst: 50, queue: 5000, queue_timeout: 30s, ramp: 30s},
-		reattach: {on: [drain, loss], timeout: 10s}`)
+		reattach: {on: [drain, loss, rebalance], timeout: 10s},
+		rebalance: {above: 10%, rate: 2/s per backend, min_age: 60s, sticky: move}`)
 	if !reflect.DeepEqual(left, given) {
 		t.Errorf("got %+v, the documented defaults are %+v", left, given)
 	}

@@ -90,6 +90,10 @@ func FuzzValues(f *testing.F) {
 			v, err := parseRate(s)
 			return strconv.FormatFloat(v, 'f', -1, 64) + "/s", err
 		},
+		"percentage": func(s string) (string, error) {
+			v, err := parsePercentage(s, maxAbove)
+			return fmt.Sprintf("%d%%", v), err
+		},
 		"healthy":      func(s string) (string, error) { return text(parseHealthy(s)) },
 		"header":       func(s string) (string, error) { return s, checkWebSocketHeaderName(s) },
 		"header value": func(s string) (string, error) { return s, checkHeaderValue(s) },
@@ -300,8 +304,18 @@ func checkPoolInvariants(t *testing.T, p Pool) {
 			t.Errorf("admit %+v", a)
 		}
 	}
-	if a := p.Reattach; a != nil && (!a.Drain && !a.Loss || a.Timeout < minDuration || a.Timeout > maxReattach) {
+	if a := p.Reattach; a != nil && (!a.Drain && !a.Loss && !a.Rebalance || a.Timeout < minDuration || a.Timeout > maxReattach) {
 		t.Errorf("reattach %+v", a)
+	}
+	if b := p.Rebalance; b != nil {
+		within("above in percent", b.Above, 1, maxAbove)
+		if b.Rate < minRate || b.Rate > maxRate || b.MinAge < 0 || b.MinAge > maxMinAge {
+			t.Errorf("rebalance %+v", b)
+		}
+		sticky := p.Balance == "hash" || p.Affinity.Cookie != nil || p.Affinity.Token != nil
+		if sticky && (!b.StickyMove || p.Reattach == nil || !p.Reattach.Rebalance) {
+			t.Errorf("sticky sessions with rebalance %+v and reattach %+v", b, p.Reattach)
+		}
 	}
 	if c := h.HTTP; c != nil {
 		accepted("path", c.Path, parseTarget)

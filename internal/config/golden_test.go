@@ -133,6 +133,9 @@ func dumpPool(line func(string, ...any), p Pool) {
 	if p.Reattach != nil {
 		line("  reattach %+v", *p.Reattach)
 	}
+	if p.Rebalance != nil {
+		line("  rebalance %+v", *p.Rebalance)
+	}
 	for _, s := range p.Backends {
 		most := ""
 		if s.MaxSessions != 0 {

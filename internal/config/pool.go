@@ -17,8 +17,9 @@ type Pool struct {
 	Affinity    Affinity
 	Health      Health
 	Drain       Drain
-	Admit       *Admit    // nil: no bound
-	Reattach    *Reattach // nil: never
+	Admit       *Admit     // nil: no bound
+	Reattach    *Reattach  // nil: never
+	Rebalance   *Rebalance // nil: never
 	// Backends are those in the file; names and addresses are unique among
 	// them. It is empty only if there is DNS or File, which find others.
 	Backends []Backend
@@ -67,6 +68,8 @@ type poolDraft struct {
 	drain       drainDraft
 	admit       *Admit
 	reattach    *Reattach
+	onRebalance place // where reattach says that word
+	rebalance   *rebalanceDraft
 	backends    []backendDraft
 	dns         *DNS
 	file        string
@@ -132,6 +135,7 @@ var poolKeys = []key[poolDraft]{
 	{name: "drain", read: readDrain},
 	{name: "admit", read: readAdmit},
 	{name: "reattach", read: readReattach},
+	{name: "rebalance", read: readRebalance},
 	{name: "backends", read: func(d *decoder, n *yaml.Node, p *poolDraft) {
 		items, ok := d.list(n, "a list of backends")
 		p.sourced = !ok || len(items) > 0
@@ -184,6 +188,7 @@ func (r *report) checkPool(p poolDraft) Pool {
 		Drain:       r.checkDrain(p),
 		Admit:       p.admit,
 		Reattach:    p.reattach,
+		Rebalance:   r.checkRebalance(p),
 		Backends:    r.checkBackends(p.backends),
 		DNS:         p.dns,
 		File:        p.file,

@@ -16,14 +16,14 @@ const (
 	maxRate = 1_000_000
 )
 
-// rate reads a rate, in events a second. It leaves into alone when there is a
-// mistake.
+// rate reads a rate for each backend, in events a second. It leaves into alone
+// when there is a mistake.
 func (d *decoder) rate(n *yaml.Node, into *float64) bool {
 	text, ok := d.scalar(n, "a rate such as 200/s")
 	if !ok {
 		return false
 	}
-	v, err := parseRate(text.value)
+	v, err := parseRate(strings.TrimSuffix(text.value, " per backend"))
 	if err != nil {
 		d.fail(text.at, "%v", err)
 		return false

@@ -7,32 +7,39 @@ import (
 )
 
 // Reattach says when a live session is given another backend of its pool. The
-// servers must be able to take over a session. At least one of Drain and Loss is
-// true.
+// servers must be able to take over a session. At least one of Drain, Loss and
+// Rebalance is true.
 type Reattach struct {
-	Drain   bool          // its backend is drained
-	Loss    bool          // its backend is gone without a Close
-	Timeout time.Duration // of finding one, more than 0 and at most an hour
+	Drain     bool          // its backend is drained
+	Loss      bool          // its backend is gone without a Close
+	Rebalance bool          // its backend has more than its fair share, see Pool.Rebalance
+	Timeout   time.Duration // of finding one, more than 0 and at most an hour
 }
 
 const maxReattach = time.Hour
 
 func readReattach(d *decoder, n *yaml.Node, p *poolDraft) {
-	p.reattach = &Reattach{Drain: true, Loss: true, Timeout: 10 * time.Second}
-	readMapping(d, n, "a mapping with on and timeout", d.at(n), reattachKeys, p.reattach)
+	a := reattachDraft{Reattach: Reattach{Drain: true, Loss: true, Rebalance: true, Timeout: 10 * time.Second}}
+	readMapping(d, n, "a mapping with on and timeout", d.at(n), reattachKeys, &a)
+	p.reattach, p.onRebalance = &a.Reattach, a.onRebalance
 }
 
-var reattachKeys = []key[Reattach]{
+type reattachDraft struct {
+	Reattach
+	onRebalance place // where that word stands
+}
+
+var reattachKeys = []key[reattachDraft]{
 	{name: "on", read: readOn},
-	{name: "timeout", read: func(d *decoder, n *yaml.Node, a *Reattach) {
+	{name: "timeout", read: func(d *decoder, n *yaml.Node, a *reattachDraft) {
 		d.durationWithin(n, &a.Timeout, false, minDuration, maxReattach)
 	}},
 }
 
 // readOn reads one or a list of what to reattach on.
-func readOn(d *decoder, n *yaml.Node, a *Reattach) {
-	words := []string{"drain", "loss"}
-	items, _ := d.oneOrMore(n, "drain or loss, or a list of them", "nothing to reattach on")
+func readOn(d *decoder, n *yaml.Node, a *reattachDraft) {
+	words := []string{"drain", "loss", "rebalance"}
+	items, _ := d.oneOrMore(n, "drain, loss or rebalance, or a list of them", "nothing to reattach on")
 	seen := make(map[string]place)
 	for _, item := range items {
 		word := located[string]{at: d.at(item)}
@@ -40,5 +47,6 @@ func readOn(d *decoder, n *yaml.Node, a *Reattach) {
 		d.checkUnique(seen, "word", word)
 	}
 	has := func(word string) bool { _, ok := seen[word]; return ok }
-	a.Drain, a.Loss = has("drain"), has("loss")
+	a.Drain, a.Loss, a.Rebalance = has("drain"), has("loss"), has("rebalance")
+	a.onRebalance = seen["rebalance"]
 }

@@ -24,6 +24,9 @@ func (fixedSource) LogDropped() uint64 { return 5 }
 func (fixedSource) Queues() []QueueStat {
 	return []QueueStat{{Pool: "chat", Waiting: 4, Queued: 11}}
 }
+func (fixedSource) Rebalances() []RebalanceStat {
+	return []RebalanceStat{{"chat", 250}, {"a\xffpi", 0}}
+}
 func (fixedSource) Backends() []BackendStat {
 	return []BackendStat{
 		{Pool: "chat", Name: "ws1", Sessions: 1, Gone: true},

@@ -23,6 +23,8 @@ type Source interface {
 	Discovery() []DiscoveryStat
 	// Queues lists the pools whose handshakes may have to wait.
 	Queues() []QueueStat
+	// Rebalances lists the pools that are rebalanced when need be.
+	Rebalances() []RebalanceStat
 	// LogDropped counts the log lines that were lost.
 	LogDropped() uint64
 }
@@ -56,6 +58,12 @@ type QueueStat struct {
 	Queued  uint64 // that ever had to
 }
 
+// RebalanceStat is how far one pool is from being even.
+type RebalanceStat struct {
+	Pool   string
+	Excess int // sessions above their backends' fair shares
+}
+
 var (
 	activeDesc = prometheus.NewDesc("holdfast_sessions_active",
 		"WebSocket sessions that are open.", nil, nil)
@@ -81,6 +89,8 @@ var (
 		"Handshakes that wait until a backend may be given them.", []string{"pool"}, nil)
 	queuedDesc = prometheus.NewDesc("holdfast_admission_queued_total",
 		"Handshakes that had to wait until a backend could be given them.", []string{"pool"}, nil)
+	excessDesc = prometheus.NewDesc("holdfast_rebalance_excess",
+		"Sessions above their backends' fair shares.", []string{"pool"}, nil)
 	droppedDesc = prometheus.NewDesc("holdfast_log_dropped_total",
 		"Log lines lost because the log was not read fast enough.", nil, nil)
 )
@@ -92,7 +102,7 @@ type sourceCollector struct {
 
 func (s sourceCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{activeDesc, openedDesc, messagesDesc, bytesDesc, backendDesc, droppedDesc,
-		stateDesc, shareDesc, changesDesc, drainDesc, discoveryDesc, queueDesc, queuedDesc} {
+		stateDesc, shareDesc, changesDesc, drainDesc, discoveryDesc, queueDesc, queuedDesc, excessDesc} {
 		out <- d
 	}
 }
@@ -147,6 +157,9 @@ func (s sourceCollector) Collect(out chan<- prometheus.Metric) {
 		name := strings.ToValidUTF8(q.Pool, "?")
 		tell(queueDesc, prometheus.GaugeValue, float64(q.Waiting), name)
 		tell(queuedDesc, prometheus.CounterValue, float64(q.Queued), name)
+	}
+	for _, r := range s.src.Rebalances() {
+		tell(excessDesc, prometheus.GaugeValue, float64(r.Excess), strings.ToValidUTF8(r.Pool, "?"))
 	}
 	for k, n := range sessions {
 		tell(backendDesc, prometheus.GaugeValue, float64(n), k.pool, k.name)

@@ -88,6 +88,22 @@ func (p *Pool) takeAny(rates balance.Rates, r requestkey.Request, tried balance.
 	return p.Picker.Take(&q)
 }
 
+// takeBelow takes a backend that has fewer sessions than its fair share, for a
+// session that one with more gives away: by its key where it has one, else the
+// least loaded. The error may be balance.ErrEven.
+func (p *Pool) takeBelow(r requestkey.Request, tried balance.Tried) (balance.Choice, error) {
+	q, from := balance.Query{Tried: tried}, p.Picker
+	switch {
+	case p.Key != nil:
+		q.Key, q.Keyed = requestkey.Hash(p.Key, r)
+	case p.Token != nil:
+		if q.Key, q.Keyed = requestkey.First(p.Token, r); q.Keyed {
+			from = p.Tokens
+		}
+	}
+	return from.TakeBelow(&q)
+}
+
 // pass takes the backend that a key belongs to, and no other for want of a
 // token: keys stay where they are in a storm, too.
 func pass(rates balance.Rates, from balance.Picker, q *balance.Query) (balance.Choice, error) {

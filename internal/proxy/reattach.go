@@ -52,6 +52,7 @@ const (
 	MoveDone          = "moved"
 	moveOff           = "off"         // the pool is gone from the configuration, or has no reattach for this
 	moveNotKept       = "not_kept"    // its handshake
+	moveNotNeeded     = "not_needed"  // no other has fewer than its fair share any more
 	moveNoBackend     = "no_backend"  // none is up but the one it leaves
 	movePoolFull      = "pool_full"   // all have as many sessions as they may
 	moveUnreachable   = "unreachable" // could not be connected to
@@ -68,7 +69,7 @@ const (
 
 // MoveResults lists every Result a Move can have.
 func MoveResults() []string {
-	return []string{MoveDone, moveOff, moveNotKept, moveNoBackend, movePoolFull, moveUnreachable, moveSilent, moveBroken,
+	return []string{MoveDone, moveOff, moveNotKept, moveNotNeeded, moveNoBackend, movePoolFull, moveUnreachable, moveSilent, moveBroken,
 		moveRefused, moveDifferent, moveTimeout, moveNoBoundary, moveMessageCut, moveSessionEnded, moveInternalError}
 }
 
@@ -94,6 +95,8 @@ func moveResult(err error) string {
 		return moveOff
 	case errors.Is(err, errNotKept):
 		return moveNotKept
+	case errors.Is(err, balance.ErrEven):
+		return moveNotNeeded
 	case errors.Is(err, balance.ErrNone):
 		return moveNoBackend
 	case errors.Is(err, balance.ErrFull):
@@ -272,6 +275,10 @@ func (t *transfer) takeAnother() error {
 }
 
 func (t *transfer) takeOne() (err error) {
+	if t.moving.Why == session.Rebalance {
+		t.choice, err = t.to.takeBelow((*attemptRequest)(t.attempt), t.tried)
+		return err
+	}
 	t.choice, _, _, err = t.to.take((*attemptRequest)(t.attempt), t.tried)
 	return err
 }

@@ -1,0 +1,65 @@
+package app
+
+import (
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/rebalance"
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+func (a *App) newRebalancer() *rebalance.Rebalancer {
+	return rebalance.New(rebalance.Options{Log: a.slog, Pools: a.rebalanced, Leaving: a.engine.Leaving, Give: a.giveAway})
+}
+
+// comeBack is how long clients may take to come back that were told 1012: the
+// IANA registry asks them to wait for a random 5 to 30 seconds.
+const comeBack = 30 * time.Second
+
+// rebalanced lists the pools that have rebalance.
+func (a *App) rebalanced() (list []rebalance.Pool) {
+	c, g := a.current.Load(), a.proxy.Generation()
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		made := g.Pools[p.Name]
+		if p.Rebalance == nil || made == nil {
+			continue
+		}
+		members := made.Picker.Members()
+		r := rebalance.Pool{
+			Name: p.Name, Members: members, MinAge: p.Rebalance.MinAge,
+			Rules: rebalance.Rules{
+				Above: float64(p.Rebalance.Above) / 100, Rate: p.Rebalance.Rate,
+				MinFit: minHealthyOf(p, len(members)),
+			},
+			// Nobody is sent to backends for whose tokens others wait.
+			Wait: made.Admit != nil && made.Admit.Waiting() > 0,
+		}
+		if !a.movesOnRebalance(p.Name) {
+			r.Rules.Absence = comeBack
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// movesOnRebalance tells whether the sessions that a pool's backends give away
+// are moved rather than closed.
+func (a *App) movesOnRebalance(pool string) bool {
+	p := a.proxy.Generation().Pools[pool]
+	return p != nil && p.Reattach != nil && p.Reattach.Rebalance
+}
+
+func (a *App) giveAway(g rebalance.Gift) int {
+	o := relay.Order{Select: g.Select, Most: g.Most, Spread: rebalance.Interval}
+	if a.movesOnRebalance(g.Pool) {
+		o.Move, o.MoveOnly, o.Why = true, true, session.Rebalance
+		return a.engine.CloseSessions(o)
+	}
+	o.Cause, o.Code, o.Reason, o.Late = session.Rebalanced, relay.CodeServiceRestart, relay.Uneven, true
+	n := a.engine.CloseSessions(o)
+	if p := a.proxy.Generation().Pools[g.Pool]; p != nil {
+		p.Picker.Expect(n)
+	}
+	return n
+}

@@ -1,0 +1,139 @@
+package app_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// rebalanceFile is a pool that is rebalanced as fast as can be.
+func rebalanceFile(engine, more string, backends ...string) string {
+	text := "pools:\n  chat:\n    rebalance: {rate: 100/s, min_age: 0" + more + "}\n    backends:\n"
+	for i, address := range backends {
+		text += fmt.Sprintf("      - {name: %c, address: %q}\n", 'a'+i, address)
+	}
+	return pools(engine, text)
+}
+
+// onEach is how many sessions each backend has, by name.
+func (r *running) onEach() map[string]int {
+	n := map[string]int{}
+	for _, p := range r.status().Pools {
+		for _, b := range p.Backends {
+			n[b.Name] = b.Sessions
+		}
+	}
+	return n
+}
+
+func (r *running) wantEach(want map[string]int) {
+	r.t.Helper()
+	var got map[string]int
+	deadline := time.Now().Add(patience)
+	for ; ; time.Sleep(20 * time.Millisecond) {
+		if got = r.onEach(); fmt.Sprint(got) == fmt.Sprint(want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the backends have %v, want %v; log:\n%s", got, want, r.log)
+		}
+	}
+}
+
+// A backend that joins gets its fair share, with nobody the wiser where
+// sessions can be moved.
+func TestRebalanceMoves(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		one, two, three := backend(t, "one"), backend(t, "two"), backend(t, "three")
+		file := func(backends ...string) string {
+			return strings.Replace(rebalanceFile(engine, "", backends...), "    rebalance:", "    reattach: {timeout: 5s}\n    rebalance:", 1)
+		}
+		r := start(t, file(one, two))
+		var all []*ws
+		for range 30 {
+			all = append(all, r.open("/"))
+		}
+		r.wantEach(map[string]int{"a": 15, "b": 15})
+		r.mustReload(file(one, two, three))
+		r.wantEach(map[string]int{"a": 10, "b": 10, "c": 10})
+		eventually(t, "the pool is even again", func() bool { return strings.Contains(r.log.String(), "a pool is even again") })
+		_, metrics := get("http://" + r.AdminAddr() + "/metrics")
+		for _, line := range []string{`holdfast_reattach_total{reason="rebalance",result="moved"} 10`, `holdfast_rebalance_excess{pool="chat"} 0`} {
+			if !strings.Contains(metrics, line+"\n") {
+				t.Errorf("no %s in\n%s", line, metrics)
+			}
+		}
+		on := map[string]int{}
+		for _, w := range all {
+			on[w.answer("who")]++
+		}
+		if fmt.Sprint(on) != "map[one: who:10 three: who:10 two: who:10]" {
+			t.Errorf("answers came from %v", on)
+		}
+		// The oldest were: those that came first to each.
+		moved := map[string]bool{}
+		for line := range strings.Lines(r.log.String()) {
+			if strings.Contains(line, "session moved") {
+				moved[id(t, line)] = true
+			}
+		}
+		opened := 0
+		for line := range strings.Lines(r.log.String()) {
+			if strings.Contains(line, "session open") {
+				if opened++; moved[id(t, line)] != (opened <= 10) {
+					t.Errorf("session %d, of 30 by age: moved is %v", opened, !(opened <= 10))
+				}
+			}
+		}
+	})
+}
+
+// id is that of the session that a line of the log is about.
+func id(t *testing.T, line string) string {
+	t.Helper()
+	var entry struct{ ID string }
+	if err := json.Unmarshal([]byte(line), &entry); err != nil {
+		t.Fatal(err)
+	}
+	return entry.ID
+}
+
+// Where they can't be moved, clients are told to come back, and come to those
+// that have fewer, whatever the algorithm.
+func TestRebalanceCloses(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		one, two, three := backend(t, "one"), backend(t, "two"), backend(t, "three")
+		file := func(backends ...string) string {
+			return strings.Replace(rebalanceFile(engine, "", backends...), "    rebalance:", "    balance: round_robin\n    rebalance:", 1)
+		}
+		r := start(t, file(one, two))
+		var all []*ws
+		for range 30 {
+			all = append(all, r.open("/"))
+		}
+		r.mustReload(file(one, two, three))
+		var told int
+		for i, w := range all {
+			if i >= 10 {
+				break // the oldest are told
+			}
+			if reason := w.wantClose(websocket.StatusServiceRestart); reason != "rebalancing" {
+				t.Errorf("the reason is %q", reason)
+			}
+			told++
+			all = append(all, r.open("/"))
+		}
+		r.wantEach(map[string]int{"a": 10, "b": 10, "c": 10})
+		eventually(t, "the pool is even again", func() bool { return strings.Contains(r.log.String(), "a pool is even again") })
+		for _, w := range all[told:] {
+			w.answer("still there")
+		}
+		if _, metrics := get("http://" + r.AdminAddr() + "/metrics"); !strings.Contains(metrics, `holdfast_session_closes_total{cause="rebalanced",code="1012"} 10`+"\n") {
+			t.Errorf("counted wrongly:\n%s", metrics)
+		}
+	})
+}
