@@ -42,5 +42,9 @@ func (p Part) Fair(level float64) float64 {
 	if p.Weight == 0 {
 		return 0
 	}
-	return min(level*float64(p.Weight), float64(p.Most))
+	fair := min(level*float64(p.Weight), float64(p.Most))
+	if whole := math.Round(fair); math.Abs(fair-whole) < 1e-6 {
+		return whole // lest 29/7*7 is more than 29
+	}
+	return fair
 }

@@ -17,8 +17,9 @@ const (
 	// least is how many sessions a backend has to be from its fair share for
 	// anything to be done: one more or less is even.
 	least = 2
-	// settled is for how long nobody is to have anything to give before a
-	// pool counts as even.
+	// settled is for how long nobody is to have anything to give away before
+	// a pool counts as even, and for how long a backend is not to have before
+	// it stops, while some of its sessions are still leaving.
 	settled = 5 * time.Second
 	// A pool that stays uneven after all that was over has been given away
 	// isn't helped by more of it, as where one backend loses what it gets: it
@@ -51,8 +52,8 @@ type Rules struct {
 //	       one is too far from its share     for a while nobody is over
 //	even ───────────────────────────▶ uneven ─────────────────────▶ even
 //	  ▲                                  │
-//	  │ time is over, or a               │ as many as were over have been
-//	  │ weight has changed               ▼ given away, and it still is
+//	  │ time is over, or a               │ as many as were over were given
+//	  │ weight has changed               ▼ away, or refused, and it still is
 //	  └─────────────────────────────── resting
 //
 // While it is uneven, each backend above its fair share is a source until it
@@ -62,11 +63,11 @@ type Planner struct {
 	Rules Rules
 
 	phase   phase
-	since   time.Time          // when it began
-	last    time.Time          // step
-	busy    time.Time          // when there were sources last
-	sources map[uint32]float64 // by ID, the sessions that each may give away by the time that has passed
-	weights map[uint32]uint64  // of fit members, when they last changed by more than a little
+	since   time.Time // when it began
+	last    time.Time // step
+	busy    time.Time // when there were sources last
+	sources map[uint32]source
+	weights map[uint32]uint64 // of fit members, when they last changed by more than a little
 
 	expected int       // sessions of the pool, with those that are on their way
 	absent   []absence // those given away that may have come nowhere yet
@@ -85,6 +86,12 @@ const (
 	uneven
 	resting
 )
+
+// source is a member that is giving sessions away.
+type source struct {
+	may  float64   // sessions, by the time that has passed
+	over time.Time // it last had too many
+}
 
 // absence is sessions that were given away in the same step.
 type absence struct {
@@ -213,22 +220,24 @@ func (p *Planner) turn(now time.Time, far bool) {
 func (p *Planner) give(now time.Time, goals []goal, most int, far bool, passed time.Duration) map[uint32]int {
 	slices.SortFunc(goals, func(a, b goal) int { return cmp.Or(cmp.Compare(b.over(), a.over()), cmp.Compare(a.ID, b.ID)) })
 	more := p.Rules.Rate * passed.Seconds()
-	none := most <= 0
-	sources := make(map[uint32]float64)
+	sources := make(map[uint32]source)
 	give := make(map[uint32]int)
+	none := most <= 0
 	for _, g := range goals {
-		may, is := p.sources[g.ID]
-		if g.over() <= 0 || none || !is && !far {
+		src, is := p.sources[g.ID]
+		switch {
+		case g.over() > 0 && (is || far) && !none:
+			src.over, p.busy = now, now
+		case !is || g.Leaving == 0 || now.Sub(src.over) >= settled:
 			continue
 		}
-		p.busy = now
-		may = min(may, 1) + more // a part of a session is all that is saved up
-		if n := min(int(may), g.over(), most); n > 0 && !now.Before(p.resume) {
+		src.may = min(src.may, 1) + more // a part of a session is all that is saved up
+		if n := min(int(src.may), g.over(), most); n > 0 && !now.Before(p.resume) {
 			give[g.ID] = n
-			may -= float64(n)
+			src.may -= float64(n)
 			most -= n
 		}
-		sources[g.ID] = may
+		sources[g.ID] = src
 	}
 	p.sources = sources
 	return give

@@ -120,6 +120,9 @@ func (r *Rebalancer) plan(p *Pool, leaving map[uint32]int) Gift {
 			r.forget(p)
 		}
 	}
+	if len(most) == 0 {
+		return Gift{}
+	}
 	return Gift{Pool: p.Name, Most: most, Select: r.mayGo(now.Add(-p.MinAge))}
 }
 

@@ -2,7 +2,6 @@ package rebalance
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"time"
 
@@ -66,20 +65,17 @@ func (p *Planner) divide(now time.Time, members []Member) []goal {
 	for i := range goals {
 		g := &goals[i]
 		g.fair = g.Fair(level)
-		g.whole = int(math.Floor(g.fair + roundingError))
+		g.whole = int(g.fair)
 		rest -= g.whole
 	}
 	slices.SortStableFunc(goals, func(a, b goal) int {
 		return cmp.Compare(float64(b.stays())-b.fair, float64(a.stays())-a.fair)
 	})
 	for i := range goals {
-		if g := &goals[i]; rest > 0 && g.fair > float64(g.whole)+roundingError {
+		if g := &goals[i]; rest > 0 && g.fair > float64(g.whole) {
 			g.whole++
 			rest--
 		}
 	}
 	return goals
 }
-
-// roundingError is more than a fair share that is a whole number can be off by.
-const roundingError = 1e-6

@@ -18,7 +18,7 @@ type world struct {
 
 	closes bool          // sessions are closed, not moved
 	trip   time.Duration // of a session that is given away, to where it comes
-	away   time.Duration // more of it, with no backend, where they are closed
+	skew   time.Duration // between the looks at who is leaving and at leases
 	loses  func(to *server) bool
 	fails  func() bool // a move
 
@@ -35,9 +35,8 @@ type server struct {
 
 // travel is a session on its way.
 type travel struct {
-	from, to *server
-	due      time.Time
-	gone     bool // from no longer has it
+	from *server
+	due  time.Time
 }
 
 func newWorld(rules rebalance.Rules, sessions ...int) *world {
@@ -58,16 +57,13 @@ func (w *world) join(weight int) *server {
 
 // step is one of the planner, and the time until the next.
 func (w *world) step() (asked int) {
-	w.travel()
-	members := make([]rebalance.Member, len(w.backends))
+	w.travel(0)
+	leaving := make([]int, len(w.backends))
 	for i, b := range w.backends {
-		members[i] = rebalance.Member{ID: b.id, Sessions: b.sessions, Leaving: b.leaving,
-			Part: pool.Part{Weight: uint64(b.weight) * 1024, Most: b.most}}
-		if b.down {
-			members[i].Part = pool.Part{}
-		}
+		leaving[i] = b.leaving
 	}
-	give := w.Step(w.now, members)
+	w.travel(w.skew)
+	give := w.Step(w.now, w.members(leaving))
 	for id, n := range give {
 		b := w.backends[id-1]
 		if n <= 0 || n > b.sessions-b.leaving || b.down {
@@ -79,22 +75,37 @@ func (w *world) step() (asked int) {
 		b.leaving += n
 		asked += n
 		for range n {
-			w.travels = append(w.travels, travel{from: b, due: w.now.Add(w.trip)})
+			w.travels = append(w.travels, travel{from: b, due: w.now.Add(w.trip + time.Duration(w.given%5)*rebalance.Interval/5)})
+			w.given++
 		}
 	}
 	if asked > 0 {
-		w.given += asked
 		w.Gave(w.now, asked)
 	}
 	w.now = w.now.Add(rebalance.Interval)
 	return asked
 }
 
-// travel has those arrive whose time has come.
-func (w *world) travel() {
+// members are the backends as the planner sees them.
+func (w *world) members(leaving []int) []rebalance.Member {
+	members := make([]rebalance.Member, len(w.backends))
+	for i, b := range w.backends {
+		members[i] = rebalance.Member{ID: b.id, Sessions: b.sessions}
+		if leaving != nil {
+			members[i].Leaving = leaving[i]
+		}
+		if !b.down {
+			members[i].Part = pool.Part{Weight: uint64(b.weight) * 1024, Most: b.most}
+		}
+	}
+	return members
+}
+
+// travel has those arrive whose time has come, or will have in a moment.
+func (w *world) travel(ahead time.Duration) {
 	w.travels = slices.DeleteFunc(w.travels, func(t travel) bool {
 		switch {
-		case w.now.Before(t.due):
+		case w.now.Add(ahead).Before(t.due):
 			return false
 		case w.fails != nil && w.fails():
 			t.from.leaving--
