@@ -540,3 +540,39 @@ func TestReattachWithAdmission(t *testing.T) {
 	m.Info = last.Info
 	b.wantMove(e, m, "moved")
 }
+
+// On rebalance the session goes to the least loaded, whatever the pool's own
+// choice would be, and nowhere if no other has fewer than its fair share.
+func TestRebalanceGoesToTheLeastLoaded(t *testing.T) {
+	specs := []pool.Spec{{Name: "all", Balance: "round_robin"}}
+	for range 3 {
+		specs[0].Backends = append(specs[0].Backends, pool.BackendSpec{Address: answering(t, switching()).addr})
+	}
+	b, e := still(t, setup{pools: specs})
+	b.dial().send(upgrade("/")).want(101)
+	m := b.moving(session.Rebalance)
+	all := b.registry.Backends()
+	left := b.registry.Backend(m.Info.Backend)
+	occupy := func(backend *pool.Backend, n int) {
+		for backend.Sessions() < n {
+			backend.TryAcquire()
+			t.Cleanup(backend.Release)
+		}
+	}
+	others := make([]*pool.Backend, 0, 2)
+	for _, backend := range all {
+		if backend != left {
+			others = append(others, backend)
+		}
+	}
+	occupy(left, 9)
+	occupy(others[0], 2)
+	for range 3 {
+		if to, _ := b.wantMove(e, m, "moved"); to != others[1].Address {
+			t.Errorf("moved to %s, %s has no session", to, others[1].Address)
+		}
+	}
+	occupy(others[0], 9)
+	occupy(others[1], 9)
+	b.wantMove(e, m, "not_needed")
+}

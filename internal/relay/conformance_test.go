@@ -55,6 +55,7 @@ var suite = []struct {
 	{"order: not before the boundary, then between fragments", testOrderForced},
 	{"order: taken back", testOrderTakenBack},
 	{"order: with words of its own", testOrderText},
+	{"order: for the oldest of some backends", testOrderMost},
 	{"order: a frame that never ends", testOrderInFrame},
 	{"order: selected ones, once", testOrderSelect},
 	{"order: spread evenly, oldest first", testOrderSpread},

@@ -328,3 +328,61 @@ func testOrderText(t *testing.T, e engine) {
 		c.wantEnd()
 	}
 }
+
+// testOrderMost: of each backend the oldest sessions are chosen, so many as are
+// asked for, whichever loops they are on; and what is on its way is counted.
+func testOrderMost(t *testing.T, e engine) {
+	r := newRig(t, e, quick, relay.Limits{})
+	o := relay.Order{Cause: session.Rebalanced, Code: relay.CodeServiceRestart, Reason: relay.Uneven, Most: map[uint32]int{7: 3, 8: 5}}
+	r.order(o, 0)
+	var clients, backends []*peer
+	for range 12 {
+		c, b := r.open()
+		clients, backends = append(clients, c), append(backends, b)
+	}
+	o.Spread = time.Hour
+	for _, none := range []map[uint32]int{{}, {8: 5}, {7: 0}} {
+		o.Most = none
+		r.order(o, 0)
+	}
+	if n := r.engine.Leaving(); len(n) != 0 {
+		t.Errorf("Leaving = %v, nobody is", n)
+	}
+	// Not those that are asked for elsewhere, nor those of others.
+	o.Most = map[uint32]int{7: 3, 8: 5}
+	o.Select = func(i session.Info) bool { return i.Client.String() != clients[1].LocalAddr().String() }
+	o.Spread = 0
+	r.order(o, 3)
+	for i, c := range clients {
+		if i == 0 || i == 2 || i == 3 {
+			c.want(fin|opClose, "\x03\xf4rebalancing")
+		}
+	}
+	if n := r.engine.Leaving(); n[7] != 3 || len(n) != 1 {
+		t.Errorf("Leaving = %v, want three of backend 7", n)
+	}
+	for _, i := range []int{0, 2, 3} {
+		clients[i].close(1012)
+		backends[i].wantClose(1012)
+		backends[i].TCPConn.Close()
+		r.end(session.Rebalanced, 1012)
+	}
+	if n := r.engine.Leaving(); len(n) != 0 {
+		t.Errorf("Leaving = %v when they have gone", n)
+	}
+	// With Late, those that have a turn aren't chosen again.
+	o.Select, o.Spread, o.Late, o.Most = nil, time.Hour, true, map[uint32]int{7: 2}
+	r.order(o, 2) // the first one's turn is at once
+	clients[1].wantClose(1012)
+	r.order(o, 2)
+	if n := r.engine.Leaving(); n[7] != 4 {
+		t.Errorf("Leaving = %v, four have a turn", n)
+	}
+	o.Most[7] = 1000
+	r.order(o, 5)
+	r.order(o, 0)
+	r.engine.Abort(session.Shutdown)
+	for range 9 {
+		<-r.ends
+	}
+}

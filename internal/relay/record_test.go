@@ -103,14 +103,14 @@ func TestPingAfterLateAnswer(t *testing.T) {
 // room there is, and no two the same.
 func TestReasons(t *testing.T) {
 	seen := map[string]Reason{}
-	for r := NoReason + 1; r <= Moved; r++ {
+	for r := NoReason + 1; r <= Uneven; r++ {
 		s := r.String()
 		if other, twice := seen[s]; s == "" || len(s) > 123 || twice {
 			t.Errorf("reason %d is %q, %d too", r, s, other)
 		}
 		seen[s] = r
 	}
-	if NoReason.String() != "" || (Moved+1).String() != "" {
+	if NoReason.String() != "" || (Uneven+1).String() != "" {
 		t.Error("reasons that are none say something")
 	}
 }
