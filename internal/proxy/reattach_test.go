@@ -500,11 +500,11 @@ func TestReattachByCookie(t *testing.T) {
 	own.SetOperational(pool.Down, "test")
 	pair, _, _ := strings.Cut(string(g.Pools["all"].Cookie.AppendSetCookie(nil, 2, false)), ";")
 	b.dial().send(upgrade("/", "Cookie: "+pair)).want(101)
-	if m := b.moving(session.Rebalance); m.Info.Backend == own.ID {
+	if m := b.moving(session.Drain); m.Info.Backend == own.ID {
 		t.Fatal("it began with the one that is down")
 	}
 	own.SetOperational(pool.Up, "test")
-	if to, _ := b.wantMove(e, b.moving(session.Rebalance), "moved"); to != own.Address {
+	if to, _ := b.wantMove(e, b.moving(session.Drain), "moved"); to != own.Address {
 		t.Errorf("moved to %s, want %s", to, own.Address)
 	}
 }
