@@ -77,12 +77,10 @@ func (e *Epoll) closeOldest(o Order) (total int) {
 		slot int32
 	}
 	all := oldest[place]{most: o.Most}
-	e.Group.Each(func(i int, _ *eventloop.Loop) {
-		e.loops[i].each(func(slot int32, r *record) {
-			if r.chosen(&o) {
-				all.add(r.backend, r.started, place{i, slot})
-			}
-		})
+	e.look(func(loop int, slot int32, r *record) {
+		if r.chosen(&o) {
+			all.add(r.backend, r.started, place{loop, slot})
+		}
 	})
 	chosen := all.sorted()
 	began := time.Now()
@@ -103,14 +101,29 @@ func (e *Epoll) closeOldest(o Order) (total int) {
 // Leaving implements Engine.
 func (e *Epoll) Leaving() map[uint32]int {
 	leaving := make(map[uint32]int)
-	e.Group.Each(func(i int, _ *eventloop.Loop) {
-		e.loops[i].each(func(_ int32, r *record) {
-			if r.leaves() {
-				leaving[r.backend]++
-			}
-		})
+	e.look(func(_ int, _ int32, r *record) {
+		if r.leaves() {
+			leaving[r.backend]++
+		}
 	})
 	return leaving
+}
+
+// portion is how many chunks of records are looked at before a loop may do
+// other things: it takes about a millisecond (BenchmarkLook).
+const portion = 16
+
+// look calls f for every session, on its loop, one at a time. What is asked for
+// again and again mustn't hold the loops up.
+func (e *Epoll) look(f func(loop int, slot int32, r *record)) {
+	for first, more := 0, true; more; first += portion {
+		more = false
+		e.Group.Each(func(i int, _ *eventloop.Loop) {
+			el := e.loops[i]
+			el.eachIn(first, first+portion, func(slot int32, r *record) { f(i, slot, r) })
+			more = more || first+portion < len(el.records)
+		})
+	}
 }
 
 // Abort implements Engine.

@@ -47,7 +47,12 @@ func (el *epollLoop) at(slot int32) *record {
 }
 
 func (el *epollLoop) each(f func(slot int32, r *record)) {
-	for c := range el.records {
+	el.eachIn(0, len(el.records), f)
+}
+
+// eachIn is each for the chunks from first to before last, as far as there are.
+func (el *epollLoop) eachIn(first, last int, f func(slot int32, r *record)) {
+	for c := first; c < min(last, len(el.records)); c++ {
 		for i := range el.records[c] {
 			if r := &el.records[c][i]; r.live {
 				f(int32(c*chunkRecords+i), r)
