@@ -50,7 +50,7 @@ func (a *App) movesOnRebalance(pool string) bool {
 	return p != nil && p.Reattach != nil && p.Reattach.Rebalance
 }
 
-func (a *App) giveAway(g rebalance.Gift) int {
+func (a *App) giveAway(g rebalance.Order) int {
 	o := relay.Order{Select: g.Select, Most: g.Most, Spread: rebalance.Interval}
 	if a.movesOnRebalance(g.Pool) {
 		o.Move, o.MoveOnly, o.Why = true, true, session.Rebalance

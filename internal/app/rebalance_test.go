@@ -137,3 +137,37 @@ func TestRebalanceCloses(t *testing.T) {
 		}
 	})
 }
+
+// A reload that takes rebalance away ends it at once, and one that comes back
+// goes on.
+func TestRebalanceTakenAway(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		one, two := backend(t, "one"), backend(t, "two")
+		file := func(rebalance string, backends ...string) string {
+			text := strings.Replace(rebalanceFile(engine, "", backends...), "    rebalance: {rate: 100/s, min_age: 0}\n", rebalance, 1)
+			return strings.Replace(text, "chat:\n", "chat:\n    reattach: {timeout: 5s}\n", 1)
+		}
+		const slowly = "    rebalance: {rate: 2/s, min_age: 0}\n"
+		r := start(t, file(slowly, one))
+		for range 20 {
+			r.open("/")
+		}
+		r.mustReload(file(slowly, one, two))
+		eventually(t, "the first is moved", func() bool { return r.onEach()["b"] > 0 })
+		if s := r.status().Pools[0].Rebalance; s == nil || !s.Active || s.Since == nil || s.Excess == 0 || s.Given == 0 {
+			t.Errorf("status says %+v", s)
+		}
+		r.mustReload(file("", one, two))
+		time.Sleep(time.Second) // for those that had their turn
+		before := r.onEach()["b"]
+		time.Sleep(2 * time.Second)
+		if after := r.onEach()["b"]; after != before || after == 10 {
+			t.Errorf("b had %d sessions when rebalance was taken away, and has %d", before, after)
+		}
+		if s := r.status().Pools[0].Rebalance; s != nil {
+			t.Errorf("status says %+v", s)
+		}
+		r.mustReload(file(strings.Replace(slowly, "2/s", "100/s", 1), one, two))
+		r.wantEach(map[string]int{"a": 10, "b": 10})
+	})
+}

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/logging"
@@ -36,10 +38,12 @@ func (w watcher) SessionMoved(m proxy.Move) {
 			"reattach", m.Why.String(), "gap", m.Gap.Seconds())
 		return
 	}
+	level := slog.LevelWarn
 	if m.Why == session.Rebalance {
 		w.rebalancer.NotMoved(m.Info)
+		level = slog.LevelInfo // it is as well off where it is
 	}
-	w.slog.Warn("session not moved", "id", m.Info.ID.String(), "pool", from.Pool, "from", from.Backend,
+	w.slog.Log(context.Background(), level, "session not moved", "id", m.Info.ID.String(), "pool", from.Pool, "from", from.Backend,
 		"reattach", m.Why.String(), "result", m.Result, "error", m.Err)
 }
 

@@ -24,10 +24,10 @@ type Pool struct {
 	Wait bool
 }
 
-// Gift is what the engine is asked to do: to give away at most so many sessions
+// Order is what the engine is asked to do: to give away at most so many sessions
 // of each backend, the oldest of those that Select lets through, evenly within
 // Interval.
-type Gift struct {
+type Order struct {
 	Pool   string
 	Most   map[uint32]int
 	Select func(session.Info) bool
@@ -45,7 +45,7 @@ type Options struct {
 	Leaving func() map[uint32]int
 	// Give does as it is told, and returns how many sessions will be given
 	// away.
-	Give func(Gift) int
+	Give func(Order) int
 }
 
 // Rebalancer drives the planners of all pools. All methods may be called from
@@ -105,7 +105,7 @@ func (r *Rebalancer) step() (wait time.Duration, more bool) {
 }
 
 // plan is the next step of a pool's planner.
-func (r *Rebalancer) plan(p *Pool, leaving map[uint32]int) Gift {
+func (r *Rebalancer) plan(p *Pool, leaving map[uint32]int) Order {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now, planner := r.o.Clock.Now(), r.planners[p.Name]
@@ -121,9 +121,9 @@ func (r *Rebalancer) plan(p *Pool, leaving map[uint32]int) Gift {
 		}
 	}
 	if len(most) == 0 {
-		return Gift{}
+		return Order{}
 	}
-	return Gift{Pool: p.Name, Most: most, Select: r.mayGo(now.Add(-p.MinAge))}
+	return Order{Pool: p.Name, Most: most, Select: r.mayGo(now.Add(-p.MinAge))}
 }
 
 // gave takes note of how many sessions were given away.
@@ -147,17 +147,18 @@ func (r *Rebalancer) gave(p *Pool, n int) {
 func (r *Rebalancer) keep(pools []Pool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	names := make(map[string]bool, len(pools))
+	planners, tried := map[string]*Planner{}, map[uint32]time.Time{}
 	for _, p := range pools {
-		names[p.Name] = true
-		if r.planners[p.Name] == nil {
-			r.planners[p.Name] = &Planner{}
+		if planners[p.Name] = r.planners[p.Name]; planners[p.Name] == nil {
+			planners[p.Name] = &Planner{}
+		}
+		for _, m := range p.Members {
+			if at, ok := r.tried[m.Backend.ID]; ok {
+				tried[m.Backend.ID] = at
+			}
 		}
 	}
-	maps.DeleteFunc(r.planners, func(name string, _ *Planner) bool { return !names[name] })
-	if len(r.planners) == 0 {
-		clear(r.tried)
-	}
+	r.planners, r.tried = planners, tried
 	return !r.closed
 }
 

@@ -24,7 +24,7 @@ type rig struct {
 	mu       sync.Mutex // guards the following
 	pools    []rebalance.Pool
 	sessions []session.Info // the oldest first
-	gifts    []rebalance.Gift
+	orders   []rebalance.Order
 	walks    int // calls of Leaving
 	move     func(session.Info) bool
 	log      bytes.Buffer
@@ -83,9 +83,9 @@ func (r *rig) leaving() map[uint32]int {
 }
 
 // give moves the oldest sessions to the least loaded.
-func (r *rig) give(g rebalance.Gift) (n int) {
+func (r *rig) give(g rebalance.Order) (n int) {
 	r.mu.Lock()
-	r.gifts = append(r.gifts, g)
+	r.orders = append(r.orders, g)
 	members := r.pools[0].Members
 	var failed []session.Info
 	left := map[uint32]int{}
@@ -211,7 +211,7 @@ func TestMinAge(t *testing.T) {
 		if got := r.numbers(); !slices.Equal(got, []int{10, 10}) {
 			t.Errorf("it came to %v", got)
 		}
-		for _, g := range r.gifts {
+		for _, g := range r.orders {
 			if g.Select(session.Info{Backend: r.sessions[0].Backend, Started: time.Now()}) {
 				t.Error("a session is selected that has just begun")
 			}

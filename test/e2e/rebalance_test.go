@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -224,6 +225,9 @@ func (b *balancer) awaitEven(t testing.TB, backends []*startedBackend) {
 	t.Logf("even, to a tenth, after %v; the rate predicts %v", took, predicted)
 	if took < predicted/2 || took > predicted+3*time.Second {
 		t.Errorf("it took %v to be even to a tenth, the rate predicts %v", took, predicted)
+	}
+	if said := b.holdfast(t, 0, "status"); !strings.Contains(said, "being rebalanced: ") {
+		t.Errorf("while it is being rebalanced, holdfast status says\n%s", said)
 	}
 	if e := b.log(t, "a pool is even again", 0, "pool=main"); e["given"] != float64(fair) {
 		t.Errorf("given away were %v", e)
