@@ -46,9 +46,9 @@ type Picker interface {
 	// as Take's.
 	TakeBelow(q *Query) (Choice, error)
 
-	// Expect has the next n choices of Take that go by no key made as by
-	// TakeBelow, as long as that finds any: sessions that were closed so that
-	// they come back elsewhere are expected.
+	// Expect has the next n choices of Take that are for sessions and go by
+	// no key made as by TakeBelow, as long as that finds any: so many clients
+	// are expected that were told to come back, so as to come elsewhere.
 	Expect(n int)
 
 	// Home is the member that a key belongs to by the configured weights
@@ -65,7 +65,10 @@ type Query struct {
 	Tried Tried  // not to be taken again
 	Key   uint64 // what hash goes by, where Keyed
 	Keyed bool
-	Rates Rates // nil is no bound
+	// Session: it is for a session, not for a plain HTTP request that takes a
+	// moment.
+	Session bool
+	Rates   Rates // nil is no bound
 }
 
 // Rates bound how fast each member is chosen. It is called under the picker's

@@ -101,9 +101,9 @@ func TestTakeBelowRespectsBounds(t *testing.T) {
 }
 
 // Sessions that are expected fill up those below their fair shares, whatever
-// the algorithm, and only so many do; clients that have a key are no part of
-// it.
+// the algorithm, and only so many do; plain requests are no part of it.
 func TestExpect(t *testing.T) {
+	come := Query{Session: true}
 	each(t, Kinds(), func(t *testing.T, kind string) {
 		m := members(t, equal(4)...)
 		p := mustNew(t, Options{Kind: kind}, m)
@@ -111,15 +111,18 @@ func TestExpect(t *testing.T) {
 			occupy(m[n].Backend, 1000)
 		}
 		p.Expect(100)
+		for range 20 {
+			mustTake(t, p, Query{}).Backend.Release()
+		}
 		for range 100 {
-			if c := mustTake(t, p, Query{}); c.Index != 3 {
+			if c := mustTake(t, p, come); c.Index != 3 {
 				t.Fatalf("took member %d", c.Index)
 			}
 		}
 		// After that, all goes on as it would have.
 		count := make([]int, 4)
 		for range 400 {
-			count[mustTake(t, p, Query{}).Index]++
+			count[mustTake(t, p, come).Index]++
 		}
 		if count[3] == 400 {
 			t.Errorf("all of %v went to the member with the fewest", count)
@@ -129,13 +132,13 @@ func TestExpect(t *testing.T) {
 	m := members(t, equal(2)...)
 	p := mustNew(t, Options{Kind: "round_robin"}, m)
 	p.Expect(10)
-	mustTake(t, p, Query{})
-	mustTake(t, p, Query{})
-	mustTake(t, p, Query{})
+	mustTake(t, p, come)
+	mustTake(t, p, come)
+	mustTake(t, p, come)
 	occupy(m[0].Backend, 20)
 	before := sessionsOf(m)
 	for range 6 {
-		mustTake(t, p, Query{})
+		mustTake(t, p, come)
 	}
 	if got := sessionsOf(m); slices.Equal(got, []int{before[0], before[1] + 6}) {
 		t.Errorf("%v became %v: what was expected once still is", before, got)

@@ -57,7 +57,7 @@ func (p *picker) Home(key uint64) int { return p.rendezvous.first(key, nil) }
 func (p *picker) Take(q *Query) (Choice, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.expected > 0 && !q.Keyed {
+	if p.expected > 0 && q.Session && !q.Keyed {
 		switch c, err := p.takeBelow(q); err {
 		case nil:
 			p.expected--

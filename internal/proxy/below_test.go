@@ -71,3 +71,26 @@ func TestTakeBelow(t *testing.T) {
 		}
 	}
 }
+
+// Clients that were told to come back are expected as sessions: plain requests
+// take none of their places.
+func TestExpectedAreSessions(t *testing.T) {
+	members := newMembers(t)
+	for range 4 {
+		members[0].Backend.TryAcquire()
+	}
+	p := &Pool{Picker: newPicker(t, balance.Options{Kind: "round_robin"}, members)}
+	p.Picker.Expect(3)
+	for range 3 {
+		c, _, _, err := p.take(plainRequest{}, balance.Tried{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Backend.Release()
+	}
+	for range 3 { // of which round robin would give one to each
+		if c, _, _, err := p.take((*attemptRequest)(&attempt{}), balance.Tried{}); err != nil || c.Index == 0 {
+			t.Errorf("took %+v, %v", c, err)
+		}
+	}
+}

@@ -77,7 +77,8 @@ func (p *Pool) takeAt(rates balance.Rates, r requestkey.Request, tried balance.T
 }
 
 func (p *Pool) takeAny(rates balance.Rates, r requestkey.Request, tried balance.Tried) (balance.Choice, error) {
-	q := balance.Query{Tried: tried}
+	_, session := r.(*attemptRequest)
+	q := balance.Query{Tried: tried, Session: session}
 	if p.Key != nil {
 		q.Key, q.Keyed = requestkey.Hash(p.Key, r)
 	}

@@ -122,7 +122,7 @@ func (w *waiting) Take() bool {
 	}
 	var err error
 	if w.want == 0 {
-		w.choice, err = p.Picker.Take(&balance.Query{Rates: p.queued})
+		w.choice, err = p.Picker.Take(&balance.Query{Session: true, Rates: p.queued})
 	} else {
 		c, ok := p.Picker.TakeMember(p.member(w.want))
 		if !ok {
