@@ -3,6 +3,7 @@ package app
 import (
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/rebalance"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
@@ -35,7 +36,7 @@ func (a *App) rebalanced() (list []rebalance.Pool) {
 			// Nobody is sent to backends for whose tokens others wait.
 			Wait: made.Admit != nil && made.Admit.Waiting() > 0,
 		}
-		if !a.movesOnRebalance(p.Name) {
+		if !movesOnRebalance(made) {
 			r.Rules.Absence = comeBack
 		}
 		list = append(list, r)
@@ -45,21 +46,20 @@ func (a *App) rebalanced() (list []rebalance.Pool) {
 
 // movesOnRebalance tells whether the sessions that a pool's backends give away
 // are moved rather than closed.
-func (a *App) movesOnRebalance(pool string) bool {
-	p := a.proxy.Generation().Pools[pool]
-	return p != nil && p.Reattach != nil && p.Reattach.Rebalance
-}
+func movesOnRebalance(p *proxy.Pool) bool { return p.Reattach != nil && p.Reattach.Rebalance }
 
-func (a *App) giveAway(g rebalance.Order) int {
-	o := relay.Order{Select: g.Select, Most: g.Most, Spread: rebalance.Interval}
-	if a.movesOnRebalance(g.Pool) {
+func (a *App) giveAway(given rebalance.Order) int {
+	p := a.proxy.Generation().Pools[given.Pool]
+	if p == nil {
+		return 0 // a reload has just removed it
+	}
+	o := relay.Order{Select: given.Select, Most: given.Most, Spread: rebalance.Interval}
+	if movesOnRebalance(p) {
 		o.Move, o.MoveOnly, o.Why = true, true, session.Rebalance
 		return a.engine.CloseSessions(o)
 	}
 	o.Cause, o.Code, o.Reason, o.Late = session.Rebalanced, relay.CodeServiceRestart, relay.Uneven, true
 	n := a.engine.CloseSessions(o)
-	if p := a.proxy.Generation().Pools[g.Pool]; p != nil {
-		p.Picker.Expect(n)
-	}
+	p.Picker.Expect(n)
 	return n
 }

@@ -11,8 +11,8 @@ import (
 )
 
 // rebalanceFile is a pool that is rebalanced as fast as can be.
-func rebalanceFile(engine, more string, backends ...string) string {
-	text := "pools:\n  chat:\n    rebalance: {rate: 100/s, min_age: 0" + more + "}\n    backends:\n"
+func rebalanceFile(engine string, backends ...string) string {
+	text := "pools:\n  chat:\n    rebalance: {rate: 100/s, min_age: 0}\n    backends:\n"
 	for i, address := range backends {
 		text += fmt.Sprintf("      - {name: %c, address: %q}\n", 'a'+i, address)
 	}
@@ -50,7 +50,7 @@ func TestRebalanceMoves(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		one, two, three := backend(t, "one"), backend(t, "two"), backend(t, "three")
 		file := func(backends ...string) string {
-			return strings.Replace(rebalanceFile(engine, "", backends...), "    rebalance:", "    reattach: {timeout: 5s}\n    rebalance:", 1)
+			return strings.Replace(rebalanceFile(engine, backends...), "    rebalance:", "    reattach: {timeout: 5s}\n    rebalance:", 1)
 		}
 		r := start(t, file(one, two))
 		var all []*ws
@@ -108,7 +108,7 @@ func TestRebalanceCloses(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		one, two, three := backend(t, "one"), backend(t, "two"), backend(t, "three")
 		file := func(backends ...string) string {
-			return strings.Replace(rebalanceFile(engine, "", backends...), "    rebalance:", "    balance: round_robin\n    rebalance:", 1)
+			return strings.Replace(rebalanceFile(engine, backends...), "    rebalance:", "    balance: round_robin\n    rebalance:", 1)
 		}
 		r := start(t, file(one, two))
 		var all []*ws
@@ -138,13 +138,38 @@ func TestRebalanceCloses(t *testing.T) {
 	})
 }
 
+// Where a hash chooses, sessions are moved because that was asked for; rooms
+// stay together as far as numbers allow.
+func TestRebalanceSticky(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		one, two, three := backend(t, "one"), backend(t, "two"), backend(t, "three")
+		file := func(backends ...string) string {
+			text := strings.Replace(rebalanceFile(engine, backends...), "min_age: 0", "min_age: 0, sticky: move", 1)
+			return strings.Replace(text, "chat:\n", "chat:\n    balance: hash\n    hash: {key: query:room, bound: 0}\n    reattach: {timeout: 5s}\n", 1)
+		}
+		r := start(t, file(one, two))
+		for i := range 30 {
+			r.open(fmt.Sprintf("/?room=%d", i))
+		}
+		r.mustReload(file(one, two, three))
+		eventually(t, "the pool is even again", func() bool { return strings.Contains(r.log.String(), "a pool is even again") })
+		// A session on its way counts with both backends, so one more or less
+		// may seem to have room.
+		for name, n := range r.onEach() {
+			if n < 9 || n > 11 {
+				t.Errorf("%s has %d sessions, want 10", name, n)
+			}
+		}
+	})
+}
+
 // A reload that takes rebalance away ends it at once, and one that comes back
 // goes on.
 func TestRebalanceTakenAway(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		one, two := backend(t, "one"), backend(t, "two")
 		file := func(rebalance string, backends ...string) string {
-			text := strings.Replace(rebalanceFile(engine, "", backends...), "    rebalance: {rate: 100/s, min_age: 0}\n", rebalance, 1)
+			text := strings.Replace(rebalanceFile(engine, backends...), "    rebalance: {rate: 100/s, min_age: 0}\n", rebalance, 1)
 			return strings.Replace(text, "chat:\n", "chat:\n    reattach: {timeout: 5s}\n", 1)
 		}
 		const slowly = "    rebalance: {rate: 2/s, min_age: 0}\n"
