@@ -81,6 +81,7 @@ func TestHistory(t *testing.T) {
 			{"since one that is trimmed", 1, "", 0, []string{"gap", "3", "4", "5", "6", "7"}},
 			{"since the beginning", -1, "0-0", 0, []string{"gap", "3", "4", "5", "6", "7"}},
 			{"since a message that never was", -1, "9999999999999-0", 0, []string{"gap"}},
+			{"since the last there can be", -1, "9223372036854775807-9223372036854775807", 0, []string{"gap"}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				var ids []string

@@ -142,8 +142,8 @@ func (k Kind) String() string {
 type Event struct {
 	Kind Kind
 	Room string
-	// ID of a Message: what a client sends back as Since. Opaque, up to 41
-	// bytes of digits and a hyphen.
+	// ID of a Message: what a client sends back as Since. Opaque, at most
+	// 39 bytes, digits and a hyphen.
 	ID string
 	// Data of a Message or Notice. All members on this server share it: it
 	// must not be changed.

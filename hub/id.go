@@ -21,8 +21,9 @@ func parseID(s string) (id, error) {
 	if !ok || !isNumber(ms) || !isNumber(seq) {
 		return id{}, errID
 	}
-	a, err1 := strconv.ParseUint(ms, 10, 64)
-	b, err2 := strconv.ParseUint(seq, 10, 64)
+	// 63 bits: after the last of 64, Redis has no range.
+	a, err1 := strconv.ParseUint(ms, 10, 63)
+	b, err2 := strconv.ParseUint(seq, 10, 63)
 	if err1 != nil || err2 != nil {
 		return id{}, errID
 	}

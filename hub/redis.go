@@ -86,7 +86,6 @@ func Redis(o RedisOptions) (Hub, error) {
 		client: o.Client,
 		server: rand.Text()[:16],
 		rooms:  make(map[string]*redisRoom),
-		dead:   make(map[string]bool),
 	}
 	if o.URL != "" {
 		ro, err := redis.ParseURL(o.URL)
@@ -115,6 +114,7 @@ type redisHub struct {
 	link      *link
 	clerk     *clerk
 	entries   atomic.Uint64
+	dead      atomic.Pointer[map[string]bool] // servers whose lease has run out
 
 	ctx     context.Context // of the goroutines
 	cancel  context.CancelFunc
@@ -123,7 +123,6 @@ type redisHub struct {
 	mu     sync.Mutex            // taken before that of a room
 	rooms  map[string]*redisRoom // by channel: those with members here, or about to
 	closed bool
-	dead   map[string]bool // servers whose lease has run out
 }
 
 // acquire is the room of that name, followed from now on. Each call is undone
@@ -163,6 +162,13 @@ func (h *redisHub) roomOf(channel string) *redisRoom {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.rooms[channel]
+}
+
+func (h *redisHub) deadServers() map[string]bool {
+	if dead := h.dead.Load(); dead != nil {
+		return *dead
+	}
+	return nil
 }
 
 func (h *redisHub) allRooms() []*redisRoom {

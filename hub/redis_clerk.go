@@ -120,7 +120,9 @@ func (c *clerk) run() {
 		err := work(ctx)
 		cancel()
 		if err != nil && h.ctx.Err() == nil {
-			h.opts.Logger.Warn("hub: Redis failed, trying again", "error", err)
+			if h.link.up() {
+				h.opts.Logger.Warn("hub: Redis failed, trying again", "error", err)
+			}
 			retry.Reset(jitter(time.Second))
 		}
 	}
@@ -184,10 +186,9 @@ func (c *clerk) syncSome(ctx context.Context) error {
 	if len(rooms) == 0 {
 		return nil
 	}
-	calls := make([]*call, len(rooms))
+	rounds, calls := make([]int, len(rooms)), make([]*call, len(rooms))
 	for i, r := range rooms {
-		keys, args := r.syncArgs()
-		calls[i] = &call{keys: keys, args: args}
+		rounds[i], calls[i] = r.syncCall()
 	}
 	err := runAll(ctx, c.hub.client, syncScript, calls)
 	for i, r := range rooms {
@@ -197,7 +198,7 @@ func (c *clerk) syncSome(ctx context.Context) error {
 			s, failed = r.toSnapshot(reply)
 		}
 		if failed == nil {
-			r.synced(s)
+			r.synced(rounds[i], s)
 			continue
 		}
 		err = failed
@@ -247,24 +248,31 @@ func (c *clerk) beat(ctx context.Context, back bool) error {
 	if time.Now().Before(c.mercy) {
 		return nil
 	}
-	if c.setDead(dead) {
-		for _, r := range rooms {
+	more, fewer := c.setDead(dead)
+	for _, r := range rooms {
+		if more {
 			r.bury(dead)
+		}
+		if fewer {
+			r.resync() // it may have been read without those who were alive
 		}
 	}
 	c.begun.Store(true)
 	return nil
 }
 
-// setDead reports whether some server is newly dead.
-func (c *clerk) setDead(dead map[string]bool) (more bool) {
-	c.hub.mu.Lock()
-	defer c.hub.mu.Unlock()
+// setDead reports whether some server is newly dead, and whether one is no
+// more.
+func (c *clerk) setDead(dead map[string]bool) (more, fewer bool) {
+	before := c.hub.deadServers()
+	c.hub.dead.Store(&dead)
 	for server := range dead {
-		more = more || !c.hub.dead[server]
+		more = more || !before[server]
 	}
-	c.hub.dead = dead
-	return more
+	for server := range before {
+		fewer = fewer || !dead[server]
+	}
+	return more, fewer
 }
 
 // touch keeps what belongs to rooms with members here from expiring.

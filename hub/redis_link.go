@@ -212,6 +212,13 @@ func (l *link) subscribe() {
 	}
 }
 
+// up reports whether there is a connection, as far as is known.
+func (l *link) up() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn != nil
+}
+
 // changes takes some of the channels that are to be changed.
 func (l *link) changes() (conn *redis.PubSub, on, off []string) {
 	l.mu.Lock()

@@ -23,7 +23,7 @@ type redisRoom struct {
 
 	state   roomState
 	isLive  chan struct{} // closed when live
-	again   bool          // to be synced once more, having been subscribed anew
+	round   int           // of syncing: what an earlier one has read is too old
 	kept    []string      // payloads that came while syncing
 	began   bool          // last has a meaning
 	last    id            // the newest message that members here have been given
@@ -137,10 +137,6 @@ func (r *redisRoom) lose() {
 func (r *redisRoom) subscribed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state == syncing {
-		r.again = true
-		return
-	}
 	r.become(syncing)
 }
 
@@ -151,14 +147,12 @@ func (r *redisRoom) become(s roomState) {
 	case r.state == live:
 		r.isLive = make(chan struct{})
 	}
-	if s != live {
-		r.kept = nil
-	}
-	if s == lost {
-		r.again = false
-	}
 	r.state = s
+	if s != live {
+		r.kept = nil // it will be read
+	}
 	if s == syncing {
+		r.round++
 		r.hub.clerk.sync(r)
 	}
 }
@@ -177,7 +171,7 @@ func (r *redisRoom) receive(text string) {
 	case len(r.kept) < mostKept:
 		r.kept = append(r.kept, text)
 	default:
-		r.again = true
+		r.become(syncing)
 	}
 }
 
@@ -205,7 +199,7 @@ func (r *redisRoom) take(text string) bool {
 	switch {
 	case p.kind == '+':
 		r.joined(p.entry, p.member)
-	case r.own()[p.entry] != nil:
+	case serverOf(p.entry) == r.hub.server && r.own()[p.entry] != nil:
 		// Somebody took this server for dead: enter it again.
 		r.hub.clerk.syncAfter(r, 0)
 	default:
@@ -232,18 +226,17 @@ func (r *redisRoom) gap(reset bool) *event {
 	return &event{Event: Event{Kind: Gap, Room: r.room}, reset: reset}
 }
 
-// synced takes what sync.lua has read. It reports false if there is more.
-func (r *redisRoom) synced(s snapshot) {
+// synced takes what sync.lua has read in a round.
+func (r *redisRoom) synced(round int, s snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state != syncing {
+	if r.state != syncing || r.round != round {
 		return
 	}
 	r.catchUpWith(s)
 	r.takePresence(s)
-	if r.again || len(s.missed) >= r.hub.opts.History {
-		r.again = false
-		r.hub.clerk.sync(r)
+	if len(s.missed) >= r.hub.opts.History {
+		r.become(syncing) // there may be more
 		return
 	}
 	kept := r.kept
@@ -285,9 +278,12 @@ func (r *redisRoom) catchUpWith(s snapshot) {
 // takePresence takes over who is there. Of this server's own memberships it
 // knows best itself.
 func (r *redisRoom) takePresence(s snapshot) {
-	mine := r.own()
+	mine, dead := r.own(), r.hub.deadServers()
 	for entry := range s.entries {
-		if strings.HasPrefix(entry, r.hub.server+"/") && mine[entry] == nil {
+		if dead[serverOf(entry)] {
+			delete(s.entries, entry) // since it was read
+		}
+		if serverOf(entry) == r.hub.server && mine[entry] == nil {
 			delete(s.entries, entry)
 			r.hub.clerk.leave(r, entry)
 		}
@@ -300,7 +296,7 @@ func (r *redisRoom) takePresence(s snapshot) {
 	if r.epoch != "" && r.epoch != s.epoch {
 		// The other servers have yet to enter theirs again.
 		for entry, m := range r.presence.entries {
-			if serverOf(entry) != r.hub.server {
+			if server := serverOf(entry); server != r.hub.server && !dead[server] {
 				s.entries[entry] = m
 			}
 		}

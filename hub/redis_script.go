@@ -71,21 +71,21 @@ type snapshot struct {
 	entries map[string]Member
 }
 
-// syncArgs are the keys and arguments of sync.lua.
-func (r *redisRoom) syncArgs() (keys []string, args []any) {
+// syncCall is a call of sync.lua for the present round.
+func (r *redisRoom) syncCall() (round int, c *call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	last := ""
 	if r.began {
 		last = r.last.String()
 	}
-	args = []any{r.keys.channel, r.hub.membersTTL(), last, r.hub.opts.History}
+	args := []any{r.keys.channel, r.hub.membersTTL(), last, r.hub.opts.History}
 	for m := range r.here {
 		if m.entered {
 			args = append(args, m.entry, formatMember(m.member))
 		}
 	}
-	return []string{r.keys.members, r.keys.stream}, args
+	return r.round, &call{keys: []string{r.keys.members, r.keys.stream}, args: args}
 }
 
 func (r *redisRoom) toSnapshot(reply any) (s snapshot, err error) {
@@ -118,11 +118,10 @@ func (r *redisRoom) toSnapshot(reply any) (s snapshot, err error) {
 // parseEntries are the memberships in a hash of members that are not of
 // servers known to be dead.
 func (h *redisHub) parseEntries(fields map[string]string) map[string]Member {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	dead := h.deadServers()
 	entries := make(map[string]Member, len(fields))
 	for entry, value := range fields {
-		if entry == "b" || entry == "v" || h.dead[serverOf(entry)] {
+		if entry == "b" || entry == "v" || dead[serverOf(entry)] {
 			continue
 		}
 		if m, err := parseMember(value); err == nil {

@@ -34,28 +34,24 @@ func parsePayload(s string) (payload, error) {
 	line, data, _ := strings.Cut(s, "\n")
 	words := strings.Split(line, " ")
 	p := payload{data: data}
-	if len(words[0]) != 1 || len(words) != map[string]int{"m": 3, "n": 1, "+": 4, "-": 3}[words[0]] {
+	var err, err2 error
+	switch kind := words[0]; {
+	case kind == "m" && len(words) == 3:
+		p.id, err = parseID(words[1])
+		p.prev, err2 = parseID(words[2])
+	case kind == "n" && len(words) == 1:
+	case kind == "+" && len(words) == 4:
+		p.version, err = strconv.ParseUint(words[1], 10, 64)
+		p.entry = words[2]
+		p.member, err2 = parseMember(words[3] + "\n" + data)
+	case kind == "-" && len(words) == 3:
+		p.version, err = strconv.ParseUint(words[1], 10, 64)
+		p.entry = words[2]
+	default:
 		return payload{}, errWire
 	}
 	p.kind = words[0][0]
-	var err error
-	switch p.kind {
-	case 'm':
-		var errPrev error
-		p.id, err = parseID(words[1])
-		p.prev, errPrev = parseID(words[2])
-		err = errors.Join(err, errPrev)
-	case '+', '-':
-		p.entry = words[2]
-		p.version, err = strconv.ParseUint(words[1], 10, 64)
-		if p.kind == '+' && err == nil {
-			p.member, err = parseMember(words[3] + "\n" + data)
-		}
-	}
-	if err != nil {
-		return payload{}, err
-	}
-	return p, nil
+	return p, errors.Join(err, err2)
 }
 
 func formatNotice(data []byte) string { return "n\n" + string(data) }
