@@ -34,16 +34,16 @@ type clerk struct {
 	mu     sync.Mutex
 	syncs  []*redisRoom
 	leaves map[*redisRoom][]string // entries
-	later  []laterSync
+	later  []laterWork
 
 	begun   atomic.Bool // the lease has been taken, and it is known who is dead
 	beating sync.Mutex
 	mercy   time.Time // until then no server is taken for dead
 }
 
-type laterSync struct {
-	room *redisRoom
-	due  time.Time
+type laterWork struct {
+	due time.Time
+	do  func()
 }
 
 func newClerk(h *redisHub) *clerk {
@@ -66,26 +66,26 @@ func (c *clerk) leave(r *redisRoom, entry string) {
 	c.signal()
 }
 
-// syncAfter has a room synced once more, some time after d.
-func (c *clerk) syncAfter(r *redisRoom, d time.Duration) {
+// after has something done when d has passed, and the next beat has come.
+func (c *clerk) after(d time.Duration, do func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.later = append(c.later, laterSync{r, time.Now().Add(d)})
+	c.later = append(c.later, laterWork{time.Now().Add(d), do})
 }
 
-func (c *clerk) syncWhatIsDue() {
+func (c *clerk) doWhatIsDue() {
 	c.mu.Lock()
-	var due []*redisRoom
-	c.later = slices.DeleteFunc(c.later, func(l laterSync) bool {
+	var due []func()
+	c.later = slices.DeleteFunc(c.later, func(l laterWork) bool {
 		is := !time.Now().Before(l.due)
 		if is {
-			due = append(due, l.room)
+			due = append(due, l.do)
 		}
 		return is
 	})
 	c.mu.Unlock()
-	for _, r := range due {
-		r.resync()
+	for _, do := range due {
+		do()
 	}
 }
 
@@ -131,7 +131,7 @@ func (c *clerk) run() {
 // regular is what is done at the interval of the lease.
 func (c *clerk) regular(ctx context.Context) error {
 	c.hub.link.check(ctx)
-	c.syncWhatIsDue()
+	c.doWhatIsDue()
 	return c.beat(ctx, false)
 }
 

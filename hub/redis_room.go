@@ -64,6 +64,8 @@ func (r *redisRoom) join(ctx context.Context, m *Membership, want resume) error 
 	}
 	p, err := r.enter(ctx, m, want)
 	if err != nil {
+		// Redis may yet come to do it, after the leave that follows.
+		r.hub.clerk.after(r.hub.opts.Lease, func() { r.hub.clerk.leave(r, m.entry) })
 		return err
 	}
 	m.begin(p)
@@ -201,7 +203,7 @@ func (r *redisRoom) take(text string) bool {
 		r.joined(p.entry, p.member)
 	case serverOf(p.entry) == r.hub.server && r.own()[p.entry] != nil:
 		// Somebody took this server for dead: enter it again.
-		r.hub.clerk.syncAfter(r, 0)
+		r.hub.clerk.after(0, r.resync)
 	default:
 		r.left(p.entry)
 	}
@@ -300,7 +302,7 @@ func (r *redisRoom) takePresence(s snapshot) {
 				s.entries[entry] = m
 			}
 		}
-		r.hub.clerk.syncAfter(r, r.hub.opts.leaseTime())
+		r.hub.clerk.after(r.hub.opts.leaseTime(), r.resync)
 	}
 	r.version, r.epoch = s.version, s.epoch
 	joined, left := r.presence.replace(s.entries)
