@@ -36,6 +36,9 @@ func (w watcher) SessionMoved(m proxy.Move) {
 		to.Backend = m.To
 		w.slog.Info("session moved", "id", m.Info.ID.String(), "pool", from.Pool, "from", from.Backend, "to", w.words(&to).Backend,
 			"reattach", m.Why.String(), "gap", m.Gap.Seconds())
+		if b := w.registry.Backend(m.To); b != nil {
+			w.drainer.Came(b) // its drain may have begun meanwhile
+		}
 		return
 	}
 	level := slog.LevelWarn

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/clock"
@@ -73,8 +74,9 @@ type drain struct {
 	deadline time.Time
 	loop     clock.Loop
 	log      *slog.Logger
-	stopped  bool   // it is no longer wanted; guarded by Drainer.mu
-	next     *drain // of the same backend, to begin when this one has ended; guarded likewise
+	stopped  bool        // it is no longer wanted; guarded by Drainer.mu
+	next     *drain      // of the same backend, to begin when this one has ended; guarded likewise
+	came     atomic.Bool // a session has come since Move was last called
 
 	// The loop's own.
 	begun, empty, closing bool
@@ -111,13 +113,31 @@ func (d *Drainer) Undrain(b *pool.Backend, reason string) {
 func (d *Drainer) Look(b *pool.Backend) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	wanted := b.Removed() || b.Admin() != pool.Ready || b.Operational() == pool.Draining
+	wanted := wanted(b)
 	switch under := d.drains[b]; {
 	case d.closed, wanted == (under != nil):
 	case wanted:
 		d.begin(b)
 	default:
 		d.end(b)
+	}
+}
+
+func wanted(b *pool.Backend) bool {
+	return b.Removed() || b.Admin() != pool.Ready || b.Operational() == pool.Draining
+}
+
+// Came tells that a session has just come to b. Where it was on its way there
+// when a drain of b began, it is moved like the others; what can't be moved is
+// closed with them. It may be called from any goroutine, and doesn't block.
+func (d *Drainer) Came(b *pool.Backend) {
+	if !wanted(b) {
+		return // a drain that begins now will see it
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if dr := d.drains[b]; dr != nil {
+		dr.came.Store(true)
 	}
 }
 
@@ -179,6 +199,9 @@ func (d *Drainer) step(dr *drain) (wait time.Duration, more bool) {
 		if n := d.o.Move(b, dr.plan.Spread); n > 0 {
 			dr.log.Info("the sessions of a backend are being moved", "sessions", n, "spread", dr.plan.Spread.String())
 		}
+	}
+	if dr.came.Swap(false) {
+		d.o.Move(b, 0)
 	}
 	left := dr.deadline.Sub(now)
 	switch {

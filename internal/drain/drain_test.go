@@ -231,6 +231,32 @@ func TestSessionsAreMovedFirst(t *testing.T) {
 	})
 }
 
+// A session that comes when a drain has begun is moved on.
+func TestSessionsThatComeLateAreMovedToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, usual, 2)
+		r.moves = true
+		r.Came(r.a)
+		r.Drain(r.a, -1, "asked for")
+		time.Sleep(10 * time.Second)
+		r.want(t, order{0, "move a", session.None, 60 * time.Second})
+		for range 100 {
+			r.Came(r.a)
+		}
+		time.Sleep(time.Second)
+		r.want(t, order{10 * time.Second, "move a", session.None, 0})
+		time.Sleep(239 * time.Second)
+		r.want(t, order{240 * time.Second, "close a", session.BackendDrained, 60 * time.Second})
+		r.Came(r.a) // while the others are being closed
+		time.Sleep(time.Second)
+		r.want(t, order{250 * time.Second, "move a", session.None, 0})
+		r.Undrain(r.a, "asked for")
+		r.Came(r.a)
+		time.Sleep(time.Second)
+		r.want(t, order{251 * time.Second, "keep a", session.None, 0})
+	})
+}
+
 // A drain that is asked for again begins when the one before has taken back
 // what it had planned, not the other way round.
 func TestAskedAgain(t *testing.T) {

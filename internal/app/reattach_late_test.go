@@ -1,0 +1,72 @@
+package app_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+// gated is a backend that answers the handshakes of moves when it is told to.
+func gated(t *testing.T, name string) (address string, asked chan struct{}, answer chan struct{}) {
+	t.Helper()
+	asked, answer = make(chan struct{}, 10), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Holdfast-Reattach") != "" {
+			asked <- struct{}{}
+			<-answer
+		}
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		for {
+			kind, p, err := c.Read(r.Context())
+			if err != nil || c.Write(r.Context(), kind, []byte(name+": "+string(p))) != nil {
+				return
+			}
+		}
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://"), asked, answer
+}
+
+// A session comes to a backend that has begun to be emptied while it was on its
+// way there: it doesn't stay until the end of that drain.
+func TestReattachToABackendThatGoes(t *testing.T) {
+	how := map[string]func(r *running, file string){
+		"drained": func(r *running, _ string) { r.drain("chat/b") },
+		"removed": func(r *running, without string) { r.mustReload(without) },
+	}
+	for name, go_ := range how {
+		t.Run(name, func(t *testing.T) {
+			eachEngine(t, func(t *testing.T, engine string) {
+				a, c := backend(t, "one"), backend(t, "three")
+				b, asked, answer := gated(t, "two")
+				file := func(text string) string {
+					return pools(engine, "pools:\n  chat:\n    reattach: {on: drain, timeout: 5s}\n    drain: {timeout: 300s, spread: 0s}\n    backends:\n"+text)
+				}
+				at := func(name, address string, weight int) string {
+					return fmt.Sprintf("      - {name: %s, address: %q, weight: %d}\n", name, address, weight)
+				}
+				r := start(t, file(at("a", a, 256)+at("b", b, 16)+at("c", c, 1)))
+				w := r.open("/")
+				w.echo("1", "one: 1")
+				r.drain("chat/a")
+				<-asked
+				go_(r, file(at("a", a, 256)+at("c", c, 1)))
+				answer <- struct{}{}
+				eventually(t, "the session is with c", func() bool {
+					_, body := get("http://" + r.AdminAddr() + "/sessions")
+					return strings.Contains(body, `"backend": "c"`)
+				})
+				w.echo("2", "three: 2")
+				w.Close(websocket.StatusNormalClosure, "")
+			})
+		})
+	}
+}
