@@ -100,6 +100,49 @@ func (b *Bucket) Return() {
 	b.tokens++ // the next refill cuts it to the bucket's size
 }
 
+// Book takes a token for a handshake that has no place in the queue, and tells
+// how long from now it comes; or takes none and reports false where that is more
+// than most. The handshake is not to be sent before. Those that are booked come
+// before those in the queue.
+func (b *Bucket) Book(most time.Duration) (after time.Duration, ok bool) {
+	o := b.pool.options.Load()
+	if o.Rate <= 0 {
+		return 0, true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.pool.clock.Now()
+	b.refill(o, now)
+	if b.tokens < 1 {
+		after = time.Duration((1 - b.tokens) / (o.Rate * b.part(o, now)) * float64(time.Second))
+	}
+	if after > most {
+		return 0, false
+	}
+	b.tokens--
+	return after, true
+}
+
+// Spend takes a token for a handshake that waits for none: those that follow
+// wait for longer, for the sake of a burst of them at most.
+func (b *Bucket) Spend() {
+	o := b.pool.options.Load()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refill(o, b.pool.clock.Now())
+	if o.Rate > 0 && b.tokens > -float64(o.Burst) {
+		b.tokens--
+	}
+}
+
+// Refund gives back what Book took, for a handshake that isn't sent.
+func (b *Bucket) Refund() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tokens++ // the next refill cuts it to the bucket's size
+	b.pool.loop.Nudge()
+}
+
 // Done tells how a handshake went that had a token: how long the backend took
 // to answer it, and whether it did.
 func (b *Bucket) Done(took time.Duration, ok bool) {

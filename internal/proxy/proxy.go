@@ -82,6 +82,7 @@ type Proxy struct {
 	generation atomic.Pointer[Generation]
 	attempts   sync.Pool // of *attempt
 	kept       keptTable
+	bookings   bookings
 	plain      *httpproxy.Proxy
 	server     *httpproxy.Server
 }

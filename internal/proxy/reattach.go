@@ -60,6 +60,8 @@ const (
 	moveBroken        = "broken"      // broke the protocol
 	moveRefused       = "refused"     // gave another answer than 101
 	moveDifferent     = "different"   // agreed to something else than the first backend had
+	moveWaited        = "waited"      // too long for its turn
+	moveTakenBack     = "taken_back"  // what it was for is over
 	moveTimeout       = "timeout"     // of Reattach
 	moveNoBoundary    = "no_boundary" // the client's message did not end
 	moveMessageCut    = "message_cut" // the old backend went in the middle of one
@@ -70,7 +72,7 @@ const (
 // MoveResults lists every Result a Move can have.
 func MoveResults() []string {
 	return []string{MoveDone, moveOff, moveNotKept, moveNotNeeded, moveNoBackend, movePoolFull, moveUnreachable, moveSilent, moveBroken,
-		moveRefused, moveDifferent, moveTimeout, moveNoBoundary, moveMessageCut, moveSessionEnded, moveInternalError}
+		moveRefused, moveDifferent, moveWaited, moveTakenBack, moveTimeout, moveNoBoundary, moveMessageCut, moveSessionEnded, moveInternalError}
 }
 
 // MoveReasons lists why sessions are moved, in words.
@@ -105,6 +107,10 @@ func moveResult(err error) string {
 		return moveDifferent
 	case errors.Is(err, handshake.ErrPlainAnswer):
 		return moveRefused
+	case errors.Is(err, relay.ErrMoveWaited):
+		return moveWaited
+	case errors.Is(err, relay.ErrTakenBack):
+		return moveTakenBack
 	case errors.Is(err, relay.ErrMoveTimeout):
 		return moveTimeout
 	case errors.Is(err, relay.ErrNoBoundary):
@@ -158,8 +164,7 @@ func (mv mover) Reattach(near transport.Conn, m relay.Moving) (found relay.Found
 	if k == nil {
 		return found, errNotKept
 	}
-	t := transfer{attempt: p.attempts.Get().(*attempt), kept: k, moving: m}
-	t.reset(p, nil, nil)
+	t := p.newTransfer(k, m)
 	defer func() {
 		if r := recover(); r != nil {
 			p.Log.Error("panic in a handshake; its session is not moved", "panic", r, "stack", string(debug.Stack()))
@@ -184,6 +189,9 @@ func (mv mover) Moved(m relay.Moving, to uint32, gap time.Duration, err error) {
 	p, left := mv.p, m.Info.Backend
 	if err != nil {
 		left = to
+		if b := p.bookings.take(m.Info.ID); b != nil {
+			b.giveBack()
+		}
 	}
 	// Before the lease is given back, so that the name can be looked up.
 	p.Watcher.SessionMoved(Move{Moving: m, To: to, Gap: gap, Result: moveResult(err), Err: err})
@@ -202,7 +210,14 @@ type transfer struct {
 	short  bool // the last deadline was the move's, not the backend's
 }
 
-func (t *transfer) run(near transport.Conn) error {
+func (p *Proxy) newTransfer(k *kept, m relay.Moving) *transfer {
+	t := &transfer{attempt: p.attempts.Get().(*attempt), kept: k, moving: m}
+	t.reset(p, nil, nil)
+	return t
+}
+
+// prepare makes the kept handshake one that a backend can be chosen for.
+func (t *transfer) prepare() error {
 	if n, err := t.req.Parse(t.kept.head); n == 0 {
 		return cmp.Or(err, errInternal) // it could be parsed before
 	}
@@ -212,7 +227,11 @@ func (t *transfer) run(near transport.Conn) error {
 	t.peer = t.kept.peer
 	t.reattach = handshake.Reattach{ID: t.moving.Info.ID, Why: t.moving.Why}
 	t.up.Reattach = &t.reattach
-	if err := t.aim(); err != nil {
+	return t.aim()
+}
+
+func (t *transfer) run(near transport.Conn) error {
+	if err := t.prepare(); err != nil {
 		return err
 	}
 	var failed error // of the backend tried last
@@ -251,10 +270,13 @@ func (t *transfer) aim() error {
 	return nil
 }
 
-// takeAnother chooses as for a new session, but waits for no token of a pool's
-// admission: a session is at stake. It takes one where there is one, so that
-// those who come wait in its place.
+// takeAnother takes what is booked, or chooses as for a new session where there
+// is nothing. In a pool with admission that is for the second backend asked, and
+// doesn't wait: it only has those that come later wait for longer.
 func (t *transfer) takeAnother() error {
+	if t.takeBooked() {
+		return nil
+	}
 	err := t.takeOne()
 	if err != nil && t.gen != t.p.generation.Load() {
 		// A reload has replaced the backends since.
@@ -268,8 +290,8 @@ func (t *transfer) takeAnother() error {
 	}
 	t.leased = true
 	t.tries++
-	if t.to.queued != nil {
-		t.to.queued.TryPass(t.choice.Index)
+	if t.to.Admit != nil {
+		t.to.buckets[t.choice.Index].Spend()
 	}
 	return nil
 }

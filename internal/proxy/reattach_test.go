@@ -509,8 +509,8 @@ func TestReattachByCookie(t *testing.T) {
 	}
 }
 
-// A session that has waited in its pool's queue is as any other. A move waits
-// for nobody.
+// A session that has waited in its pool's queue is as any other. A move doesn't
+// wait in that queue.
 func TestReattachWithAdmission(t *testing.T) {
 	q := slow(admit.Options{})
 	defer q.Close()

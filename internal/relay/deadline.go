@@ -97,7 +97,7 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 		return
 	}
 	if r.closeAt != 0 && now >= r.closeAt && r.phase == staying && r.plan&toMove != 0 {
-		r.turn(now, t)
+		r.wait(now)
 	}
 	switch {
 	case r.closeAt != 0 && now >= r.closeAt && !r.postponed():
@@ -127,7 +127,7 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 		default:
 			if s == session.Backend && r.mendable() {
 				r.bereave(session.BackendSilent, now)
-			} else if s == session.Client || r.phase == staying {
+			} else if s == session.Client || r.phase <= waiting {
 				r.end([2]session.Cause{session.ClientSilent, session.BackendSilent}[s], now)
 			}
 			r.lose(s, now)
@@ -148,7 +148,7 @@ func (r *record) unheard(s session.Side) bool {
 // moveDue is when a move wants to be looked at.
 func (r *record) moveDue(t ticks) eventloop.Tick {
 	switch r.phase {
-	case turning, seeking:
+	case waiting, turning, seeking:
 		return r.forceAt
 	case leaving:
 		if gone(&r.half[session.Backend]) {

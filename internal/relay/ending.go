@@ -127,7 +127,7 @@ func (r *record) begin(c closeOrder, now eventloop.Tick, boundary eventloop.Tick
 
 // chosen reports whether o is about this session.
 func (r *record) chosen(o *Order) bool {
-	if r.cause != session.None || o.Keep && r.closeAt == 0 {
+	if r.cause != session.None || o.Keep && r.closeAt == 0 && r.phase != waiting {
 		return false
 	}
 	if o.Late && r.closeAt != 0 && (o.Move || r.plan&toMove == 0) {
@@ -155,6 +155,9 @@ func (r *record) schedule(o *Order, now eventloop.Tick, after time.Duration) {
 	if o.Keep {
 		r.closeAt = 0
 		r.plan |= orNothing // should it be moved right now
+		if r.phase == waiting {
+			r.quit()
+		}
 		return
 	}
 	moves := (o.Move || o.MoveOnly) && r.plan&movable != 0

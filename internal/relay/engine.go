@@ -34,8 +34,9 @@ type Start struct {
 	// Movable lets the session be given another backend, by an Order or,
 	// with OnLoss, when its backend is lost. Without a Mover none is moved.
 	Movable, OnLoss bool
-	// MoveTimeout bounds the search for that backend, and then how long the
-	// old one may take to say the rest of what it has to say.
+	// MoveTimeout bounds how long it waits for its turn to look for that
+	// backend, then the search itself, and then how long the old one may take
+	// to say the rest of what it has to say.
 	MoveTimeout time.Duration
 }
 
@@ -59,8 +60,9 @@ type Order struct {
 	// Without it, the order for sooner holds. A turn to be moved does not
 	// count for an order to close.
 	Late bool
-	// Keep takes back what earlier orders have planned and not begun; of
-	// the rest of an Order, only Select is looked at.
+	// Keep takes back what earlier orders have planned and not begun, as a
+	// move that waits for its turn; of the rest of an Order, only Select is
+	// looked at.
 	Keep bool
 
 	// Move has each session that is movable given another backend at its

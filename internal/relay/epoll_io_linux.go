@@ -38,7 +38,7 @@ func (el *epollLoop) Ready(slot int32, side session.Side, ev eventloop.Events) {
 		el.read(slot, r, side)
 	}
 	if ev.Ended() && h.flags&isHeld != 0 {
-		r.clientEnds()
+		r.clientEnds(el.Now())
 	}
 	el.settle(slot, r)
 }
@@ -53,7 +53,7 @@ func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 		if o.pending != 0 || h.flags&(isEOF|isLost|isHeld) != 0 {
 			return
 		}
-		if r.phase != staying && s == session.Client {
+		if r.phase >= turning && s == session.Client {
 			buf = el.Buf[:r.upToBoundary(len(el.Buf))]
 		}
 		var n int
@@ -119,13 +119,14 @@ func (el *epollLoop) Again() {
 	if len(el.looks) > 0 {
 		el.advance()
 	}
+	el.callNext()
 }
 
 func (el *epollLoop) carry(slot int32, r *record, s session.Side, p []byte) {
 	h := &r.half[s]
 	bytes, messages := h.bytes, h.walker.Messages
 	var out []byte
-	if r.phase == staying {
+	if r.phase <= waiting {
 		out = r.pass(s, p, el.Now(), &el.scratch, &el.engine.texts)
 	} else {
 		out = el.passMoving(slot, r, s, p)

@@ -28,6 +28,7 @@ type epollLoop struct {
 	spare    []turn               // again's other backing
 	moves    map[int32]*epollMove // by slot, of the sessions that are being moved
 	looks    []int32              // slots of those to be looked at
+	line     line[int32]          // slots of those that wait to look for a backend
 	backlog  backlog
 	splicer  splicer
 	scratch  []byte
@@ -150,7 +151,7 @@ func (el *epollLoop) settle(slot int32, r *record) {
 	}
 	for s := range r.half {
 		h := &r.half[s]
-		if h.flags&(wantFin|finSent) == wantFin && drained(h) {
+		if h.flags&(wantFin|finSent) == wantFin && drained(h) && h.fd != closedFD {
 			h.flags |= finSent
 			eventloop.ShutdownWrite(h.fd)
 		}
@@ -164,7 +165,9 @@ func (el *epollLoop) finish(slot int32, r *record) {
 		el.endMove(slot, r, m)
 	}
 	for s := range r.half {
-		eventloop.CloseFD(r.half[s].fd)
+		if fd := r.half[s].fd; fd != closedFD {
+			eventloop.CloseFD(fd)
+		}
 		if p := r.half[s].pending; p != 0 {
 			el.backlog.drop(p)
 		}
@@ -179,6 +182,9 @@ func (el *epollLoop) finish(slot int32, r *record) {
 // Expired implements eventloop.Owner.
 func (el *epollLoop) Expired(slot int32) {
 	r := el.at(slot)
+	if m := el.moves[slot]; m != nil {
+		r.waited(&m.move, el.Now())
+	}
 	r.expired(el.Now(), el.times, func(s session.Side) bool { return el.taking(r, s) })
 	el.settle(slot, r)
 	if r.live {
@@ -221,6 +227,9 @@ func (el *epollLoop) order(o Order, late time.Duration, index int) int {
 		r := el.at(slot)
 		after := o.Spread * time.Duration(i*loops+index) / time.Duration(len(chosen)*loops)
 		r.schedule(&o, el.Now(), after-late)
+		if r.phase == quitting {
+			el.settleMove(slot, r)
+		}
 		el.Arm(slot, r.due(el.Now(), el.times))
 	}
 	return len(chosen)

@@ -10,18 +10,23 @@ import (
 
 // phase is how far a session is on its way to another backend.
 //
-//	          an Order's turn,            the client is held, and all
-//	          or a lost backend           it said before is written; at
-//	                                      once where the backend is gone
-//	staying ───────────────────▶ turning ──────────────────▶ seeking
-//	 ▲   ▲                          │ no boundary               │  │ found: the old backend
-//	 │   │                          │ in time     none found,   │  │ is sent a Close
-//	 │   │ stayed                   ▼             or too late   │  ▼
-//	 │   └──────────────────────quitting ◀──────────────────────┤ leaving
-//	 │                              ▲                           │  │
-//	 │                              └── the session ends ───────┘◀─┤
-//	 └─────────────────────────────────────────────────────────────┘
+//	        an Order's              a place in          the client is held, and all
+//	        turn                    the line            it said before is written
+//	staying ───────────▶ waiting ───────────▶ turning ───────────────────▶ seeking
+//	 ▲ ▲ │  a lost backend, now or waiting     ▲  │ no boundary,             │  │ found: the old backend
+//	 │ │ └──────────────────┬──────────────────┘  │ no place                 │  │ is sent a Close
+//	 │ │                    │ no place            │ in time    none found,   │  ▼
+//	 │ │ stayed             ▼                     ▼            or too late   │ leaving
+//	 │ └────────────────quitting ◀──────────────────────────────────────────┘  │
+//	 │                      ▲                                                   │
+//	 │                      └──────────────── the session ends ────────────────┤
+//	 └─────────────────────────────────────────────────────────────────────────┘
 //	    swapped: the old backend has ended, the client is held
+//
+// Waiting, a session goes on as ever, and only its place in the engine's line
+// tells it from one that stays; see place. One that has lost its backend is
+// turning while it waits, and so is one that came to its boundary late: their
+// clients are held, and they go first.
 //
 // Held, the client stands between two messages and isn't read; TCP makes it
 // wait. The old backend talks to it all the while.
@@ -48,6 +53,7 @@ type phase uint8
 
 const (
 	staying phase = iota
+	waiting
 	turning
 	seeking
 	leaving
@@ -90,6 +96,11 @@ type move struct {
 	// begun is the beginning of a Close frame of the old backend's, of which
 	// it isn't known yet whether the client is to see it.
 	begun []byte
+
+	place  place
+	from   phase          // in which it got its place
+	turned bool           // its client was to be held, so a boundary was awaited
+	waitBy eventloop.Tick // forceAt, while place is later
 }
 
 // step is what the engine is to do for a session that is being moved.
@@ -97,19 +108,23 @@ type step uint8
 
 const (
 	stepNone step = iota
-	stepSeek      // have the Mover find another backend; record.sought
-	stepSwap      // put the one that was found in place; record.swapped
+	stepLine      // ask the Mover how long it is to wait, and then put it in the line; record.await
+	stepSwap      // put the backend that was found in place; record.swapped
 	stepStay      // put all of the move away; record.stayed
 )
 
 // next is asked after anything has happened to the record, while it isn't
 // staying.
-func (r *record) next() step {
+func (r *record) next(m *move) step {
 	c, b := &r.half[session.Client], &r.half[session.Backend]
 	switch r.phase {
+	case waiting:
+		if m.place == apart {
+			return stepLine
+		}
 	case turning:
-		if gone(b) || b.flags&isMuted != 0 || c.flags&isHeld != 0 && drained(b) {
-			return stepSeek
+		if r.maySeek() && (m.place == apart || m.from != turning) {
+			return stepLine
 		}
 	case leaving:
 		if gone(b) && c.flags&isHeld != 0 {
@@ -124,17 +139,9 @@ func (r *record) next() step {
 // gone: nothing that the side says is heard any more.
 func gone(h *half) bool { return h.flags&(isEOF|isLost|isDeaf) != 0 }
 
-// turn begins the move that an Order wants.
-func (r *record) turn(now eventloop.Tick, t ticks) {
-	r.phase, r.failure, r.closeAt = turning, session.ReattachFailed, 0
-	r.plan &^= tooLate | cutShort
-	r.forceAt = now + t.boundary
-	r.hold()
-}
-
 // mendable: the loss of its backend does not end the session.
 func (r *record) mendable() bool {
-	return r.cause == session.None && r.phase == staying && r.plan&onLoss != 0
+	return r.cause == session.None && r.phase <= waiting && r.plan&onLoss != 0
 }
 
 // bereave begins the move of a session that has lost its backend.
@@ -151,7 +158,7 @@ func (r *record) survives(now eventloop.Tick) bool {
 	if r.mendable() {
 		r.bereave(session.BackendLost, now)
 	}
-	if r.cause != session.None || r.phase == staying || r.phase == quitting && r.plan&onLoss == 0 {
+	if r.cause != session.None || r.phase <= waiting || r.phase == quitting && r.plan&onLoss == 0 {
 		return false
 	}
 	b := &r.half[session.Backend]
@@ -169,12 +176,18 @@ func (r *record) mustNotBeInside(now eventloop.Tick) {
 	}
 }
 
+// bereft: it has lost its backend, and what it says goes nowhere.
+func (r *record) bereft() bool {
+	b := &r.half[session.Backend]
+	return gone(b) || b.flags&isMuted != 0
+}
+
 // sought: the Mover has been asked.
 func (r *record) sought(now eventloop.Tick) {
 	r.phase = seeking
 	r.forceAt = now + r.moveTimeout + 2 // what Reattach says of its deadline comes before
 	r.moves = max(r.moves, r.moves+1)   // stays at 255
-	if b := &r.half[session.Backend]; gone(b) || b.flags&isMuted != 0 {
+	if r.bereft() {
 		r.plan = r.plan.because(session.Loss)
 	}
 }
@@ -232,8 +245,8 @@ func (r *record) quit() {
 // one, or is closed as the Order says.
 func (r *record) moveFailed(now eventloop.Tick, t ticks) {
 	r.quit()
-	switch b := &r.half[session.Backend]; {
-	case gone(b) || b.flags&isMuted != 0:
+	switch {
+	case r.bereft():
 		r.strand(now)
 	case r.failure == session.ReattachFailed && r.closeAt == 0 && r.plan&orNothing == 0:
 		r.begin(r.half[session.Client].want, now, t.boundary)
@@ -250,11 +263,15 @@ func (r *record) strand(now eventloop.Tick) {
 }
 
 // clientEnds: the client has closed its end, or all of its connection, behind
-// what is unread. It needs no other backend while it has one.
-func (r *record) clientEnds() {
-	b := &r.half[session.Backend]
-	if (r.phase == turning || r.phase == seeking) && !gone(b) && b.flags&isMuted == 0 {
+// what is unread. It needs no other backend while it has one, and is not worth
+// one's handshake while nobody was asked.
+func (r *record) clientEnds(now eventloop.Tick) {
+	switch bereft := r.bereft(); {
+	case !bereft && (r.phase == turning || r.phase == seeking):
 		r.quit()
+	case bereft && r.phase == turning:
+		r.failure = session.ClientLost
+		r.strand(now)
 	}
 }
 
@@ -265,16 +282,20 @@ func (r *record) moving() Moving {
 
 // whyNotMoved is what a Mover is told of the end of a move that failed; err is
 // what Reattach said.
-func (r *record) whyNotMoved(err error, asked, found bool) error {
+func (r *record) whyNotMoved(m *move, err error, asked, found bool) error {
 	switch {
 	case err != nil:
 		return err
 	case r.plan&cutShort != 0:
 		return ErrMessageCut
+	case r.plan&tooLate == 0 && r.cause == session.None && m.from == waiting && !m.turned:
+		return ErrTakenBack // nothing else ends the wait of a session that goes on
 	case r.plan&tooLate == 0:
 		return ErrMoveOver
 	case asked && !found:
 		return ErrMoveTimeout
+	case !asked && !m.turned:
+		return ErrMoveWaited
 	}
 	return ErrNoBoundary
 }

@@ -1,11 +1,14 @@
 package relay_test
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,7 +20,8 @@ import (
 // gapMover is a carousel that notes the gaps.
 type gapMover struct {
 	carousel
-	gaps chan time.Duration
+	gaps      chan time.Duration
+	now, most atomic.Int64 // calls of Reattach at once
 }
 
 func (m *gapMover) Moved(_ relay.Moving, _ uint32, gap time.Duration, err error) {
@@ -29,6 +33,12 @@ func (m *gapMover) Moved(_ relay.Moving, _ uint32, gap time.Duration, err error)
 }
 
 func (m *gapMover) Reattach(near transport.Conn, mv relay.Moving) (relay.Found, error) {
+	defer m.now.Add(-1)
+	for n := m.now.Add(1); ; {
+		if most := m.most.Load(); n <= most || m.most.CompareAndSwap(most, n) {
+			break
+		}
+	}
 	c, err := m.engine.Dial(near, m.lns[m.turns.Add(1)%int64(len(m.lns))].AddrPort(), mv.Deadline)
 	if err == nil {
 		buf := make([]byte, 200) // a handshake's worth
@@ -49,89 +59,166 @@ func BenchmarkMove(b *testing.B) {
 
 func benchmarkMove(b *testing.B, e engine) {
 	const sessions = 1000
-	m := &gapMover{carousel: carousel{ended: make(chan error, sessions)}, gaps: make(chan time.Duration, sessions)}
-	engine, err := e.make(quick, slog.New(slog.DiscardHandler), func(session.Summary) {})
-	if err != nil {
+	r := newBenchRig(b, e, sessions, 0)
+	var gaps []time.Duration
+	var most int64
+	for b.Loop() {
+		runtime.GC()
+		before := memory()
+		r.engine.CloseSessions(moveOnly())
+		gaps = append(gaps, r.awaitMoves(b, sessions, func(i int) {
+			if i%100 == 50 {
+				most = max(most, memory()-before)
+			}
+		})...)
+	}
+	reportGaps(b, gaps)
+	b.ReportMetric(float64(most)/sessions, "B/session")
+}
+
+// BenchmarkLoss cuts the connections of a backend that has 3,000 sessions, over
+// loopback, with others that take so long for a handshake. It tells how long
+// that took, for how long clients were not read, how many looked for a backend
+// at once, and how much memory it took at most beyond that of the sessions. Both
+// ends of all connections are in this process.
+func BenchmarkLoss(b *testing.B) {
+	for _, e := range engines {
+		for _, takes := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond} {
+			b.Run(fmt.Sprintf("%s/%v", e.name, takes), func(b *testing.B) { benchmarkLoss(b, e, takes) })
+		}
+	}
+}
+
+func benchmarkLoss(b *testing.B, e engine, takes time.Duration) {
+	const sessions = 3000
+	r := newBenchRig(b, e, sessions, takes)
+	var gaps []time.Duration
+	var most int64
+	r.most.Store(0)
+	for b.Loop() {
+		runtime.GC()
+		before := memory()
+		r.cut()
+		gaps = append(gaps, r.awaitMoves(b, sessions, func(i int) {
+			if i%100 == 50 {
+				most = max(most, memory()-before)
+			}
+		})...)
+	}
+	reportGaps(b, gaps)
+	b.ReportMetric(float64(r.most.Load()), "at-once")
+	b.ReportMetric(float64(most)/(1<<20), "MB")
+}
+
+func memory() int64 {
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return int64(s.HeapAlloc + s.StackInuse)
+}
+
+func reportGaps(b *testing.B, gaps []time.Duration) {
+	slices.Sort(gaps)
+	b.ReportMetric(float64(gaps[len(gaps)/2].Microseconds())/1000, "ms-gap-p50")
+	b.ReportMetric(float64(gaps[len(gaps)*99/100].Microseconds())/1000, "ms-gap-p99")
+}
+
+// benchRig is an engine with as many sessions, and backends that take so long
+// for a handshake.
+type benchRig struct {
+	*gapMover
+
+	mu   sync.Mutex // guards the following
+	open []net.Conn // of backends, since they were cut last
+}
+
+func newBenchRig(b *testing.B, e engine, sessions int, takes time.Duration) *benchRig {
+	r := &benchRig{gapMover: &gapMover{carousel: carousel{ended: make(chan error, sessions)}, gaps: make(chan time.Duration, sessions)}}
+	var err error
+	if r.engine, err = e.make(quick, slog.New(slog.DiscardHandler), func(session.Summary) {}); err != nil {
 		b.Fatal(err)
 	}
-	defer engine.Close()
-	m.engine = engine
-	engine.SetMover(m)
+	b.Cleanup(r.engine.Close)
+	r.engine.SetMover(r.gapMover)
 	for range 2 {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer ln.Close()
-		m.lns = append(m.lns, ln.Addr().(*net.TCPAddr))
+		b.Cleanup(func() { ln.Close() })
+		r.lns = append(r.lns, ln.Addr().(*net.TCPAddr))
 		go func() {
 			for {
 				c, err := ln.Accept()
 				if err != nil {
 					return
 				}
-				go func() {
-					defer c.Close()
-					buf := make([]byte, 200)
-					if _, err := io.ReadFull(c, buf); err != nil {
-						return
-					}
-					c.Write(buf)
-					echo(c, 1)
-				}()
+				go r.serveBackend(c, takes)
 			}
 		}()
 	}
-	ln, err := engine.Listen("127.0.0.1:0", func(c transport.Conn) {
-		near, err := m.Reattach(c, relay.Moving{Deadline: time.Now().Add(patience)})
+	ln, err := r.engine.Listen("127.0.0.1:0", func(c transport.Conn) {
+		near, err := r.Reattach(c, relay.Moving{Deadline: time.Now().Add(patience)})
 		if err != nil {
 			b.Error(err)
 			return
 		}
-		s := relay.Start{Movable: true, Info: session.Info{ID: session.NewID(), Started: time.Now()}}
-		if err := engine.Start(c, near.Backend, s); err != nil {
+		s := relay.Start{Movable: true, OnLoss: true, Info: session.Info{ID: session.NewID(), Started: time.Now()}}
+		if err := r.engine.Start(c, near.Backend, s); err != nil {
 			b.Error(err)
 		}
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer ln.Close()
+	b.Cleanup(func() { ln.Close() })
 	for range sessions {
 		c, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer c.Close()
+		b.Cleanup(func() { c.Close() })
 	}
-	for engine.Active() < sessions {
+	for r.engine.Active() < sessions {
 		time.Sleep(time.Millisecond)
 	}
-	memory := func() uint64 {
-		var s runtime.MemStats
-		runtime.ReadMemStats(&s)
-		return s.HeapAlloc + s.StackInuse
+	return r
+}
+
+func (r *benchRig) serveBackend(c net.Conn, takes time.Duration) {
+	defer c.Close()
+	r.mu.Lock()
+	r.open = append(r.open, c)
+	r.mu.Unlock()
+	buf := make([]byte, 200)
+	if _, err := io.ReadFull(c, buf); err != nil {
+		return
 	}
-	var gaps []time.Duration
-	var most uint64
-	for b.Loop() {
-		runtime.GC()
-		before := memory()
-		engine.CloseSessions(moveOnly())
-		for i := range sessions {
-			select {
-			case g := <-m.gaps:
-				gaps = append(gaps, g)
-			case err := <-m.ended:
-				b.Fatal(err)
-			}
-			if i%100 == 50 {
-				most = max(most, memory()-min(before, memory()))
-			}
+	time.Sleep(takes)
+	c.Write(buf)
+	echo(c, 1)
+}
+
+// cut has all backends there are go, and leaves those that come.
+func (r *benchRig) cut() {
+	r.mu.Lock()
+	all := r.open
+	r.open = nil
+	r.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+// awaitMoves waits for the ends of n moves, and calls f after each.
+func (r *benchRig) awaitMoves(b *testing.B, n int, f func(i int)) (gaps []time.Duration) {
+	for i := range n {
+		select {
+		case g := <-r.gaps:
+			gaps = append(gaps, g)
+		case err := <-r.ended:
+			b.Fatal(err)
 		}
+		f(i)
 	}
-	slices.Sort(gaps)
-	b.ReportMetric(float64(gaps[len(gaps)/2].Microseconds())/1000, "ms-gap-p50")
-	b.ReportMetric(float64(gaps[len(gaps)*99/100].Microseconds())/1000, "ms-gap-p99")
-	b.ReportMetric(float64(most)/sessions, "B/session")
+	return gaps
 }

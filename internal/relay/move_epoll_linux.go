@@ -8,26 +8,33 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/transport"
 )
 
+// closedFD is in the place of a socket that was closed before its session's
+// end.
+const closedFD = -1
+
 // epollMove is what a loop has of a session beside its record, while that
 // isn't staying.
 type epollMove struct {
 	move
-	kept   []byte    // what was read of the client beyond the place where it is held
-	held   time.Time // when that was
-	listed bool      // it is on the list of those to be looked at
+	kept    []byte    // what was read of the client beyond the place where it is held
+	held    time.Time // when that was
+	listed  bool      // it is on the list of those to be looked at
+	swapped bool
+	err     error
+	search  *search // nil until Reattach is asked
+}
 
+// search is a call of Reattach and what has come of it.
+type search struct {
 	moving  Moving // as it was told to Reattach
-	asked   bool   // Reattach was called
 	kill    func() // of its task
 	running bool   // in which it is
 	done    bool   // what it returned is to be looked at
 	over    bool   // or no longer is
 
-	found   Found
-	sock    eventloop.Socket
-	have    bool // sock is open and ours
-	swapped bool
-	err     error
+	found Found
+	sock  eventloop.Socket
+	have  bool // sock is open and ours
 }
 
 func (el *epollLoop) moveOf(slot int32) *epollMove {
@@ -51,23 +58,82 @@ func (el *epollLoop) passMoving(slot int32, r *record, s session.Side, p []byte)
 }
 
 // settleMove is settle for what only a session that is being moved comes to
-// want. The steps themselves are taken in Again: no task runs there, and no
-// event of the batch is still to come.
+// want. The steps that have to do with sockets are taken in Again: no task runs
+// there, and no event of the batch is still to come.
 func (el *epollLoop) settleMove(slot int32, r *record) {
 	m := el.moveOf(slot)
-	if b := &r.half[session.Backend]; b.flags&isLost != 0 && b.pending != 0 {
-		el.backlog.drop(b.pending)
-		b.pending = 0
-		el.readAgain(slot, r, session.Client)
+	if r.half[session.Backend].flags&isLost != 0 {
+		el.closeBackend(slot, r)
 	}
-	if m.held.IsZero() && r.half[session.Client].flags&isHeld != 0 {
-		m.held = time.Now()
+	if c := &r.half[session.Client]; c.flags&isHeld != 0 {
+		if m.held.IsZero() {
+			m.held = time.Now()
+		}
+		if c.flags&isEnded != 0 && m.search == nil {
+			r.clientEnds(el.Now())
+		}
 	}
-	if r.next() != stepNone {
+	if r.next(&m.move) == stepLine {
+		el.lineUp(slot, r, m)
+	}
+	if r.next(&m.move) != stepNone {
 		el.look(slot, m)
 	}
 	if r.cause == session.None {
 		el.Arm(slot, r.due(el.Now(), el.times))
+	}
+}
+
+// closeBackend closes the socket of a backend that is lost, since another will
+// be needed. Events that are still to come for it find it lost.
+func (el *epollLoop) closeBackend(slot int32, r *record) {
+	b := &r.half[session.Backend]
+	if b.fd != closedFD {
+		eventloop.CloseFD(b.fd)
+		b.fd = closedFD
+	}
+	if b.pending != 0 {
+		el.backlog.drop(b.pending)
+		b.pending = 0
+		el.readAgain(slot, r, session.Client)
+	}
+}
+
+// lineUp has the session wait for its turn to look for another backend.
+func (el *epollLoop) lineUp(slot int32, r *record, m *epollMove) {
+	d, err := el.mover.Delay(r.moving())
+	switch {
+	case err != nil:
+		m.err = err
+		r.moveFailed(el.Now(), el.times)
+	case r.await(&m.move, d, el.Now()):
+		el.line.join(slot, r.phase == turning)
+		el.CallAgain()
+	}
+}
+
+// callNext has those look for a backend whose turn has come.
+func (el *epollLoop) callNext() {
+	for {
+		slot, ok := el.line.next()
+		if !ok {
+			return
+		}
+		m := el.moves[slot]
+		if m == nil {
+			el.line.leave()
+			continue
+		}
+		r := el.at(slot)
+		if r.call(&m.move, el.Now(), el.times) {
+			el.seek(slot, r, m)
+		} else {
+			el.line.leave()
+		}
+		el.settle(slot, r)
+		if r.live {
+			el.Arm(slot, r.due(el.Now(), el.times))
+		}
 	}
 }
 
@@ -90,8 +156,8 @@ func (el *epollLoop) advance() {
 		}
 		m.listed = false
 		r := el.at(slot)
-		if m.done {
-			m.done = false
+		if sr := m.search; sr != nil && sr.done {
+			sr.done = false
 			switch {
 			case r.phase != seeking: // it is too late
 			case m.err != nil:
@@ -100,9 +166,7 @@ func (el *epollLoop) advance() {
 				r.found(el.Now(), el.times)
 			}
 		}
-		switch r.next() {
-		case stepSeek:
-			el.seek(slot, r, m)
+		switch r.next(&m.move) {
 		case stepSwap:
 			el.swap(slot, r, m)
 		case stepStay:
@@ -115,53 +179,55 @@ func (el *epollLoop) advance() {
 	}
 }
 
-// seek asks the Mover, in a task beside the session.
+// seek asks the Mover, in a task beside the session, which has a place until
+// that has ended.
 func (el *epollLoop) seek(slot int32, r *record, m *epollMove) {
 	r.sought(el.Now())
-	m.moving = r.moving()
-	m.asked, m.running = true, true
+	sr := &search{moving: r.moving(), running: true}
+	m.search = sr
+	end := func(err error) {
+		sr.running, sr.done, m.err = false, true, err
+		if el.line.leave() {
+			el.CallAgain()
+		}
+		if sr.have = err == nil; !sr.over {
+			el.look(slot, m)
+		}
+	}
 	kill, ok := el.Spawn(func(near transport.Conn) {
 		err := errPanicked
-		defer func() {
-			m.running, m.done, m.err = false, true, err
-			if m.have = err == nil; !m.over {
-				el.look(slot, m)
-			}
-		}()
+		defer func() { end(err) }()
 		var found Found
-		if found, err = el.mover.Reattach(near, m.moving); err == nil {
-			m.found = found
-			m.sock, err = el.ReleaseDialled(found.Backend)
+		if found, err = el.mover.Reattach(near, sr.moving); err == nil {
+			sr.found = found
+			sr.sock, err = el.ReleaseDialled(found.Backend)
 		}
 	})
-	if m.kill = kill; !ok {
-		m.running, m.done, m.err = false, true, ErrMoveOver
-		el.look(slot, m)
+	if sr.kill = kill; !ok {
+		end(ErrMoveOver)
 	}
 }
 
 // swap puts the new backend's socket in the place of the old one's.
 func (el *epollLoop) swap(slot int32, r *record, m *epollMove) {
-	b := &r.half[session.Backend]
-	if err := el.Take(m.sock, slot, session.Backend); err != nil {
+	sr := m.search
+	if err := el.Take(sr.sock, slot, session.Backend); err != nil {
 		m.err = err
 		r.strand(el.Now())
 		return
 	}
-	if b.pending != 0 {
-		el.backlog.drop(b.pending)
-	}
-	eventloop.CloseFD(b.fd)
-	r.swapped(m.found.ID, el.Now())
-	b.fd = m.sock.FD
+	el.closeBackend(slot, r)
+	r.swapped(sr.found.ID, el.Now())
+	b := &r.half[session.Backend]
+	b.fd = sr.sock.FD
 	b.flags |= isReadable
-	if m.sock.Ended {
+	if sr.sock.Ended {
 		b.flags |= isEnded
 	}
-	m.have = false
+	sr.have = false
 	m.swapped = true
 	el.endMove(slot, r, m)
-	el.goOn(slot, r, m.kept, m.found.Early, m.sock.Early)
+	el.goOn(slot, r, m.kept, sr.found.Early, sr.sock.Early)
 }
 
 // stay has the session go on without having been moved, or to its end.
@@ -190,24 +256,28 @@ func (el *epollLoop) goOn(slot int32, r *record, client []byte, backend ...[]byt
 
 // endMove closes what was found and not used, and tells of the end of the move.
 func (el *epollLoop) endMove(slot int32, r *record, m *epollMove) {
+	sr := m.search
+	asked := sr != nil
+	if !asked {
+		sr = &search{moving: r.moving()}
+	}
 	var err error
 	if !m.swapped {
-		err = r.whyNotMoved(m.err, m.asked, m.have)
+		err = r.whyNotMoved(&m.move, m.err, asked, sr.have)
 	}
-	delete(el.moves, slot)
-	m.over = true
-	if m.running {
-		m.kill()
+	if delete(el.moves, slot); len(el.moves) == 0 {
+		el.moves = nil // a map never gives memory back by itself
 	}
-	if m.have { // the task may have returned it only now
-		eventloop.CloseFD(m.sock.FD)
+	sr.over = true
+	if sr.running {
+		sr.kill()
 	}
-	if !m.asked {
-		m.moving = r.moving()
+	if sr.have { // the task may have returned it only now
+		eventloop.CloseFD(sr.sock.FD)
 	}
 	var gap time.Duration
 	if !m.held.IsZero() {
 		gap = time.Since(m.held)
 	}
-	el.mover.Moved(m.moving, m.found.ID, gap, err)
+	el.mover.Moved(sr.moving, sr.found.ID, gap, err)
 }

@@ -17,7 +17,8 @@ func (r *rig) inPhase(to *station, phase string) (c, b *peer) {
 		c.send(c.frame(opText, "one "))
 		b.want(opText, "one ")
 		r.order(drain, 1)
-		time.Sleep(150 * time.Millisecond) // its turn is within a tick or two
+		r.until("its turn has come", func() bool { return r.mover.asks() == 1 })
+		time.Sleep(20 * time.Millisecond)
 	case "seeking":
 		r.mover.use(r.mover.hang)
 		r.order(drain, 1)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/gonet"
@@ -20,6 +22,13 @@ type portableMove struct {
 	found  bool
 	late   bool  // stayLate runs
 	err    error // what Reattach said, and in the end why the session stays
+}
+
+// portableLine is the engine's line.
+type portableLine struct {
+	some atomic.Bool // somebody may be in it
+	mu   sync.Mutex  // guards the following; no other is taken while it is held
+	line line[*portableSession]
 }
 
 // SetMover implements Engine.
@@ -42,12 +51,11 @@ func (ps *portableSession) settleMove() (again bool) {
 	if ps.half[session.Backend].flags&isLost != 0 {
 		ps.conn[session.Backend].Close() // wakes who reads or writes it
 	}
-	switch ps.next() {
-	case stepSeek:
-		ps.sought(ps.engine.now())
-		m.moving, m.near = ps.moving(), ps.engine.Near()
-		ps.engine.readers.Go(func() { ps.relocate(m) })
-	case stepStay:
+	if ps.next(&m.move) == stepLine {
+		ps.lineUp(m)
+		again = true
+	}
+	if ps.next(&m.move) == stepStay {
 		switch {
 		case len(m.begun) == 0:
 			ps.stay()
@@ -60,6 +68,60 @@ func (ps *portableSession) settleMove() (again bool) {
 	ps.changed.Broadcast()
 	ps.arm()
 	return again
+}
+
+// lineUp has the session wait for its turn to look for another backend. mu is
+// held.
+func (ps *portableSession) lineUp(m *portableMove) {
+	e := ps.engine
+	d, err := e.moverNow().Delay(ps.moving())
+	switch {
+	case err != nil:
+		m.err = err
+		ps.moveFailed(e.now(), e.times)
+	case ps.await(&m.move, d, e.now()):
+		e.turns.mu.Lock()
+		e.turns.line.join(ps, ps.phase == turning)
+		e.turns.some.Store(true)
+		e.turns.mu.Unlock()
+	}
+}
+
+// callNext has those look for a backend whose turn has come. No session's mu is
+// held.
+func (e *Portable) callNext() {
+	for e.turns.some.Load() {
+		e.turns.mu.Lock()
+		ps, ok := e.turns.line.next()
+		e.turns.some.Store(e.turns.line.waits())
+		e.turns.mu.Unlock()
+		if !ok {
+			return
+		}
+		ps.mu.Lock()
+		m, seeks := ps.m, false
+		if m != nil && !ps.over {
+			if seeks = ps.call(&m.move, e.now(), e.times); seeks {
+				ps.sought(e.now())
+				m.moving, m.near = ps.moving(), e.Near()
+				e.readers.Go(func() { ps.relocate(m) })
+			}
+			if ps.settleMove() {
+				e.readers.Go(ps.settle) // which may wait for its peers
+			}
+		}
+		ps.mu.Unlock()
+		if !seeks {
+			e.leaveLine()
+		}
+	}
+}
+
+// leaveLine gives a place back.
+func (e *Portable) leaveLine() {
+	e.turns.mu.Lock()
+	e.turns.line.leave()
+	e.turns.mu.Unlock()
 }
 
 // stay ends a move that came to nothing. mu is held.
@@ -95,7 +157,7 @@ func (ps *portableSession) stayLate() {
 func (ps *portableSession) endMove() {
 	m := ps.m
 	ps.m = nil
-	m.err = ps.whyNotMoved(m.err, m.near != nil, m.found)
+	m.err = ps.whyNotMoved(&m.move, m.err, m.near != nil, m.found)
 	if m.near == nil {
 		ps.engine.moverNow().Moved(ps.moving(), 0, m.gap(), m.err)
 		return
@@ -120,6 +182,7 @@ func (e *Portable) moverNow() Mover {
 // come.
 func (ps *portableSession) relocate(m *portableMove) {
 	found, conn, err := ps.reattach(m)
+	ps.engine.leaveLine()
 	ps.mu.Lock()
 	if ps.m == m && ps.phase == seeking {
 		if err != nil {
@@ -176,7 +239,7 @@ func (ps *portableSession) reattach(m *portableMove) (found Found, _ net.Conn, e
 // connection, and reports whether it did.
 func (ps *portableSession) swap(m *portableMove, conn net.Conn, found Found) bool {
 	ps.mu.Lock()
-	for ps.m == m && ps.next() != stepSwap {
+	for ps.m == m && ps.next(&m.move) != stepSwap {
 		ps.changed.Wait()
 	}
 	old, ours := ps.conn[session.Backend], ps.m == m
@@ -189,7 +252,7 @@ func (ps *portableSession) swap(m *portableMove, conn net.Conn, found Found) boo
 	defer ps.out[session.Backend].Unlock()
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if ps.m != m || ps.next() != stepSwap {
+	if ps.m != m || ps.next(&m.move) != stepSwap {
 		return false
 	}
 	ps.swapped(found.ID, ps.engine.now())

@@ -41,7 +41,7 @@ func (w *world) waiting(s session.Side) int {
 
 // pass is what engines do with what they have read.
 func (w *world) pass(s session.Side, p []byte, fed []bool, scratch *[]byte) []byte {
-	if w.r.phase == staying {
+	if w.r.phase <= waiting {
 		return w.r.pass(s, p, w.now, scratch, nil)
 	}
 	out, rest := w.r.passMoving(&w.moving.move, s, p, w.now, scratch, nil)
@@ -52,18 +52,21 @@ func (w *world) pass(s session.Side, p []byte, fed []bool, scratch *[]byte) []by
 
 // step takes the steps of a move.
 func (w *world) step() {
+	m := &w.moving.move
 	for w.r.phase != staying && !w.r.settled() {
-		switch w.r.next() {
+		switch w.r.next(m) {
 		case stepNone:
 			return
-		case stepSeek:
-			if b := &w.r.half[session.Backend]; b.flags&(isEOF|isLost|isDeaf|isMuted) == 0 && (b.pending != 0 || w.r.half[0].flags&isHeld == 0) {
-				w.t.Fatalf("it is to be moved before its backend has got all: %+v", w.r)
+		case stepLine:
+			if w.r.phase == waiting && w.r.half[0].flags&isHeld != 0 {
+				w.t.Fatalf("its client is held before its turn: %+v", w.r)
 			}
-			w.r.sought(w.now)
-			w.moving.why = w.r.plan.why()
-			if w.r.next() != stepNone {
-				w.t.Fatalf("a step wants to be taken before another backend is found: %+v", w.r)
+			// Most Movers have nobody wait.
+			if d := max(0, rapid.IntRange(-3, 3).Draw(w.t, "delay")); w.r.await(m, time.Duration(d)*eventloop.Tick(1).Duration(), w.now) != (d == 0) {
+				w.t.Fatalf("a delay of %d ticks: %+v", d, m)
+			}
+			if w.r.next(m) != stepNone {
+				w.t.Fatalf("a step wants to be taken before its turn: %+v", w.r)
 			}
 		case stepSwap:
 			w.swap()
@@ -74,12 +77,31 @@ func (w *world) step() {
 	}
 }
 
+// call is what engines do at its turn.
+func (w *world) call() {
+	if w.r.call(&w.moving.move, w.now, testTicks) {
+		w.seek()
+	}
+	w.settle()
+}
+
+func (w *world) seek() {
+	if b := &w.r.half[session.Backend]; b.flags&(isEOF|isLost|isDeaf|isMuted) == 0 && (b.pending != 0 || w.r.half[0].flags&isHeld == 0) {
+		w.t.Fatalf("it is to be moved before its backend has got all: %+v", w.r)
+	}
+	w.r.sought(w.now)
+	w.moving.why = w.r.plan.why()
+	if w.r.next(&w.moving.move) != stepNone {
+		w.t.Fatalf("a step wants to be taken before another backend is found: %+v", w.r)
+	}
+}
+
 // goOn passes what has waited.
 func (w *world) goOn() {
 	w.moving.ends++
 	kept, begun := w.moving.kept, w.moving.begun
 	fed := w.moving.fed
-	w.moving.kept, w.moving.fed, w.moving.begun = nil, nil, nil
+	w.moving.kept, w.moving.fed, w.moving.move = nil, nil, move{}
 	var scratch []byte
 	if len(begun) > 0 && w.r.half[session.Backend].flags&isLost == 0 {
 		w.write(session.Client, w.pass(session.Backend, begun, make([]bool, len(begun)), &scratch))
@@ -210,6 +232,8 @@ func TestMoveProperties(t *testing.T) {
 			"hear 2":  func(*rapid.T) { w.hear(session.Backend) },
 			"move":    order,
 			"move 2":  order,
+			"call":    func(*rapid.T) { w.call() },
+			"call 2":  func(*rapid.T) { w.call() },
 			"found":   found,
 			"found 2": found,
 			"time": func(t *rapid.T) {
@@ -241,11 +265,17 @@ func TestMoveProperties(t *testing.T) {
 				case 6:
 					w.r.lose(session.Client, w.now)
 				case 7:
-					w.r.clientEnds()
+					if w.r.half[0].flags&isHeld != 0 {
+						w.r.clientEnds(w.now)
+					}
 				case 8:
 					o := &Order{Code: CodeGoingAway, Reason: GoingAway, Cause: session.Shutdown}
 					if w.r.chosen(o) {
 						w.r.schedule(o, w.now, time.Second)
+					}
+				case 13:
+					if o := (&Order{Keep: true}); w.r.chosen(o) {
+						w.r.schedule(o, w.now, 0)
 					}
 				case 9, 10, 11:
 					if s := side(); !w.closing[s] {

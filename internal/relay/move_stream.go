@@ -19,7 +19,7 @@ func (r *record) hold() {
 // stops is where s is not to be walked on without a look.
 func (r *record) stops(s session.Side) frame.Stop {
 	switch {
-	case r.phase == staying || r.phase == quitting:
+	case r.phase <= waiting || r.phase == quitting:
 		return 0
 	case s == session.Client:
 		return frame.StopAtMessage

@@ -535,6 +535,8 @@ type carousel struct {
 	ended  chan error
 }
 
+func (m *carousel) Delay(relay.Moving) (time.Duration, error) { return 0, nil }
+
 func (m *carousel) Reattach(near transport.Conn, mv relay.Moving) (relay.Found, error) {
 	n := m.turns.Add(1)
 	c, err := m.engine.Dial(near, m.lns[n%3].AddrPort(), mv.Deadline)

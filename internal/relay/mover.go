@@ -10,6 +10,13 @@ import (
 
 // Mover finds another backend for a session that is being moved to one.
 type Mover interface {
+	// Delay begins each move: it says for how long the session has to wait
+	// before Reattach may be called, so that no backend gets more handshakes
+	// than it may. It is asked again when that has passed, and may be asked at
+	// any time before. An error is why the session can't be moved in time. It
+	// is called on a goroutine of the engine's, and must neither block nor call
+	// the engine. m.Attempt is that of the move before.
+	Delay(m Moving) (time.Duration, error)
 	// Reattach connects the session to another backend and does the
 	// handshake there. It runs in a task of the engine's, beside the session,
 	// as straight-line code that may wait. near has no peer and no address:
@@ -18,7 +25,7 @@ type Mover interface {
 	// waits in the task fails. A connection that is not returned is closed by
 	// Reattach, and its lease given back; what is returned is the engine's.
 	Reattach(near transport.Conn, m Moving) (Found, error)
-	// Moved ends each move that has begun, once, on a goroutine of the
+	// Moved ends each move that Delay has begun, once, on a goroutine of the
 	// engine's, and must neither block nor call the engine. Without err the
 	// session is with backend `to` now and the connection to m.Info.Backend
 	// is closed: that one's lease is to be given back. With err it is not,
@@ -53,6 +60,11 @@ var (
 	ErrNoBoundary = errors.New("the client's stream came to no boundary between messages in time")
 	// ErrMoveTimeout: Reattach took too long.
 	ErrMoveTimeout = errors.New("no other backend was had in time")
+	// ErrMoveWaited: too many others were being moved, so that its turn to
+	// look for a backend didn't come in time.
+	ErrMoveWaited = errors.New("its turn to be given another backend did not come in time")
+	// ErrTakenBack: an Order with Keep came before its turn to look for one.
+	ErrTakenBack = errors.New("it is no longer to be moved")
 	// ErrMessageCut: the old backend went in the middle of a message, which
 	// no other can end.
 	ErrMessageCut = errors.New("the old backend went inside a message to the client")

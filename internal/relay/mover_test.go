@@ -21,6 +21,8 @@ type mover struct {
 	mu       sync.Mutex // guards the following
 	to       *station
 	reattach func(near transport.Conn, m relay.Moving) (relay.Found, error) // nil is m.dial
+	delay    func(relay.Moving) (time.Duration, error)                      // nil is not at all
+	delayed  int                                                            // calls of Delay
 	leases   map[uint32]int
 	with     map[session.ID]uint32
 	begun    int // calls of Reattach
@@ -72,6 +74,16 @@ func newMoveRig(t *testing.T, e engine, times relay.Times, limits relay.Limits) 
 	return newRigWith(t, e, times, r), to
 }
 
+func (m *mover) Delay(mv relay.Moving) (time.Duration, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.delayed++
+	if m.delay == nil {
+		return 0, nil
+	}
+	return m.delay(mv)
+}
+
 func (m *mover) Reattach(near transport.Conn, mv relay.Moving) (relay.Found, error) {
 	m.mu.Lock()
 	reattach := m.reattach
@@ -114,6 +126,19 @@ func (m *mover) asked() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.begun
+}
+
+func (m *mover) wait(f func(relay.Moving) (time.Duration, error)) {
+	m.mu.Lock()
+	m.delay = f
+	m.mu.Unlock()
+}
+
+// asks is how often Delay was called.
+func (m *mover) asks() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.delayed
 }
 
 func (m *mover) Moved(mv relay.Moving, to uint32, gap time.Duration, err error) {

@@ -28,6 +28,7 @@ type Portable struct {
 	readers sync.WaitGroup
 	buffers sync.Pool // of *[]byte
 	texts   texts
+	turns   portableLine
 
 	mu       sync.Mutex // guards the following
 	sessions map[*portableSession]struct{}
@@ -110,6 +111,9 @@ func (e *Portable) CloseSessions(o Order) int {
 		ps := c.session
 		ps.mu.Lock()
 		ps.schedule(&o, e.now(), o.Spread*time.Duration(i)/time.Duration(len(chosen)))
+		if ps.phase == quitting {
+			e.readers.Go(ps.settle)
+		}
 		ps.arm()
 		ps.mu.Unlock()
 	}
@@ -238,7 +242,7 @@ func (ps *portableSession) carry(s session.Side, conn net.Conn, p []byte, scratc
 		before := *h
 		switch {
 		case ps.over || ps.conn[s] != conn: // its end has been told of, or it is not heard any more
-		case ps.phase == staying:
+		case ps.phase <= waiting:
 			out = ps.pass(s, p, e.now(), scratch, &e.texts)
 		default:
 			if ps.m == nil {
@@ -295,6 +299,7 @@ func (ps *portableSession) write(s session.Side, p []byte) {
 func (ps *portableSession) settle() {
 	for ps.settleOnce() {
 	}
+	ps.engine.callNext()
 }
 
 func (ps *portableSession) settleOnce() (again bool) {
@@ -379,6 +384,9 @@ func (ps *portableSession) taking(s session.Side) bool {
 func (ps *portableSession) expire() {
 	ps.mu.Lock()
 	if !ps.over {
+		if ps.m != nil {
+			ps.waited(&ps.m.move, ps.engine.now())
+		}
 		ps.expired(ps.engine.now(), ps.engine.times, ps.taking)
 		ps.arm() // a ping may be long in writing
 	}

@@ -201,6 +201,7 @@ func (w *world) expire(by eventloop.Tick, taking bool) {
 		return
 	}
 	before := w.moving.ends
+	w.r.waited(&w.moving.move, w.now)
 	w.r.expired(w.now, testTicks, func(session.Side) bool { return taking })
 	w.settle()
 	// What a move has put off may be due with its end.

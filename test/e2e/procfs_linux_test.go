@@ -19,17 +19,29 @@ func (p *process) descriptors(t testing.TB) int {
 }
 
 // resident is the memory a process has, in bytes.
-func (p *process) resident(t testing.TB) int {
+func (p *process) resident(t testing.TB) int { t.Helper(); return p.memory(t, "VmRSS:") }
+
+// peak is the most that it has had since resetPeak.
+func (p *process) peak(t testing.TB) int { t.Helper(); return p.memory(t, "VmHWM:") }
+
+func (p *process) resetPeak(t testing.TB) {
+	t.Helper()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *process) memory(t testing.TB, of string) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	_, rest, _ := strings.Cut(string(status), of)
 	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	n, err := strconv.Atoi(number)
 	if err != nil {
-		t.Fatalf("VmRSS in %q: %v", status, err)
+		t.Fatalf("%s in %q: %v", of, status, err)
 	}
 	return n << 10
 }

@@ -1,0 +1,134 @@
+package relay
+
+import (
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// maxSeeking is how many sessions of a line may look for a backend at once: of
+// a loop, or of the whole portable engine. The loss of a backend with thousands
+// of them costs no more tasks, buffers and descriptors than that, and the others
+// no more handshakes at once. By BenchmarkLoss, 64 are as fast as any number
+// where a handshake costs nothing but processor time. The rest is for backends
+// that take long: with 100 ms, 1,000 a second go through 128, and 2,500 through
+// 256.
+const maxSeeking = 256
+
+// place is where a session stands that is to look for another backend.
+//
+//	         the Mover lets it go                 its turn
+//	apart ──────────────────────────▶ inLine ─────────────────▶ turning or
+//	 ▲  │ the Mover has it wait                                 seeking, apart
+//	 │  └────────────────────────────▶ later
+//	 └──────── that time is over ────────┘
+type place uint8
+
+const (
+	apart place = iota
+	later
+	inLine
+)
+
+// wait begins the move that an Order wants.
+func (r *record) wait(now eventloop.Tick) {
+	r.phase, r.failure, r.closeAt = waiting, session.ReattachFailed, 0
+	r.plan &^= tooLate | cutShort
+	r.forceAt = now + r.moveTimeout
+}
+
+// await is told of how long the Mover has the session wait. It reports whether
+// the engine is to put it in its line now.
+func (r *record) await(m *move, d time.Duration, now eventloop.Tick) bool {
+	m.from = r.phase
+	if d <= 0 {
+		m.place = inLine
+		return true
+	}
+	m.place, m.waitBy = later, r.forceAt
+	r.forceAt = min(r.forceAt, now+max(1, eventloop.Ticks(d)))
+	return false
+}
+
+// waited is told that time has passed, before expired.
+func (r *record) waited(m *move, now eventloop.Tick) {
+	if m.place == later && now >= r.forceAt && r.phase <= turning {
+		m.place, r.forceAt = apart, m.waitBy
+	}
+}
+
+// call is for a session that has come to the head of the line and has a place.
+// It reports whether it looks for a backend now; if not, it has no need of the
+// place, or not yet.
+func (r *record) call(m *move, now eventloop.Tick, t ticks) bool {
+	if m.place != inLine {
+		return false
+	}
+	m.place = apart
+	if r.phase == waiting {
+		r.phase, m.turned = turning, true
+		r.forceAt = now + t.boundary
+		r.hold()
+	}
+	return r.maySeek()
+}
+
+// maySeek: it stands where another backend can be looked for.
+func (r *record) maySeek() bool {
+	c, b := &r.half[session.Client], &r.half[session.Backend]
+	return r.phase == turning && (r.bereft() || c.flags&isHeld != 0 && drained(b))
+}
+
+// line is who waits for a place among those that look for a backend: S stands
+// for a session. Whoever has left it is still there until its turn.
+type line[S any] struct {
+	held, others fifo[S] // those whose clients are held come first
+	taken        int     // places
+}
+
+func (l *line[S]) join(s S, held bool) {
+	if held {
+		l.held.push(s)
+	} else {
+		l.others.push(s)
+	}
+}
+
+// next takes a place for whoever is first, as long as there are any.
+func (l *line[S]) next() (s S, ok bool) {
+	if l.taken >= maxSeeking {
+		return s, false
+	}
+	if s, ok = l.held.pop(); !ok {
+		s, ok = l.others.pop()
+	}
+	if ok {
+		l.taken++
+	}
+	return s, ok
+}
+
+// leave gives a place back, and reports whether somebody waits for it.
+func (l *line[S]) leave() bool {
+	l.taken--
+	return l.waits()
+}
+
+func (l *line[S]) waits() bool { return len(l.held.all)+len(l.others.all) > 0 }
+
+// fifo is first come, first served. Empty, it has no memory.
+type fifo[S any] struct{ all []S }
+
+func (f *fifo[S]) push(s S) { f.all = append(f.all, s) }
+
+func (f *fifo[S]) pop() (s S, ok bool) {
+	if len(f.all) == 0 {
+		return s, false
+	}
+	s, f.all[0] = f.all[0], s
+	if f.all = f.all[1:]; len(f.all) == 0 {
+		f.all = nil
+	}
+	return s, true
+}
