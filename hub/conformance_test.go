@@ -298,6 +298,8 @@ func TestSlowMemberIsClosed(t *testing.T) {
 			publish(t, b, "room", strconv.Itoa(n))
 			expect(t, quick, strconv.Itoa(n))
 		}
+		// Its turn may be after quick's.
+		eventually(t, "the queue is given up", func() bool { return slow.Queued() == 0 })
 		_, err := slow.Next(patiently(t))
 		if !errors.Is(err, hub.ErrSlow) {
 			t.Fatalf("got %v, want ErrSlow", err)
@@ -324,6 +326,7 @@ func TestSlowMemberLosesTheOldest(t *testing.T) {
 			publish(t, b, "room", strconv.Itoa(n))
 			expect(t, quick, strconv.Itoa(n))
 		}
+		eventually(t, "the newest is queued", func() bool { return slow.Newest() == "5" })
 		expect(t, slow, "history", "gap", "4", "5")
 		publish(t, b, "room", "6")
 		expect(t, slow, "6")

@@ -7,6 +7,16 @@ func (m *Membership) Queued() int {
 	return len(m.backlog) + len(m.queue)
 }
 
+// Newest is the data of the event that was queued last.
+func (m *Membership) Newest() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.queue) == 0 {
+		return ""
+	}
+	return string(m.queue[len(m.queue)-1].Data)
+}
+
 // Crash ends a hub over Redis as if its process had been killed: it says
 // nothing to anybody.
 func Crash(hub Hub) {
