@@ -52,6 +52,7 @@ type commands struct {
 	Status      statusCommand      `cmd:"" help:"Show the backends and sessions of a running balancer."`
 	Demo        demoCommand        `cmd:"" help:"Run a chat of several servers behind a balancer, to try things out."`
 	Doctor      doctorCommand      `cmd:"" help:"Try whether a server of yours does what it should behind a balancer, and say what to mend."`
+	Simulate    simulateCommand    `cmd:"" help:"Replay deploys, deaths and scale-outs of a pool with a million sessions, and plot them."`
 	Bench       benchCommand       `cmd:"" help:"Load a WebSocket server or balancer and measure it."`
 	BenchServer benchServerCommand `cmd:"" name:"bench-server" help:"A fast server for bench to talk to: echo, broadcast, sink."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
