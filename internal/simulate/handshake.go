@@ -38,6 +38,7 @@ type attempt struct {
 
 	// Of moves only.
 	move     bool
+	booked   bool // it waits for the token of its choice
 	deadline time.Duration
 	orClose  bool // a session that can't be moved is closed
 	below    bool // to a backend below its fair share, or to none
@@ -78,12 +79,12 @@ func (w *world) begin(a *attempt) {
 			q.Rates = w.queued
 		}
 	}
-	var err error
-	if a.below {
-		a.choice, err = w.picker.TakeBelow(&q)
-	} else {
-		a.choice, err = w.picker.Take(&q)
+	if a.move && w.admit != nil && a.tries == 0 {
+		w.book(a)
+		return
 	}
+	var err error
+	a.choice, err = w.takeOne(a, &q)
 	switch {
 	case errors.Is(err, balance.ErrHeld):
 		w.wait(a)
@@ -92,11 +93,54 @@ func (w *world) begin(a *attempt) {
 		w.refused(a)
 		return
 	case a.move && w.admit != nil:
-		w.queued.TryPass(a.choice.Index)
+		w.buckets[a.choice.Index].Spend()
 	case q.Rates != nil && q.Rates == w.queued:
 		a.let = w.buckets[a.choice.Index]
 	}
 	w.ask(a)
+}
+
+func (w *world) takeOne(a *attempt, q *balance.Query) (balance.Choice, error) {
+	if a.below {
+		return w.picker.TakeBelow(q)
+	}
+	return w.picker.Take(q)
+}
+
+// book chooses the backend of a move whose token comes in time, and has it wait
+// for that.
+func (w *world) book(a *attempt) {
+	for range maxTries {
+		c, err := w.takeOne(a, &balance.Query{Tried: a.tried, Session: true})
+		if err != nil {
+			break
+		}
+		if after, ok := w.buckets[c.Index].Book(w.pool.Reattach.Timeout); ok {
+			a.choice, a.booked = c, true
+			a.deadline = w.now + after + w.pool.Reattach.Timeout
+			w.plan(w.now+after, turnCame, a.index, a.turn)
+			return
+		}
+		c.Backend.Release()
+		a.tried.Add(c.Index)
+	}
+	w.refused(a)
+}
+
+// turnCame is called when a move has its token. Where its backend has begun to
+// drain meanwhile, it needs another.
+func (w *world) turnCame(a *attempt) {
+	a.booked = false
+	if !a.choice.Backend.Drains() {
+		w.ask(a)
+		return
+	}
+	w.buckets[a.choice.Index].Refund()
+	a.choice.Backend.Release()
+	a.tried.Add(a.choice.Index)
+	a.choice = balance.Choice{}
+	a.tries++
+	w.begin(a)
 }
 
 func (w *world) wait(a *attempt) {
@@ -203,6 +247,9 @@ func (w *world) abandon(a *attempt) {
 		a.seat.Leave()
 		a.seat = nil
 	case a.choice.Backend != nil:
+		if a.booked {
+			w.buckets[a.choice.Index].Refund()
+		}
 		a.choice.Backend.Release()
 		a.choice = balance.Choice{}
 	}

@@ -70,6 +70,23 @@ func TestReattachOnLoss(t *testing.T) {
 	}
 }
 
+// In a pool with admission, moves wait for tokens like handshakes.
+func TestReattachUnderAdmission(t *testing.T) {
+	s := scenario(300, 3)
+	s.Pools[0].Reattach = Reattach{Loss: true, Timeout: 20 * time.Second}
+	s.Pools[0].Admit = &admit.Options{Rate: 5, Burst: 5, Queue: 100, QueueTimeout: time.Minute}
+	s.Events = []Event{{At: 10 * time.Second, Kill: &Kill{Servers: 1, Back: never}}}
+	r := run(t, s, nil)
+	if r.Closes != 0 || r.Moved != 100 || r.Peak > 10 {
+		t.Errorf("%d closes, %d moved, %d handshakes in a second", r.Closes, r.Moved, r.Peak)
+	}
+	// What would have to wait for too long is closed at once.
+	s.Pools[0].Reattach.Timeout = 5 * time.Second
+	if r := run(t, s, nil); r.Moved < 50 || r.Moved > 60 || r.PeakCloses != 100-r.Moved || r.Missing > 0 {
+		t.Errorf("%d moved, %d closed at once, %d missing", r.Moved, r.PeakCloses, r.Missing)
+	}
+}
+
 // Servers that are overrun are killed, and what they had comes back as well:
 // the pool doesn't recover. Under admission, nothing of that happens.
 func TestHerd(t *testing.T) {

@@ -41,11 +41,15 @@ var knocks = []time.Duration{time.Second, 3 * time.Second}
 // reach connects an attempt to the server that it has chosen. It is refused
 // where nobody is there.
 func (w *world) reach(s *server, a *attempt) {
+	turn := a.turn
 	if s.up {
 		s.asked++
 		w.watch(s)
 	}
 	switch {
+	case a.turn != turn:
+		// One server's death was too much for another, which had the session
+		// that was to be moved.
 	case !s.up:
 		w.unanswered(a)
 	case s.waiting() < w.s.Servers.Backlog:

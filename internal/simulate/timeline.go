@@ -20,6 +20,7 @@ const (
 	answered                 // its answer is at the balancer
 	answerMissed             // the balancer has waited long enough for an answer
 	knocksAgain              // a connection that found a backlog full
+	turnCame                 // a move has the token that it waits for
 	moveMissed               // a move has taken too long
 )
 

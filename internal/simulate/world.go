@@ -164,7 +164,7 @@ func (w *world) happen(e event) {
 		if w.servers[e.who].life != e.turn {
 			return
 		}
-	case answered, answerMissed, knocksAgain, moveMissed:
+	case answered, answerMissed, knocksAgain, turnCame, moveMissed:
 		if w.attempts.all[e.who].turn != e.turn {
 			return
 		}
@@ -184,6 +184,8 @@ func (w *world) happen(e event) {
 		w.unanswered(w.attempts.all[e.who])
 	case knocksAgain:
 		w.knock(w.attempts.all[e.who])
+	case turnCame:
+		w.turnCame(w.attempts.all[e.who])
 	case moveMissed:
 		w.moveMissed(w.attempts.all[e.who])
 	}
