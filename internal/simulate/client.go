@@ -181,6 +181,7 @@ func (w *world) join(i int32, s *server) {
 	c := &w.clients[i]
 	c.server, c.place, c.ordered = s.index, int32(len(s.sessions)), false
 	s.sessions = append(s.sessions, i)
+	s.aged = nil
 }
 
 // leave takes a session off its server, and gives its lease back.

@@ -1,9 +1,7 @@
 package simulate
 
 import (
-	"cmp"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/rebalance"
@@ -73,22 +71,19 @@ func (w *world) giveAway(o rebalance.Order) (n int) {
 
 // oldest lists the oldest sessions of s that may go and aren't leaving, most
 // at most.
-func (w *world) oldest(s *server, most int, may func(session.Info) bool) []int32 {
-	older := func(a, b int32) int {
-		return cmp.Or(cmp.Compare(w.clients[a].opened, w.clients[b].opened), cmp.Compare(a, b))
+func (w *world) oldest(s *server, most int, may func(session.Info) bool) (list []int32) {
+	if s.aged == nil {
+		s.aged = w.byAge(s)
 	}
-	var list []int32 // in the order of their age
-	for _, i := range s.sessions {
-		if len(list) == most && older(i, list[most-1]) > 0 {
+	for len(s.aged) > 0 && w.clients[s.aged[0]].server != s.index {
+		s.aged = s.aged[1:] // it has gone
+	}
+	for _, i := range s.aged {
+		if c := &w.clients[i]; c.server != s.index || c.ordered || c.attempt != none || !may(w.info(i)) {
 			continue
 		}
-		if c := &w.clients[i]; c.ordered || c.attempt != none || !may(w.info(i)) {
-			continue
-		}
-		at, _ := slices.BinarySearchFunc(list, i, older)
-		list = slices.Insert(list, at, i)
-		if len(list) > most {
-			list = list[:most]
+		if list = append(list, i); len(list) == most {
+			break
 		}
 	}
 	return list

@@ -16,6 +16,7 @@ type server struct {
 	life    uint32 // grows with each death, and tells one life from another
 
 	sessions []int32 // clients, in no order
+	aged     []int32 // as they once were by age, perhaps with some that have gone; nil: to be made
 	backlog  []ask   // the first is being worked on
 	first    int     // of backlog
 	hanging  time.Duration
