@@ -124,8 +124,12 @@ func (b *Backend) Drains() bool {
 
 func (b *Backend) ejected() bool {
 	until := b.ejectedUntil.Load()
-	return until != 0 && b.registry.clock.Now().UnixNano() < until
+	return until != 0 && b.isBefore(until)
 }
+
+// isBefore is apart so that ejected, which every choice asks of every backend,
+// is inlined.
+func (b *Backend) isBefore(until int64) bool { return b.registry.clock.Now().UnixNano() < until }
 
 // Share is how much of its weight the backend is to have now, of FullShare and
 // at least 1: less while its slow start lasts, and with the load it reports.
