@@ -1,0 +1,50 @@
+package chat
+
+import (
+	"embed"
+	"net/http"
+)
+
+//go:embed page
+var pageFiles embed.FS
+
+// pageTypes are set rather than guessed: the system's MIME table may be wrong,
+// and nosniff makes browsers strict.
+var pageTypes = map[string]string{
+	"index.html": "text/html; charset=utf-8",
+	"chat.css":   "text/css; charset=utf-8",
+	"line.js":    "text/javascript; charset=utf-8",
+	"chat.js":    "text/javascript; charset=utf-8",
+	"icon.svg":   "image/svg+xml",
+}
+
+// contentSecurityPolicy allows what the page has and nothing else: its own
+// files, and WebSockets to its own host ('self' covers ws: in CSP 3).
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'"
+
+// servePage adds the page's files to mux, index.html as /.
+func servePage(mux *http.ServeMux) {
+	for file, contentType := range pageTypes {
+		path := "/" + file
+		if file == "index.html" {
+			path = "/{$}"
+		}
+		content, err := pageFiles.ReadFile("page/" + file)
+		if err != nil {
+			panic(err) // it is embedded
+		}
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			h := w.Header()
+			h.Set("Content-Type", contentType)
+			h.Set("Content-Security-Policy", contentSecurityPolicy)
+			h.Set("X-Content-Type-Options", "nosniff")
+			h.Set("Referrer-Policy", "no-referrer")
+			h.Set("Cross-Origin-Opener-Policy", "same-origin")
+			h.Set("Cross-Origin-Resource-Policy", "same-origin")
+			h.Set("Cache-Control", "no-cache") // another server may be a newer version
+			_, _ = w.Write(content)            // who asked may have gone
+		})
+	}
+}
