@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what the tests need beside Go: Node.js with the packages
-# of test/e2e/node, Chromium, and the Redis server that tests of the hub start
-# for themselves. On a machine that has all of it, it does nothing and is quick.
+# Installs what the tests need beside Go: Node.js with the packages of
+# test/e2e/node and of the examples in Node, Chromium, and the Redis server that
+# tests start for themselves. On a machine that has all of it, it does nothing
+# and is quick.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -23,8 +24,12 @@ if [ -n "$missing" ]; then
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
 fi
 
-cd test/e2e/node
-if ! cmp -s package-lock.json node_modules/.installed-lock.json; then
-	npm ci
-	cp package-lock.json node_modules/.installed-lock.json
-fi
+for directory in test/e2e/node examples/minimal; do
+	(
+		cd "$directory"
+		if ! cmp -s package-lock.json node_modules/.installed-lock.json; then
+			npm ci
+			cp package-lock.json node_modules/.installed-lock.json
+		fi
+	)
+done
