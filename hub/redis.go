@@ -29,7 +29,9 @@ type RedisOptions struct {
 	URL string
 	// Client to use instead of one made from URL; also one of
 	// redis.NewFailoverClient. The hub takes a connection of its own from it
-	// for pub/sub, and doesn't close it.
+	// for pub/sub, and doesn't close it. Its options should have
+	// ContextTimeoutEnabled: without it, contexts and Timeout don't bound a
+	// command that has been sent.
 	Client *redis.Client
 	// Prefix of all keys and channels, letters, digits and any of "-_.:".
 	// Channels are not apart by database number, so a Prefix is what keeps
