@@ -76,14 +76,19 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	c := newSession(s, from)
+	if from.Reattached() {
+		c.holdPlace(who) // once this is accepted, the other server is told to let the session go
+	}
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
+		c.letGo()
 		return // Accept answered
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxFrame)
-	c := newSession(s, conn, from)
+	c.conn = conn
 	leave := s.kit.Join(r, c.end)
 	defer leave()
-	c.run(who)
+	c.run()
 }

@@ -33,9 +33,10 @@ type session struct {
 	delivered sync.WaitGroup  // deliver, of place
 }
 
-func newSession(s *Server, conn *websocket.Conn, from backend.Session) *session {
+// newSession makes a session that has no conn yet.
+func newSession(s *Server, from backend.Session) *session {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &session{server: s, conn: conn, from: from, ctx: ctx, cancel: cancel}
+	return &session{server: s, from: from, ctx: ctx, cancel: cancel}
 }
 
 // end closes the connection with a Close frame; run then returns.
@@ -43,18 +44,15 @@ func (c *session) end(code int, reason string) {
 	_ = c.conn.Close(websocket.StatusCode(code), reason)
 }
 
-// run serves the session until its connection has ended. known is who it is,
-// if it comes from another server.
+// run serves the session until its connection has ended.
 //
-// That server may still have the page at this time: what is sent now comes
-// after its last word, and what the page says comes here after that.
-func (c *session) run(known Who) {
+// If it comes from another server, that may still have the page at this time:
+// what is sent now comes after its last word, and what the page says comes here
+// after that.
+func (c *session) run() {
 	defer c.leaveRoom()
 	defer c.letGo()
 	defer c.cancel()
-	if c.from.Reattached() {
-		c.holdPlace(known)
-	}
 	if c.send(Hello{Type: "hello", Server: c.server.name, Session: c.from.ID, Reattach: c.from.Why}) != nil {
 		return
 	}
