@@ -24,7 +24,7 @@ if [ -n "$missing" ]; then
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
 fi
 
-for directory in test/e2e/node examples/minimal; do
+for directory in test/e2e/node examples/node-chat examples/minimal; do
 	(
 		cd "$directory"
 		if ! cmp -s package-lock.json node_modules/.installed-lock.json; then
