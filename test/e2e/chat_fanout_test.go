@@ -1,0 +1,107 @@
+//go:build unix
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// BenchmarkChatFanOut is one message to a room of 1,000 members on three
+// servers, with and without a balancer before them; the time of an operation is
+// until the last member has it. The figures of docs/hub.md:
+//
+//	go test ./test/e2e -run '^$' -bench ChatFanOut -benchtime 300x
+func BenchmarkChatFanOut(b *testing.B) {
+	for _, way := range append([]string{"direct"}, engines...) {
+		b.Run(way, func(b *testing.B) { benchmarkFanOut(b, way) })
+	}
+}
+
+func benchmarkFanOut(b *testing.B, way string) {
+	const members = 1000
+	redis := startRedis(b)
+	var servers []*chatServer
+	var addresses []string
+	for i := range 3 {
+		servers = append(servers, startGoChat(b, fmt.Sprint("chat-", i+1), redis))
+		addresses = append(addresses, servers[i].address)
+	}
+	if way != "direct" {
+		balancer := balance(b, chatFile(way, servers...))
+		balancer.awaitUp(b, servers...)
+		addresses = []string{balancer.address}
+	}
+
+	var mu sync.Mutex
+	var posted time.Time
+	var delays []time.Duration
+	var arrived, reading sync.WaitGroup
+	room := make([]*wire, members)
+	b.Cleanup(func() {
+		cut(room)
+		reading.Wait()
+	})
+	arrived.Add(members) // of the first message, which isn't counted
+	if err := inParallel(members, func(i int) error {
+		w, _, err := dialWire(addresses[i%len(addresses)], "/ws")
+		if err != nil {
+			return err
+		}
+		room[i] = w
+		joined := make(chan struct{})
+		reading.Go(func() {
+			for {
+				text, err := w.message()
+				if c, ok := err.(*closed); ok {
+					panic(fmt.Sprintf("member %d was %v", i, c)) // or arrived would be waited for in vain
+				}
+				if err != nil {
+					return
+				}
+				if strings.HasPrefix(text, `{"type":"joined"`) {
+					close(joined)
+				}
+				if at := time.Now(); strings.HasPrefix(text, `{"type":"message"`) {
+					mu.Lock()
+					delays = append(delays, at.Sub(posted))
+					mu.Unlock()
+					arrived.Done()
+				}
+			}
+		})
+		if err := w.sendText(fmt.Sprintf(`{"type":"join","member":"m%d","name":"member","room":"hall"}`, i)); err != nil {
+			return err
+		}
+		<-joined
+		return nil
+	}); err != nil {
+		b.Fatal(err)
+	}
+	post := func(n int) {
+		mu.Lock()
+		posted = time.Now()
+		mu.Unlock()
+		text := fmt.Sprintf(`{"type":"post","key":"%d","text":%q}`, n, strings.Repeat("x", 100))
+		if err := room[n%members].sendText(text); err != nil {
+			b.Fatal(err)
+		}
+		arrived.Wait()
+	}
+	post(0)
+	delays = nil
+	n := 0
+	for b.Loop() {
+		n++
+		arrived.Add(members)
+		post(n)
+	}
+	slices.Sort(delays)
+	for _, p := range []int{50, 99} {
+		b.ReportMetric(float64(delays[len(delays)*p/100].Microseconds())/1000, fmt.Sprintf("ms-p%d", p))
+	}
+}
