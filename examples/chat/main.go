@@ -40,6 +40,7 @@ func run(listen, url, name string, notice time.Duration) error {
 		if err != nil {
 			return fmt.Errorf("--redis: %w", err)
 		}
+		shared.ContextTimeoutEnabled = true
 		client := redis.NewClient(shared)
 		defer client.Close()
 		if o.Rooms, o.Sessions, err = chat.OnRedis(client); err != nil {

@@ -59,7 +59,7 @@ func examples(t testing.TB, file string) (list []example) {
 // What documents say to write passes the check, without a warning; what they
 // show as wrong is told in the words they show.
 func TestDocumentedConfigurations(t *testing.T) {
-	for _, file := range []string{"config.md", "balancing.md", "reattach.md", "storms.md", "backends.md"} {
+	for _, file := range []string{"config.md", "balancing.md", "reattach.md", "storms.md", "backends.md", "chat.md"} {
 		for _, e := range examples(t, file) {
 			t.Run(e.where, func(t *testing.T) {
 				dir := t.TempDir()

@@ -1,0 +1,124 @@
+//go:build unix
+
+package e2e
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// picturesEnv names a directory for the screenshots of docs/chat.md.
+const picturesEnv = "HOLDFAST_E2E_PICTURES"
+
+// What node/chat.js saw on one page.
+type chatPage struct {
+	Servers    []string // at first, after the drain, after the kill
+	IDs, Texts []string // of the messages, in their order
+	Said       []string
+	Opened     int // WebSockets, as the browser counts
+	Counted    int // as the page does
+	Moved      int
+	Pending    int
+	Gaps       int
+	People     []string
+	Complaints []string
+}
+
+// Two people talk in a browser without a break. The server of one is drained,
+// then that of the other is killed with -9. With reattach neither page opens a
+// second connection; without it they come back. In both cases each has every
+// message once, in one order.
+func TestChatInBrowser(t *testing.T) {
+	for _, how := range []string{"reattach", "reconnect"} {
+		t.Run(how, func(t *testing.T) {
+			redis := startRedis(t)
+			servers := map[string]*chatServer{}
+			pids := map[string]int{}
+			for _, name := range []string{"chat-1", "chat-2", "chat-3"} {
+				servers[name] = startGoChat(t, name, redis)
+				pids[name] = servers[name].cmd.Process.Pid
+			}
+			file := chatFile("auto", slices.Collect(maps.Values(servers))...)
+			if how == "reconnect" {
+				file = strings.Replace(file, "    reattach: {on: [drain, loss], timeout: 10s}\n", "", 1)
+			}
+			b := balance(t, file)
+			b.awaitUp(t, slices.Collect(maps.Values(servers))...)
+
+			pictures := t.TempDir()
+			if how == "reattach" {
+				pictures = cmp.Or(os.Getenv(picturesEnv), pictures)
+			}
+			task, err := json.Marshal(map[string]any{
+				"url": "http://" + b.address, "chromium": chromium(t), "pictures": pictures,
+				"drain": []string{holdfast, "drain", "--wait", "--admin", b.admin}, "pids": pids,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			browser := start(t, "browser", node(t, "chat.js", string(task)))
+			var pages struct{ Ann, Bob chatPage }
+			line := browser.stdout.find(t, "result", 0, func(string) bool { return true })
+			if err := json.Unmarshal([]byte(line), &pages); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			if status := browser.wait(t, patience); status != 0 {
+				t.Errorf("the browser's script ended with status %d", status)
+			}
+			t.Logf("%d messages; connections %d and %d, moves %d and %d", len(pages.Ann.IDs),
+				pages.Ann.Opened, pages.Bob.Opened, pages.Ann.Moved, pages.Bob.Moved)
+			checkChatPages(t, pages.Ann, pages.Bob, how == "reattach")
+			for _, name := range []string{"talk.png", "drained.png", "killed.png", "phone.png"} {
+				if info, err := os.Stat(filepath.Join(pictures, name)); err != nil || info.Size() < 10_000 {
+					t.Errorf("screenshot %s: %v", name, err)
+				}
+			}
+			b.stop(t)
+		})
+	}
+}
+
+func checkChatPages(t *testing.T, ann, bob chatPage, reattach bool) {
+	if len(ann.Said) < 25 || len(bob.Said) < 25 {
+		t.Errorf("they said only %d and %d messages", len(ann.Said), len(bob.Said))
+	}
+	said := slices.Sorted(slices.Values(append(slices.Clone(ann.Said), bob.Said...)))
+	for name, p := range map[string]chatPage{"Ann": ann, "Bob": bob} {
+		if got := slices.Sorted(slices.Values(p.Texts)); !slices.Equal(got, said) {
+			t.Errorf("%s has %q, and was said %q", name, got, said)
+		}
+		if ids := slices.Compact(slices.Sorted(slices.Values(p.IDs))); len(ids) != len(p.IDs) || !slices.Equal(p.IDs, ann.IDs) {
+			t.Errorf("%s's messages are %v, Ann's %v", name, p.IDs, ann.IDs)
+		}
+		if p.Pending > 0 || p.Gaps > 0 || len(p.Complaints) > 0 {
+			t.Errorf("%s's page: %d pending, %d gaps, errors %q", name, p.Pending, p.Gaps, p.Complaints)
+		}
+		if len(p.People) != 2 {
+			t.Errorf("%s sees %q", name, p.People)
+		}
+		if p.Opened != p.Counted {
+			t.Errorf("%s's page says it opened %d connections, and did %d", name, p.Counted, p.Opened)
+		}
+		if reattach && (p.Opened != 1 || p.Moved == 0) {
+			t.Errorf("%s's page opened %d connections and was moved %d times, want 1 and some", name, p.Opened, p.Moved)
+		}
+		if !reattach && (p.Opened < 2 || p.Moved != 0) {
+			t.Errorf("%s's page opened %d connections and was moved %d times, want some and 0", name, p.Opened, p.Moved)
+		}
+	}
+	if ann.Servers[0] == bob.Servers[0] {
+		t.Errorf("both began on %s", ann.Servers[0])
+	}
+	if drained := ann.Servers[0]; ann.Servers[1] == drained || bob.Servers[1] == drained {
+		t.Errorf("%s was drained, and serves %v, %v", drained, ann.Servers, bob.Servers)
+	}
+	if killed := bob.Servers[1]; bob.Servers[2] == killed || ann.Servers[2] == killed {
+		t.Errorf("%s was killed, and serves %v, %v", killed, ann.Servers, bob.Servers)
+	}
+}
