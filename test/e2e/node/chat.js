@@ -27,7 +27,7 @@ class Person {
     Object.assign(person, { name, page, said: [], servers: [], opened: 0, complaints: [] });
     page.on("pageerror", (error) => person.complaints.push(String(error)));
     page.on("websocket", () => person.opened++);
-    await page.goto(`${task.url}/#caf%C3%A9`);
+    await page.goto(`${task.url}/#%20ca%00f%C3%A9`);
     await byTestId(page, "name").fill(name);
     await byTestId(page, "join").click();
     await byTestId(page, "people").getByText(`${name} (you)`).waitFor();

@@ -19,11 +19,17 @@ const session = () => sessionStorage; // the tab's
 
 const member = stored(session, "member") || randomID();
 store(session, "member", member);
-let name = stored(local, "name");
-let room = roomOfAddress() || stored(local, "room") || "lobby";
+let name = oneLine(stored(local, "name"));
+let room = roomOfAddress() || oneLine(stored(local, "room")) || "lobby";
+
+// oneLine is a name as servers make it, by which they call it.
+function oneLine(text) {
+  const clean = text.toWellFormed().replace(/\p{Cc}/gu, "").trim();
+  return [...clean].slice(0, 32).join("").trim();
+}
 
 function roomOfAddress() {
-  try { return decodeURIComponent(location.hash.slice(1)).trim().slice(0, 32); } catch { return ""; }
+  try { return oneLine(decodeURIComponent(location.hash.slice(1))); } catch { return ""; }
 }
 
 function rememberedRooms() {
@@ -111,7 +117,7 @@ function showPlace() {
 }
 
 function go(newName, newRoom) {
-  if (newName === name && newRoom === room) return;
+  if (newName === name && newRoom === room) return showPlace(); // as it is, not as it was written
   if (newRoom !== room) {
     ui.messages.replaceChildren();
     ui.empty.hidden = false;
@@ -239,7 +245,7 @@ ui.composer.addEventListener("submit", (event) => {
 
 ui.place.addEventListener("submit", (event) => {
   event.preventDefault();
-  go(ui.name.value.trim(), ui.room.value.trim() || room);
+  go(oneLine(ui.name.value), oneLine(ui.room.value) || room);
   ui.text.focus();
 });
 
