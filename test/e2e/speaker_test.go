@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -46,10 +47,11 @@ type manner struct {
 	lossy    bool          // messages may be missing, though not be doubled or out of order
 }
 
-// usual is the manner of most tests.
+// usual is the manner of most tests, and what counts where a manner says nothing.
 var usual = manner{pause: 500 * time.Millisecond, broken: 4}
 
 func newSpeaker(w *wire, m manner) *speaker {
+	m.pause, m.broken = cmp.Or(m.pause, usual.pause), cmp.Or(m.broken, usual.broken)
 	return &speaker{wire: w, opened: time.Now(), manner: m, stop: make(chan struct{}), over: make(chan struct{})}
 }
 

@@ -134,8 +134,9 @@ func TestPlainHTTPBesideWebSockets(t *testing.T) {
 				t.Errorf("got %q, %v, %v", body, res.Header, err)
 			}
 		}
-		m := b.metrics(t)
-		if m[`holdfast_http_requests_total{code="2xx"}`] != 3 || m["holdfast_sessions_total"] != 0 {
+		// A request is counted when its answer has been sent.
+		m := b.await(t, "three requests", func(m metrics) bool { return m[`holdfast_http_requests_total{code="2xx"}`] == 3 })
+		if m["holdfast_sessions_total"] != 0 {
 			t.Errorf("metrics: %v", m)
 		}
 	})
