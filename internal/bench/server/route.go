@@ -7,9 +7,9 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/httphead"
 )
 
-// route gives the answer to a request and what serves the WebSocket after it,
-// nil where there is none.
-func (s *Server) route(req *httphead.Request, head []byte) (handle func(*wsconn.Conn), answer []byte) {
+// route gives the answer to a request and what takes the messages of the
+// WebSocket after it, nil where there is none.
+func (s *Server) route(req *httphead.Request, head []byte) (handler func(*wsconn.Conn) wsconn.Handler, answer []byte) {
 	if n, err := req.Parse(head); err != nil || n == 0 {
 		return nil, plain("400 Bad Request", "not an HTTP/1.1 request\n")
 	}
@@ -17,11 +17,11 @@ func (s *Server) route(req *httphead.Request, head []byte) (handle func(*wsconn.
 	case "/health":
 		return nil, plain("200 OK", "ok\n")
 	case "/echo":
-		handle = func(ws *wsconn.Conn) { _ = ws.Serve(echo{ws}) }
+		handler = func(ws *wsconn.Conn) wsconn.Handler { return echo{ws} }
 	case "/broadcast":
-		handle = s.serveBroadcast
+		handler = func(*wsconn.Conn) wsconn.Handler { return broadcast{s} }
 	case "/sink":
-		handle = func(ws *wsconn.Conn) { _ = ws.Serve(sink{}) }
+		handler = func(*wsconn.Conn) wsconn.Handler { return sink{} }
 	default:
 		return nil, plain("404 Not Found", "here are /echo, /broadcast, /sink and /health\n")
 	}
@@ -37,7 +37,7 @@ func (s *Server) route(req *httphead.Request, head []byte) (handle func(*wsconn.
 			break
 		}
 	}
-	return handle, append(answer, "\r\n"...)
+	return handler, append(answer, "\r\n"...)
 }
 
 func plain(status, body string) []byte {

@@ -97,10 +97,23 @@ func (s *Server) shutdown() {
 	s.running.Wait()
 }
 
-// opened registers a WebSocket; it is false during shutdown.
-func (s *Server) opened(c net.Conn, ws *wsconn.Conn) bool {
+// open answers a handshake and registers the WebSocket; it is false during
+// shutdown, and where the client has gone. The next broadcast after its 101 is
+// for a listener, and none comes before that.
+func (s *Server) open(c net.Conn, ws *wsconn.Conn, answer []byte, listens bool) bool {
+	if !listens {
+		if _, err := c.Write(answer); err != nil {
+			return false
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if listens {
+		if _, err := c.Write(answer); err != nil {
+			return false
+		}
+		s.listeners[ws] = struct{}{}
+	}
 	s.connections[c] = ws
 	return !s.closing
 }
@@ -116,17 +129,23 @@ func (s *Server) serve(c net.Conn) {
 		return
 	}
 	req := requests.Get().(*httphead.Request)
-	handle, answer := s.route(req, head)
+	handler, answer := s.route(req, head)
 	requests.Put(req)
-	if _, err := c.Write(answer); err != nil || handle == nil {
+	if handler == nil {
+		_, _ = c.Write(answer) // the connection is closed either way
+		return
+	}
+	ws := wsconn.Accepted(c, rest, maxMessage)
+	h := handler(ws)
+	_, listens := h.(broadcast)
+	if listens {
+		defer s.leave(ws)
+	}
+	if !s.open(c, ws, answer, listens) {
 		return
 	}
 	_ = c.SetDeadline(time.Time{})
-	ws := wsconn.Accepted(c, rest, maxMessage)
-	if !s.opened(c, ws) {
-		return
-	}
-	handle(ws)
+	_ = ws.Serve(h)
 }
 
 func readHead(c net.Conn) (head, rest []byte, err error) {
@@ -174,12 +193,9 @@ func (b broadcast) Message(op byte, payload []byte, _ time.Time) {
 	}
 }
 
-func (s *Server) serveBroadcast(ws *wsconn.Conn) {
+// leave takes ws out of the listeners.
+func (s *Server) leave(ws *wsconn.Conn) {
 	s.mu.Lock()
-	s.listeners[ws] = struct{}{}
-	s.mu.Unlock()
-	_ = ws.Serve(broadcast{s})
-	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.listeners, ws)
-	s.mu.Unlock()
 }
