@@ -224,15 +224,20 @@ func (el *epollLoop) order(o Order, late time.Duration, index int) int {
 	slices.SortFunc(chosen, func(a, b int32) int { return cmp.Compare(el.at(a).started, el.at(b).started) })
 	loops := len(el.engine.loops)
 	for i, slot := range chosen {
-		r := el.at(slot)
 		after := o.Spread * time.Duration(i*loops+index) / time.Duration(len(chosen)*loops)
-		r.schedule(&o, el.Now(), after-late)
-		if r.phase == quitting {
-			el.settleMove(slot, r)
-		}
-		el.Arm(slot, r.due(el.Now(), el.times))
+		el.schedule(&o, slot, after-late)
 	}
 	return len(chosen)
+}
+
+// schedule has o carried out on a session after so long.
+func (el *epollLoop) schedule(o *Order, slot int32, after time.Duration) {
+	r := el.at(slot)
+	r.schedule(o, el.Now(), after)
+	if r.phase == quitting {
+		el.settleMove(slot, r)
+	}
+	el.Arm(slot, r.due(el.Now(), el.times))
 }
 
 // orderOne is order for the session that began at that time in the slot, if it
@@ -245,8 +250,7 @@ func (el *epollLoop) orderOne(o *Order, slot int32, started int64, after time.Du
 	if !r.live || r.started != started || !r.chosen(o) {
 		return false
 	}
-	r.schedule(o, el.Now(), after)
-	el.Arm(slot, r.due(el.Now(), el.times))
+	el.schedule(o, slot, after)
 	return true
 }
 
