@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"context"
+	"expvar"
 	"fmt"
 	"log"
 
@@ -47,4 +48,26 @@ func Example() {
 	// anybody?
 	// bob joined
 	// bob left
+}
+
+func ExampleHub_Stats() {
+	ctx := context.Background()
+	rooms := hub.Memory(hub.Options{}) // or hub.Redis
+	defer rooms.Close()
+	// After expvar.Publish("hub", stats), once in a process, /debug/vars has it.
+	stats := expvar.Func(func() any { return rooms.Stats() })
+
+	ann, err := rooms.Join(ctx, "lobby", hub.Member{ID: "ann"}, hub.JoinOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := rooms.Publish(ctx, "lobby", []byte("hello")); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := ann.Next(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(stats)
+	// Output:
+	// {"Rooms":1,"Memberships":1,"Connected":true,"Delivered":1,"Dropped":0,"Slow":0,"Gaps":0,"CatchUps":0,"Reconnects":0}
 }

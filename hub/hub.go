@@ -79,6 +79,10 @@ type Hub interface {
 	// Left as they come.
 	Members(ctx context.Context, room string) ([]Member, error)
 
+	// Stats tells how the hub is and what it has done. It waits for nothing, and
+	// still answers after Close.
+	Stats() Stats
+
 	// Close ends all memberships with ErrClosed and tells the other servers
 	// that these members have left.
 	Close() error

@@ -25,6 +25,7 @@ type Membership struct {
 	opts   Options
 	wants  bool              // Joined and Left
 	leave  func(*Membership) // called once
+	counts *counters         // the hub's
 
 	entry   string // its name in the room's presence
 	entered bool   // has it been told to Redis; needs the room's mutex
@@ -40,7 +41,7 @@ type Membership struct {
 	left    bool
 }
 
-func newMembership(room string, m Member, o Options, j JoinOptions, leave func(*Membership)) *Membership {
+func newMembership(room string, m Member, o Options, j JoinOptions, counts *counters, leave func(*Membership)) *Membership {
 	m.Data = slices.Clone(m.Data)
 	return &Membership{
 		room:   room,
@@ -48,6 +49,7 @@ func newMembership(room string, m Member, o Options, j JoinOptions, leave func(*
 		opts:   o,
 		wants:  j.Presence,
 		leave:  leave,
+		counts: counts,
 		wake:   make(chan struct{}, 1),
 	}
 }
@@ -60,6 +62,10 @@ func (m *Membership) Next(ctx context.Context) (Event, error) {
 		e, err := m.pop()
 		switch {
 		case e != nil:
+			m.counts.delivered.Add(1)
+			if e.Kind == Gap {
+				m.counts.gaps.Add(1)
+			}
 			return e.Event, nil
 		case err != nil:
 			return Event{}, err
@@ -208,13 +214,17 @@ func (m *Membership) takes(e *event) bool {
 
 func (m *Membership) overflow() {
 	if m.opts.Policy == CloseSlow {
+		m.counts.slow.Add(1)
+		m.counts.dropped.Add(uint64(len(m.backlog) + len(m.queue)))
 		m.backlog, m.queue = nil, nil
 		m.end(ErrSlow)
 		return
 	}
 	if m.queue[0].Kind != Gap {
 		m.queue[0] = m.gap()
+		m.counts.dropped.Add(1)
 	}
+	m.counts.dropped.Add(1)
 	m.queue = slices.Delete(m.queue, 1, 2)
 }
 

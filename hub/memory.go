@@ -18,7 +18,8 @@ func Memory(o Options) Hub {
 }
 
 type memory struct {
-	opts Options
+	opts   Options
+	counts counters
 
 	mu     sync.Mutex // taken before that of a room
 	rooms  map[string]*memoryRoom
@@ -48,7 +49,7 @@ func (h *memory) locked(name string) (*memoryRoom, error) {
 		if len(h.rooms) >= h.opts.MaxRooms {
 			return nil, ErrFull
 		}
-		r = &memoryRoom{audience: audience{room: name}}
+		r = &memoryRoom{audience: audience{room: name, counts: &h.counts}}
 		h.rooms[name] = r
 	}
 	r.mu.Lock()
@@ -93,7 +94,7 @@ func (h *memory) Join(ctx context.Context, room string, m Member, j JoinOptions)
 		return nil, err
 	}
 	defer h.release(r)
-	member := newMembership(room, m, h.opts, j, h.leave)
+	member := newMembership(room, m, h.opts, j, &h.counts, h.leave)
 	member.begin(want.of(r.read(want), r.newest))
 	r.attach(member)
 	r.joins++
@@ -108,7 +109,7 @@ func (h *memory) leave(m *Membership) {
 		return // with the hub, all have left
 	}
 	defer h.release(r)
-	delete(r.here, m)
+	r.remove(m)
 	r.left(m.entry)
 }
 
@@ -210,6 +211,8 @@ func (h *memory) Members(ctx context.Context, room string) ([]Member, error) {
 	defer r.mu.Unlock()
 	return r.presence.list(), nil
 }
+
+func (h *memory) Stats() Stats { return h.counts.stats(true) }
 
 func (h *memory) Close() error {
 	h.mu.Lock()

@@ -18,7 +18,7 @@ func TestMembershipDelivers(t *testing.T) {
 		message := func(n int) *event {
 			return newMessage("room", id{uint64(n), 0}, id{uint64(n - 1), 0}, nil)
 		}
-		m := newMembership("room", Member{ID: "ann"}, o, JoinOptions{}, func(*Membership) {})
+		m := newMembership("room", Member{ID: "ann"}, o, JoinOptions{}, &counters{}, func(*Membership) {})
 		// Attached when the room had delivered up to attached; the history was
 		// read when the stream was at newest.
 		since := rapid.IntRange(0, 5).Draw(t, "since")

@@ -116,6 +116,7 @@ type redisHub struct {
 	link      *link
 	clerk     *clerk
 	entries   atomic.Uint64
+	counts    counters
 	dead      atomic.Pointer[map[string]bool] // servers whose lease has run out
 
 	ctx     context.Context // of the goroutines
@@ -202,7 +203,7 @@ func (h *redisHub) Join(ctx context.Context, room string, m Member, j JoinOption
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
-	member := newMembership(room, m, h.opts.Options, j, func(m *Membership) { h.leave(r, m) })
+	member := newMembership(room, m, h.opts.Options, j, &h.counts, func(m *Membership) { h.leave(r, m) })
 	member.entry = h.server + "/" + strconv.FormatUint(h.entries.Add(1), 36)
 	if err := r.join(ctx, member, want); err != nil {
 		member.Leave()
@@ -300,6 +301,8 @@ func (h *redisHub) ready(ctx context.Context) error {
 	}
 	return ctx.Err()
 }
+
+func (h *redisHub) Stats() Stats { return h.counts.stats(h.link.up()) }
 
 func (h *redisHub) Close() error {
 	h.mu.Lock()

@@ -69,6 +69,7 @@ func (l *link) run() {
 		conn, err := l.connect()
 		if err == nil {
 			if !down.IsZero() {
+				l.hub.counts.reconnects.Add(1)
 				l.hub.opts.Logger.Info("hub: Redis is back", "after", time.Since(down).Round(time.Millisecond))
 			}
 			retry, down = firstRetry, time.Time{}

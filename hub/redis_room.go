@@ -48,7 +48,7 @@ func newRedisRoom(h *redisHub, name string) *redisRoom {
 	return &redisRoom{
 		hub:      h,
 		keys:     keysOf(h.opts.Prefix, name),
-		audience: audience{room: name},
+		audience: audience{room: name, counts: &h.counts},
 		isLive:   make(chan struct{}),
 	}
 }
@@ -105,7 +105,7 @@ func (r *redisRoom) awaitLive(ctx context.Context) error {
 func (r *redisRoom) detach(m *Membership) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.here, m)
+	r.remove(m)
 	if r.state == lost {
 		r.left(m.entry)
 	}
@@ -235,11 +235,15 @@ func (r *redisRoom) synced(round int, s snapshot) {
 	if r.state != syncing || r.round != round {
 		return
 	}
+	again := r.began
 	r.catchUpWith(s)
 	r.takePresence(s)
 	if len(s.missed) >= r.hub.opts.History {
 		r.become(syncing) // there may be more
 		return
+	}
+	if again {
+		r.hub.counts.catchUps.Add(1)
 	}
 	kept := r.kept
 	r.become(live)

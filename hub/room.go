@@ -5,7 +5,8 @@ import "sync"
 // audience is a room as one server has it: its memberships there, and who is
 // present anywhere. Its methods need mu.
 type audience struct {
-	room string
+	room   string
+	counts *counters // the hub's
 
 	mu       sync.Mutex
 	here     map[*Membership]struct{}
@@ -16,7 +17,23 @@ func (a *audience) attach(m *Membership) {
 	if a.here == nil {
 		a.here = make(map[*Membership]struct{})
 	}
+	if len(a.here) == 0 {
+		a.counts.rooms.Add(1)
+	}
 	a.here[m] = struct{}{}
+	a.counts.memberships.Add(1)
+}
+
+// remove does nothing if close came before.
+func (a *audience) remove(m *Membership) {
+	if _, ok := a.here[m]; !ok {
+		return
+	}
+	delete(a.here, m)
+	a.counts.memberships.Add(-1)
+	if len(a.here) == 0 {
+		a.counts.rooms.Add(-1)
+	}
 }
 
 func (a *audience) push(e *event) {
@@ -55,6 +72,6 @@ func (a *audience) tell(k Kind, m Member) {
 func (a *audience) close() {
 	for m := range a.here {
 		m.closed()
+		a.remove(m)
 	}
-	clear(a.here)
 }
