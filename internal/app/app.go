@@ -191,6 +191,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	}
 	a.proxy.Swap(g)
 	a.current.Store(c)
+	a.rebalancer.Look()
 	a.log.SetFormatLevel(c.Log.Format, level(c))
 	for _, w := range c.Warnings {
 		warnings = append(warnings, w.Error())

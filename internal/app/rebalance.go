@@ -1,8 +1,6 @@
 package app
 
 import (
-	"time"
-
 	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/rebalance"
 	"github.com/holdfast-ws/holdfast/internal/relay"
@@ -12,10 +10,6 @@ import (
 func (a *App) newRebalancer() *rebalance.Rebalancer {
 	return rebalance.New(rebalance.Options{Log: a.slog, Pools: a.rebalanced, Leaving: a.engine.Leaving, Give: a.giveAway})
 }
-
-// comeBack is how long clients may take to come back that were told 1012: the
-// IANA registry asks them to wait for a random 5 to 30 seconds.
-const comeBack = 30 * time.Second
 
 // rebalanced lists the pools that have rebalance.
 func (a *App) rebalanced() (list []rebalance.Pool) {
@@ -37,7 +31,7 @@ func (a *App) rebalanced() (list []rebalance.Pool) {
 			Wait: made.Admit != nil && made.Admit.Waiting() > 0,
 		}
 		if !movesOnRebalance(made) {
-			r.Rules.Absence = comeBack
+			r.Rules.Absence = rebalance.ComeBack
 		}
 		list = append(list, r)
 	}

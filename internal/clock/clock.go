@@ -2,7 +2,10 @@
 // so that a simulation can have them go by a time of its own.
 package clock
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Clock tells the time and waits. Options have one that may be nil, which means
 // System: see Or.
@@ -17,6 +20,9 @@ type Clock interface {
 // Step does what is due and returns how long to wait before the next one: 0 is
 // not at all. more is false where there is nothing to wait for.
 type Step func() (wait time.Duration, more bool)
+
+// Idle is the wait of a Step that has nothing to do before a Nudge.
+const Idle time.Duration = math.MaxInt64
 
 // Loop calls a Step again and again, never two at a time.
 type Loop interface {

@@ -65,6 +65,21 @@ func TestLoop(t *testing.T) {
 	})
 }
 
+// A step with nothing to do is followed by none, but for a nudge.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{began: time.Now(), waits: []time.Duration{clock.Idle, clock.Idle}}
+		l := clock.System{}.Loop(j.step)
+		l.Start()
+		time.Sleep(1000 * time.Hour)
+		j.want(t, 0)
+		l.Nudge()
+		j.want(t, 0, 1000*time.Hour)
+		l.Nudge()
+		j.want(t, 0, 1000*time.Hour, 1000*time.Hour)
+	})
+}
+
 // A nudge that comes while the step runs is not lost.
 func TestNudgeInStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

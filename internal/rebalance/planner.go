@@ -13,6 +13,10 @@ import (
 // Interval is the time between two steps of a Planner.
 const Interval = 500 * time.Millisecond
 
+// ComeBack is Rules.Absence of clients that are told 1012: the IANA registry
+// asks them to wait for a random 5 to 30 seconds.
+const ComeBack = 30 * time.Second
+
 const (
 	// least is how many sessions a backend has to be from its fair share for
 	// anything to be done: one more or less is even.

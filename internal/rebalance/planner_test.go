@@ -19,7 +19,7 @@ var usual = rebalance.Rules{Above: .1, Rate: 2}
 func TestNewcomer(t *testing.T) {
 	for name, rules := range map[string]rebalance.Rules{
 		"moved":  {Above: .1, Rate: 50},
-		"closed": {Above: .1, Rate: 50, Absence: 30 * time.Second},
+		"closed": {Above: .1, Rate: 50, Absence: rebalance.ComeBack},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(rules, 1000, 1000, 1000)
@@ -56,7 +56,7 @@ func TestOnlyTheExcessIsGivenAway(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rules := rebalance.Rules{Above: rapid.Float64Range(.01, 1).Draw(t, "above"), Rate: rapid.Float64Range(.1, 100).Draw(t, "rate")}
 		if rapid.Bool().Draw(t, "closed") {
-			rules.Absence = 30 * time.Second
+			rules.Absence = rebalance.ComeBack
 		}
 		w := newWorld(rules, rapid.SliceOfN(rapid.IntRange(0, 500), 1, 20).Draw(t, "sessions")...)
 		for _, b := range w.backends {

@@ -38,7 +38,8 @@ type Order struct {
 type Options struct {
 	Log   *slog.Logger
 	Clock clock.Clock // nil is the system's
-	// Pools lists the pools that are to be rebalanced.
+	// Pools lists the pools that are to be rebalanced. While there are none,
+	// it isn't asked again before Look is called.
 	Pools func() []Pool
 	// Leaving counts the sessions that are on their way to another backend,
 	// or to their end, by backend.
@@ -73,6 +74,9 @@ func New(o Options) *Rebalancer {
 	return r
 }
 
+// Look has it see that Pools lists others than before.
+func (r *Rebalancer) Look() { r.loop.Nudge() }
+
 // Close ends it and waits for that. What was ordered last is still carried out.
 func (r *Rebalancer) Close() {
 	r.mu.Lock()
@@ -87,6 +91,9 @@ func (r *Rebalancer) step() (wait time.Duration, more bool) {
 	if !r.keep(pools) {
 		r.ended.Done()
 		return 0, false
+	}
+	if len(pools) == 0 {
+		return clock.Idle, true
 	}
 	var leaving map[uint32]int
 	for i := range pools {

@@ -25,6 +25,7 @@ type rig struct {
 	pools    []rebalance.Pool
 	sessions []session.Info // the oldest first
 	orders   []rebalance.Order
+	looks    int // calls of Pools
 	walks    int // calls of Leaving
 	move     func(session.Info) bool
 	log      bytes.Buffer
@@ -55,11 +56,12 @@ func (r *rig) start(t *testing.T, rules rebalance.Rules, minAge time.Duration, s
 		}
 	}
 	r.Rebalancer = rebalance.New(rebalance.Options{
-		Log: slog.New(slog.NewTextHandler(r, nil)), Pools: r.now, Leaving: r.leaving, Give: r.give,
+		Log: slog.New(slog.NewTextHandler(r, nil)), Pools: r.look, Leaving: r.leaving, Give: r.give,
 	})
 	t.Cleanup(r.Close)
 	synctest.Wait()
 	r.change(func() { r.pools = []rebalance.Pool{p} })
+	r.Look()
 }
 
 // Write is the log.
@@ -73,6 +75,11 @@ func (r *rig) now() []rebalance.Pool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.pools)
+}
+
+func (r *rig) look() []rebalance.Pool {
+	r.change(func() { r.looks++ })
+	return r.now()
 }
 
 func (r *rig) leaving() map[uint32]int {
@@ -141,9 +148,9 @@ func TestRebalancer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.start(t, rebalance.Rules{Above: .1, Rate: 4}, 0, 30, 30, 0)
-		time.Sleep(2100 * time.Millisecond)
+		time.Sleep(1600 * time.Millisecond)
 		if s, got := r.States()["chat"], r.numbers(); !s.Active || s.Given != 12 || !slices.Equal(got, []int{24, 24, 12}) {
-			t.Errorf("after 2 s: %+v, %v", s, got)
+			t.Errorf("after three steps: %+v, %v", s, got)
 		}
 		r.wantLog(t, "a pool is being rebalanced", "excess=20", `fullest="a: 30"`, `emptiest="c: 0"`)
 		time.Sleep(10 * time.Second)
@@ -164,6 +171,34 @@ func TestRebalancer(t *testing.T) {
 		time.Sleep(time.Second)
 		if n := len(r.States()); n != 0 {
 			t.Errorf("%d pools are left when none has rebalance any more", n)
+		}
+	})
+}
+
+// While no pool is to be rebalanced, nothing wakes it but Look.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.start(t, rebalance.Rules{Above: .1, Rate: 10}, 0, 20, 0)
+		pools := r.now()
+		for range 2 {
+			r.change(func() { r.pools = nil })
+			r.Look()
+			synctest.Wait()
+			if n := len(r.States()); n != 0 {
+				t.Errorf("it still has %d planners", n)
+			}
+			before := r.looks
+			time.Sleep(1000 * time.Hour)
+			if n := r.looks - before; n != 0 {
+				t.Errorf("it woke %d times with nothing to do", n)
+			}
+			r.change(func() { r.pools = pools })
+			r.Look()
+			time.Sleep(5 * time.Second)
+		}
+		if got := r.numbers(); !slices.Equal(got, []int{10, 10}) {
+			t.Errorf("it came to %v", got)
 		}
 	})
 }

@@ -2,15 +2,10 @@ package simulate
 
 import (
 	"log/slog"
-	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/rebalance"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
-
-// comeBack is for how long sessions that were closed for an even pool are
-// expected back, as app has it.
-const comeBack = 30 * time.Second
 
 // rebalances has the pool evened out, in the way of app.
 func (w *world) rebalances() {
@@ -20,7 +15,7 @@ func (w *world) rebalances() {
 	}
 	rules := rebalance.Rules{Above: r.Above, Rate: r.Rate}
 	if !w.pool.Reattach.Rebalance {
-		rules.Absence = comeBack
+		rules.Absence = rebalance.ComeBack
 	}
 	w.rebalancer = rebalance.New(rebalance.Options{
 		Log:   slog.New(slog.DiscardHandler),

@@ -243,7 +243,7 @@ func (l *loop) turn() {
 	case !more:
 		l.running = false
 		l.plans++
-	case !l.nudged: // else that is planned
+	case !l.nudged && wait != clock.Idle: // else that is planned, or only a Nudge has it go on
 		l.plan(wait)
 	}
 }

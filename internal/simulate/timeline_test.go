@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/holdfast-ws/holdfast/internal/clock"
 )
 
 // Events come in the order of their times, and of the same time in the order
@@ -93,6 +95,26 @@ func TestLoop(t *testing.T) {
 	run(began + time.Hour)
 	if want := []time.Duration{began, began + time.Minute}; !slices.Equal(at, want) {
 		t.Errorf("steps of a loop started again at %v, want %v", at, want)
+	}
+}
+
+// A step with nothing to do is followed by none, but for a nudge.
+func TestIdleLoop(t *testing.T) {
+	var tl timeline
+	steps := 0
+	l := tl.Loop(func() (time.Duration, bool) {
+		steps++
+		return clock.Idle, true
+	})
+	l.Start()
+	tl.take(1000 * time.Hour)
+	if steps != 1 {
+		t.Errorf("%d steps, want 1", steps)
+	}
+	l.Nudge()
+	tl.take(1000 * time.Hour)
+	if steps != 2 {
+		t.Errorf("%d steps after a nudge, want 2", steps)
 	}
 }
 
