@@ -38,7 +38,7 @@ func (a *App) serveAdmin(address string) (*adminServer, error) {
 				a.spare.while(func() { scrapes.ServeHTTP(w, r) })
 			}),
 			Reload:   func(context.Context) ([]string, error) { return a.Reload() },
-			Status:   a.status,
+			Status:   a.Status,
 			Drain:    a.drain,
 			Undrain:  a.undrain,
 			Sessions: a.sessions,
@@ -64,7 +64,8 @@ func (s *adminServer) close() {
 	<-s.done
 }
 
-func (a *App) status() admin.Status {
+// Status is what the admin interface tells, see [admin.Status].
+func (a *App) Status() admin.Status {
 	c := a.current.Load()
 	s := admin.Status{
 		Version:    a.options.Version,

@@ -60,7 +60,7 @@ var allowed = map[string]string{
 	"metrics":   "session",
 	"admin":     "",
 	"config":    "",
-	"demo":      "",
+	"demo":      "admin",
 	"doctor":    "frame",
 
 	// The simulation is a second spine: it joins the same code to models.

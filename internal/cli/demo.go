@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"context"
 	"os"
-	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -12,15 +10,18 @@ import (
 
 type demoCommand struct {
 	Listen  string `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"Address of the balancer (default 127.0.0.1:8080)."`
-	Servers int    `default:"3" placeholder:"N" help:"How many chat servers (default 3)."`
+	Servers int    `default:"3" placeholder:"N" help:"How many chat servers to begin with (default 3)."`
+	Guests  int    `default:"60" placeholder:"N" help:"How many sessions of the demo's own there are, to have something to watch (default 60)."`
+	Redis   string `placeholder:"URL" help:"Redis server that the chat servers share, such as redis://localhost:6379 (default: the demo has one of its own)."`
 	Admin   string `placeholder:"ADDRESS" help:"Admin address of the balancer, for status and metrics (default: off)."`
 	Log     string `default:"warn" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Level of the balancer's log: debug, info, warn (default) or error."`
 }
 
 // Help is kong's detailed help.
 func (*demoCommand) Help() string {
-	return `Everything runs on this machine and ends with Ctrl-C. Crash a server from the
-page, or kill one of the processes it prints, and see what happens.`
+	return `Everything runs on this machine and ends with Ctrl-C. Drain, kill and add
+servers from the page, or kill one of the processes it prints, and see what
+happens. Who can open the page can do that, too.`
 }
 
 func (c *demoCommand) Run(env *environment) error {
@@ -28,61 +29,35 @@ func (c *demoCommand) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	if c.Servers < 1 {
-		return usage("--servers must be at least 1")
+	if c.Servers < 1 || c.Servers > demo.MostServers {
+		return usage("--servers must be 1 to %d", demo.MostServers)
+	}
+	if c.Guests < 0 || c.Guests > 1000 {
+		return usage("--guests must be 0 to 1000")
+	}
+	// So that a mistake in it is told of the flag, not of a file nobody wrote.
+	if _, err := config.Quick([]string{c.Listen}, []string{"127.0.0.1:1"}); err != nil {
+		return err
 	}
 	ctx, cancel := untilStopped(env.ctx)
 	defer cancel()
 	return demo.Run(ctx, demo.Options{
-		Listen: c.Listen, Servers: c.Servers, Stdout: env.out, Executable: exe,
-		Balance: func(ctx context.Context, listen string, backends []demo.Backend, ready func(string)) error {
-			return c.balance(ctx, env, listen, backends, ready)
+		Listen: c.Listen, Servers: c.Servers, Guests: c.Guests, Redis: c.Redis, LogLevel: c.Log,
+		Stdout: env.out, Executable: exe,
+		Balance: func(file string) (demo.Balancer, error) {
+			return app.Start(app.Options{
+				Load: func() (*config.Config, error) { return config.Load(file) }, File: file,
+				Admin: c.Admin, Version: Version(), LogTo: env.err,
+			})
 		},
 	})
-}
-
-// balance runs a balancer like that of "holdfast run" in this process.
-func (c *demoCommand) balance(ctx context.Context, env *environment, listen string, backends []demo.Backend, ready func(string)) error {
-	a, err := app.Start(app.Options{
-		Admin: c.Admin, Version: Version(), LogTo: env.err,
-		Load: func() (*config.Config, error) {
-			cfg, err := config.Quick([]string{listen}, addresses(backends))
-			if err != nil {
-				return nil, err
-			}
-			for i := range backends {
-				cfg.Pools[0].Backends[i].Name = backends[i].Name
-			}
-			cfg.Log = config.Log{Format: "text", Level: c.Log}
-			cfg.Timeouts.Shutdown = time.Second // nobody waits for a demo
-			return cfg, nil
-		},
-	})
-	if err != nil {
-		return err
-	}
-	ready(a.Addresses()[0])
-	<-ctx.Done()
-	a.Shutdown(context.WithoutCancel(ctx))
-	return nil
-}
-
-func addresses(backends []demo.Backend) []string {
-	var all []string
-	for _, b := range backends {
-		all = append(all, b.Address)
-	}
-	return all
 }
 
 type demoServerCommand struct {
 	Name   string `required:""`
 	Listen string `required:""`
-	Hub    string `required:""`
 }
 
 func (c *demoServerCommand) Run(env *environment) error {
-	ctx, cancel := untilStopped(env.ctx)
-	defer cancel()
-	return demo.Serve(ctx, demo.ServerOptions{Name: c.Name, Listen: c.Listen, Hub: c.Hub, Stdout: env.out})
+	return demo.Serve(env.ctx, demo.ServerOptions{Name: c.Name, Listen: c.Listen, Stdout: env.out, Orders: os.Stdin})
 }

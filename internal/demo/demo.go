@@ -1,94 +1,117 @@
-// Package demo is `holdfast demo`: a chat served by several processes behind
-// the balancer, to be used, broken and watched by hand.
+// Package demo is `holdfast demo`: the chat of docs/chat.md behind the
+// balancer, to be used, broken and watched by hand.
 //
-// The parent process runs the balancer and a hub; each chat server is a child
-// process. The hub numbers the messages, keeps the last few and hands them to
-// every server, so that it does not matter which server a page is connected
-// to, and no Redis is needed. A server that dies is started again on its port.
+// This process runs the balancer, and behind it the controls that the page
+// shows, guests to have something to look at, and a Redis server of its own
+// unless it is given one. Each chat server is a child process, that can be
+// drained, killed and added from the page.
 package demo
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
-	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/admin"
 )
 
-// restartDelay is how long a dead server stays away: long enough to see the
-// page move to another one.
-const restartDelay = 2 * time.Second
+// MostServers bounds how many chat servers there are at a time.
+const MostServers = 9
 
 // Options of `holdfast demo`.
 type Options struct {
 	// Listen is the balancer's address, as in "127.0.0.1:8080".
 	Listen string
-	// Servers is the number of chat servers, at least 1.
+	// Servers is the number of chat servers to begin with, 1 to MostServers.
 	Servers int
+	// Guests is how many sessions of the demo's own there are.
+	Guests int
+	// Redis is the URL of the Redis server that the chat servers share; ""
+	// has the demo run one.
+	Redis string
+	// LogLevel is the balancer's: debug, info, warn or error.
+	LogLevel string
 	// Stdout gets what the user reads. Run serializes its writes.
 	Stdout io.Writer
 	// Executable is the holdfast binary. It is started as
-	// `EXE demo-server --name chat-1 --listen 127.0.0.1:0 --hub 127.0.0.1:PORT`.
+	// `EXE demo-server --name chat-1 --listen 127.0.0.1:0`.
 	Executable string
-	// Balance runs the balancer in front of the backends until ctx is done,
-	// and calls ready once with the address it listens on.
-	Balance func(ctx context.Context, listen string, backends []Backend, ready func(addr string)) error
+	// Balance starts the balancer of a configuration file.
+	Balance func(file string) (Balancer, error)
 }
 
-// Backend is one chat server, as the balancer is told of it. Its address stays
-// the same when the server is restarted.
-type Backend struct{ Name, Address string }
+// Balancer is a running balancer.
+type Balancer interface {
+	// Addresses are those that it listens on.
+	Addresses() []string
+	Status() admin.Status
+	// Shutdown closes all sessions. It returns when it has, or ctx is done,
+	// and how many were cut.
+	Shutdown(ctx context.Context) (cut int)
+}
 
-// Run starts the hub, the servers and the balancer, and ends them all when ctx
-// is done, which is not an error: first the balancer, so that it can close its
-// sessions politely, then the servers. No child process is left when Run
-// returns; the children end by themselves when the parent is killed.
+// Run starts everything, and ends it all when ctx is done, which is not an
+// error: first the balancer, so that it can close its sessions politely, then
+// the servers, then Redis. No child process is left when Run returns; the
+// children end by themselves when this process is killed.
 func Run(ctx context.Context, o Options) (err error) {
-	if o.Servers < 1 {
-		return fmt.Errorf("demo: %d servers: at least 1 is needed", o.Servers)
+	if o.Servers < 1 || o.Servers > MostServers {
+		return fmt.Errorf("demo: %d servers: 1 to %d can be had", o.Servers, MostServers)
 	}
-	token := rand.Text()
-	hub, err := startHub(token)
+	redis, closeRedis, err := openRedis(ctx, o.Redis)
 	if err != nil {
-		return fmt.Errorf("demo: hub: %w", err)
+		return fmt.Errorf("demo: %w", err)
 	}
-	defer hub.close()
+	defer closeRedis()
+	dir, err := os.MkdirTemp("", "holdfast-demo-")
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	defer os.RemoveAll(dir)
 
 	out := &printer{w: o.Stdout}
-	servers := &supervisor{executable: o.Executable, hub: hub.addr(), token: token, out: out, delay: restartDelay}
-
-	// The servers outlive ctx: the balancer needs them while it closes.
-	serversCtx, endServers := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer endServers()
-
-	var backends []Backend
-	for i := range o.Servers {
-		name := fmt.Sprintf("chat-%d", i+1)
-		p, err := servers.start(ctx, name, "127.0.0.1:0")
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+	servers := newFleet(starter{executable: o.Executable, redis: redis, out: out}, filepath.Join(dir, backendsFile))
+	defer servers.close()
+	for range o.Servers {
+		if err := servers.add(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return fmt.Errorf("demo: %w", err)
 		}
-		out.printf("server %s (pid %d) listens on %s\n", p.name, p.pid(), p.address)
-		running.Go(func() { servers.keep(serversCtx, p) })
-		backends = append(backends, Backend{Name: name, Address: p.address})
 	}
+	panel := &controls{servers: servers}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("demo: controls: %w", err)
+	}
+	defer panel.serve(listener)()
 
-	err = o.Balance(ctx, o.Listen, backends, func(addr string) {
-		out.printf("open http://%s\n", browsable(addr))
-		out.printf("to see it survive: kill -9 one of the pids above, or use the page's buttons; Ctrl-C ends all\n")
-	})
-	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
-		return nil
+	file, err := writeConfig(dir, o, listener.Addr().String())
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
 	}
-	return err
+	balancer, err := o.Balance(file)
+	if err != nil {
+		return err
+	}
+	address := browsable(balancer.Addresses()[0])
+	guests := &guests{url: "ws://" + address + "/ws", number: o.Guests}
+	panel.begin(balancer, guests)
+	out.printf("the balancer's configuration is %s\n", file)
+	out.printf("open http://%s\n", address)
+	out.printf("drain, kill and add servers on the page, or kill -9 one of the pids above; Ctrl-C ends all\n")
+
+	var running sync.WaitGroup
+	running.Go(func() { guests.run(ctx) })
+	<-ctx.Done()
+	running.Wait()
+	balancer.Shutdown(context.WithoutCancel(ctx))
+	return nil
 }
 
 // browsable makes a listening address one that a browser on this machine can

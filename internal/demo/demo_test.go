@@ -5,20 +5,20 @@ package demo
 import (
 	"bufio"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/coder/websocket"
 )
+
+const testTimeout = 30 * time.Second
 
 // output reads what a demo prints, line by line.
 type output struct {
@@ -59,15 +59,14 @@ func (o *output) find(pattern string) []string {
 
 // running is a demo that Run runs.
 type running struct {
-	out     *output
-	addr    string
-	address map[string]string // of the servers
-	pid     map[string]int
-	cancel  context.CancelFunc
-	done    chan error
+	t      *testing.T
+	out    *output
+	url    string
+	cancel context.CancelFunc
+	done   chan error
 }
 
-func runDemo(t *testing.T, servers int) *running {
+func runDemo(t *testing.T, o Options) *running {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -75,12 +74,10 @@ func runDemo(t *testing.T, servers int) *running {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
-	d := &running{
-		out: readOutput(t, r), cancel: cancel, done: make(chan error, 1),
-		address: map[string]string{}, pid: map[string]int{},
-	}
+	d := &running{t: t, out: readOutput(t, r), cancel: cancel, done: make(chan error, 1)}
+	o.Listen, o.LogLevel, o.Stdout, o.Executable, o.Balance = "127.0.0.1:0", "warn", w, exe, balance
 	go func() {
-		d.done <- Run(ctx, Options{Listen: "127.0.0.1:0", Servers: servers, Stdout: w, Executable: exe, Balance: forward})
+		d.done <- Run(ctx, o)
 		w.Close()
 	}()
 	t.Cleanup(func() {
@@ -88,108 +85,218 @@ func runDemo(t *testing.T, servers int) *running {
 		for range d.out.lines { // until Run has returned
 		}
 	})
-	for i := range servers {
-		m := d.out.find(`^server (chat-\d) \(pid (\d+)\) listens on (127\.0\.0\.1:\d+)$`)
-		if m[1] != fmt.Sprintf("chat-%d", i+1) {
-			t.Fatalf("server %d is %s", i+1, m[1])
-		}
-		d.pid[m[1]], _ = strconv.Atoi(m[2])
-		d.address[m[1]] = m[3]
-	}
-	d.addr = d.out.find(`^open http://(.*)$`)[1]
+	d.url = d.out.find(`^open (http://.*)$`)[1]
 	return d
+}
+
+// server waits until a server has a state, or is gone if that is "".
+func (d *running) server(name string, want state) (found row) {
+	d.t.Helper()
+	d.until(fmt.Sprintf("%s is %q", name, want), func(st status) bool {
+		found = row{}
+		for _, s := range st.Servers {
+			if s.Name == name {
+				found = s
+			}
+		}
+		return found.State == want
+	})
+	return found
+}
+
+// until waits for a status.
+func (d *running) until(what string, is func(status) bool) {
+	d.t.Helper()
+	var st status
+	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		response, err := http.Get(d.url + "/demo/status")
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		st = status{}
+		err = json.NewDecoder(response.Body).Decode(&st)
+		response.Body.Close()
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		if is(st) {
+			return
+		}
+	}
+	d.t.Fatalf("never: %s; the last: %+v, guests %+v", what, st.Servers, st.Guests)
+}
+
+// order is a POST to the controls.
+func (d *running) order(path string) (status int, text string) {
+	d.t.Helper()
+	response, err := http.Post(d.url+"/demo/"+path, "", nil)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+func (d *running) must(path string) {
+	d.t.Helper()
+	if status, text := d.order(path); status != http.StatusNoContent {
+		d.t.Fatalf("%s: %d %s", path, status, text)
+	}
 }
 
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
-func TestDemo(t *testing.T) {
-	d := runDemo(t, 3)
-	var pages []*page
-	for _, name := range []string{"chat-1", "chat-2", "chat-3"} {
-		p := openPage(t, d.address[name], "")
-		if p.welcome.Server != name || p.welcome.PID != d.pid[name] {
-			t.Errorf("%s (pid %d) welcomes with %+v", name, d.pid[name], p.welcome)
-		}
-		pages = append(pages, p)
-		// Else Ctrl-C in a terminal would end it before the balancer.
-		if group, err := syscall.Getpgid(d.pid[name]); group != d.pid[name] {
-			t.Errorf("%s is in process group %d, %v; want its own, %d", name, group, err, d.pid[name])
+// Whatever happens to the servers, no guest needs a second connection.
+func TestGuestsStay(t *testing.T) {
+	const guests = 30
+	d := runDemo(t, Options{Servers: 2, Guests: guests})
+	even := func(n int) func(status) bool {
+		return func(st status) bool {
+			sum := 0
+			for _, s := range st.Servers {
+				if s.Sessions < guests/n-2 || s.Sessions > guests/n+2 {
+					return false
+				}
+				sum += s.Sessions
+			}
+			return len(st.Servers) == n && sum == guests && st.Guests.Sessions == guests
 		}
 	}
-	pages[0].post("hello")
-	for _, p := range pages {
-		p.want("hello")
-	}
-	front := openPage(t, d.addr, "")
-	front.want("hello")
-
-	// From the page.
-	pages[1].write(fromClient{Type: "crash"})
-	d.out.find(fmt.Sprintf(`^server chat-2 \(pid %d\) ended: killed; restarting$`, d.pid["chat-2"]))
-	// By hand.
-	if err := syscall.Kill(d.pid["chat-3"], syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	d.out.find(fmt.Sprintf(`^server chat-3 \(pid %d\) ended: killed; restarting$`, d.pid["chat-3"]))
-	pages[0].post("while two are away")
-	pages[0].want("while two are away")
-	for range 2 {
-		m := d.out.find(`^server (chat-\d) \(pid (\d+)\) listens on (.*)$`)
-		if m[3] != d.address[m[1]] || m[2] == strconv.Itoa(d.pid[m[1]]) {
-			t.Errorf("%s is back with pid %s on %s; it was %d on %s", m[1], m[2], m[3], d.pid[m[1]], d.address[m[1]])
-		}
-		d.pid[m[1]], _ = strconv.Atoi(m[2])
-		p := openPage(t, m[3], "?after=1&epoch="+front.welcome.Epoch)
-		p.want("while two are away")
+	d.until("all are there", even(2))
+	first := d.server("chat-1", serving)
+	// Else Ctrl-C in a terminal would end it before the balancer.
+	if group, err := syscall.Getpgid(first.PID); group != first.PID {
+		t.Errorf("chat-1 is in process group %d, %v; want its own, %d", group, err, first.PID)
 	}
 
+	d.must("drain?server=chat-1")
+	d.out.find(fmt.Sprintf(`^server chat-1 \(pid %d\) is drained and has ended: exit status 0$`, first.PID))
+	d.server("chat-1", "")
+	if status, text := d.order("drain?server=chat-2"); status != http.StatusConflict || text != "chat-2 is the only one that serves: add another first\n" {
+		t.Errorf("drain of the last: %d %s", status, text)
+	}
+	d.until("all are with the other", even(1))
+	d.must("add")
+	d.until("the new one has half of them", even(2))
+
+	second := d.server("chat-2", serving)
+	d.must("kill?server=chat-2")
+	d.out.find(fmt.Sprintf(`^server chat-2 \(pid %d\) ended: killed; restarting$`, second.PID))
+	d.until("it is back", even(2))
+	if again := d.server("chat-2", serving); again.PID == second.PID {
+		t.Errorf("chat-2 has still pid %d", again.PID)
+	}
+	d.until("nobody came back by a new connection", func(st status) bool {
+		// Each of the three takes half of them somewhere else, and the killed one gets its share again.
+		return st.Guests.Reconnects == 0 && st.Guests.Moves >= 4*guests/2-8
+	})
+
+	var pids []int
+	d.until("", func(st status) bool {
+		for _, s := range st.Servers {
+			pids = append(pids, s.PID)
+		}
+		return true
+	})
 	d.cancel()
-	pages[0].wantClose(websocket.StatusGoingAway)
 	if err := <-d.done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	for name, pid := range d.pid {
+	for _, pid := range pids {
 		if alive(pid) {
-			t.Errorf("%s (pid %d) is alive", name, pid)
+			t.Errorf("pid %d is alive", pid)
+		}
+	}
+}
+
+func TestOrdersThatAreRefused(t *testing.T) {
+	d := runDemo(t, Options{Servers: MostServers})
+	for path, want := range map[string]string{
+		"drain?server=chat-0": "404 there is no such server\n",
+		"kill":                "404 there is no such server\n",
+		"add":                 "409 there are 9 servers, and no more can be had\n",
+	} {
+		if status, text := d.order(path); fmt.Sprint(status, " ", text) != want {
+			t.Errorf("%s: %d %s, want %s", path, status, text, want)
+		}
+	}
+	d.must("kill?server=chat-3")
+	d.server("chat-3", down)
+	for _, path := range []string{"drain?server=chat-3", "kill?server=chat-3"} {
+		if status, text := d.order(path); status != http.StatusConflict || text != "chat-3 is down\n" {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+	}
+}
+
+// What is refused is not done.
+func TestOthersSitesCantGiveOrders(t *testing.T) {
+	d := runDemo(t, Options{Servers: 1})
+	pid := d.server("chat-1", serving).PID
+	for name, change := range map[string]func(*http.Request){
+		"of another site":   func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
+		"of another origin": func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") },
+		"by another's name": func(r *http.Request) { r.Host = "evil.example" },
+		"by a link":         func(r *http.Request) { r.Method = "GET" },
+	} {
+		r, err := http.NewRequest("POST", d.url+"/demo/kill?server=chat-1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(r)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode < 400 || response.StatusCode > 499 {
+			t.Errorf("%s: %s", name, response.Status)
+		}
+	}
+	if now := d.server("chat-1", serving).PID; now != pid {
+		t.Errorf("pid %d is now %d", pid, now)
+	}
+}
+
+func TestPageHasTheControls(t *testing.T) {
+	d := runDemo(t, Options{Servers: 1})
+	for path, want := range map[string]string{
+		"/":                  `<script src="/demo/controls.js" type="module"></script>`,
+		"/demo/controls.js":  "/demo/status",
+		"/demo/controls.css": "{",
+	} {
+		response, err := http.Get(d.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != 200 || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %s, %v, no %s in it", path, response.Status, err, want)
+		}
+		if response.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s may be sniffed", path)
 		}
 	}
 }
 
 // A server that was stopped (SIGSTOP) cannot end by itself.
 func TestRunEndsServersThatHang(t *testing.T) {
-	d := runDemo(t, 1)
-	if err := syscall.Kill(d.pid["chat-1"], syscall.SIGSTOP); err != nil {
+	d := runDemo(t, Options{Servers: 1})
+	pid := d.server("chat-1", serving).PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	d.cancel()
 	if err := <-d.done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if alive(d.pid["chat-1"]) {
+	if alive(pid) {
 		t.Error("it is alive")
-	}
-}
-
-// The balancer closes before the servers do.
-func TestServersOutliveTheBalancer(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	err = Run(ctx, Options{
-		Listen: "127.0.0.1:0", Servers: 2, Stdout: io.Discard, Executable: exe,
-		Balance: func(ctx context.Context, _ string, backends []Backend, _ func(string)) error {
-			cancel(errors.New("signal"))
-			for _, b := range backends {
-				openPage(t, b.Address, "") // fails the test if the server is gone
-			}
-			return context.Cause(ctx)
-		},
-	})
-	if err != nil {
-		t.Errorf("Run: %v", err)
 	}
 }
 
@@ -203,23 +310,32 @@ func TestRunTellsWhatFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inUse.Close()
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody.Close()
 	tests := []struct {
 		name, broken string
 		options      Options
 		want         string
 	}{
-		{"no servers", "", Options{Executable: exe}, "demo: 0 servers: at least 1 is needed"},
+		{"no servers", "", Options{Executable: exe}, "demo: 0 servers: 1 to 9 can be had"},
 		{"no such binary", "", Options{Executable: "/nowhere/holdfast", Servers: 1},
 			"demo: server chat-1: fork/exec /nowhere/holdfast: no such file or directory"},
 		{"server that fails", "yes", Options{Executable: exe, Servers: 2},
 			"demo: server chat-1 did not start: broken on purpose"},
 		{"port in use", "", Options{Executable: exe, Servers: 1, Listen: inUse.Addr().String()},
-			"listen tcp " + inUse.Addr().String() + ": bind: address already in use"},
+			`listener "` + inUse.Addr().String() + `": listen tcp ` + inUse.Addr().String() + ": bind: address already in use"},
+		{"no URL", "", Options{Executable: exe, Servers: 1, Redis: "localhost:6379"},
+			"demo: --redis: redis: invalid URL scheme: localhost"},
+		{"no Redis", "", Options{Executable: exe, Servers: 1, Redis: "redis://" + nobody.Addr().String()},
+			"demo: --redis " + nobody.Addr().String() + ": dial tcp " + nobody.Addr().String() + ": connect: connection refused"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("TEST_DEMO_BROKEN", tt.broken)
-			tt.options.Stdout, tt.options.Balance = io.Discard, forward
+			tt.options.Stdout, tt.options.LogLevel, tt.options.Balance = io.Discard, "warn", balance
 			if err := Run(t.Context(), tt.options); err == nil || err.Error() != tt.want {
 				t.Errorf("error %v, want %s", err, tt.want)
 			}

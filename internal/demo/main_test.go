@@ -2,18 +2,16 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/signal"
-	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/holdfast-ws/holdfast/internal/app"
+	"github.com/holdfast-ws/holdfast/internal/config"
 )
 
 // The test binary stands in for holdfast: Run starts it as a server process,
@@ -35,15 +33,12 @@ func asServer(args []string) int {
 		fmt.Fprintln(os.Stderr, "broken on purpose")
 		return 3
 	}
-	o := ServerOptions{Stdout: os.Stdout}
+	o := ServerOptions{Stdout: os.Stdout, Orders: os.Stdin}
 	flags := flag.NewFlagSet("demo-server", flag.ExitOnError)
 	flags.StringVar(&o.Name, "name", "", "")
 	flags.StringVar(&o.Listen, "listen", "", "")
-	flags.StringVar(&o.Hub, "hub", "", "")
 	_ = flags.Parse(args)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := Serve(ctx, o); err != nil {
+	if err := Serve(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -54,53 +49,16 @@ func asParent() int {
 	exe, err := os.Executable()
 	if err == nil {
 		err = Run(context.Background(), Options{
-			Listen: "127.0.0.1:0", Servers: 2, Stdout: os.Stdout, Executable: exe, Balance: forward,
+			Listen: "127.0.0.1:0", Servers: 2, LogLevel: "warn", Stdout: os.Stdout, Executable: exe, Balance: balance,
 		})
 	}
 	fmt.Fprintln(os.Stderr, err)
 	return 1
 }
 
-// forward is a trivial balancer: TCP connections go round robin to the
-// backends that accept them.
-func forward(ctx context.Context, listen string, backends []Backend, ready func(string)) error {
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return err
-	}
-	defer context.AfterFunc(ctx, func() { l.Close() })()
-	ready(l.Addr().String())
-	var running sync.WaitGroup
-	defer running.Wait()
-	for i := 0; ; i++ {
-		front, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-		running.Go(func() {
-			defer front.Close()
-			for j := range backends {
-				back, err := net.DialTimeout("tcp", backends[(i+j)%len(backends)].Address, time.Second)
-				if err == nil {
-					pipe(ctx, front, back)
-					return
-				}
-			}
-		})
-	}
-}
-
-// pipe copies both ways until one side ends or ctx is done.
-func pipe(ctx context.Context, front, back net.Conn) {
-	both := func() { front.Close(); back.Close() }
-	defer both()
-	defer context.AfterFunc(ctx, both)()
-	var running sync.WaitGroup
-	running.Go(func() { defer both(); _, _ = io.Copy(back, front) })
-	_, _ = io.Copy(front, back)
-	both()
-	running.Wait()
+// balance runs the balancer that the command runs.
+func balance(file string) (Balancer, error) {
+	return app.Start(app.Options{
+		Load: func() (*config.Config, error) { return config.Load(file) }, File: file, LogTo: io.Discard,
+	})
 }

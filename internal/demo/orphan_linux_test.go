@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,8 +53,12 @@ func TestNoServerSurvivesAKilledDemo(t *testing.T) {
 		}()
 		servers = append(servers, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
-	addr := out.find(`^open http://(.*)$`)[1]
-	openPage(t, addr, "") // a client must not hold it up
+	url := out.find(`^open http(://.*)$`)[1]
+	conn, _, err := websocket.Dial(t.Context(), "ws"+url+"/ws", nil) // a client must not hold it up
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
 	kill()
 
 	deadline := time.Now().Add(testTimeout)

@@ -1,30 +1,35 @@
 package demo
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
-	"net/http"
 	"os"
-	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/holdfast-ws/holdfast/backend"
+	"github.com/holdfast-ws/holdfast/examples/chat/chat"
 )
 
-// The environment of a server process that Run starts.
+// What a server process is told by the fleet.
 const (
-	// tokenEnv holds the hub's token. Arguments could be read by other users.
-	tokenEnv = "HOLDFAST_DEMO_TOKEN"
-	// parentEnv set to parentIsStdin makes the server end when its standard
-	// input does.
-	parentEnv     = "HOLDFAST_DEMO_PARENT"
-	parentIsStdin = "stdin"
+	// redisEnv has the URL of the Redis server. Arguments could be read by
+	// other users, and there is a password in it.
+	redisEnv = "HOLDFAST_DEMO_REDIS"
+	// drainOrder is a line on standard input. A signal would do where there
+	// are signals.
+	drainOrder = "drain"
 )
 
-// closeTimeout bounds the closing handshakes of a server that ends.
-const closeTimeout = 2 * time.Second
+// notice is how long a server that drains waits for the balancer to hear of it
+// and move its sessions: half a second, and 3 s over which that is spread.
+const notice = 6 * time.Second
 
 // ServerOptions of one chat server.
 type ServerOptions struct {
@@ -32,128 +37,70 @@ type ServerOptions struct {
 	Name string
 	// Listen is the address to serve on; port 0 takes a free one.
 	Listen string
-	// Hub is the hub's address. The hub's token is taken from the environment
-	// variable HOLDFAST_DEMO_TOKEN.
-	Hub string
 	// Stdout gets the address that is served as its first line.
 	Stdout io.Writer
+	// Orders is read to its end, which ends the server at once: it comes when
+	// the demo has ended, however that was. "drain" ends the server politely.
+	Orders io.Reader
 }
 
-// server is one running chat server.
-type server struct {
-	name string
-	room *room
-	link *hubLink
-	// hard is done when open connections are given up.
-	hard context.Context
-	// crash ends this process as kill -9 does.
-	crash func()
-}
-
-// Serve runs one chat server until ctx is done (then it returns nil): the
-// page on /, the chat on /ws, and /health. It closes its WebSockets with 1001
-// and waits at most two seconds for the clients' answers.
+// Serve runs one chat server until it is drained, by its orders or by SIGTERM,
+// or its orders end. Then the process is to end: it may still have sessions.
 func Serve(ctx context.Context, o ServerOptions) error {
-	token := os.Getenv(tokenEnv)
-	if token == "" {
-		return fmt.Errorf("demo-server: %s is not set: servers are started by `holdfast demo`", tokenEnv)
+	address := os.Getenv(redisEnv)
+	if address == "" {
+		return fmt.Errorf("demo-server: %s is not set: servers are started by `holdfast demo`", redisEnv)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if os.Getenv(parentEnv) == parentIsStdin {
-		go func() {
-			_, _ = io.Copy(io.Discard, os.Stdin)
-			cancel()
-		}()
+	shared, err := redis.ParseURL(address)
+	if err != nil {
+		return fmt.Errorf("demo-server %s: %s: %w", o.Name, redisEnv, err)
 	}
-	listener, err := net.Listen("tcp", o.Listen)
+	shared.ContextTimeoutEnabled = true
+	silence() // the hub says when Redis is lost
+	client := redis.NewClient(shared)
+	defer client.Close()
+	rooms, sessions, err := chat.OnRedis(client)
 	if err != nil {
 		return fmt.Errorf("demo-server %s: %w", o.Name, err)
 	}
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("demo-server %s: %w", o.Name, err), rooms.Close())
+	}
 	fmt.Fprintln(o.Stdout, listener.Addr())
 
-	hard, giveUp := context.WithCancel(context.WithoutCancel(ctx))
-	defer giveUp()
-	room := newRoom()
-	s := &server{
-		name: o.Name, room: room, hard: hard, crash: killMyself,
-		link: &hubLink{hub: o.Hub, self: hello{Token: token, Server: o.Name}, room: room},
-	}
-	linkCtx, endLink := context.WithCancel(hard)
-	linkFailed := make(chan error, 1)
+	kit := backend.New(backend.Options{
+		MaxSessions: 10_000, Notice: notice, DrainTimeout: 2 * notice,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	ctx, drain := context.WithCancel(ctx)
+	defer drain()
+	served := make(chan error, 1)
 	go func() {
-		linkFailed <- s.link.run(linkCtx)
-		cancel()
+		handler := chat.New(chat.Options{Name: o.Name, Kit: kit, Rooms: rooms, Sessions: sessions, Script: controlsPath + "/" + controlsScript}).Handler()
+		err := kit.Serve(ctx, listener, knownHost(handler))
+		served <- errors.Join(err, rooms.Close())
 	}()
-	err = s.serveHTTP(ctx, listener, giveUp)
-	endLink()
-	if err = errors.Join(err, <-linkFailed); err != nil {
+	select {
+	case err = <-served:
+	case <-follow(o.Orders, drain):
+	}
+	if err != nil {
 		return fmt.Errorf("demo-server %s: %w", o.Name, err)
 	}
 	return nil
 }
 
-// serveHTTP serves until ctx is done, then closes every connection in order;
-// giveUp is called when that takes too long.
-func (s *server) serveHTTP(ctx context.Context, listener net.Listener, giveUp func()) error {
-	var handlers sync.WaitGroup
-	web := &http.Server{
-		Handler:           s.handler(&handlers),
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          log.New(io.Discard, "", 0), // bad requests are the clients' business
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- web.Serve(listener) }()
-
-	var err error
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-	}
-	s.room.close()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	defer context.AfterFunc(closing, giveUp)()
-	if web.Shutdown(closing) != nil {
-		_ = web.Close()
-	}
-	// Shutdown knows nothing of hijacked connections. No handler starts any
-	// more: those that ran then are hijacked or done.
-	handlers.Wait()
-	if err == nil {
-		<-failed // http.ErrServerClosed, after the listener is closed
-	}
-	return err
-}
-
-// handler is the server's whole HTTP interface. It counts running handlers.
-func (s *server) handler(running *sync.WaitGroup) http.Handler {
-	mux := http.NewServeMux()
-	servePage(mux)
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
-		if !s.room.connected() {
-			http.Error(w, "no connection to the hub", http.StatusServiceUnavailable)
-			return
+// follow carries out orders; the channel is closed at their end.
+func follow(orders io.Reader, drain func()) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for lines := bufio.NewScanner(orders); lines.Scan(); {
+			if lines.Text() == drainOrder {
+				drain()
+			}
 		}
-		fmt.Fprintln(w, "ok")
-	})
-	mux.Handle("GET /ws", knownHost(http.HandlerFunc(s.chat)))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		running.Add(1)
-		defer running.Done()
-		mux.ServeHTTP(w, r)
-	})
-}
-
-// killMyself ends the process without any goodbye, as kill -9 does.
-func killMyself() {
-	self, err := os.FindProcess(os.Getpid())
-	if err == nil {
-		err = self.Kill()
-	}
-	if err != nil {
-		os.Exit(137)
-	}
+	}()
+	return ended
 }

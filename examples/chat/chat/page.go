@@ -1,7 +1,9 @@
 package chat
 
 import (
+	"bytes"
 	"embed"
+	"html"
 	"net/http"
 )
 
@@ -24,8 +26,9 @@ const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'"
 
-// servePage adds the page's files to mux, index.html as /.
-func servePage(mux *http.ServeMux) {
+// servePage adds the page's files to mux, index.html as /; script is as in
+// Options.
+func servePage(mux *http.ServeMux, script string) {
 	for file, contentType := range pageTypes {
 		path := "/" + file
 		if file == "index.html" {
@@ -34,6 +37,10 @@ func servePage(mux *http.ServeMux) {
 		content, err := pageFiles.ReadFile("page/" + file)
 		if err != nil {
 			panic(err) // it is embedded
+		}
+		if path == "/{$}" && script != "" {
+			content = bytes.Replace(content, []byte("</head>"),
+				[]byte(`<script src="`+html.EscapeString(script)+`" type="module"></script>`+"\n</head>"), 1)
 		}
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			h := w.Header()

@@ -10,7 +10,7 @@ import (
 
 func TestPageIsServedWithItsPolicy(t *testing.T) {
 	mux := http.NewServeMux()
-	servePage(mux)
+	servePage(mux, "/more.js?a&b")
 	for path, contentType := range map[string]string{
 		"/": "text/html; charset=utf-8", "/chat.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml",
 		"/chat.js": "text/javascript; charset=utf-8", "/line.js": "text/javascript; charset=utf-8",
@@ -27,6 +27,11 @@ func TestPageIsServedWithItsPolicy(t *testing.T) {
 		if w.Header().Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s: may be sniffed", path)
 		}
+	}
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if more := `<script src="/more.js?a&amp;b" type="module"></script>` + "\n</head>"; !strings.Contains(w.Body.String(), more) {
+		t.Errorf("the page has no %s", more)
 	}
 	for _, path := range []string{"/other", "/page/chat.js", "/index.html"} {
 		w := httptest.NewRecorder()

@@ -16,12 +16,15 @@ import (
 	"github.com/holdfast-ws/holdfast/hub"
 )
 
-// Options of a Server. All but Log are required.
+// Options of a Server. All but Script and Log are required.
 type Options struct {
 	Name     string           // shown to users, as in "chat-1"
 	Kit      *backend.Backend // counts the sessions, and closes them in a drain
 	Rooms    hub.Hub
 	Sessions Sessions
+	// Script is the path of one more module script that the page loads, from
+	// where the page is from. "" is none.
+	Script string
 	// Log is told what goes wrong. nil means slog.Default().
 	Log *slog.Logger
 }
@@ -32,6 +35,7 @@ type Server struct {
 	kit      *backend.Backend
 	rooms    hub.Hub
 	sessions Sessions
+	script   string
 	log      *slog.Logger
 }
 
@@ -41,14 +45,14 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Server{name: o.Name, kit: o.Kit, rooms: o.Rooms, sessions: o.Sessions, log: o.Log}
+	return &Server{name: o.Name, kit: o.Kit, rooms: o.Rooms, sessions: o.Sessions, script: o.Script, log: o.Log}
 }
 
 // Handler serves the page at / and the chat at /ws. Health checks are the
 // Kit's.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	servePage(mux)
+	servePage(mux, s.script)
 	mux.HandleFunc("GET /ws", s.chat)
 	return mux
 }

@@ -16,19 +16,17 @@ import (
 const (
 	// A server reports its address as soon as it listens.
 	startTimeout = 10 * time.Second
-	// stopTimeout is longer than a server's own closeTimeout.
-	stopTimeout = 5 * time.Second
+	// A server ends as soon as it is told to, unless it hangs.
+	stopTimeout = 3 * time.Second
 	// maxLine bounds what is kept of a server's output that has no newline.
 	maxLine = 4 << 10
 )
 
-// supervisor starts the server processes and keeps them running.
-type supervisor struct {
+// starter starts server processes.
+type starter struct {
 	executable string
-	hub        string // address
-	token      string
+	redis      string // URL
 	out        *printer
-	delay      time.Duration // from a server's end to its restart
 }
 
 // process is one running server process.
@@ -36,18 +34,18 @@ type process struct {
 	name    string
 	address string // where it listens
 	cmd     *exec.Cmd
-	// stdin is never written to. Its end tells the server to end, also when
-	// it is the kernel that closes it, because this process was killed.
-	stdin  io.Closer
+	// stdin takes orders. Its end tells the server to end, also when it is the
+	// kernel that closes it, because this process was killed.
+	stdin  io.WriteCloser
 	exited chan struct{} // closed once cmd.Wait returned
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // start runs a server on listen and waits until it serves there.
-func (s *supervisor) start(ctx context.Context, name, listen string) (*process, error) {
-	cmd := exec.Command(s.executable, "demo-server", "--name", name, "--listen", listen, "--hub", s.hub)
-	cmd.Env = append(os.Environ(), tokenEnv+"="+s.token, parentEnv+"="+parentIsStdin)
+func (s *starter) start(ctx context.Context, name, listen string) (*process, error) {
+	cmd := exec.Command(s.executable, "demo-server", "--name", name, "--listen", listen)
+	cmd.Env = append(os.Environ(), redisEnv+"="+s.redis)
 	// Ctrl-C in a terminal goes to the whole foreground process group; the
 	// servers must stay until the balancer has closed its sessions.
 	ownProcessGroup(cmd)
@@ -97,45 +95,15 @@ func (s *supervisor) start(ctx context.Context, name, listen string) (*process, 
 	return nil, err
 }
 
-// keep restarts p on its own port whenever it ends, and stops it when ctx is
-// done. It returns when there is no process any more.
-func (s *supervisor) keep(ctx context.Context, p *process) {
-	for {
-		select {
-		case <-ctx.Done():
-			p.stop()
-			return
-		case <-p.exited:
-		}
-		s.out.printf("server %s (pid %d) ended: %s; restarting\n", p.name, p.pid(), p.ending())
-		if p = s.restart(ctx, p.name, p.address); p == nil {
-			return
-		}
-		s.out.printf("server %s (pid %d) listens on %s\n", p.name, p.pid(), p.address)
-	}
-}
-
-// restart starts a server until that works. It returns nil when ctx is done.
-func (s *supervisor) restart(ctx context.Context, name, address string) *process {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(s.delay):
-		}
-		p, err := s.start(ctx, name, address)
-		if err == nil {
-			return p
-		}
-		if ctx.Err() == nil {
-			s.out.printf("%v; trying again\n", err)
-		}
-	}
-}
-
 // ending tells how an exited process ended: "killed", "exit status 1".
 func (p *process) ending() string {
 	return strings.TrimPrefix(p.cmd.ProcessState.String(), "signal: ")
+}
+
+// drain asks the process to end politely. It doesn't wait for that.
+func (p *process) drain() error {
+	_, err := io.WriteString(p.stdin, drainOrder+"\n")
+	return err
 }
 
 // stop asks the process to end, makes it end, and waits until it has.
