@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/admin"
 )
 
 const testTimeout = 30 * time.Second
@@ -75,7 +77,10 @@ func runDemo(t *testing.T, o Options) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
 	d := &running{t: t, out: readOutput(t, r), cancel: cancel, done: make(chan error, 1)}
-	o.Listen, o.LogLevel, o.Stdout, o.Executable, o.Balance = "127.0.0.1:0", "warn", w, exe, balance
+	o.Listen, o.LogLevel, o.Stdout, o.Executable = "127.0.0.1:0", "warn", w, exe
+	if o.Balance == nil {
+		o.Balance = balance
+	}
 	go func() {
 		d.done <- Run(ctx, o)
 		w.Close()
@@ -234,7 +239,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 }
 
 // What is refused is not done.
-func TestOthersSitesCantGiveOrders(t *testing.T) {
+func TestOtherSitesCantGiveOrders(t *testing.T) {
 	d := runDemo(t, Options{Servers: 1})
 	pid := d.server("chat-1", serving).PID
 	for name, change := range map[string]func(*http.Request){
@@ -281,6 +286,47 @@ func TestPageHasTheControls(t *testing.T) {
 		if response.Header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s may be sniffed", path)
 		}
+	}
+}
+
+// lastLook looks at the balancer's backends when it is to shut down.
+type lastLook struct {
+	Balancer
+	look func([]admin.Backend)
+}
+
+func (l lastLook) Shutdown(ctx context.Context) int {
+	for _, p := range l.Status().Pools {
+		if p.Name == chatPool {
+			l.look(p.Backends)
+		}
+	}
+	return l.Balancer.Shutdown(ctx)
+}
+
+// The balancer closes before the servers do.
+func TestServersOutliveTheBalancer(t *testing.T) {
+	looked := 0
+	d := runDemo(t, Options{Servers: 2, Balance: func(file string) (Balancer, error) {
+		b, err := balance(file)
+		return lastLook{b, func(backends []admin.Backend) {
+			for _, b := range backends {
+				conn, err := net.DialTimeout("tcp", b.Address, time.Second)
+				if err != nil {
+					t.Errorf("%s: %v", b.Name, err)
+					continue
+				}
+				conn.Close()
+				looked++
+			}
+		}}, err
+	}})
+	d.cancel()
+	if err := <-d.done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if looked != 2 {
+		t.Errorf("%d servers were there, want 2", looked)
 	}
 }
 
