@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,7 +83,8 @@ func through(t *testing.T, s *redisServer, disturb func(done <-chan struct{})) {
 	}
 	seen := map[string]bool{}
 	for _, s := range got[0] {
-		seen[s[len("0000000000000-0 "):]] = true
+		_, data, _ := strings.Cut(s, " ")
+		seen[data] = true
 	}
 	if len(seen) < publishers*each {
 		t.Errorf("%d messages are %d", len(got[0]), len(seen))
