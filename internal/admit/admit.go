@@ -186,7 +186,7 @@ func (p *Pool) Enqueue(at Place, h Handshake) (*Waiter, error) {
 		p.running = true
 		p.hooks.Begin()
 		p.loop.Start()
-	case p.queue.oldest == w:
+	case p.queue.deadlines.first == w:
 		p.loop.Nudge()
 	}
 	return w, nil

@@ -64,7 +64,7 @@ func TestNobodyGetsMoreAndNobodyIsForgotten(t *testing.T) {
 		}
 		time.Sleep(o.QueueTimeout + time.Millisecond)
 		synctest.Wait()
-		if n := s.Waiting(); n != 0 || s.forAny.Load() != 0 || len(s.queue.lines)+len(s.queue.places) != 0 || s.queue.oldest != nil || s.queue.newest != nil {
+		if n := s.Waiting(); n != 0 || s.forAny.Load() != 0 || len(s.queue.lines)+len(s.queue.places) != 0 || s.queue.deadlines != (list[Waiter]{}) {
 			t.Fatalf("%d are left: %+v", n, s.queue)
 		}
 		for i, b := range s.backends {

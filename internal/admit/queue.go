@@ -12,37 +12,42 @@ type Waiter struct {
 	deadline  time.Duration // since pool.began
 	seq       uint64        // in the order of coming
 
-	lane           *lane // nil once out of the queue
-	next, prev     *Waiter
-	later, earlier *Waiter // by deadline
+	lane       *lane // nil once out of the queue
+	inLane     links[Waiter]
+	byDeadline links[Waiter]
 }
+
+func inLane(w *Waiter) *links[Waiter]     { return &w.inLane }
+func byDeadline(w *Waiter) *links[Waiter] { return &w.byDeadline }
 
 // queue is who waits. There is a line for each backend that is waited for,
 // and one for whichever; in a line a lane for each address, which come in
 // turn; in a lane the handshakes in their order.
 type queue struct {
-	lines          map[uint32]*line
-	places         map[netip.Addr]int // how many each address has
-	waiting        int
-	seq            uint64
-	oldest, newest *Waiter // by deadline
+	lines     map[uint32]*line
+	places    map[netip.Addr]int // how many each address has
+	waiting   int
+	seq       uint64
+	deadlines list[Waiter] // by deadline
 }
 
 type line struct {
-	want        uint32
-	bucket      *Bucket // nil for whichever, and where it is forgotten
-	lanes       map[netip.Addr]*lane
-	first, last *lane
-	waiting     int
-	stuck       bool // turn's own
+	want    uint32
+	bucket  *Bucket // nil for whichever, and where it is forgotten
+	lanes   map[netip.Addr]*lane
+	turns   list[lane]
+	waiting int
+	stuck   bool // turn's own
 }
 
 type lane struct {
-	line        *line
-	client      netip.Addr
-	next, prev  *lane
-	first, last *Waiter
+	line    *line
+	client  netip.Addr
+	inTurns links[lane]
+	waiters list[Waiter]
 }
+
+func inTurns(ln *lane) *links[lane] { return &ln.inTurns }
 
 func (q *queue) init() {
 	q.lines, q.places = map[uint32]*line{}, map[netip.Addr]int{}
@@ -67,26 +72,19 @@ func (q *queue) add(w *Waiter, client netip.Addr, want uint32, b *Bucket, first 
 	if ln == nil {
 		ln = &lane{line: l, client: client}
 		l.lanes[client] = ln
-		l.enter(ln, first)
+		var before *lane
+		if first {
+			before = l.turns.first
+		}
+		l.turns.insert(ln, before, inTurns)
 	}
 	q.seq++
 	w.lane, w.seq = ln, q.seq
+	var before *Waiter
 	if first {
-		w.seq = 0
-		w.next, ln.first = ln.first, w
-		if w.next != nil {
-			w.next.prev = w
-		} else {
-			ln.last = w
-		}
-	} else {
-		w.prev, ln.last = ln.last, w
-		if w.prev != nil {
-			w.prev.next = w
-		} else {
-			ln.first = w
-		}
+		w.seq, before = 0, ln.waiters.first
 	}
+	ln.waiters.insert(w, before, inLane)
 	q.waiting++
 	q.places[client]++
 	l.waiting++
@@ -98,55 +96,28 @@ func (q *queue) add(w *Waiter, client netip.Addr, want uint32, b *Bucket, first 
 
 // time puts w among the others by its deadline, which is the latest as a rule.
 func (q *queue) time(w *Waiter) {
-	e := q.newest
-	for e != nil && e.deadline > w.deadline {
-		e = e.earlier
+	var later *Waiter
+	for e := q.deadlines.last; e != nil && e.deadline > w.deadline; e = e.byDeadline.prev {
+		later = e
 	}
-	w.earlier = e
-	if e == nil {
-		w.later, q.oldest = q.oldest, w
-	} else {
-		w.later, e.later = e.later, w
-	}
-	if w.later == nil {
-		q.newest = w
-	} else {
-		w.later.earlier = w
-	}
+	q.deadlines.insert(w, later, byDeadline)
 }
 
 // remove takes w out. If it was served its address has had its turn.
 func (q *queue) remove(w *Waiter, served bool) {
 	ln := w.lane
 	l := ln.line
-	if w.prev != nil {
-		w.prev.next = w.next
-	} else {
-		ln.first = w.next
+	w.lane = nil
+	ln.waiters.remove(w, inLane)
+	q.deadlines.remove(w, byDeadline)
+	empty := ln.waiters.first == nil
+	if served || empty {
+		l.turns.remove(ln, inTurns)
 	}
-	if w.next != nil {
-		w.next.prev = w.prev
-	} else {
-		ln.last = w.prev
-	}
-	if w.earlier != nil {
-		w.earlier.later = w.later
-	} else {
-		q.oldest = w.later
-	}
-	if w.later != nil {
-		w.later.earlier = w.earlier
-	} else {
-		q.newest = w.earlier
-	}
-	w.lane, w.next, w.prev, w.later, w.earlier = nil, nil, nil, nil, nil
-	if served || ln.first == nil {
-		l.leave(ln)
-	}
-	if ln.first == nil {
+	if empty {
 		delete(l.lanes, ln.client)
 	} else if served {
-		l.enter(ln, false)
+		l.turns.insert(ln, nil, inTurns)
 	}
 	if l.bucket != nil {
 		l.bucket.waiting.Add(-1)
@@ -160,39 +131,8 @@ func (q *queue) remove(w *Waiter, served bool) {
 	q.waiting--
 }
 
-func (l *line) enter(ln *lane, first bool) {
-	if first {
-		ln.prev, ln.next, l.first = nil, l.first, ln
-		if ln.next != nil {
-			ln.next.prev = ln
-		} else {
-			l.last = ln
-		}
-		return
-	}
-	ln.next, ln.prev, l.last = nil, l.last, ln
-	if ln.prev != nil {
-		ln.prev.next = ln
-	} else {
-		l.first = ln
-	}
-}
-
-func (l *line) leave(ln *lane) {
-	if ln.prev != nil {
-		ln.prev.next = ln.next
-	} else {
-		l.first = ln.next
-	}
-	if ln.next != nil {
-		ln.next.prev = ln.prev
-	} else {
-		l.last = ln.prev
-	}
-}
-
 // head is whose turn it is in the line.
-func (l *line) head() *Waiter { return l.first.first }
+func (l *line) head() *Waiter { return l.turns.first.waiters.first }
 
 // before tells whether l's head came before m's. Those that have waited before
 // go by backend, lest chance has a part in it.

@@ -45,7 +45,7 @@ func (p *Pool) turn() (wait time.Duration, more bool) {
 // returns how long until there may be more of them. Under mu.
 func (p *Pool) choose() time.Duration {
 	now := p.clock.Now()
-	for w := p.queue.oldest; w != nil && (p.closed || w.deadline <= now.Sub(p.began)); w = p.queue.oldest {
+	for w := p.queue.deadlines.first; w != nil && (p.closed || w.deadline <= now.Sub(p.began)); w = p.queue.deadlines.first {
 		p.out(w, !p.closed)
 	}
 	o := p.options.Load()
@@ -60,7 +60,7 @@ func (p *Pool) choose() time.Duration {
 	if p.queue.waiting == 0 {
 		return 0
 	}
-	sleep := min(p.queue.oldest.deadline-now.Sub(p.began), time.Second)
+	sleep := min(p.queue.deadlines.first.deadline-now.Sub(p.began), time.Second)
 	for _, l := range p.queue.lines {
 		l.stuck = false
 		switch {
