@@ -15,11 +15,8 @@ func parseTarget(s string) (string, error) {
 	bad := func(why string, args ...any) (string, error) {
 		return "", fmt.Errorf("bad path %s: %s", quote(s), fmt.Sprintf(why, args...))
 	}
-	if !strings.HasPrefix(s, "/") {
-		return bad("it must begin with %q", "/")
-	}
-	if len(s) > maxPath {
-		return bad("longer than %d bytes", maxPath)
+	if err := checkAnyPath(s); err != nil {
+		return bad("%v", err)
 	}
 	for i, c := range s {
 		switch {

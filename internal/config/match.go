@@ -68,12 +68,20 @@ func parsePath(s string) (string, error) {
 
 var errPercent = errors.New("a percent sign stands before two hex digits, as in %20")
 
-func checkPath(s string) error {
+// checkAnyPath checks what all paths have in common.
+func checkAnyPath(s string) error {
 	if !strings.HasPrefix(s, "/") {
 		return fmt.Errorf("it must begin with %q", "/")
 	}
 	if len(s) > maxPath {
 		return fmt.Errorf("longer than %d bytes", maxPath)
+	}
+	return nil
+}
+
+func checkPath(s string) error {
+	if err := checkAnyPath(s); err != nil {
+		return err
 	}
 	for i, c := range s {
 		switch {
