@@ -163,6 +163,8 @@ func (b *Backend) Risen() time.Time {
 
 // SetOperational says what a health check found, and why. One that comes Up
 // from Warming or Down gets its share slowly, where the pool has a slow start.
+// From Down to Up is also the end of an ejection: what failed handshakes told
+// of has been, and a check knows better than a guess.
 func (b *Backend) SetOperational(o Operational, reason string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -172,6 +174,10 @@ func (b *Backend) SetOperational(o Operational, reason string) {
 	}
 	if o == Up && before != Draining {
 		b.ramp(b.registry.clock.Now())
+	}
+	if o == Up && before == Down {
+		b.failures.Store(0)
+		b.ejectedUntil.Store(0)
 	}
 	b.operational.Store(uint32(o))
 	level := slog.LevelInfo

@@ -169,6 +169,40 @@ func TestEjection(t *testing.T) {
 	})
 }
 
+// A server that was restarted is found up long before its ejection would end.
+func TestChecksEndAnEjection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b, _ := one(t, Spec{MaxFails: 3, FailTimeout: 30 * time.Second})
+		eject := func() {
+			for range 3 {
+				b.HandshakeFailed("refused")
+			}
+		}
+		eject()
+		b.SetOperational(Up, "passed") // as it was: the checks may not see what clients do
+		if b.Fitness() != Ejected {
+			t.Error("a check that sees no change ends an ejection")
+		}
+		b.SetOperational(Down, "refused")
+		b.SetOperational(Up, "passed twice")
+		if b.Fitness() != Fit {
+			t.Error("still ejected though it came back")
+		}
+		b.HandshakeFailed("refused")
+		b.HandshakeFailed("refused")
+		if b.Fitness() != Fit {
+			t.Error("failures from before it came back count")
+		}
+		eject()
+		b.SetOperational(Draining, "503")
+		b.SetOperational(Up, "passed")
+		if b.Fitness() != Ejected {
+			t.Error("a drain that is taken back ends an ejection")
+		}
+		time.Sleep(31 * time.Second)
+	})
+}
+
 func TestNoEjectionUnlessConfigured(t *testing.T) {
 	r, b, _ := one(t, Spec{})
 	for range 100 {
