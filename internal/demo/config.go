@@ -24,7 +24,7 @@ routes:
 pools:
   ` + chatPool + `:
     file: ` + backendsFile + `
-    health: {http: {path: /health}, interval: 500ms, timeout: 400ms, fall: 2, rise: 1, fail_timeout: 3s}
+    health: {http: {path: /health}, interval: 500ms, timeout: 400ms, fall: 2, rise: 1}
     drain: {timeout: 8s, spread: 3s}
     reattach: {on: [drain, loss, rebalance], timeout: 10s}
     rebalance: {above: 10%%, rate: 5/s, min_age: 3s}
