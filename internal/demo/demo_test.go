@@ -20,7 +20,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/admin"
 )
 
-const testTimeout = 30 * time.Second
+const testTimeout = time.Minute
 
 // output reads what a demo prints, line by line.
 type output struct {
