@@ -3,7 +3,10 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,21 +21,26 @@ import (
 // demo is a running `holdfast demo`.
 type demo struct {
 	*process
-	url string
+	address string
+	admin   string
 }
 
-func startDemo(t *testing.T) *demo {
+func startDemo(t *testing.T, args ...string) *demo {
 	t.Helper()
-	d := &demo{process: startHoldfast(t, "demo", "--listen", "127.0.0.1:0")}
-	line := d.stdout.find(t, "address", 0, func(line string) bool { return strings.HasPrefix(line, "open http://") })
-	d.url = strings.TrimPrefix(line, "open ")
+	args = append([]string{"demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "info"}, args...)
+	d := &demo{process: startHoldfast(t, args...)}
+	const opening = "open http://"
+	line := d.stdout.find(t, "address", 0, func(line string) bool { return strings.HasPrefix(line, opening) })
+	d.address = strings.TrimPrefix(line, opening)
+	admin := regexp.MustCompile(` msg=started .*\badmin=(\S+)`)
+	d.admin = admin.FindStringSubmatch(d.stderr.find(t, "admin address", 0, admin.MatchString))[1]
 	return d
 }
 
 // pids are the processes of all servers that there have been.
 func (d *demo) pids(t *testing.T) (pids []int) {
 	t.Helper()
-	started := regexp.MustCompile(`(?m)^server chat-\d \(pid (\d+)\) listens on `)
+	started := regexp.MustCompile(`(?m)^server chat-\d+ \(pid (\d+)\) listens on `)
 	for _, m := range started.FindAllStringSubmatch(d.stdout.text(), -1) {
 		pid, err := strconv.Atoi(m[1])
 		if err != nil {
@@ -43,97 +51,9 @@ func (d *demo) pids(t *testing.T) (pids []int) {
 	return pids
 }
 
-func chromium(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatal("Chromium is missing: run scripts/setup-tests.sh")
-	}
-	return path
-}
-
-// What node/demo.js saw on one page.
-type seen struct {
-	Texts      []string
-	IDs        []int
-	Closes     []int
-	Complaints []string
-}
-
-// Two people chat, one of them crashes a server from the page, another is
-// killed by hand: they are connected again, and the chat is whole.
-func TestDemoInBrowser(t *testing.T) {
-	d := startDemo(t)
-	pictures := t.TempDir()
-	browser := start(t, "browser", node(t, "demo.js", d.url, chromium(t), pictures))
-	var result struct {
-		Servers struct {
-			Ann, Bob []struct {
-				Name string
-				PID  int
-			}
-		}
-		Ann, Bob seen
-	}
-	line := browser.stdout.find(t, "result", 0, func(string) bool { return true })
-	if err := json.Unmarshal([]byte(line), &result); err != nil {
-		t.Fatalf("%q: %v", line, err)
-	}
-	t.Log(line)
-
-	texts := []string{"hello Bob", "hello Ann", "while it is down 1", "while it is down 2", "while it is down 3",
-		"mine is gone", "I see", "back again"}
-	for name, s := range map[string]seen{"Ann": result.Ann, "Bob": result.Bob} {
-		// Messages sent at the same time may come in either order, but in the
-		// same one to both.
-		if !slices.Equal(s.IDs, []int{1, 2, 3, 4, 5, 6, 7, 8}) || !slices.Equal(s.Texts, result.Ann.Texts) ||
-			!slices.Equal(slices.Sorted(slices.Values(s.Texts)), slices.Sorted(slices.Values(texts))) {
-			t.Errorf("%s sees %q, ids %v", name, s.Texts, s.IDs)
-		}
-		if len(s.Complaints) > 0 {
-			t.Errorf("errors on %s's page: %q", name, s.Complaints)
-		}
-		// 1012 for servers that were lost, 1000 for the button.
-		for _, code := range s.Closes {
-			if code != 1012 && code != 1000 {
-				t.Errorf("%s's connections closed with %v", name, s.Closes)
-			}
-		}
-		if !slices.Contains(s.Closes, 1012) {
-			t.Errorf("%s's connections closed with %v, want a 1012", name, s.Closes)
-		}
-	}
-	if last := result.Bob.Closes[len(result.Bob.Closes)-1]; last != 1000 {
-		t.Errorf("Bob's last close is %d, want 1000", last)
-	}
-	for _, servers := range [][]struct {
-		Name string
-		PID  int
-	}{result.Servers.Ann, result.Servers.Bob} {
-		if servers[0].PID == servers[1].PID {
-			t.Errorf("served by the same process after its end: %v", servers)
-		}
-		if !slices.Contains(d.pids(t), servers[1].PID) {
-			t.Errorf("served by %v, which the demo didn't tell of: %v", servers[1], d.pids(t))
-		}
-	}
-	for _, name := range []string{"chat.png", "after-kill.png"} {
-		if info, err := os.Stat(filepath.Join(pictures, name)); err != nil || info.Size() < 10_000 {
-			t.Errorf("screenshot %s: %v", name, err)
-		}
-	}
-
-	d.interrupt(t)
-	browser.stdin.Close()
-	sameJSON(t, "the pages' last Close", browser.stdout.find(t, "last closes", 1, func(string) bool { return true }),
-		`{"ann":1001,"bob":1001}`)
-	if status := browser.wait(t, patience); status != 0 {
-		t.Errorf("the browser's script ended with status %d", status)
-	}
-}
-
-// interrupt ends the demo as Ctrl-C does, and all its servers with it.
-func (d *demo) interrupt(t *testing.T) {
+// interrupt ends the demo as Ctrl-C does, and all its servers with it. There
+// have been at least so many of them.
+func (d *demo) interrupt(t *testing.T, servers int) {
 	t.Helper()
 	pids := d.pids(t)
 	d.signal(t, os.Interrupt)
@@ -145,8 +65,195 @@ func (d *demo) interrupt(t *testing.T) {
 			t.Errorf("server %d is still there", pid)
 		}
 	}
-	if len(pids) < 3 {
-		t.Errorf("servers %v, want at least 3", pids)
+	if len(pids) < servers {
+		t.Errorf("servers %v, want at least %d", pids, servers)
+	}
+}
+
+func chromium(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("Chromium is missing: run scripts/setup-tests.sh")
+	}
+	return path
+}
+
+// What node/demo.js saw.
+type demoSeen struct {
+	Ann, Bob, Cleo chatPage
+	Drained, Added string       // servers
+	Killed, Shot   demoReturned // from the page, by hand
+	Refusal        string       // of a drain of the last server that serves
+	// When all was at rest, with one server more.
+	Rows     []demoRow
+	Balancer map[string]int // sessions by backend
+	Total    string         // as the page says it
+	Serves   string         // Cleo's page
+
+	Guests  string
+	Focus   []string // after the servers' rows had changed
+	TooWide []string // who would have to scroll sideways
+}
+
+// demoReturned is a server that died and came back.
+type demoReturned struct {
+	Server string
+	PIDs   []int // before and after
+}
+
+// demoRow is a server as the page shows it.
+type demoRow struct {
+	Server, State string
+	Sessions      int
+	Chart         string // in words
+	Here          bool   // it serves the page
+}
+
+// Two people talk while their servers are drained, killed and added from a
+// page: neither opens a second connection, each has every message once, in one
+// order, and the page shows it as it is.
+func TestDemoInBrowser(t *testing.T) {
+	d := startDemo(t)
+	pictures := cmp.Or(os.Getenv(picturesEnv), t.TempDir())
+	task, err := json.Marshal(map[string]string{
+		"url": "http://" + d.address, "admin": d.admin, "chromium": chromium(t), "pictures": pictures,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := start(t, "browser", node(t, "demo.js", string(task)))
+	for _, stage := range []string{"talking", "drained", "killed", "added"} { // each may take its time
+		browser.stdout.find(t, stage, 0, func(line string) bool { return line == stage })
+	}
+	line := browser.stdout.find(t, "result", 0, func(line string) bool { return strings.HasPrefix(line, "{") })
+	var seen demoSeen
+	if err := json.Unmarshal([]byte(line), &seen); err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	t.Logf("%d messages; moves: Ann %d, Bob %d; %s", len(seen.Ann.IDs), seen.Ann.Moved, seen.Bob.Moved, seen.Guests)
+
+	checkChatPages(t, seen.Ann, seen.Bob, true)
+	if c := seen.Cleo; c.Opened != 1 || len(c.Complaints) > 0 {
+		t.Errorf("Cleo's page opened %d connections; errors %q", c.Opened, c.Complaints)
+	}
+	d.checkShown(t, seen)
+	if len(seen.TooWide) > 0 {
+		t.Errorf("pages that are wider than the screen: %v's", seen.TooWide)
+	}
+	const mostBytes = 200_000 // it is in the documentation
+	if info, err := os.Stat(filepath.Join(pictures, "demo.png")); err != nil || info.Size() < 10_000 || info.Size() > mostBytes {
+		t.Errorf("screenshot: %v %v", info, err)
+	}
+
+	d.interrupt(t, 6)
+	before := browser.stdout.position()
+	browser.stdin.Close()
+	sameJSON(t, "the pages' closes", browser.stdout.find(t, "closes", before, func(string) bool { return true }),
+		`{"ann":[1001],"bob":[1001]}`)
+	if status := browser.wait(t, patience); status != 0 {
+		t.Errorf("the browser's script ended with status %d", status)
+	}
+}
+
+// checkShown checks what the page says of the servers.
+func (d *demo) checkShown(t *testing.T, seen demoSeen) {
+	t.Helper()
+	var here []string
+	sum := 0
+	shown := map[string]int{}
+	for _, row := range seen.Rows {
+		shown[row.Server] = row.Sessions
+		sum += row.Sessions
+		if row.Here {
+			here = append(here, row.Server)
+		}
+		if row.State != "serving" || !strings.HasSuffix(row.Chart, fmt.Sprintf(", now %d", row.Sessions)) {
+			t.Errorf("at rest there is %+v", row)
+		}
+		if row.Server == seen.Killed.Server && !strings.Contains(row.Chart, "at least 0,") {
+			t.Errorf("the chart of a server that was killed: %s", row.Chart)
+		}
+	}
+	if got, want := fmt.Sprint(shown), fmt.Sprint(seen.Balancer); got != want {
+		t.Errorf("sessions are %s, and the balancer has %s", got, want)
+	}
+	const all = 60 + 3 // guests and pages
+	if sum != all || seen.Total != fmt.Sprintf("%d · sessions %d", len(seen.Rows), all) {
+		t.Errorf("the rows' sessions add up to %d, the page says %q", sum, seen.Total)
+	}
+	if len(here) != 1 || here[0] != seen.Serves {
+		t.Errorf("the page is served by %s, and marks %q", seen.Serves, here)
+	}
+	if _, ok := shown[seen.Drained]; ok || len(shown) != 3 || shown[seen.Added] < all/3-3 {
+		t.Errorf("after a drain of %s and with %s added there are %v", seen.Drained, seen.Added, shown)
+	}
+	for _, r := range []demoReturned{seen.Killed, seen.Shot} {
+		pids := d.pids(t)
+		if r.PIDs[0] == r.PIDs[1] || !slices.Contains(pids, r.PIDs[0]) || !slices.Contains(pids, r.PIDs[1]) {
+			t.Errorf("%s was and is process %v; the demo told of %v", r.Server, r.PIDs, pids)
+		}
+	}
+	if !strings.Contains(seen.Refusal, "is the only one that serves") {
+		t.Errorf("a drain of the last server was answered %q", seen.Refusal)
+	}
+	if !regexp.MustCompile(`^60 guests · [1-9]\d* moves · 0 reconnects$`).MatchString(seen.Guests) {
+		t.Errorf("the guests' line is %q", seen.Guests)
+	}
+	if seen.Focus[0] != "Add a server" || !strings.HasPrefix(seen.Focus[1], "Drain chat-") {
+		t.Errorf("the focus was on %q", seen.Focus)
+	}
+}
+
+// The rooms of a demo on a Redis server of the user's are there in the next
+// demo.
+func TestDemoOnRedis(t *testing.T) {
+	redis := startRedis(t)
+	const servers = 2
+	args := []string{"--redis", redis.url(), "--servers", strconv.Itoa(servers), "--guests", "4"}
+	first := startDemo(t, args...)
+	ann, bob := enterChat(t, first.address, "ann", "room"), enterChat(t, first.address, "bob", "room")
+	ann.post("hello")
+	bob.awaitMessages(t, 1)
+
+	ann.mu.Lock()
+	server := ann.served[0]
+	ann.mu.Unlock()
+	first.do(t, "drain?server="+server)
+	eventually(t, "Ann moved", func() bool {
+		ann.mu.Lock()
+		defer ann.mu.Unlock()
+		return ann.moves["drain"] == 1
+	})
+	ann.post("from elsewhere")
+	for _, m := range []*chatMember{ann, bob} {
+		m.awaitMessages(t, 2)
+		m.leave()
+		if len(m.endings) != 1 {
+			t.Errorf("%s's connections: %v", m.id, m.endings)
+		}
+	}
+	first.interrupt(t, servers)
+
+	second := startDemo(t, args...)
+	late := enterChat(t, second.address, "late", "room")
+	late.awaitMessages(t, 2)
+	if got := late.texts(); !slices.Equal(got, ann.texts()) {
+		t.Errorf("the second demo has %q, the first had %q", got, ann.texts())
+	}
+	second.interrupt(t, servers)
+}
+
+// do is what a button of the page does.
+func (d *demo) do(t *testing.T, what string) {
+	t.Helper()
+	res, err := http.Post("http://"+d.address+"/demo/"+what, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusNoContent {
+		t.Errorf("%s: %s", what, res.Status)
 	}
 }
 

@@ -1,146 +1,170 @@
 "use strict";
-// node demo.js URL CHROMIUM DIRECTORY uses the demo's page as people would, in
-// two tabs, and breaks what serves it. It prints what happened as one line of
-// JSON and leaves screenshots in the directory. What is right is for the Go
-// test to say, but for the waits: each gives up after half a minute.
+// node demo.js TASK uses the demo as people would: Ann and Bob talk without a
+// break, and Cleo, in another room, takes their servers away by the buttons of
+// her page. TASK is JSON: the url, the balancer's admin address, chromium and a
+// directory for pictures. It prints how far it is, and then what was seen on the
+// pages as one line of JSON. When its standard input ends, it waits for the end of
+// the demo and prints how the pages took it. What is right is for the Go test to
+// say, but for the waits.
 
-const path = require("path");
-const { chromium } = require("playwright-core");
+const { Person, byTestId, run, sleep, withBrowser } = require("./person.js");
 
-const [url, executablePath, directory] = process.argv.slice(2);
+const task = JSON.parse(process.argv[2]);
+const REST = 2000; // ms without a change of the numbers
 
-const byTestId = (page, id) => page.locator(`[data-testid="${id}"]`);
-
-// Tab is one page, and what can be seen on it.
-class Tab {
+// Controls are the demo's section of a page.
+class Controls {
   constructor(page) {
     this.page = page;
   }
 
-  static async open(browser, name) {
-    const context = await browser.newContext();
-    const page = await context.newPage();
-    page.setDefaultTimeout(30000);
-    const tab = new Tab(page);
-    tab.complaints = [];
-    // The browser itself reports failed connections as console errors.
-    page.on("pageerror", (error) => tab.complaints.push(String(error)));
-    await page.goto(url);
-    await byTestId(page, "name-input").fill(name);
-    await tab.connected();
-    return tab;
+  row(server) {
+    return this.page.locator(`[data-server="${server}"]`);
   }
 
-  // connected waits for a connection; to another process than before's, if
-  // before is given. It returns name and pid of the server.
-  async connected(before) {
-    await this.page.waitForFunction((pid) => {
-      const find = (id) => document.querySelector(`[data-testid="${id}"]`);
-      const shown = find("backend").textContent.match(/^(\S+) · pid (\d+)$/);
-      return find("status").dataset.state === "connected" && shown && Number(shown[2]) !== pid;
-    }, before?.pid ?? 0);
-    const text = await byTestId(this.page, "backend").textContent();
-    const [, name, pid] = text.match(/^(\S+) · pid (\d+)$/);
-    return { name, pid: Number(pid) };
+  press(server, button) {
+    return byTestId(this.row(server), button).click();
   }
 
-  async say(text) {
-    await byTestId(this.page, "message-input").fill(text);
-    await byTestId(this.page, "send").click();
+  // until waits for a state of a server.
+  until(server, state) {
+    return this.page.locator(`[data-server="${server}"][data-state="${state}"]`).waitFor();
   }
 
-  // texts waits until there are n messages and nothing is pending.
-  async texts(n) {
-    await this.page.waitForFunction((want) => {
-      const all = document.querySelectorAll('[data-testid="messages"] [data-testid="message"]');
-      const pending = document.querySelectorAll('[data-testid="pending"] [data-testid="message"]');
-      return all.length >= want && pending.length === 0;
-    }, n);
-    return byTestId(this.page, "messages").locator(".body").allTextContents();
+  async pid(server) {
+    return Number((await byTestId(this.row(server), "pid").textContent()).replace("pid ", ""));
   }
 
-  async ids() {
-    return byTestId(this.page, "messages").locator('[data-testid="message"]')
-      .evaluateAll((items) => items.map((item) => Number(item.dataset.id)));
+  rows() {
+    return byTestId(this.page, "server-row").evaluateAll((items) => items.map((item) => ({
+      server: item.dataset.server,
+      state: item.dataset.state,
+      sessions: Number(item.querySelector('[data-testid="sessions"]').textContent),
+      chart: item.querySelector("svg").getAttribute("aria-label"),
+      here: item.ariaCurrent === "true",
+    })));
   }
 
-  // closes are the codes of the connections that ended.
-  async closes() {
-    const all = await byTestId(this.page, "events").locator("li span").allTextContents();
-    return all.flatMap((text) => text.match(/^connection closed (\d+)/)?.[1] ?? []).map(Number).reverse();
+  // atRest waits until sessions don't move any more.
+  async atRest() {
+    let before = "";
+    for (let since = Date.now(); Date.now() - since < REST; await sleep(250)) {
+      const now = JSON.stringify((await this.rows()).map((row) => [row.server, row.sessions]));
+      if (now !== before) since = Date.now();
+      before = now;
+    }
+    return this.rows();
   }
 
-  screenshot(name) {
-    return this.page.screenshot({ path: path.join(directory, `${name}.png`) });
+  text(id) {
+    return byTestId(this.page, id).textContent();
+  }
+
+  // focused is the name of the button that has the focus.
+  focused() {
+    return this.page.evaluate(() => {
+      const e = document.activeElement;
+      return e.closest('[data-testid="demo"]') ? e.ariaLabel ?? e.textContent : e.tagName;
+    });
   }
 }
 
-async function main() {
-  const browser = await chromium.launch({
-    executablePath,
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
-  try {
-    const [ann, bob] = [await Tab.open(browser, "Ann"), await Tab.open(browser, "Bob")];
-    const servers = { ann: [await ann.connected()], bob: [await bob.connected()] };
-
-    await ann.say("hello Bob");
-    await bob.texts(1);
-    await bob.say("hello Ann");
-    await ann.texts(2);
-    await ann.screenshot("chat");
-
-    // Ann crashes her server with the page's button, and goes on typing.
-    await byTestId(ann.page, "crash").click();
-    for (const n of [1, 2, 3]) await ann.say(`while it is down ${n}`);
-    servers.ann.push(await ann.connected(servers.ann[0]));
-    await ann.texts(5);
-    await bob.texts(5);
-
-    // Bob's server is killed by hand; both talk meanwhile.
-    servers.bob[0] = await bob.connected();
-    const closesBefore = (await bob.closes()).length;
-    process.kill(servers.bob[0].pid, "SIGKILL");
-    await bob.page.waitForFunction((n) => [...document.querySelectorAll('[data-testid="events"] li span')]
-      .filter((item) => item.textContent.startsWith("connection closed")).length > n, closesBefore);
-    await bob.say("mine is gone");
-    await ann.say("I see");
-    servers.bob.push(await bob.connected(servers.bob[0]));
-    await bob.texts(7);
-    await ann.texts(7);
-    await bob.screenshot("after-kill");
-
-    // Bob closes his connection with the page's button.
-    await ann.connected();
-    const before = (await bob.closes()).length;
-    await byTestId(bob.page, "close").click();
-    await bob.page.waitForFunction((n) => [...document.querySelectorAll('[data-testid="events"] li span')]
-      .filter((item) => item.textContent.startsWith("connection closed")).length > n, before);
-    await bob.connected();
-    await ann.connected();
-    await bob.say("back again");
-
-    const result = {
-      servers,
-      ann: { texts: await ann.texts(8), ids: await ann.ids(), closes: await ann.closes(), complaints: ann.complaints },
-      bob: { texts: await bob.texts(8), ids: await bob.ids(), closes: await bob.closes(), complaints: bob.complaints },
-    };
-    process.stdout.write(JSON.stringify(result) + "\n");
-
-    // The pages are still there when the demo is ended.
-    await new Promise((done) => process.stdin.on("end", done).resume());
-    const last = async (tab) => {
-      await tab.page.waitForFunction(() => document.querySelector('[data-testid="status"]').dataset.state !== "connected");
-      return (await tab.closes()).at(-1);
-    };
-    process.stdout.write(JSON.stringify({ ann: await last(ann), bob: await last(bob) }) + "\n");
-  } finally {
-    await browser.close();
-  }
+async function balancerSessions() {
+  const { pools } = await (await fetch(`http://${task.admin}/status`)).json();
+  const all = pools.find((pool) => pool.name === "chat").backends;
+  return Object.fromEntries(all.filter((b) => b.state !== "removed").map((b) => [b.name, b.sessions]));
 }
 
-main().then(() => process.exit(0), (error) => {
-  console.error(error);
-  process.exit(1);
-});
+// closes are the codes of the connections of a page that have ended.
+async function closes(page) {
+  const all = await byTestId(page, "events").locator("li span").allTextContents();
+  return all.flatMap((text) => text.match(/^connection closed (\d+)/)?.[1] ?? []).map(Number);
+}
+
+run(() => withBrowser(task.chromium, async (browser) => {
+  const ann = await Person.come(browser, "Ann", task.url, { viewport: { width: 1280, height: 800 } });
+  let bob;
+  for (;;) {
+    bob = await Person.come(browser, "Bob", task.url, { viewport: { width: 390, height: 844 }, colorScheme: "dark" });
+    if (bob.servers[0] !== ann.servers[0]) break;
+    await bob.leave();
+  }
+  const cleo = await Person.come(browser, "Cleo", `${task.url}/#control`);
+  const controls = new Controls(cleo.page);
+  const people = [ann, bob];
+  const heard = () => Promise.all(people.map((p) => p.has(ann.said.length + bob.said.length)));
+  const talking = (about) => {
+    const stops = people.map((p) => p.talk(about));
+    return async () => { await Promise.all(stops.map((f) => f())); await heard(); };
+  };
+  const result = { drained: ann.servers[0] };
+
+  await ann.say("hello Bob <img src=x onerror=alert(1)>");
+  await bob.has(1);
+  await bob.say("hello Ann");
+  await ann.has(2);
+  process.stdout.write("talking\n");
+
+  let stop = talking("in the drain");
+  await controls.press(result.drained, "drain");
+  await ann.servedByOther(result.drained);
+  await controls.row(result.drained).waitFor({ state: "detached" });
+  bob.servers.push(await bob.server());
+  await stop();
+  process.stdout.write("drained\n");
+
+  stop = talking("after the kill");
+  const killed = bob.servers[1];
+  result.killed = { server: killed, pids: [await controls.pid(killed)] };
+  await controls.press(killed, "kill");
+  await controls.until(killed, "down");
+  const last = (await controls.rows()).find((row) => row.state === "serving").server;
+  await controls.press(last, "drain");
+  await controls.page.locator('[data-testid="said"].bad').waitFor();
+  result.refusal = await controls.text("said");
+  await Promise.all(people.map((p) => p.servedByOther(killed)));
+  await stop();
+  await controls.until(killed, "serving");
+  result.killed.pids.push(await controls.pid(killed));
+  process.stdout.write("killed\n");
+
+  const before = (await controls.rows()).map((row) => row.server);
+  await byTestId(cleo.page, "add").focus();
+  await cleo.page.keyboard.press("Enter");
+  await controls.page.waitForFunction((n) => document.querySelectorAll("[data-server]").length > n, before.length);
+  result.rows = await controls.atRest();
+  result.balancer = await balancerSessions();
+  result.total = await controls.text("total");
+  result.added = result.rows.map((row) => row.server).find((server) => !before.includes(server));
+  result.focus = [await controls.focused()];
+  result.serves = await cleo.server();
+  await ann.screenshot(task.pictures, "demo");
+  process.stdout.write("added\n");
+
+  // By hand, and at the same time a drain by the keyboard, which takes the
+  // button away that has the focus.
+  const shot = await ann.server();
+  result.shot = { server: shot, pids: [await controls.pid(shot)] };
+  const other = result.rows.map((row) => row.server).find((server) => server !== shot);
+  await byTestId(controls.row(other), "drain").focus();
+  process.kill(result.shot.pids[0], "SIGKILL");
+  await cleo.page.keyboard.press("Enter");
+  for (const p of people) await p.say(`${p.name} is still here`);
+  await controls.row(other).waitFor({ state: "detached" });
+  result.focus.push(await controls.focused());
+  await controls.until(shot, "serving");
+  result.shot.pids.push(await controls.pid(shot));
+  await heard();
+
+  result.guests = await controls.text("guests");
+  result.tooWide = [];
+  for (const p of [...people, cleo]) {
+    if (await p.page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) result.tooWide.push(p.name);
+  }
+  Object.assign(result, { ann: await ann.report(), bob: await bob.report(), cleo: await cleo.report() });
+  process.stdout.write(JSON.stringify(result) + "\n");
+
+  await new Promise((done) => process.stdin.on("end", done).resume());
+  await byTestId(cleo.page, "said").getByText("The demo has ended.").waitFor();
+  process.stdout.write(JSON.stringify({ ann: await closes(ann.page), bob: await closes(bob.page) }) + "\n");
+}));
