@@ -84,6 +84,7 @@ func Serve(ctx context.Context, o ServerOptions) error {
 	select {
 	case err = <-served:
 	case <-follow(o.Orders, drain):
+		_ = rooms.Close() // if Redis can't be told, the members go with the lease
 	}
 	if err != nil {
 		return fmt.Errorf("demo-server %s: %w", o.Name, err)

@@ -55,10 +55,14 @@ func (d *demo) pids(t *testing.T) (pids []int) {
 // have been at least so many of them.
 func (d *demo) interrupt(t *testing.T, servers int) {
 	t.Helper()
-	pids := d.pids(t)
+	pids, before := d.pids(t), d.stdout.position()
 	d.signal(t, os.Interrupt)
 	if status := d.wait(t, patience); status != 0 {
 		t.Errorf("the demo's exit status is %d", status)
+	}
+	said, _, _, _ := d.stdout.after(before)
+	if slices.ContainsFunc(said, func(line string) bool { return strings.Contains(line, " ERROR ") }) {
+		t.Errorf("at its end the demo said %q", said)
 	}
 	for _, pid := range pids {
 		if syscall.Kill(pid, 0) == nil {
