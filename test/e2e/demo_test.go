@@ -127,7 +127,7 @@ func TestDemoInBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	browser := start(t, "browser", node(t, "demo.js", string(task)))
-	for _, stage := range []string{"talking", "drained", "killed", "added"} { // each may take its time
+	for _, stage := range []string{"talking", "drained", "killed", "at rest"} { // each may take its time
 		browser.stdout.find(t, stage, 0, func(line string) bool { return line == stage })
 	}
 	line := browser.stdout.find(t, "result", 0, func(line string) bool { return strings.HasPrefix(line, "{") })

@@ -45,13 +45,14 @@ class Controls {
     })));
   }
 
-  // atRest waits until sessions don't move any more.
-  async atRest() {
+  // atRest waits until each server has at least so many sessions, and none
+  // moves any more.
+  async atRest(least) {
     let before = "";
     for (let since = Date.now(); Date.now() - since < REST; await sleep(250)) {
-      const now = JSON.stringify((await this.rows()).map((row) => [row.server, row.sessions]));
-      if (now !== before) since = Date.now();
-      before = now;
+      const sessions = (await this.rows()).map((row) => row.sessions);
+      if (Math.min(...sessions) < least || String(sessions) !== before) since = Date.now();
+      before = String(sessions);
     }
     return this.rows();
   }
@@ -118,28 +119,26 @@ run(() => withBrowser(task.chromium, async (browser) => {
   result.killed = { server: killed, pids: [await controls.pid(killed)] };
   await controls.press(killed, "kill");
   await controls.until(killed, "down");
-  const last = (await controls.rows()).find((row) => row.state === "serving").server;
-  await controls.press(last, "drain");
-  await controls.page.locator('[data-testid="said"].bad').waitFor();
+  const left = (await controls.rows()).map((row) => row.server);
+  await controls.press(left.find((server) => server !== killed), "drain");
+  await cleo.page.locator('[data-testid="said"].bad').waitFor();
   result.refusal = await controls.text("said");
+  await byTestId(cleo.page, "add").focus();
+  await cleo.page.keyboard.press("Enter");
   await Promise.all(people.map((p) => p.servedByOther(killed)));
   await stop();
   await controls.until(killed, "serving");
   result.killed.pids.push(await controls.pid(killed));
   process.stdout.write("killed\n");
 
-  const before = (await controls.rows()).map((row) => row.server);
-  await byTestId(cleo.page, "add").focus();
-  await cleo.page.keyboard.press("Enter");
-  await controls.page.waitForFunction((n) => document.querySelectorAll("[data-server]").length > n, before.length);
-  result.rows = await controls.atRest();
+  result.rows = await controls.atRest(10);
   result.balancer = await balancerSessions();
   result.total = await controls.text("total");
-  result.added = result.rows.map((row) => row.server).find((server) => !before.includes(server));
+  result.added = result.rows.map((row) => row.server).find((server) => !left.includes(server));
   result.focus = [await controls.focused()];
   result.serves = await cleo.server();
   await ann.screenshot(task.pictures, "demo");
-  process.stdout.write("added\n");
+  process.stdout.write("at rest\n");
 
   // By hand, and at the same time a drain by the keyboard, which takes the
   // button away that has the focus.
