@@ -5,6 +5,7 @@
 const EVERY = 500; // ms between two looks at the demo
 const LONGEST = 10_000; // ms, when it doesn't answer
 const TIMEOUT = 3000; // ms for one answer
+const PATIENCE = 15_000; // ms for that to an order: a server that is added has to start
 const GIVEN_UP = 2; // looks without an answer before the user is told
 const SPAN = 60; // s that the charts show
 const HOLE = 3; // s without a look, over which no line is drawn
@@ -56,8 +57,7 @@ class Row {
     const query = `?server=${encodeURIComponent(name)}`;
     this.drain.addEventListener("click", () =>
       act(this.drain, `drain${query}`, `${name} is drained: its sessions move to the others.`));
-    this.kill.addEventListener("click", () =>
-      act(this.kill, `kill${query}`, `${name} was killed. The others have its sessions.`));
+    this.kill.addEventListener("click", () => act(this.kill, `kill${query}`, `${name} was killed.`));
     this.#chart.append(this.#area, this.#line);
     this.item = element("li", { testid: "server-row" },
       element("div", { className: "process" }, element("strong", { textContent: name }), this.#here, this.#state, this.#pid),
@@ -184,7 +184,7 @@ function enable(button, can) {
 async function act(button, what, done) {
   if (button.ariaDisabled) return;
   try {
-    const answer = await fetch(`/demo/${what}`, { method: "POST", signal: AbortSignal.timeout(TIMEOUT) });
+    const answer = await fetch(`/demo/${what}`, { method: "POST", signal: AbortSignal.timeout(PATIENCE) });
     if (answer.ok) say(done);
     else say((await answer.text()).trim() || `The demo refused it with ${answer.status}.`, true);
   } catch {
