@@ -4,14 +4,19 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/holdfast-ws/holdfast/internal/admit"
+	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
@@ -250,6 +255,83 @@ func TestReattachFailsOverSockets(t *testing.T) {
 					})
 				})
 			}
+		})
+	}
+}
+
+// await waits for the channel to be closed, at most as long as the test takes.
+func await(t testing.TB, c chan struct{}) {
+	select {
+	case <-c:
+	case <-t.Context().Done():
+	case <-time.After(patience):
+		t.Error("waited too long")
+	}
+}
+
+// A backend dies while another is asked, for something else, to take over its
+// session, and that one says no.
+func TestBackendLostWhileMoved(t *testing.T) {
+	drainOnly := &proxy.Reattach{Drain: true, Timeout: patience}
+	for name, of := range map[string]struct {
+		reattach *proxy.Reattach
+		admits   bool
+	}{"drain": {drainOnly, false}, "drain and loss": {always, false}, "drain and loss, with admit": {always, true}} {
+		t.Run(name, func(t *testing.T) {
+			eachEngine(t, func(t *testing.T, engine string) {
+				die, dead, asked, answer := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+				one := newBackend(t, func(p *peer, _ string) {
+					io.WriteString(p, switching())
+					await(t, die)
+					p.Conn.(*net.TCPConn).CloseWrite()
+					io.Copy(io.Discard, p.br) // until the balancer knows
+					close(dead)
+				})
+				two := newBackend(t, func(p *peer, head string) {
+					if field(t, head, "Holdfast-Reattach") == "drain" {
+						close(asked)
+						await(t, answer)
+						io.WriteString(p, "HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n")
+						return
+					}
+					io.WriteString(p, switching()+serverFrame(1, "taken over"))
+					io.Copy(io.Discard, p.br)
+				})
+				s := setup{backends: []string{one.addr, two.addr}, reattach: of.reattach}
+				if of.admits {
+					s.admit = slow(admit.Options{Rate: 100})
+					t.Cleanup(s.admit.Close)
+				}
+				b := start(t, engine, s)
+				c := b.dial().send(upgrade("/"))
+				c.want(101)
+				order := drain(b.moving(session.Drain).Info.Backend)
+				for b.engine.CloseSessions(order) == 0 { // the engine has it in a moment
+					runtime.Gosched()
+				}
+				await(t, asked)
+				close(die)
+				await(t, dead)
+				close(answer)
+				want := []string{"drain refused"}
+				if of.reattach.Loss {
+					c.wantBytes(serverFrame(1, "taken over"))
+					want = append(want, "loss moved")
+				} else {
+					c.wantBytes(serverFrame(8, "\x03\xf4server lost"))
+					c.send(clientFrame(8, "\x03\xf4"))
+					b.wait("the end", func() bool { return len(b.ended) == 1 })
+					if s := b.ended[0]; s.Cause != session.BackendLost || s.Code != 1012 {
+						t.Errorf("ended with %v and %d", s.Cause, s.Code)
+					}
+				}
+				b.wait("the moves", func() bool { return len(b.moves) == len(want) })
+				for i, m := range b.moves {
+					if got := m.Why.String() + " " + m.Result; got != want[i] {
+						t.Errorf("move %d: %s (%v), want %s", i, got, m.Err, want[i])
+					}
+				}
+			})
 		})
 	}
 }

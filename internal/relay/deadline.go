@@ -125,9 +125,9 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 			// it sent before, can't be heard.
 			h.pingAt = now
 		default:
-			if s == session.Backend && r.mendable() {
+			if s == session.Backend && r.outlives() {
 				r.bereave(session.BackendSilent, now)
-			} else if s == session.Client || r.phase <= waiting {
+			} else {
 				r.end([2]session.Cause{session.ClientSilent, session.BackendSilent}[s], now)
 			}
 			r.lose(s, now)

@@ -89,7 +89,7 @@ func (r *record) lose(s session.Side, now eventloop.Tick) {
 func (r *record) unwritable(s session.Side, now eventloop.Tick) {
 	h := &r.half[s]
 	h.flags = h.flags&^(wantClose|wantPing|wantFin) | isMuted
-	if s == session.Backend && r.mendable() {
+	if s == session.Backend {
 		r.bereave(session.BackendLost, now)
 	}
 }

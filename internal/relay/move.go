@@ -23,6 +23,9 @@ import (
 //	 └─────────────────────────────────────────────────────────────────────────┘
 //	    swapped: the old backend has ended, the client is held
 //
+// A session whose old backend is lost while another is looked for in vain comes
+// to staying as well, and is as one that has lost it there.
+//
 // Waiting, a session goes on as ever, and only its place in the engine's line
 // tells it from one that stays; see place. One that has lost its backend is
 // turning while it waits, and so is one that came to its boundary late: their
@@ -99,6 +102,7 @@ type move struct {
 
 	place  place
 	from   phase          // in which it got its place
+	why    session.Why    // it was to be moved then
 	turned bool           // its client was to be held, so a boundary was awaited
 	waitBy eventloop.Tick // forceAt, while place is later
 }
@@ -123,7 +127,7 @@ func (r *record) next(m *move) step {
 			return stepLine
 		}
 	case turning:
-		if r.maySeek() && (m.place == apart || m.from != turning) {
+		if r.maySeek() && (m.place == apart || m.why != r.plan.why()) {
 			return stepLine
 		}
 	case leaving:
@@ -139,28 +143,47 @@ func (r *record) next(m *move) step {
 // gone: nothing that the side says is heard any more.
 func gone(h *half) bool { return h.flags&(isEOF|isLost|isDeaf) != 0 }
 
-// mendable: the loss of its backend does not end the session.
-func (r *record) mendable() bool {
-	return r.cause == session.None && r.phase <= waiting && r.plan&onLoss != 0
+// bereave is told that the session has lost its backend, and with which cause
+// it is to end if no other is to be had. Where none has been asked yet, it is
+// moved for the loss from now on, if it may, whatever it was to be moved for. A
+// search that is under way goes on; what comes after it, moveFailed says.
+func (r *record) bereave(cause session.Cause, now eventloop.Tick) {
+	switch {
+	case r.cause != session.None || r.half[session.Backend].flags&isClosed != 0:
+	case r.phase == leaving: // it was told to go
+	case r.phase == seeking || r.phase == quitting:
+		if r.failure == session.ReattachFailed {
+			r.failure = cause
+		}
+	case r.phase == turning && r.plan.why() == session.Loss: // known already
+	case r.plan&onLoss != 0:
+		r.phase, r.failure = turning, cause
+		r.plan = (r.plan &^ (tooLate | cutShort)).because(session.Loss)
+		r.forceAt = now + r.moveTimeout
+		r.hold()
+	}
 }
 
-// bereave begins the move of a session that has lost its backend.
-func (r *record) bereave(cause session.Cause, now eventloop.Tick) {
-	r.phase, r.failure = turning, cause
-	r.plan = (r.plan &^ (tooLate | cutShort)).because(session.Loss)
-	r.forceAt = now + r.moveTimeout
-	r.hold()
+// outlives: the loss of its backend does not end the session.
+func (r *record) outlives() bool {
+	switch {
+	case r.cause != session.None:
+		return false
+	case r.phase == seeking || r.phase == leaving:
+		return true // whatever another is asked for
+	case r.phase == turning && r.half[session.Backend].flags&isClosed != 0:
+		return true // its backend has closed for it to be moved
+	}
+	return r.plan&onLoss != 0
 }
 
 // survives reports whether the session goes on although its backend has gone
 // without a word, since it is, or can be, moved.
 func (r *record) survives(now eventloop.Tick) bool {
-	if r.mendable() {
-		r.bereave(session.BackendLost, now)
-	}
-	if r.cause != session.None || r.phase <= waiting || r.phase == quitting && r.plan&onLoss == 0 {
+	if !r.outlives() {
 		return false
 	}
+	r.bereave(session.BackendLost, now)
 	b := &r.half[session.Backend]
 	b.flags = b.flags&^(wantClose|wantPing|wantFin) | isLost | isMuted
 	r.mustNotBeInside(now)
@@ -187,9 +210,6 @@ func (r *record) sought(now eventloop.Tick) {
 	r.phase = seeking
 	r.forceAt = now + r.moveTimeout + 2 // what Reattach says of its deadline comes before
 	r.moves = max(r.moves, r.moves+1)   // stays at 255
-	if r.bereft() {
-		r.plan = r.plan.because(session.Loss)
-	}
 }
 
 // found: another backend is there.
@@ -229,8 +249,12 @@ func (r *record) stayed(now eventloop.Tick) {
 		c.flags &^= isHeld
 		c.lastIn = now // it could not be heard
 	}
-	if r.cause == session.None && r.half[session.Backend].flags&isLost != 0 {
-		r.peerGone(session.Backend, now) // lost between the end of the move and now
+	if r.cause != session.None || !r.bereft() {
+		return
+	}
+	r.bereave(r.failure, now) // lost during the move
+	if r.half[session.Backend].flags&isLost != 0 {
+		r.peerGone(session.Backend, now)
 	}
 }
 
@@ -242,10 +266,13 @@ func (r *record) quit() {
 }
 
 // moveFailed: no other backend is to be had. The session goes on with the old
-// one, or is closed as the Order says.
+// one, or is closed as the Order says. Where that one was lost meanwhile, it is
+// stayed that has it moved for the loss, if it may.
 func (r *record) moveFailed(now eventloop.Tick, t ticks) {
 	r.quit()
+	goesOn := r.plan&onLoss != 0 && r.plan.why() != session.Loss && r.half[session.Backend].flags&isClosed == 0
 	switch {
+	case r.bereft() && goesOn:
 	case r.bereft():
 		r.strand(now)
 	case r.failure == session.ReattachFailed && r.closeAt == 0 && r.plan&orNothing == 0:

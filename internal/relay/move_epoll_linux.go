@@ -234,6 +234,9 @@ func (el *epollLoop) swap(slot int32, r *record, m *epollMove) {
 func (el *epollLoop) stay(slot int32, r *record, m *epollMove) {
 	el.endMove(slot, r, m)
 	r.stayed(el.Now())
+	if r.half[session.Client].flags&isHeld != 0 { // it has another move before it
+		el.moveOf(slot).held = m.held
+	}
 	el.goOn(slot, r, m.kept, m.begun)
 }
 

@@ -41,7 +41,7 @@ func (r *record) wait(now eventloop.Tick) {
 // await is told of how long the Mover has the session wait. It reports whether
 // the engine is to put it in its line now.
 func (r *record) await(m *move, d time.Duration, now eventloop.Tick) bool {
-	m.from = r.phase
+	m.from, m.why = r.phase, r.plan.why()
 	if d <= 0 {
 		m.place = inLine
 		return true
@@ -77,7 +77,15 @@ func (r *record) call(m *move, now eventloop.Tick, t ticks) bool {
 // maySeek: it stands where another backend can be looked for.
 func (r *record) maySeek() bool {
 	c, b := &r.half[session.Client], &r.half[session.Backend]
-	return r.phase == turning && (r.bereft() || c.flags&isHeld != 0 && drained(b))
+	switch {
+	case r.phase != turning:
+		return false
+	case r.plan.why() == session.Loss:
+		return true
+	case b.flags&(isMuted|isClosed) == isMuted:
+		return false // it is lost, as reading it is about to tell
+	}
+	return c.flags&isHeld != 0 && drained(b)
 }
 
 // line is who waits for a place among those that look for a backend: S stands

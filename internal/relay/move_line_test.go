@@ -88,7 +88,7 @@ func testLineLoss(t *testing.T, e engine) {
 	close(release)
 	moved, gone := 0, 0
 	for range sessions {
-		m := <-r.mover.done
+		m := r.nextMove()
 		switch {
 		case m.err == nil && m.to == 8 && m.Why == session.Loss:
 			moved++
@@ -160,7 +160,7 @@ func testLineDrain(t *testing.T, e engine) {
 	close(release)
 	losses := 0
 	for range sessions {
-		m := <-r.mover.done
+		m := r.nextMove()
 		if m.err != nil {
 			t.Errorf("a move ended with %v", m.err)
 		}
@@ -250,7 +250,7 @@ func testLineDelay(t *testing.T, e engine) {
 		if !lost {
 			b.bye()
 		}
-		m := <-r.mover.done
+		m := r.nextMove()
 		if m.err != nil || lost && m.gap < delay/2 { // it is held once the loss is known
 			t.Errorf("lost %v: gap %v, %v", lost, m.gap, m.err)
 		}
@@ -312,7 +312,7 @@ func testLineEnds(t *testing.T, e engine) {
 			if s := r.endAny(); s.Cause != cause {
 				t.Errorf("%s, lost %v: ended with %s", how, lost, s.Cause)
 			}
-			if m := <-r.mover.done; !errors.Is(m.err, relay.ErrMoveOver) {
+			if m := r.nextMove(); !errors.Is(m.err, relay.ErrMoveOver) {
 				t.Errorf("%s, lost %v: the move ended with %v", how, lost, m.err)
 			}
 		}

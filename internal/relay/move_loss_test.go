@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"io"
 	"testing"
 	"time"
 
@@ -183,45 +182,6 @@ func testLossCloseInMessage(t *testing.T, e engine) {
 	r.moved(session.Loss, 0, relay.ErrMoveOver)
 }
 
-// testLossWhileHeld: the old backend goes while another is looked for.
-func testLossWhileHeld(t *testing.T, e engine) {
-	for _, lose := range losses {
-		r, to := newMoveRig(t, e, quick, relay.Limits{})
-		r.onLoss.Store(false) // it is being moved, whatever for
-		r.mover.use(func(near transport.Conn, m relay.Moving) (relay.Found, error) {
-			f, err := r.mover.dial(near, m)
-			if err == nil {
-				_, err = f.Backend.Read(make([]byte, 1))
-			}
-			return f, err
-		})
-		c, b := r.open()
-		r.order(drain, 1)
-		b2 := to.accept()
-		c.text("held")
-		lose(b)
-		c.quiet(50 * time.Millisecond)
-		b2.send([]byte("x"))
-		b2.wantText("held")
-		r.moved(session.Drain, 8, nil)
-		through(c, b2, "after")
-		// The same, and no other is found.
-		third := r.station(9)
-		r.mover.sendTo(third)
-		r.order(drain, 1)
-		b3 := third.accept()
-		lose(b2)
-		c.quiet(500 * time.Millisecond) // so that it is known, on a slow machine too
-		b3.TCPConn.Close()
-		c.want(fin|opClose, "\x03\xf4server lost")
-		c.close(1012)
-		if m := r.moved(session.Drain, 0, io.EOF); m.Attempt != 2 {
-			t.Errorf("attempt %d", m.Attempt)
-		}
-		r.end(session.ReattachFailed, 1012)
-	}
-}
-
 // testMoveClientGoes: the client closes or vanishes in each phase of a move.
 func testMoveClientGoes(t *testing.T, e engine) {
 	for _, how := range []string{"close", "EOF", "RST"} {
@@ -257,7 +217,7 @@ func testMoveClientGoes(t *testing.T, e engine) {
 				if how != "RST" {
 					b.TCPConn.Close()
 				}
-				if m := <-r.mover.done; m.err == nil {
+				if m := r.nextMove(); m.err == nil {
 					t.Errorf("%s: moved", how)
 				}
 				b.TCPConn.Close()

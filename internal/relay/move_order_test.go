@@ -53,7 +53,7 @@ func testMoveShutdown(t *testing.T, e engine) {
 		} else {
 			r.order(shutdown, 1)
 			c.wantClose(1001)
-			if m := <-r.mover.done; m.err == nil {
+			if m := r.nextMove(); m.err == nil {
 				t.Errorf("%s: moved", phase)
 			}
 			if phase == "turning" {
@@ -70,18 +70,20 @@ func testMoveShutdown(t *testing.T, e engine) {
 func testMoveAbort(t *testing.T, e engine) {
 	for _, phase := range phases {
 		for _, end := range []string{"abort", "close"} {
-			r, to := newMoveRig(t, e, relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
-			c, _ := r.inPhase(to, phase)
-			if end == "abort" {
-				r.engine.Abort(session.Shutdown)
-			} else {
-				r.engine.Close()
-			}
-			r.end(session.Shutdown, 0)
-			if m := <-r.mover.done; m.err == nil {
-				t.Errorf("%s in %s: moved", end, phase)
-			}
-			c.wantCut()
+			t.Run(phase+", "+end, func(t *testing.T) {
+				r, to := newMoveRig(t, e, relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
+				c, _ := r.inPhase(to, phase)
+				if end == "abort" {
+					r.engine.Abort(session.Shutdown)
+				} else {
+					r.engine.Close()
+				}
+				r.end(session.Shutdown, 0)
+				if m := r.nextMove(); m.err == nil {
+					t.Error("it was moved")
+				}
+				c.wantCut()
+			})
 		}
 	}
 }
@@ -125,7 +127,7 @@ func testMoveAgain(t *testing.T, e engine) {
 	time.Sleep(150 * time.Millisecond)
 	r2.mover.use(nil)
 	b2.TCPConn.Close()
-	if m := <-r2.mover.done; m.err == nil || m.Why != session.Rebalance {
+	if m := r2.nextMove(); m.err == nil || m.Why != session.Rebalance {
 		t.Errorf("%+v", m)
 	}
 	b2 = to.accept()

@@ -51,7 +51,7 @@ func (ps *portableSession) settleMove() (again bool) {
 	if ps.half[session.Backend].flags&isLost != 0 {
 		ps.conn[session.Backend].Close() // wakes who reads or writes it
 	}
-	if ps.next(&m.move) == stepLine {
+	if ps.next(&m.move) == stepLine && !ps.relocates {
 		ps.lineUp(m)
 		again = true
 	}
@@ -104,6 +104,7 @@ func (e *Portable) callNext() {
 			if seeks = ps.call(&m.move, e.now(), e.times); seeks {
 				ps.sought(e.now())
 				m.moving, m.near = ps.moving(), e.Near()
+				ps.relocates = true
 				e.readers.Go(func() { ps.relocate(m) })
 			}
 			if ps.settleMove() {
@@ -126,8 +127,12 @@ func (e *Portable) leaveLine() {
 
 // stay ends a move that came to nothing. mu is held.
 func (ps *portableSession) stay() {
+	held := ps.m.held
 	ps.endMove()
 	ps.stayed(ps.engine.now())
+	if ps.half[session.Client].flags&isHeld != 0 { // it has another move before it
+		ps.m = &portableMove{held: held}
+	}
 }
 
 // stayLate is stay where there are bytes to be written first.
@@ -206,6 +211,9 @@ func (ps *portableSession) relocate(m *portableMove) {
 	gap := m.gap()
 	ps.mu.Unlock()
 	ps.engine.moverNow().Moved(m.moving, found.ID, gap, err)
+	ps.mu.Lock()
+	ps.relocates = false
+	ps.mu.Unlock()
 	ps.settle()
 }
 

@@ -20,7 +20,7 @@ type journey struct {
 	fed    []bool      // which bytes of kept are in world.fed
 	why    session.Why // as the Mover was told
 	before [2]int      // bytes counted that are in fed no more
-	lost   bool        // the backend went without a word
+	lost   bool        // the backend went without a word, before another was found
 	swaps  int
 	ends   int // of moves
 }
@@ -150,7 +150,7 @@ func (w *world) swap() {
 			w.t.Fatalf("the old backend got\n%x of\n%x", got, past)
 		}
 		w.wholeMessages("the old backend's", got, true)
-		if last != 0x88 && !j.lost && !w.closing[session.Backend] {
+		if last != 0x88 && b.flags&isLost == 0 && !w.closing[session.Backend] {
 			w.t.Fatalf("the old backend got no Close: %x", w.out[session.Backend])
 		}
 	} else if !bytes.HasPrefix(past, got) {
@@ -220,7 +220,12 @@ func TestMoveProperties(t *testing.T) {
 			}
 		}
 		often := map[string]func(*rapid.T){
-			"":        func(*rapid.T) { w.check() },
+			"": func(*rapid.T) {
+				w.check()
+				if w.moving.lost && w.r.cause == session.ReattachFailed {
+					t.Fatalf("a loss is told as a move that failed: %+v", w.r)
+				}
+			},
 			"speak":   func(*rapid.T) { w.speak(side()) },
 			"speak 2": func(*rapid.T) { w.speak(side()) },
 			"feed":    func(*rapid.T) { w.feed(side(), 1<<20) },
@@ -248,7 +253,7 @@ func TestMoveProperties(t *testing.T) {
 			"seldom": func(t *rapid.T) {
 				b := session.Backend
 				lost := func() {
-					if w.r.half[b].flags&(isEOF|isLost|isDeaf) == 0 {
+					if w.r.half[b].flags&(isEOF|isLost|isDeaf) == 0 && w.r.phase != leaving {
 						w.moving.lost = true
 					}
 				}
@@ -260,7 +265,6 @@ func TestMoveProperties(t *testing.T) {
 					lost()
 					w.r.lose(b, w.now)
 				case 4, 5:
-					lost()
 					w.r.unwritable(b, w.now)
 				case 6:
 					w.r.lose(session.Client, w.now)

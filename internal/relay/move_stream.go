@@ -59,16 +59,21 @@ func (r *record) oldCloses(m *move, p []byte, now eventloop.Tick, out []byte) (r
 	if p[1] >= 2 {
 		code = binary.BigEndian.Uint16(append(p[head:len(p):len(p)], 0, 0))
 	}
-	if malformed := p[1] > frame.MaxControlPayload || p[1] == 1; malformed || r.phase != leaving && !makesRoom(code) {
+	heard := r.half[session.Client].walker.AtMessage() && h.pending == 0 // all that the client has said
+	malformed := p[1] > frame.MaxControlPayload || p[1] == 1
+	if malformed || r.phase != leaving && !makesRoom(code) || r.phase == turning && !heard && r.plan&onLoss == 0 {
 		_, _, out = r.walk(session.Backend, p, 0, now, out)
 		return nil, out
 	}
 	h.bytes -= uint64(len(p))
 	h.flags |= isClosed | isDeaf
-	if r.half[session.Client].walker.AtMessage() && h.pending == 0 {
+	if heard {
 		r.sendClose(session.Backend, CodeServiceRestart, Moved, r.forceAt)
 	} else {
 		h.flags = h.flags&^(wantPing|wantFin) | isLost | isMuted
+		if r.phase == turning {
+			r.plan = r.plan.because(session.Loss)
+		}
 	}
 	r.mustNotBeInside(now)
 	return nil, out

@@ -230,7 +230,7 @@ func testMovePanics(t *testing.T, e engine) {
 	c, b := r.open()
 	r.mayLog.Store(true)
 	r.order(moveOnly(), 1)
-	if m := <-r.mover.done; m.err == nil || m.to != 0 {
+	if m := r.nextMove(); m.err == nil || m.to != 0 {
 		t.Errorf("it ended with %+v", m)
 	}
 	if r.logs.Load() != 1 {
@@ -350,7 +350,7 @@ func testMoveOldCloses(t *testing.T, e engine) {
 		b.send(b.frame(fin|opClose, "\x03\xe9so long")[:cut])
 		time.Sleep(20 * time.Millisecond)
 		b2.TCPConn.Close()
-		if m := <-r.mover.done; m.err == nil {
+		if m := r.nextMove(); m.err == nil {
 			t.Error("moved to a backend that closed")
 		}
 		b.send(b.frame(fin|opClose, "\x03\xe9so long")[cut:])

@@ -291,7 +291,7 @@ func testMoveNumbered(t *testing.T, e engine) {
 		}
 		o.Spread = 100 * time.Millisecond
 		for range r.engine.CloseSessions(o) {
-			if m := <-r.mover.done; m.err != nil {
+			if m := r.nextMove(); m.err != nil {
 				t.Errorf("not moved: %v", m.err)
 			}
 			moves++

@@ -10,12 +10,13 @@ import (
 
 // Mover finds another backend for a session that is being moved to one.
 type Mover interface {
-	// Delay begins each move: it says for how long the session has to wait
-	// before Reattach may be called, so that no backend gets more handshakes
-	// than it may. It is asked again when that has passed, and may be asked at
-	// any time before. An error is why the session can't be moved in time. It
-	// is called on a goroutine of the engine's, and must neither block nor call
-	// the engine. m.Attempt is that of the move before.
+	// Delay begins each move, when the one before has ended: it says for how
+	// long the session has to wait before Reattach may be called, so that no
+	// backend gets more handshakes than it may. It is asked again when that has
+	// passed, and may be asked at any time before. An error is why the session
+	// can't be moved in time. It is called on a goroutine of the engine's, and
+	// must neither block nor call the engine. m.Attempt is that of the move
+	// before.
 	Delay(m Moving) (time.Duration, error)
 	// Reattach connects the session to another backend and does the
 	// handshake there. It runs in a task of the engine's, beside the session,

@@ -23,6 +23,7 @@ type mover struct {
 	reattach func(near transport.Conn, m relay.Moving) (relay.Found, error) // nil is m.dial
 	delay    func(relay.Moving) (time.Duration, error)                      // nil is not at all
 	delayed  int                                                            // calls of Delay
+	looks    map[session.ID]bool                                            // Reattach was called, and Moved not yet
 	leases   map[uint32]int
 	with     map[session.ID]uint32
 	begun    int // calls of Reattach
@@ -70,7 +71,7 @@ func newMoveRig(t *testing.T, e engine, times relay.Times, limits relay.Limits) 
 	r.onLoss.Store(true)
 	r.moveTimeout.Store(int64(patience))
 	to := r.station(8)
-	r.mover = &mover{to: to, done: make(chan moved, 100_000), leases: map[uint32]int{}, with: map[session.ID]uint32{}}
+	r.mover = &mover{to: to, done: make(chan moved, 100_000), looks: map[session.ID]bool{}, leases: map[uint32]int{}, with: map[session.ID]uint32{}}
 	return newRigWith(t, e, times, r), to
 }
 
@@ -78,6 +79,9 @@ func (m *mover) Delay(mv relay.Moving) (time.Duration, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.delayed++
+	if m.looks[mv.Info.ID] {
+		m.r.t.Error("a move begins before the one before it has ended")
+	}
 	if m.delay == nil {
 		return 0, nil
 	}
@@ -88,6 +92,7 @@ func (m *mover) Reattach(near transport.Conn, mv relay.Moving) (relay.Found, err
 	m.mu.Lock()
 	reattach := m.reattach
 	m.begun++
+	m.looks[mv.Info.ID] = true
 	m.mu.Unlock()
 	if reattach == nil {
 		reattach = m.dial
@@ -143,6 +148,7 @@ func (m *mover) asks() int {
 
 func (m *mover) Moved(mv relay.Moving, to uint32, gap time.Duration, err error) {
 	m.mu.Lock()
+	delete(m.looks, mv.Info.ID)
 	switch {
 	case err == nil:
 		m.leases[mv.Info.Backend]--
@@ -211,14 +217,22 @@ func moveOnly() relay.Order {
 // moved waits for the end of a move, and checks what is said of it.
 func (r *rig) moved(why session.Why, to uint32, err error) moved {
 	r.t.Helper()
+	m := r.nextMove()
+	if m.Why != why || m.to != to || !errors.Is(m.err, err) {
+		r.t.Errorf("a move for %s to %d ended with %v; want %s, %d, %v", m.Why, m.to, m.err, why, to, err)
+	}
+	return m
+}
+
+// nextMove waits for the end of a move.
+func (r *rig) nextMove() moved {
+	r.t.Helper()
 	select {
 	case m := <-r.mover.done:
-		if m.Why != why || m.to != to || !errors.Is(m.err, err) {
-			r.t.Errorf("a move for %s to %d ended with %v; want %s, %d, %v", m.Why, m.to, m.err, why, to, err)
-		}
 		return m
 	case <-time.After(patience):
-		r.t.Fatal("no move has ended")
+		r.t.Fatalf("no move has ended; there are %d sessions, and another backend was asked for %d times, after %d calls of Delay",
+			r.engine.Active(), r.mover.asked(), r.mover.asks())
 		panic("unreachable")
 	}
 }

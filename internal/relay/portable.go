@@ -193,12 +193,13 @@ type portableSession struct {
 	out     [2]sync.Mutex // held while frames are taken from the record and written to that side
 	changed sync.Cond     // of a move: told with mu, of all that one may wait for
 
-	mu     sync.Mutex // guards the following
-	conn   [2]net.Conn
-	m      *portableMove // while it is being moved
-	record               // half.pending is 1 while a write to that side is under way
-	timer  *time.Timer
-	over   bool
+	mu        sync.Mutex // guards the following
+	conn      [2]net.Conn
+	m         *portableMove // while it is being moved
+	relocates bool          // relocate runs, and tells of its move's end before another begins
+	record                  // half.pending is 1 while a write to that side is under way
+	timer     *time.Timer
+	over      bool
 }
 
 // read carries over what comes from s, by conn, until its end.

@@ -89,8 +89,8 @@ const (
 	BackendDrained
 	// Rebalanced: its backend had more than its part, another less.
 	Rebalanced
-	// ReattachFailed: it was being given another backend, and the old one was
-	// no longer there to go back to.
+	// ReattachFailed: it was being given another backend, which came to nothing
+	// when the old one had closed, or been told to close.
 	ReattachFailed
 	// Shutdown: the balancer was told to stop.
 	Shutdown
