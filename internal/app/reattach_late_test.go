@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -69,4 +70,67 @@ func TestReattachToABackendThatGoes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// lingering is a backend that answers each message, and then reads nothing, not
+// even a Close, before it is told to go on.
+func lingering(t *testing.T, name string) (address string, goOn chan struct{}) {
+	t.Helper()
+	goOn = make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		for {
+			kind, p, err := c.Read(r.Context())
+			if err != nil || c.Write(r.Context(), kind, []byte(name+": "+string(p))) != nil {
+				return
+			}
+			select {
+			case <-goOn:
+			case <-t.Context().Done():
+			}
+		}
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://"), goOn
+}
+
+// The same, where that backend has said yes already, and the one before it has
+// yet to say its last.
+func TestReattachToABackendThatGoesBeforeTheSwap(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		a, goOn := lingering(t, "one")
+		b, asked, answer := gated(t, "two")
+		r := start(t, pools(engine, fmt.Sprintf(`pools:
+  chat:
+    reattach: {on: drain, timeout: 20s}
+    drain: {timeout: 300s, spread: 0s}
+    backends:
+      - {name: a, address: %q, weight: 256}
+      - {name: b, address: %q, weight: 16}
+      - {name: c, address: %q, weight: 1}
+`, a, b, backend(t, "three"))))
+		w := r.open("/")
+		w.echo("1", "one: 1")
+		r.drain("chat/a")
+		<-asked
+		answer <- struct{}{}
+		eventually(t, "b has its lease", func() bool { return r.onEach()["b"] == 1 })
+		time.Sleep(50 * time.Millisecond) // its 101 is here in no time
+		r.drain("chat/b")
+		// So that the drain has begun, and found no session there to be moved.
+		eventually(t, "b is being emptied", func() bool {
+			return strings.Contains(r.log.String(), `"backend":"b","sessions":1,"timeout"`)
+		})
+		if strings.Contains(r.log.String(), "session moved") {
+			t.Error("it was moved before its old backend had ended")
+		}
+		close(goOn)
+		eventually(t, "the session is with c", func() bool { return fmt.Sprint(r.onEach()) == "map[a:0 b:0 c:1]" })
+		w.echo("2", "three: 2")
+		w.Close(websocket.StatusNormalClosure, "")
+	})
 }

@@ -41,13 +41,7 @@ func TestReattach(t *testing.T) {
 			return strings.Contains(body, `"backend": "b"`) && !strings.Contains(body, `"backend": "a"`)
 		})
 		w.echo("2", "two: 2")
-		for _, p := range r.status().Pools {
-			for _, b := range p.Backends {
-				if b.Sessions != map[string]int{"a": 0, "b": 1}[b.Name] {
-					t.Errorf("%s has %d sessions", b.Name, b.Sessions)
-				}
-			}
-		}
+		r.wantEach(map[string]int{"a": 0, "b": 1})
 		_, metrics := get("http://" + r.AdminAddr() + "/metrics")
 		for _, line := range []string{
 			`holdfast_reattach_total{reason="drain",result="moved"} 1`, `holdfast_reattach_total{reason="loss",result="no_backend"} 0`,
