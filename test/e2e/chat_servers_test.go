@@ -5,7 +5,6 @@ package e2e
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -30,9 +29,7 @@ const chatNotice = "3"
 
 var buildChat = sync.OnceValues(func() (path string, err error) {
 	path = filepath.Join(filepath.Dir(holdfast), "chat")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/holdfast-ws/holdfast/examples/chat")
-	cmd.Stderr = os.Stderr
-	return path, cmd.Run()
+	return path, build(path, "examples/chat")
 })
 
 func startGoChat(t testing.TB, name string, redis *redisServer) *chatServer {

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	holdfast = filepath.Join(dir, "holdfast")
-	if err := build(holdfast); err != nil {
+	if err := build(holdfast, "cmd/holdfast"); err != nil {
 		fmt.Fprintln(os.Stderr, "building holdfast:", err)
 		os.RemoveAll(dir)
 		os.Exit(1)
@@ -55,12 +55,14 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-func build(path string) error {
+// build builds a program of this module, with the race detector where that is
+// asked for.
+func build(path, program string) error {
 	args := []string{"build", "-o", path}
 	if raceBuild() {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, "github.com/holdfast-ws/holdfast/cmd/holdfast")...)
+	cmd := exec.Command("go", append(args, "github.com/holdfast-ws/holdfast/"+program)...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	return cmd.Run()
 }
