@@ -24,10 +24,10 @@ func (*runCommand) Help() string {
 	return `Signals:
   SIGHUP           take the changed file; with mistakes in it nothing changes
   SIGTERM, SIGINT  close all sessions politely within timeouts.shutdown, then
-                   exit 0; a second one ends at once
+                   exit; a second one cuts those that are left and ends at once
 
-Exit status: 0 stopped, 1 failed (a port in use, for example), 2 mistakes in
-the file or the flags.`
+Exit status: 0 stopped, 1 failed (a port in use, for example) or stopped with
+sessions that had to be cut, 2 mistakes in the file or the flags.`
 }
 
 func (c *runCommand) options(env *environment) (app.Options, error) {
@@ -83,10 +83,14 @@ func (c *runCommand) Run(env *environment) error {
 				<-stop
 				cancel()
 			}()
-			if cut := a.Shutdown(ctx); cut > 0 && ctx.Err() == nil {
-				return fmt.Errorf("%s had to be cut at the end of timeouts.shutdown", count(cut, "session"))
+			switch cut := a.Shutdown(ctx); {
+			case cut == 0:
+				return nil
+			case ctx.Err() != nil:
+				return fmt.Errorf("%s cut at the second signal", count(cut, "session"))
+			default:
+				return fmt.Errorf("%s cut at the end of timeouts.shutdown", count(cut, "session"))
 			}
-			return nil
 		}
 	}
 }

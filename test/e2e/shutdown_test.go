@@ -113,7 +113,8 @@ func checkEven(t *testing.T, times []time.Time, began time.Time) {
 	t.Logf("peak second %d, mean %.0f", peak, mean)
 }
 
-// A second signal ends at once, though no client answers and there is time.
+// A second signal ends at once, though no client answers and there is time. It
+// tells how many sessions that has cost.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		backends := startBackends(t, 1)
@@ -131,8 +132,11 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		b.signal(t, syscall.SIGTERM)
 		b.log(t, "shutting down", 0)
 		b.signal(t, syscall.SIGTERM)
-		b.wait(t, 3*time.Second)
-		b.log(t, "stopped", 0)
+		if status := b.wait(t, 3*time.Second); status != 1 {
+			t.Errorf("exit status %d, want 1", status)
+		}
+		b.log(t, "stopped", 0, "sessions_cut=10")
+		b.stderr.find(t, "a line for whoever sent it", 0, func(line string) bool { return line == "holdfast: 10 sessions cut at the second signal" })
 		for _, w := range clients {
 			w.SetReadDeadline(time.Now().Add(patience))
 			if _, err := io.Copy(io.Discard, w.in); errors.Is(err, os.ErrDeadlineExceeded) {
