@@ -11,6 +11,7 @@ const { setTimeout: sleep } = require("timers/promises");
 const { parseArgs } = require("util");
 const { WebSocketServer } = require("ws");
 const { servePage } = require("./page");
+const { parse, Violation } = require("./protocol");
 const { Rooms } = require("./rooms");
 
 const { values: flags } = parseArgs({
@@ -27,12 +28,11 @@ const MAX_SESSIONS = 10_000;
 const MAX_UNSENT = 1 << 20; // bytes that wait for a page which doesn't read
 const SESSION_TTL = 3600; // s: how long a session is known that has ended
 
+const rooms = new Rooms(flags.redis);
+const sockets = new WebSocketServer({ noServer: true, maxPayload: 16 << 10 });
 let draining = false; // health says 503
 let told = false; // and somebody has heard it
 let closing = false; // no more handshakes
-
-const rooms = new Rooms(flags.redis);
-const sockets = new WebSocketServer({ noServer: true, maxPayload: 16 << 10 });
 
 const server = http.createServer((request, response) => {
   if (request.url !== "/health") return servePage(request, response);
@@ -40,6 +40,12 @@ const server = http.createServer((request, response) => {
   response.setHeader("Holdfast-Load", (sockets.clients.size / MAX_SESSIONS).toFixed(3));
   response.writeHead(draining ? 503 : 200).end(draining ? "draining\n" : "ok\n");
 });
+
+// What a server has to know of a session is kept where all servers find it.
+const keyOf = (session) => "chat:session:" + session;
+const load = async (session) => JSON.parse(await rooms.redis.get(keyOf(session)));
+const save = (session, who) => rooms.redis.set(keyOf(session), JSON.stringify(who), { EX: SESSION_TTL });
+const touch = (session) => rooms.redis.expire(keyOf(session), SESSION_TTL);
 
 server.on("upgrade", async (request, socket, head) => {
   socket.on("error", () => {}); // it closes then
@@ -50,39 +56,28 @@ server.on("upgrade", async (request, socket, head) => {
   // What another server gives away, this one shouldn't take on its way out.
   if (closing || (draining && why) || sockets.clients.size >= MAX_SESSIONS) return refuse(503);
   let place = null; // in a room
-  if (why) {
-    try {
-      const who = await load(session);
-      if (!who) return refuse(404); // the balancer asks another server
-      // Before the other server leaves it, so that nobody sees the session go.
-      place = await rooms.enter(who);
-    } catch {
-      return refuse(503);
-    }
+  try {
+    const who = why && await load(session);
+    if (why && !who) return refuse(404); // the balancer asks another server
+    if (why) place = await rooms.enter(who); // before the other server leaves, so that nobody sees the session go
+  } catch {
+    return refuse(503);
   }
-  let served = false;
-  sockets.handleUpgrade(request, socket, head, (ws) => {
-    served = true;
-    serve(ws, session, why, place);
-  });
-  if (!served) place?.leave();
+  let ws = null;
+  sockets.handleUpgrade(request, socket, head, (it) => (ws = it));
+  if (ws) serve(ws, session, why, place);
+  else place?.leave();
 });
-
-// What a server has to know of a session is kept where all servers find it.
-const load = async (session) => JSON.parse(await rooms.redis.get("chat:session:" + session));
-const save = (session, who) => rooms.redis.set("chat:session:" + session, JSON.stringify(who), { EX: SESSION_TTL });
-const touch = (session) => rooms.redis.expire("chat:session:" + session, SESSION_TTL);
-
-const failure = (code, reason) => Object.assign(new Error(reason), { code });
 
 // serve is one session. If it comes from another server, why says for what
 // reason, and it has its place in the room already.
 function serve(ws, session, why, place) {
   let who = null; // { member, name, room }
   const send = (text) => (ws.bufferedAmount > MAX_UNSENT ? ws.close(1013, "too slow") : ws.send(text));
+  const say = (type, fields) => send(JSON.stringify({ type, ...fields }));
 
   async function enter(since) {
-    if (["member", "name", "room"].some((field) => place?.who[field] !== who[field])) {
+    if (JSON.stringify(place?.who) !== JSON.stringify(who)) {
       place?.leave();
       place = null;
       place = await rooms.enter(who);
@@ -90,73 +85,47 @@ function serve(ws, session, why, place) {
     await place.start(since, 50, send);
   }
 
-  const requests = {
-    async join(request) {
-      who = clean(request);
-      if (session) await save(session, who); // before the page is told that it is so
-      await enter(request.since);
-    },
-    resume: (request) => enter(request.since),
-    async post({ key, text }) {
-      text = typeof text === "string" ? withoutControls(text, "\n\t").trim() : "";
-      const refuse = (reason, retry) => send(JSON.stringify({ type: "refused", key, reason, retry }));
-      if (!isText(key, 64) || !text || [...text].length > 2000) return refuse("a message has 1 to 2000 characters, and a key");
-      const post = { key, member: who.member, name: who.name, text, server: flags.name };
-      await rooms.publish(who.room, `${who.member}/${key}`, JSON.stringify(post))
-        .catch(() => refuse("messages can't be stored now", true));
-    },
-    async typing() {
-      const { member, name } = who;
-      await rooms.notify(who.room, JSON.stringify({ type: "typing", member, name })).catch(() => {});
-    },
-  };
-
-  async function answer(data, isBinary) {
-    const request = isBinary ? null : parse(data);
-    if (!Object.hasOwn(requests, request?.type)) throw failure(1008, "unknown message type");
-    if (!who && request.type !== "join") {
-      if (!why) throw failure(1008, "join comes first");
-      who = await load(session); // not before: by now the other server has said and saved its last
-    }
-    await requests[request.type](request);
+  async function post({ key, text, fault }) {
+    if (fault) return say("refused", { key, reason: fault });
+    const { member, name, room } = who;
+    await rooms.publish(room, `${member}/${key}`, JSON.stringify({ key, member, name, text, server: flags.name }))
+      .catch(() => say("refused", { key, reason: "messages can't be stored now", retry: true }));
   }
 
-  // One request after another. ws answers a Close at once, though: what came
-  // just before it may be done a moment later.
+  async function answer(request) {
+    if (request.type === "join") {
+      who = request.who;
+      if (session) await save(session, who); // before the page is told that it is so
+      return enter(request.since);
+    }
+    if (why) who ??= await load(session); // not before: by now the other server has said and saved its last
+    if (!who) throw new Violation("join comes first");
+    switch (request.type) {
+      case "resume": return enter(request.since);
+      case "post": return post(request);
+      case "typing":
+        return rooms.notify(who.room, JSON.stringify({ type: "typing", member: who.member, name: who.name }));
+    }
+    throw new Violation("unknown message type");
+  }
+
+  // One step after another. ws answers a Close at once, though: what came just
+  // before it may be done a moment later.
   let last = Promise.resolve();
-  const then = (next) => {
-    last = last.then(next).catch((error) => {
-      if (error.code === 1008) ws.close(1008, error.message);
+  const then = (step) => {
+    last = last.then(step).catch((error) => {
+      if (error instanceof Violation) ws.close(1008, error.message);
       else ws.close(1013, "try again later"); // Redis is away
     });
   };
   const touching = setInterval(() => session && touch(session).catch(() => {}), SESSION_TTL * 300);
-  ws.on("message", (data, isBinary) => then(() => answer(data, isBinary)));
+  ws.on("message", (data, isBinary) => then(() => answer(parse(data, isBinary))));
   ws.on("error", () => {}); // "close" follows
   ws.on("close", () => {
     clearInterval(touching);
     then(() => place?.leave());
   });
-  send(JSON.stringify({ type: "hello", server: flags.name, session, reattach: why }));
-}
-
-function parse(data) {
-  try {
-    return JSON.parse(data);
-  } catch {
-    return null;
-  }
-}
-
-const isText = (s, max) => typeof s === "string" && s.length > 0 && Buffer.byteLength(s) <= max;
-const withoutControls = (s, keep = "") => s.toWellFormed().replace(/\p{Cc}/gu, (c) => (keep.includes(c) ? c : ""));
-
-// clean is who, as it may be shown to others.
-function clean({ member, name, room }) {
-  [name, room] = [name, room].map((s) => (typeof s === "string" ? withoutControls(s).trim() : ""));
-  const short = (s) => [...s].length <= 32;
-  if (!isText(member, 64) || !room || !short(room) || !short(name)) throw failure(1008, "member, name or room is missing or too long");
-  return { member: member.toWellFormed(), name: name || "somebody", room };
+  say("hello", { server: flags.name, session, reattach: why });
 }
 
 async function waitFor(ms, done) {
