@@ -20,9 +20,10 @@ import (
 // chatterEnv is for how long the crowd of TestChatCrowd talks.
 const chatterEnv = "HOLDFAST_E2E_CHATTER"
 
-// Many people talk in many rooms while each of the servers is restarted, Redis
-// is killed in the middle of that and comes back, and in the end a server
-// crashes: everybody has every message of their room once, in its order.
+// Many people talk in many rooms while each of the servers, one of them in Node,
+// is restarted, Redis is killed in the middle of that and comes back, and in the
+// end the server in Node crashes: everybody has every message of their room once,
+// in its order.
 func TestChatCrowd(t *testing.T) {
 	const rooms, members, pause, away = 150, 1500, 5 * time.Second, time.Second
 	chatter, err := time.ParseDuration(cmp.Or(os.Getenv(chatterEnv), "20s"))
@@ -30,10 +31,7 @@ func TestChatCrowd(t *testing.T) {
 		t.Fatal(err)
 	}
 	redis := startRedis(t)
-	var servers []*chatServer
-	for i := range 3 {
-		servers = append(servers, startGoChat(t, fmt.Sprintf("chat-%d", i+1), redis))
-	}
+	servers := []*chatServer{startNodeChat(t, "chat-1", redis), startGoChat(t, "chat-2", redis), startGoChat(t, "chat-3", redis)}
 	b := balance(t, chatFile(engines[0], servers...))
 	b.awaitUp(t, servers...)
 

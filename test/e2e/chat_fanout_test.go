@@ -12,12 +12,13 @@ import (
 )
 
 // BenchmarkChatFanOut is one message to a room of 1,000 members on three
-// servers, with and without a balancer before them; the time of an operation is
-// until the last member has it. The figures of docs/hub.md:
+// servers, with and without a balancer before them, and with servers in Node;
+// the time of an operation is until the last member has it. The figures of
+// docs/hub.md:
 //
 //	go test ./test/e2e -run '^$' -bench ChatFanOut -benchtime 300x
 func BenchmarkChatFanOut(b *testing.B) {
-	for _, way := range append([]string{"direct"}, engines...) {
+	for _, way := range append([]string{"direct", "node"}, engines...) {
 		b.Run(way, func(b *testing.B) { benchmarkFanOut(b, way) })
 	}
 }
@@ -25,13 +26,20 @@ func BenchmarkChatFanOut(b *testing.B) {
 func benchmarkFanOut(b *testing.B, way string) {
 	const members = 1000
 	redis := startRedis(b)
+	startChat, behindBalancer := startGoChat, true
+	switch way {
+	case "direct":
+		behindBalancer = false
+	case "node":
+		startChat, behindBalancer = startNodeChat, false
+	}
 	var servers []*chatServer
 	var addresses []string
 	for i := range 3 {
-		servers = append(servers, startGoChat(b, fmt.Sprint("chat-", i+1), redis))
+		servers = append(servers, startChat(b, fmt.Sprint("chat-", i+1), redis))
 		addresses = append(addresses, servers[i].address)
 	}
-	if way != "direct" {
+	if behindBalancer {
 		balancer := balance(b, chatFile(way, servers...))
 		balancer.awaitUp(b, servers...)
 		addresses = []string{balancer.address}
@@ -94,12 +102,14 @@ func benchmarkFanOut(b *testing.B, way string) {
 	}
 	post(0)
 	delays = nil
+	used := redis.processorTime(b)
 	n := 0
 	for b.Loop() {
 		n++
 		arrived.Add(members)
 		post(n)
 	}
+	b.ReportMetric(float64((redis.processorTime(b)-used).Microseconds())/float64(n), "redis-µs/op")
 	slices.Sort(delays)
 	for _, p := range []int{50, 99} {
 		b.ReportMetric(float64(delays[len(delays)*p/100].Microseconds())/1000, fmt.Sprintf("ms-p%d", p))

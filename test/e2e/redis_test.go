@@ -61,3 +61,22 @@ func (s *redisServer) restart(t testing.TB, away time.Duration) {
 	time.Sleep(away)
 	s.start(t)
 }
+
+// processorTime is what the server has used of the processors so far.
+func (s *redisServer) processorTime(t testing.TB) (used time.Duration) {
+	t.Helper()
+	client := s.client()
+	defer client.Close()
+	info, err := client.InfoMap(context.Background(), "cpu").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"used_cpu_user", "used_cpu_sys"} {
+		d, err := time.ParseDuration(info["CPU"][kind] + "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		used += d
+	}
+	return used
+}
