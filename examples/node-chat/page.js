@@ -4,7 +4,7 @@
 const fs = require("fs");
 const path = require("path");
 
-const types = { html: "text/html", css: "text/css", js: "text/javascript", svg: "image/svg+xml" };
+const types = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
 const headers = {
   "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
@@ -17,8 +17,9 @@ const headers = {
 
 // files are read once: what isn't among them can't be asked for.
 const directory = path.join(__dirname, "../chat/chat/page");
-const files = new Map(fs.readdirSync(directory).map((name) => {
-  const file = { type: types[path.extname(name).slice(1)], content: fs.readFileSync(path.join(directory, name)) };
+const names = fs.readdirSync(directory).filter((name) => path.extname(name) in types);
+const files = new Map(names.map((name) => {
+  const file = { type: types[path.extname(name)], content: fs.readFileSync(path.join(directory, name)) };
   return [name === "index.html" ? "/" : `/${name}`, file];
 }));
 
