@@ -139,9 +139,9 @@ process.on("SIGTERM", async () => {
   await waitFor(flags.notice * 1000, () => told && empty());
   closing = true;
   const all = [...sockets.clients];
-  for (const ws of all) {
+  for (const [i, ws] of all.entries()) {
+    if (i > 0) await sleep(SPREAD / all.length);
     ws.close(1001, "server is going away"); // ws awaits the answer
-    await sleep(SPREAD / all.length);
   }
   await waitFor(REST, empty);
   await Promise.race([rooms.close(), sleep(REST)]).catch(() => {});
