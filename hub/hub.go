@@ -115,7 +115,8 @@ const (
 	Message Kind = iota + 1
 	// Notice was sent by Notify.
 	Notice
-	// Joined says that a member is there who was not.
+	// Joined says that a member is there who was not, or has other Data than
+	// before.
 	Joined
 	// Left says that a member is gone from all servers, by Leave or because
 	// its server's lease ran out.

@@ -68,3 +68,36 @@ func TestPresenceDoesNotFlicker(t *testing.T) {
 		}
 	})
 }
+
+// Who joins again with other data leaves the old place before or after that,
+// and Redis may come to do it in either order.
+func TestPresenceTellsNewData(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		a, b := w.hubs(t, hub.Options{})
+		watch := []*hub.Membership{
+			join(t, a, "room", "watch a", hub.JoinOptions{Presence: true}),
+			join(t, b, "room", "watch b", hub.JoinOptions{Presence: true}),
+		}
+		expect(t, watch[0], "joined watch b")
+		as := func(data string) *hub.Membership {
+			m, err := a.Join(patiently(t), "room", hub.Member{ID: "ann", Data: []byte(data)}, hub.JoinOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(m.Leave)
+			return m
+		}
+		old := as("Ann")
+		for _, m := range watch {
+			expect(t, m, "joined ann")
+		}
+		as("Anna")
+		old.Leave()
+		for _, m := range watch {
+			if e := next(t, m); e.Kind != hub.Joined || string(e.Member.Data) != "Anna" {
+				t.Errorf("got %q with data %q", word(e), e.Member.Data)
+			}
+			nothing(t, m)
+		}
+	})
+}

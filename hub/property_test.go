@@ -81,27 +81,30 @@ func TestMembershipDelivers(t *testing.T) {
 	})
 }
 
-// Who is told of joins and leaves knows who is there.
+// Who is told of joins and leaves knows who is there, and with which data.
 func TestPresenceTellsAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var p presence
 		entries := map[string]Member{}
-		known := map[string]bool{}
+		known := map[string]string{}
 		join := func(m Member) {
-			if known[m.ID] {
+			if data, ok := known[m.ID]; ok && data == string(m.Data) {
 				t.Fatalf("%s joined again", m.ID)
 			}
-			known[m.ID] = true
+			known[m.ID] = string(m.Data)
 		}
 		leave := func(m Member) {
-			if !known[m.ID] {
+			if _, ok := known[m.ID]; !ok {
 				t.Fatalf("%s left, who was not there", m.ID)
 			}
 			delete(known, m.ID)
 		}
 		entry := rapid.SampledFrom([]string{"a/1", "a/2", "b/1", "b/2", "c/1"})
 		member := rapid.Custom(func(t *rapid.T) Member {
-			return Member{ID: rapid.SampledFrom([]string{"ann", "bob", "eve"}).Draw(t, "id")}
+			return Member{
+				ID:   rapid.SampledFrom([]string{"ann", "bob", "eve"}).Draw(t, "id"),
+				Data: []byte(rapid.SampledFrom([]string{"", "x", "y"}).Draw(t, "data")),
+			}
 		})
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
@@ -115,8 +118,11 @@ func TestPresenceTellsAll(t *testing.T) {
 			},
 			"remove": func(t *rapid.T) {
 				e := entry.Draw(t, "entry")
-				if m, last := p.remove(e); last {
+				switch m, news := p.remove(e); news {
+				case Left:
 					leave(m)
+				case Joined:
+					join(m)
 				}
 				delete(entries, e)
 			},
@@ -131,9 +137,10 @@ func TestPresenceTellsAll(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				want := map[string]bool{}
-				for _, m := range entries {
-					want[m.ID] = true
+				want := map[string]string{}
+				for _, entry := range slices.Backward(slices.Sorted(maps.Keys(entries))) {
+					m := entries[entry]
+					want[m.ID] = string(m.Data)
 				}
 				if !maps.Equal(known, want) {
 					t.Fatalf("known are %v, there are %v", known, want)
@@ -141,6 +148,9 @@ func TestPresenceTellsAll(t *testing.T) {
 				var ids []string
 				for _, m := range p.list() {
 					ids = append(ids, m.ID)
+					if string(m.Data) != want[m.ID] {
+						t.Fatalf("%s has data %q in the list, want %q", m.ID, m.Data, want[m.ID])
+					}
 				}
 				if !slices.Equal(ids, slices.Sorted(maps.Keys(want))) {
 					t.Fatalf("the list is %v, there are %v", ids, want)

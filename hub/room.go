@@ -59,8 +59,8 @@ func (a *audience) joined(entry string, m Member) {
 }
 
 func (a *audience) left(entry string) {
-	if m, last := a.presence.remove(entry); last {
-		a.tell(Left, m)
+	if m, news := a.presence.remove(entry); news != 0 {
+		a.tell(news, m)
 	}
 }
 
