@@ -31,7 +31,8 @@ type RedisOptions struct {
 	// redis.NewFailoverClient. The hub takes a connection of its own from it
 	// for pub/sub, and doesn't close it. Its options should have
 	// ContextTimeoutEnabled: without it, contexts and Timeout don't bound a
-	// command that has been sent.
+	// command that has been sent. With DialerRetries at 1, what Redis isn't
+	// there for fails sooner.
 	Client *redis.Client
 	// Prefix of all keys and channels, letters, digits and any of "-_.:".
 	// Channels are not apart by database number, so a Prefix is what keeps

@@ -41,6 +41,7 @@ func run(listen, url, name string, notice time.Duration) error {
 			return fmt.Errorf("--redis: %w", err)
 		}
 		shared.ContextTimeoutEnabled = true
+		shared.DialerRetries = 1 // pages try again, and are told at once
 		client := redis.NewClient(shared)
 		defer client.Close()
 		if o.Rooms, o.Sessions, err = chat.OnRedis(client); err != nil {

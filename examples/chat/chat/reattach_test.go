@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -89,6 +90,34 @@ func TestASessionThatIsNotKnownIsRefused(t *testing.T) {
 	p.want("hello")
 	if _, res, err := dial(t, s, fromBalancer("silent", "drain", 1)); err == nil || res.StatusCode != http.StatusNotFound {
 		t.Errorf("%v, %v: want 404", res, err)
+	}
+}
+
+// forgetfulSessions loses what is saved first, as a Redis does that comes back
+// with nothing.
+type forgetfulSessions struct {
+	Sessions
+	saved atomic.Bool
+}
+
+func (s *forgetfulSessions) Save(ctx context.Context, session string, w Who) error {
+	if s.saved.Swap(true) {
+		return s.Sessions.Save(ctx, session, w)
+	}
+	return nil
+}
+
+func TestASessionIsSavedAgainWhenMessagesWereLost(t *testing.T) {
+	c := newCluster(t)
+	c.sessions = &forgetfulSessions{Sessions: c.sessions}
+	one, two := c.serve(t, "chat-1"), c.serve(t, "chat-2")
+	ann, _ := enter(t, one, fromBalancer("s1", "", 0), "Ann", "lobby", "1-1")
+	ann.want("gap")
+	moved := open(t, two, fromBalancer("s1", "drain", 1))
+	moved.want("hello")
+	moved.say(Request{Type: "resume"})
+	if joined := moved.want("joined"); joined.Room != "lobby" {
+		t.Errorf("joined %+v", joined)
 	}
 }
 

@@ -155,11 +155,15 @@ func (c *session) join(since string) error {
 	joined := Joined{Type: "joined", Room: c.who.Room, People: make([]Person, len(members))}
 	for i, m := range members {
 		joined.People[i] = asPerson(m)
+		if m.ID == c.who.Member {
+			joined.People[i].Name = c.who.Name // the place it has left may count yet
+		}
 	}
 	if err := c.send(joined); err != nil {
 		return err
 	}
-	c.delivered.Go(func() { c.deliver(place) })
+	who := c.who
+	c.delivered.Go(func() { c.deliver(place, who) })
 	return nil
 }
 
@@ -171,8 +175,8 @@ func (c *session) leaveRoom() {
 	}
 }
 
-// deliver sends what the room brings until the membership ends.
-func (c *session) deliver(place *hub.Membership) {
+// deliver sends what the room brings to who until the membership ends.
+func (c *session) deliver(place *hub.Membership, who Who) {
 	for {
 		e, err := place.Next(c.ctx)
 		switch {
@@ -181,6 +185,10 @@ func (c *session) deliver(place *hub.Membership) {
 		case err != nil:
 			c.end(hub.CloseStatus(err))
 			return
+		}
+		if e.Kind == hub.Gap && c.from.ID != "" {
+			// What has lost messages may have lost the session too.
+			_ = c.server.sessions.Save(c.ctx, c.from.ID, who)
 		}
 		if c.send(toPage(e)) != nil {
 			c.cancel()
