@@ -26,6 +26,7 @@ type chatPage struct {
 	Pending    int
 	Gaps       int
 	People     []string
+	Left       []string // who was seen to leave, if that was watched
 	Complaints []string
 }
 

@@ -26,8 +26,16 @@ async function withBrowser(executablePath, f) {
 
 // Person is one with a page of their own.
 class Person {
-  // come opens the page. options are those of its browser context.
+  // come opens the page and waits until it is in the room. options are those of
+  // its browser context.
   static async come(browser, name, url, options) {
+    const person = await Person.open(browser, name, url, options);
+    await person.joined();
+    return person;
+  }
+
+  // open doesn't wait for the page to be in the room.
+  static async open(browser, name, url, options) {
     const person = new Person();
     const page = await (await browser.newContext(options)).newPage();
     page.setDefaultTimeout(30000);
@@ -41,9 +49,12 @@ class Person {
     await page.goto(url);
     await byTestId(page, "name").fill(name);
     await byTestId(page, "join").click();
-    await byTestId(page, "people").getByText(`${name} (you)`).waitFor();
-    person.servers.push(await person.server());
     return person;
+  }
+
+  async joined() {
+    await byTestId(this.page, "people").getByText(`${this.name} (you)`).waitFor();
+    this.servers.push(await this.server());
   }
 
   leave() {
@@ -90,6 +101,21 @@ class Person {
     }, n);
   }
 
+  // watch has report say who is seen to leave from now on.
+  watch() {
+    return this.page.evaluate(() => {
+      const list = document.querySelector('[data-testid="people"]');
+      const names = () => [...list.children].map((item) => item.textContent);
+      let before = names();
+      window.left = [];
+      new MutationObserver(() => {
+        const now = names();
+        window.left.push(...before.filter((name) => !now.includes(name)));
+        before = now;
+      }).observe(list, { childList: true });
+    });
+  }
+
   screenshot(directory, name) {
     return this.page.screenshot({ path: path.join(directory, `${name}.png`) });
   }
@@ -104,6 +130,7 @@ class Person {
       gaps: await messages.locator(".gap").count(),
       pending: await byTestId(page, "pending").locator("li").count(),
       people: await byTestId(page, "people").locator("li").allTextContents(),
+      left: await page.evaluate(() => window.left ?? []),
       counted: Number(await byTestId(page, "opened").textContent()),
       moved: Number(await byTestId(page, "moved").textContent()),
     };
