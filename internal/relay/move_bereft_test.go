@@ -26,8 +26,10 @@ func eachBereavement(t *testing.T, f func(t *testing.T, how bereavement)) {
 		"EOF": {lose: func(b *peer) { b.CloseWrite() }, known: (*peer).wantCut},
 		"RST": {lose: (*peer).reset, known: func(*peer) { time.Sleep(300 * time.Millisecond) }}, // nobody can see it
 	} {
-		for _, how.order = range []relay.Order{drain, moveOnly()} {
-			for _, how.onLoss = range []bool{true, false} {
+		for _, order := range []relay.Order{drain, moveOnly()} {
+			for _, onLoss := range []bool{true, false} {
+				how := how
+				how.order, how.onLoss = order, onLoss
 				t.Run(fmt.Sprintf("%s, %s, on loss %v", how.order.Why, name, how.onLoss), func(t *testing.T) {
 					t.Parallel()
 					f(t, how)
@@ -100,7 +102,7 @@ func testLossWhileSeeking(t *testing.T, e engine) {
 			}
 			// seek has the engine ask for another backend in vain. What comes
 			// of the second time is refused or not.
-			seek := func(refused bool) (r *rig, c *peer) {
+			seek := func(refused bool) (r *rig, c *peer, first moved) {
 				r, to := newMoveRig(t, e, quick, relay.Limits{})
 				r.onLoss.Store(how.onLoss)
 				if timeout {
@@ -133,29 +135,29 @@ func testLossWhileSeeking(t *testing.T, e engine) {
 				if !timeout {
 					b2.TCPConn.Close()
 				}
-				if m := r.moved(how.order.Why, 0, failed); m.Attempt != 1 {
-					t.Errorf("%+v", m)
+				if first = r.moved(how.order.Why, 0, failed); first.Attempt != 1 {
+					t.Errorf("%+v", first)
 				}
-				return r, c
+				return r, c, first
 			}
 			if !how.onLoss {
-				r, c := seek(true)
+				r, c, _ := seek(true)
 				r.wantLost(c)
 				if n := r.mover.asked(); n != 1 {
 					t.Errorf("another was asked for %d times", n)
 				}
 				continue
 			}
-			r, c := seek(false)
+			r, c, first := seek(false)
 			b2 := r.mover.to.accept()
 			b2.wantText("held")
-			if m := r.moved(session.Loss, 8, nil); m.Attempt != 2 || m.gap < time.Duration(0) {
-				t.Errorf("%+v", m)
+			if m := r.moved(session.Loss, 8, nil); m.Attempt != 2 || m.gap <= first.gap {
+				t.Errorf("%+v, after %+v: its client is held from the first on", m, first)
 			}
 			through(c, b2, "after")
 			r.finish(c, b2)
 
-			r, c = seek(true)
+			r, c, _ = seek(true)
 			r.moved(session.Loss, 0, errNoOther)
 			r.wantLost(c)
 		}
