@@ -288,9 +288,11 @@ func (h *redisHub) Members(ctx context.Context, room string) ([]Member, error) {
 	if err != nil {
 		return nil, h.unavailable(err)
 	}
-	p := presence{}
-	for entry, m := range h.parseEntries(fields) {
-		p.add(entry, m)
+	p, dead := presence{}, h.deadServers()
+	for entry, m := range parseEntries(fields) {
+		if !dead[serverOf(entry)] {
+			p.add(entry, m)
+		}
 	}
 	return p.list(), nil
 }

@@ -286,10 +286,9 @@ func (r *redisRoom) catchUpWith(s snapshot) {
 func (r *redisRoom) takePresence(s snapshot) {
 	mine, dead := r.own(), r.hub.deadServers()
 	for entry := range s.entries {
-		if dead[serverOf(entry)] {
-			delete(s.entries, entry) // since it was read
-		}
-		if serverOf(entry) == r.hub.server && mine[entry] == nil {
+		// Of servers that are dead, since nobody was here when they died; Redis
+		// forgets in the end that they are.
+		if server := serverOf(entry); dead[server] || server == r.hub.server && mine[entry] == nil {
 			delete(s.entries, entry)
 			r.hub.clerk.leave(r, entry)
 		}

@@ -111,17 +111,16 @@ func (r *redisRoom) toSnapshot(reply any) (s snapshot, err error) {
 	s.missed, err2 = r.toEvents(parts[1])
 	s.version, err3 = strconv.ParseUint(fields["v"], 10, 64)
 	s.epoch = fields["b"]
-	s.entries = r.hub.parseEntries(fields)
+	s.entries = parseEntries(fields)
 	return s, errors.Join(err1, err2, err3)
 }
 
-// parseEntries are the memberships in a hash of members that are not of
-// servers known to be dead.
-func (h *redisHub) parseEntries(fields map[string]string) map[string]Member {
-	dead := h.deadServers()
+// parseEntries are the memberships in a hash of members, those of dead servers
+// included.
+func parseEntries(fields map[string]string) map[string]Member {
 	entries := make(map[string]Member, len(fields))
 	for entry, value := range fields {
-		if entry == "b" || entry == "v" || dead[serverOf(entry)] {
+		if entry == "b" || entry == "v" {
 			continue
 		}
 		if m, err := parseMember(value); err == nil {

@@ -229,10 +229,19 @@ func TestCrashedServersMembersVanish(t *testing.T) {
 	}
 	c := s.client()
 	defer c.Close()
-	eventually(t, "Redis has forgotten them", func() bool {
-		fields, err := c.HLen(t.Context(), "holdfast:{room}:m").Result()
-		return err == nil && fields == 4 // two of its own, ann, eve
-	})
+	has := func(room string, members int64) func() bool {
+		return func() bool {
+			fields, err := c.HLen(t.Context(), "holdfast:{"+room+"}:m").Result()
+			return err == nil && fields == members+2 // of its own
+		}
+	}
+	eventually(t, "Redis has forgotten them", has("room", 2))
+	// Nobody takes bob out of a room where nobody is, until somebody comes.
+	if !has("elsewhere", 1)() {
+		t.Error("somebody who looked at a room changed it")
+	}
+	join(t, a, "elsewhere", "ann", hub.JoinOptions{})
+	eventually(t, "Redis has forgotten bob", has("elsewhere", 1))
 }
 
 // All leases run out while Redis is away. Who comes back first doesn't take the
