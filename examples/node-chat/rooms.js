@@ -39,6 +39,8 @@ const scripts = {
 // persist does what needs Redis, however long that is away.
 const persist = (step) => step().catch(() => setTimeout(persist, BEAT, step));
 
+const GAP = '{"type":"gap"}';
+
 const { compare } = new Intl.Collator("en", { numeric: true }); // of IDs, which are two numbers and a hyphen
 
 class Rooms {
@@ -225,7 +227,7 @@ class Place {
   deliver(messages, newest = this.last) {
     if (!this.send) return; // it has left
     const missed = messages.filter(({ id }) => compare(id, this.last) > 0);
-    if ((missed[0]?.before ?? newest) !== this.last) this.send('{"type":"gap"}'); // trimmed, or lost by Redis
+    if ((missed[0]?.before ?? newest) !== this.last) this.send(GAP); // trimmed, or lost by Redis
     for (const { text } of missed) this.send(text);
     this.last = newest;
   }
@@ -239,4 +241,4 @@ class Place {
   }
 }
 
-module.exports = { Rooms };
+module.exports = { GAP, Rooms };

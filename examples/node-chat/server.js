@@ -12,7 +12,7 @@ const { parseArgs } = require("util");
 const { WebSocketServer } = require("ws");
 const { servePage } = require("./page");
 const { parse, Violation } = require("./protocol");
-const { Rooms } = require("./rooms");
+const { GAP, Rooms } = require("./rooms");
 
 const { values: flags } = parseArgs({
   options: {
@@ -76,13 +76,20 @@ function serve(ws, session, why, place) {
   const send = (text) => (ws.bufferedAmount > MAX_UNSENT ? ws.close(1013, "too slow") : ws.send(text));
   const say = (type, fields) => send(JSON.stringify({ type, ...fields }));
 
+  // deliver sends what comes of the room. What has lost messages may have lost
+  // the session too.
+  function deliver(text) {
+    if (text === GAP && session) save(session, who).catch(() => {});
+    send(text);
+  }
+
   async function enter(since) {
     if (JSON.stringify(place?.who) !== JSON.stringify(who)) {
       place?.leave();
       place = null;
       place = await rooms.enter(who);
     }
-    await place.start(since, 50, send);
+    await place.start(since, 50, deliver);
   }
 
   async function post({ key, text, fault }) {

@@ -69,11 +69,14 @@ func TestRedisLostInBrowser(t *testing.T) {
 	}
 
 	// The sessions are known again, though Redis has lost them too.
-	b.holdfast(t, 0, "drain", "chat/"+inGo.name)
-	var moved chatPage
-	await("moved", &moved)
-	if moved.Opened != 1 || moved.Moved != 1 {
-		t.Errorf("in a drain afterwards: %d connections and %d moves, want 1 and 1", moved.Opened, moved.Moved)
+	for i, s := range []*chatServer{inGo, inNode} {
+		b.holdfast(t, 0, "drain", "chat/"+s.name, "--wait")
+		var moved chatPage
+		await(fmt.Sprint("moved ", i), &moved)
+		if moved.Opened != 1 || moved.Moved != 1 {
+			t.Errorf("in a drain of %s afterwards: %d connections and %d moves, want 1 and 1", s.name, moved.Opened, moved.Moved)
+		}
+		b.holdfast(t, 0, "undrain", "chat/"+s.name)
 	}
 	if status := browser.wait(t, patience); status != 0 {
 		t.Errorf("the browser's script ended with status %d", status)
@@ -146,7 +149,8 @@ func (o outageSeen) check(t *testing.T, empty bool, opened map[string]int) {
 	}
 }
 
-// isEnd: some, but not none, are the end of all, and all of it if that isn't to be cut.
+// isEnd says whether some are the end of all: all of it, or, if it is cut, less
+// than that.
 func isEnd(some, all []string, cut bool) bool {
 	return len(some) > 0 && len(some) <= len(all) && slices.Equal(some, all[len(all)-len(some):]) && cut == (len(some) < len(all))
 }
