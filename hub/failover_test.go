@@ -42,6 +42,7 @@ func failOver(t *testing.T, lost, instead string, want ...string) {
 	publishAll(t, h, "room", lost, 1, 0)
 	expect(t, ann, "both have it", lost+"/0")
 	s.kill()
+	eventually(t, "the hub sees it", func() bool { return !h.Stats().Connected })
 	publishAll(t, replica.hub(hub.RedisOptions{}), "room", instead, 1, 0)
 	s.takeOver(replica) // in its place: h doesn't have to be told of another
 
