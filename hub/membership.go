@@ -142,13 +142,14 @@ func (m *Membership) end(err error) {
 func (m *Membership) begin(p past) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	read := func(e *event) bool { return e.Kind == Message && e.id.compare(p.newest) <= 0 }
+	caughtUp := slices.DeleteFunc(m.backlog, read)
+	m.backlog = nil
 	if p.missing {
 		m.backlog = append(m.backlog, m.gap())
 	}
-	m.backlog = append(m.backlog, p.events...)
-	m.queue = slices.DeleteFunc(m.queue, func(e *event) bool {
-		return e.Kind == Message && e.id.compare(p.newest) <= 0
-	})
+	m.backlog = slices.Concat(m.backlog, p.events, caughtUp)
+	m.queue = slices.DeleteFunc(m.queue, read)
 	if m.cursor.compare(p.newest) < 0 {
 		m.cursor = p.newest
 	}

@@ -27,7 +27,11 @@ func TestMembershipDelivers(t *testing.T) {
 		live := attached
 		for range rapid.IntRange(0, min(o.Queue, newest-attached)).Draw(t, "before the history") {
 			live++
-			m.push(message(live))
+			if rapid.Bool().Draw(t, "caught up") {
+				m.catchUp([]*event{message(live)})
+			} else {
+				m.push(message(live))
+			}
 		}
 		var history []*event
 		for n := since + 1; n <= newest; n++ {
