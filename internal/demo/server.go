@@ -56,7 +56,7 @@ func Serve(ctx context.Context, o ServerOptions) error {
 		return fmt.Errorf("demo-server %s: %s: %w", o.Name, redisEnv, err)
 	}
 	shared.ContextTimeoutEnabled, shared.DialerRetries = true, 1 // who waits hears of an outage at once
-	silence() // the hub says when Redis is lost
+	silence()                                                    // the hub says when Redis is lost
 	client := redis.NewClient(shared)
 	defer client.Close()
 	rooms, sessions, err := chat.OnRedis(client)
