@@ -68,7 +68,10 @@ type Query struct {
 	// Session: it is for a session, not for a plain HTTP request that takes a
 	// moment.
 	Session bool
-	Rates   Rates // nil is no bound
+	// Own is the backend that who asks has a lease on, whose connection is
+	// lost: it is never full for it. nil is none.
+	Own   *pool.Backend
+	Rates Rates // nil is no bound
 }
 
 // Rates bound how fast each member is chosen. It is called under the picker's

@@ -74,7 +74,7 @@ func (p *picker) Take(q *Query) (Choice, error) {
 		if i < 0 {
 			return Choice{}, none
 		}
-		if c, ok := lease(p.members, i); ok {
+		if c, ok := lease(p.members, i, q.Own); ok {
 			if q.Rates == nil || q.Rates.TryPass(i) {
 				p.rule.taken(p, q, i)
 				return c, nil
@@ -115,7 +115,7 @@ func (p *picker) takeBelow(q *Query) (Choice, error) {
 		if i < 0 {
 			return Choice{}, none
 		}
-		if c, ok := lease(p.members, i); ok {
+		if c, ok := lease(p.members, i, q.Own); ok {
 			if q.Rates == nil || q.Rates.TryPass(i) {
 				return c, nil
 			}
@@ -164,13 +164,18 @@ func (p *picker) TakeMember(i int) (Choice, bool) {
 	if f := b.Fitness(); f != pool.Fit && f > p.admit() && !(p.keepDraining && b.Drains()) {
 		return Choice{}, false
 	}
-	return lease(p.members, i)
+	return lease(p.members, i, nil)
 }
 
-func lease(members []pool.Member, i int) (Choice, bool) {
+func lease(members []pool.Member, i int, own *pool.Backend) (Choice, bool) {
 	b := members[i].Backend
 	addr, ok := b.Addr()
-	if !ok || !b.TryAcquire() {
+	switch {
+	case !ok:
+		return Choice{}, false
+	case b == own:
+		b.AcquireAgain()
+	case !b.TryAcquire():
 		return Choice{}, false
 	}
 	return Choice{Backend: b, Index: i, Addr: addr}, true
@@ -223,7 +228,7 @@ func (c *candidates) look(q *Query, worst pool.Fitness) (s seen) {
 			continue
 		}
 		s.open++
-		if m.Backend.Full() {
+		if m.Backend.Full() && m.Backend != q.Own {
 			s.full++
 			continue
 		}

@@ -14,7 +14,7 @@ type group struct {
 // TryAcquire takes a lease: one session, counted from before its dial so that a
 // burst of handshakes doesn't herd onto one backend. It reports false where
 // the backend or its pool has as many as it may have; at no moment are there
-// more. Every lease is given back with one Release.
+// more, but by AcquireAgain. Every lease is given back with one Release.
 func (b *Backend) TryAcquire() bool {
 	if !take(&b.leases, &b.max) {
 		return false
@@ -24,12 +24,25 @@ func (b *Backend) TryAcquire() bool {
 		b.forgetIfUnused()
 		return false
 	}
+	b.settleIfRemoved()
+	return true
+}
+
+// AcquireAgain is TryAcquire for a session that has a lease on the backend
+// already, has lost its connection there, and makes another. It takes no further
+// room, since the first lease is given back then.
+func (b *Backend) AcquireAgain() {
+	b.leases.Add(1)
+	b.group.leases.Add(1)
+	b.settleIfRemoved()
+}
+
+func (b *Backend) settleIfRemoved() {
 	// The order, count first, pairs with Apply's, which marks first and
 	// counts then: one of the two sees the other.
 	if b.removed.Load() {
 		b.registry.settle(b)
 	}
-	return true
 }
 
 // take adds one to n unless that passed max.

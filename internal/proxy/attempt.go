@@ -172,7 +172,7 @@ func (a *attempt) pool() *Pool { return a.gen.Pools[a.rule.Pool] }
 func (a *attempt) take() (c balance.Choice, affinity string, err error) {
 	p := a.pool()
 	by := a.rates(p)
-	c, _, affinity, err = p.takeAt(by, (*attemptRequest)(a), a.tried)
+	c, _, affinity, err = p.takeAt(by, (*attemptRequest)(a), balance.Query{Tried: a.tried})
 	if err == nil && by != nil && by == p.queued {
 		a.let = p.buckets[c.Index]
 	}

@@ -101,13 +101,17 @@ func (p *Proxy) book(m relay.Moving) (b *booking, err error) {
 // book takes the backend, of those that would be chosen, whose turn comes in
 // time.
 func (t *transfer) book() (*booking, error) {
+	most := t.to.Reattach.Timeout
+	if t.moving.Again {
+		most = min(most, time.Until(t.moving.Deadline))
+	}
 	var late error
 	for range maxTries {
 		if err := t.takeOne(); err != nil {
-			return nil, cmp.Or(late, err)
+			return nil, t.mayPass(cmp.Or(late, err))
 		}
 		bucket := t.to.buckets[t.choice.Index]
-		if after, ok := bucket.Book(t.to.Reattach.Timeout); ok {
+		if after, ok := bucket.Book(most); ok {
 			return &booking{choice: t.choice, bucket: bucket, at: time.Now().Add(after)}, nil
 		}
 		t.choice.Backend.Release()

@@ -58,27 +58,26 @@ var errSticky = errors.New("the backend that the client belongs to is not availa
 // the client's cookie names, or -1; result is one of AffinityResults, or "" in
 // a pool without. It doesn't block.
 func (p *Pool) take(r requestkey.Request, tried balance.Tried) (c balance.Choice, marked int, result string, err error) {
-	return p.takeAt(nil, r, tried)
+	return p.takeAt(nil, r, balance.Query{Tried: tried})
 }
 
-// takeAt is take within rates; nil is without. With balance.ErrHeld there is
-// no lease, and the choice has the Backend whose token is to be waited for: nil
-// where any will do.
-func (p *Pool) takeAt(rates balance.Rates, r requestkey.Request, tried balance.Tried) (c balance.Choice, marked int, result string, err error) {
+// takeAt is take within rates; nil is without. Of q, Tried and Own are looked
+// at. With balance.ErrHeld there is no lease, and the choice has the Backend
+// whose token is to be waited for: nil where any will do.
+func (p *Pool) takeAt(rates balance.Rates, r requestkey.Request, q balance.Query) (c balance.Choice, marked int, result string, err error) {
 	switch {
 	case p.Cookie != nil:
-		return p.takeByCookie(rates, r, tried)
+		return p.takeByCookie(rates, r, q)
 	case p.Token != nil:
-		c, result, err = p.takeByToken(rates, r, tried)
+		c, result, err = p.takeByToken(rates, r, q)
 		return c, -1, result, err
 	}
-	c, err = p.takeAny(rates, r, tried)
+	c, err = p.takeAny(rates, r, q)
 	return c, -1, "", err
 }
 
-func (p *Pool) takeAny(rates balance.Rates, r requestkey.Request, tried balance.Tried) (balance.Choice, error) {
-	_, session := r.(*attemptRequest)
-	q := balance.Query{Tried: tried, Session: session}
+func (p *Pool) takeAny(rates balance.Rates, r requestkey.Request, q balance.Query) (balance.Choice, error) {
+	_, q.Session = r.(*attemptRequest)
 	if p.Key != nil {
 		q.Key, q.Keyed = requestkey.Hash(p.Key, r)
 	}
@@ -125,11 +124,11 @@ func passed(rates balance.Rates, c balance.Choice) (balance.Choice, error) {
 	return balance.Choice{Backend: c.Backend}, balance.ErrHeld
 }
 
-func (p *Pool) takeByCookie(rates balance.Rates, r requestkey.Request, tried balance.Tried) (c balance.Choice, marked int, result string, err error) {
+func (p *Pool) takeByCookie(rates balance.Rates, r requestkey.Request, q balance.Query) (c balance.Choice, marked int, result string, err error) {
 	marked, verdict := p.Cookie.Read(r)
 	switch verdict {
 	case affinity.Member:
-		if !tried.Has(marked) {
+		if !q.Tried.Has(marked) {
 			if c, ok := p.Picker.TakeMember(marked); ok {
 				c, err = passed(rates, c)
 				return c, marked, affinityKept, err
@@ -146,18 +145,18 @@ func (p *Pool) takeByCookie(rates balance.Rates, r requestkey.Request, tried bal
 	default:
 		marked, result = -1, affinityNew
 	}
-	c, err = p.takeAny(rates, r, tried)
+	c, err = p.takeAny(rates, r, q)
 	return c, marked, result, err
 }
 
-func (p *Pool) takeByToken(rates balance.Rates, r requestkey.Request, tried balance.Tried) (c balance.Choice, result string, err error) {
+func (p *Pool) takeByToken(rates balance.Rates, r requestkey.Request, q balance.Query) (c balance.Choice, result string, err error) {
 	key, ok := requestkey.First(p.Token, r)
 	if !ok {
-		c, err = p.takeAny(rates, r, tried)
+		c, err = p.takeAny(rates, r, q)
 		return c, affinityNew, err
 	}
 	home := p.Tokens.Home(key)
-	if home >= 0 && !tried.Has(home) {
+	if home >= 0 && !q.Tried.Has(home) {
 		if c, ok := p.Tokens.TakeMember(home); ok {
 			c, err = passed(rates, c)
 			return c, affinityKept, err
@@ -166,7 +165,8 @@ func (p *Pool) takeByToken(rates balance.Rates, r requestkey.Request, tried bala
 	if p.Refuse {
 		return c, affinityRefused, errSticky
 	}
-	c, err = pass(rates, p.Tokens, &balance.Query{Tried: tried, Key: key, Keyed: true})
+	q.Key, q.Keyed = key, true
+	c, err = pass(rates, p.Tokens, &q)
 	return c, affinityMoved, err
 }
 

@@ -46,7 +46,7 @@ func TestWhomAHandshakeWaitsFor(t *testing.T) {
 		q.Configure(admit.Options{Rate: 0.0001, Burst: 1, Queue: 10, QueueTimeout: time.Minute})
 		c.p.SetAdmit(q)
 		take := func() (balance.Choice, error) {
-			choice, _, result, err := c.p.takeAt(c.p.coming, c.r, balance.Tried{})
+			choice, _, result, err := c.p.takeAt(c.p.coming, c.r, balance.Query{})
 			if result != c.result {
 				t.Errorf("%s: result %q, want %q", name, result, c.result)
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/dial"
 	"github.com/holdfast-ws/holdfast/internal/handshake"
+	"github.com/holdfast-ws/holdfast/internal/pool"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/route"
 	"github.com/holdfast-ws/holdfast/internal/session"
@@ -34,99 +36,6 @@ func (r *Reattach) allows(why session.Why) bool {
 		return r.Rebalance
 	}
 	return false
-}
-
-// Move is what became of an attempt to give a session another backend.
-type Move struct {
-	relay.Moving // Info.Backend: the one it was to leave
-
-	To     uint32        // 0: it came to none
-	Gap    time.Duration // for which the client was not read
-	Result string        // one of MoveResults
-	Err    error         // where Result isn't MoveDone
-}
-
-// Results of moves: the label of holdfast_reattach_total, and the word in the
-// log. Where several backends were tried, it is the last one's.
-const (
-	MoveDone          = "moved"
-	moveOff           = "off"         // the pool is gone from the configuration, or has no reattach for this
-	moveNotKept       = "not_kept"    // its handshake
-	moveNotNeeded     = "not_needed"  // no other has fewer than its fair share any more
-	moveNoBackend     = "no_backend"  // none is up but the one it leaves
-	movePoolFull      = "pool_full"   // all have as many sessions as they may
-	moveUnreachable   = "unreachable" // could not be connected to
-	moveSilent        = "silent"      // gave no answer
-	moveBroken        = "broken"      // broke the protocol
-	moveRefused       = "refused"     // gave another answer than 101
-	moveDifferent     = "different"   // agreed to something else than the first backend had
-	moveWaited        = "waited"      // too long for its turn
-	moveTakenBack     = "taken_back"  // what it was for is over
-	moveTimeout       = "timeout"     // of Reattach
-	moveNoBoundary    = "no_boundary" // the client's message did not end
-	moveMessageCut    = "message_cut" // the old backend went in the middle of one
-	moveSessionEnded  = "client_gone" // or the session was ended meanwhile
-	moveInternalError = "internal_error"
-)
-
-// MoveResults lists every Result a Move can have.
-func MoveResults() []string {
-	return []string{MoveDone, moveOff, moveNotKept, moveNotNeeded, moveNoBackend, movePoolFull, moveUnreachable, moveSilent, moveBroken,
-		moveRefused, moveDifferent, moveWaited, moveTakenBack, moveTimeout, moveNoBoundary, moveMessageCut, moveSessionEnded, moveInternalError}
-}
-
-// MoveReasons lists why sessions are moved, in words.
-func MoveReasons() []string {
-	return []string{session.Drain.String(), session.Loss.String(), session.Rebalance.String()}
-}
-
-var (
-	errMoveOff   = errors.New("the session's pool is not configured to give it another backend")
-	errNotKept   = errors.New("the session's handshake was not kept")
-	errDifferent = errors.New("agreed to another subprotocol or other extensions than the backend before it")
-)
-
-func moveResult(err error) string {
-	var unreached *dial.Error
-	var silent *silentError
-	var broken *handshake.BackendError
-	switch {
-	case err == nil:
-		return MoveDone
-	case errors.Is(err, errMoveOff):
-		return moveOff
-	case errors.Is(err, errNotKept):
-		return moveNotKept
-	case errors.Is(err, balance.ErrEven):
-		return moveNotNeeded
-	case errors.Is(err, balance.ErrNone):
-		return moveNoBackend
-	case errors.Is(err, balance.ErrFull):
-		return movePoolFull
-	case errors.Is(err, errDifferent):
-		return moveDifferent
-	case errors.Is(err, handshake.ErrPlainAnswer):
-		return moveRefused
-	case errors.Is(err, relay.ErrMoveWaited):
-		return moveWaited
-	case errors.Is(err, relay.ErrTakenBack):
-		return moveTakenBack
-	case errors.Is(err, relay.ErrMoveTimeout):
-		return moveTimeout
-	case errors.Is(err, relay.ErrNoBoundary):
-		return moveNoBoundary
-	case errors.Is(err, relay.ErrMessageCut):
-		return moveMessageCut
-	case errors.Is(err, relay.ErrMoveOver):
-		return moveSessionEnded
-	case errors.As(err, &unreached):
-		return moveUnreachable
-	case errors.As(err, &silent):
-		return moveSilent
-	case errors.As(err, &broken):
-		return moveBroken
-	}
-	return moveInternalError
 }
 
 // keep keeps a's handshake where its session may be given another backend
@@ -157,7 +66,8 @@ type mover struct{ p *Proxy }
 
 // Reattach implements relay.Mover: the way of a session to another backend.
 // That is the second half of a handshake's, with the client's half kept from
-// when the session began, and by the generation of now.
+// when the session began, and by the generation of now. An error is a
+// relay.NotNow where one that was asked may do better in a moment.
 func (mv mover) Reattach(near transport.Conn, m relay.Moving) (found relay.Found, err error) {
 	p := mv.p
 	k := p.kept.find(m.Info.ID)
@@ -207,7 +117,9 @@ type transfer struct {
 	moving relay.Moving
 	kept   *kept
 	to     Pool
-	short  bool // the last deadline was the move's, not the backend's
+	own    *pool.Backend // the one that it has lost, where that may be asked too
+	short  bool          // the last deadline was the move's, not the backend's
+	notNow bool          // one that was asked may do better in a moment
 }
 
 func (p *Proxy) newTransfer(k *kept, m relay.Moving) *transfer {
@@ -237,7 +149,7 @@ func (t *transfer) run(near transport.Conn) error {
 	var failed error // of the backend tried last
 	for {
 		if err := t.takeAnother(); err != nil {
-			return cmp.Or(failed, err)
+			return t.mayPass(cmp.Or(failed, err))
 		}
 		err := t.connectFrom(near)
 		if err == nil {
@@ -247,24 +159,41 @@ func (t *transfer) run(near transport.Conn) error {
 			return nil
 		}
 		if failed = t.giveUp(err); !t.again(failed) {
-			return failed
+			return t.mayPass(failed)
 		}
 	}
+}
+
+// mayPass makes a relay.NotNow of why there is no backend, where that, or why
+// another that was asked is none, passes.
+func (t *transfer) mayPass(err error) error {
+	switch {
+	case err == relay.ErrMoveOver, err == relay.ErrMoveTimeout:
+		return err
+	case t.notNow || passes(err, t.resp.Status):
+		return relay.NotNow{Err: err}
+	}
+	return err
 }
 
 // aim goes by the generation of now.
 func (t *transfer) aim() error {
 	t.gen, t.tried = t.p.generation.Load(), balance.Tried{}
 	t.rule = &route.Rule{Pool: t.kept.pool} // whatever routes lead there now
-	pool := t.pool()
-	if pool == nil || pool.Reattach == nil || !pool.Reattach.allows(t.moving.Why) {
+	p := t.pool()
+	if p == nil || p.Reattach == nil || !p.Reattach.allows(t.moving.Why) {
 		return errMoveOff
 	}
 	// Its own backend is the one that the session is to leave, so refusing
 	// any other would be to refuse them all.
-	t.to = *pool
+	t.to = *p
 	t.to.Refuse = false
-	if i := pool.member(t.moving.Info.Backend); i >= 0 {
+	t.own = nil
+	switch i := p.member(t.moving.Info.Backend); {
+	case i < 0:
+	case t.moving.Again: // it is lost, and may be there again
+		t.own = t.to.Picker.Members()[i].Backend
+	default:
 		t.tried.Add(i)
 	}
 	return nil
@@ -301,7 +230,7 @@ func (t *transfer) takeOne() (err error) {
 		t.choice, err = t.to.takeBelow((*attemptRequest)(t.attempt), t.tried)
 		return err
 	}
-	t.choice, _, _, err = t.to.take((*attemptRequest)(t.attempt), t.tried)
+	t.choice, _, _, err = t.to.takeAt(nil, (*attemptRequest)(t.attempt), balance.Query{Tried: t.tried, Own: t.own})
 	return err
 }
 
@@ -324,8 +253,13 @@ func (t *transfer) exchangeAgain() error {
 	return nil
 }
 
-// within is when d has passed, or the time for the move if that is sooner.
+// within is when d has passed, or the time for the move if that is sooner. The
+// backend that was lost may hang: it gets no more than half of that time, or
+// another that comes up meanwhile would not be seen.
 func (t *transfer) within(d time.Duration) time.Time {
+	if t.choice.Backend == t.own {
+		d = min(d, time.Until(t.moving.Deadline)/2)
+	}
 	at := time.Now().Add(d)
 	if t.short = at.After(t.moving.Deadline); t.short {
 		return t.moving.Deadline
@@ -346,6 +280,7 @@ func (t *transfer) giveUp(err error) error {
 	if !t.blame(err) {
 		t.tried.Add(t.choice.Index)
 	}
+	t.notNow = t.notNow || passes(err, t.resp.Status)
 	return err
 }
 
@@ -360,7 +295,11 @@ func (t *transfer) again(err error) bool {
 		return false
 	}
 	again := t.tries < maxTries
-	t.p.Log.Warn("a backend doesn't take over a session", "id", t.moving.Info.ID.String(), "pool", t.choice.Backend.Pool,
+	level := slog.LevelWarn
+	if t.moving.Again {
+		level = slog.LevelDebug // the first look has told, and the end will
+	}
+	t.p.Log.Log(context.Background(), level, "a backend doesn't take over a session", "id", t.moving.Info.ID.String(), "pool", t.choice.Backend.Pool,
 		"backend", t.choice.Backend.Name, "address", t.choice.Addr.String(), "reattach", t.moving.Why.String(), "error", err, "next", again)
 	return again
 }

@@ -228,6 +228,9 @@ func TestReattachFailsOverSockets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, why := range []session.Why{session.Drain, session.Loss} {
+				if why == session.Loss && second.answer == "" {
+					continue // it looks again, see TestLookAgainInVain
+				}
 				t.Run(why.String(), func(t *testing.T) {
 					eachEngine(t, func(t *testing.T, engine string) {
 						s := setup{backends: []string{losing(t, first).addr}, reattach: always}

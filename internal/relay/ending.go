@@ -161,6 +161,9 @@ func (r *record) schedule(o *Order, now eventloop.Tick, after time.Duration) {
 		return
 	}
 	moves := (o.Move || o.MoveOnly) && r.plan&movable != 0
+	if moves && r.phase >= turning && r.plan.why() == session.Loss {
+		return // it leaves that backend already
+	}
 	stands := r.closeAt != 0 && at >= r.closeAt
 	if r.closeAt != 0 && moves != (r.plan&toMove != 0) {
 		stands = moves

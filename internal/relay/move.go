@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/eventloop"
@@ -13,9 +14,11 @@ import (
 //	        an Order's              a place in          the client is held, and all
 //	        turn                    the line            it said before is written
 //	staying ───────────▶ waiting ───────────▶ turning ───────────────────▶ seeking
-//	 ▲ ▲ │  a lost backend, now or waiting     ▲  │ no boundary,             │  │ found: the old backend
-//	 │ │ └──────────────────┬──────────────────┘  │ no place                 │  │ is sent a Close
-//	 │ │                    │ no place            │ in time    none found,   │  ▼
+//	 ▲ ▲ │  a lost backend, now or waiting     ▲ ▲│ none now, after a loss   │  │ found: the old backend
+//	 │ │ │                                     │ └┼──────────────────────────┤  │ is sent a Close
+//	 │ │ └──────────────────┬──────────────────┘  │ no boundary,             │  │
+//	 │ │                    │ no place            │ no place                 │  │
+//	 │ │                    │ in time             │ in time    none found,   │  ▼
 //	 │ │ stayed             ▼                     ▼            or too late   │ leaving
 //	 │ └────────────────quitting ◀──────────────────────────────────────────┘  │
 //	 │                      ▲                                                   │
@@ -29,7 +32,8 @@ import (
 // Waiting, a session goes on as ever, and only its place in the engine's line
 // tells it from one that stays; see place. One that has lost its backend is
 // turning while it waits, and so is one that came to its boundary late: their
-// clients are held, and they go first.
+// clients are held, and they go first. Where there is none to be had for it now,
+// it is turning again until its time is over, and has a place only now and then.
 //
 // Held, the client stands between two messages and isn't read; TCP makes it
 // wait. The old backend talks to it all the while.
@@ -104,7 +108,11 @@ type move struct {
 	from   phase          // in which it got its place
 	why    session.Why    // it was to be moved then
 	turned bool           // its client was to be held, so a boundary was awaited
-	waitBy eventloop.Tick // forceAt, while place is later
+	waitBy eventloop.Tick // forceAt, while place is later; when to look again no more
+
+	// err is what the Mover said why there is no backend. With NotNow it is to
+	// look again, else it is moved no more.
+	err error
 }
 
 // step is what the engine is to do for a session that is being moved.
@@ -206,14 +214,20 @@ func (r *record) bereft() bool {
 }
 
 // sought: the Mover has been asked.
-func (r *record) sought(now eventloop.Tick) {
+func (r *record) sought(m *move, now eventloop.Tick) {
 	r.phase = seeking
-	r.forceAt = now + r.moveTimeout + 2 // what Reattach says of its deadline comes before
-	r.moves = max(r.moves, r.moves+1)   // stays at 255
+	r.forceAt = now + r.left(m, now) + 2 // what Reattach says of its deadline comes before
+	if m.err == nil {
+		r.countMove()
+	}
 }
 
+// countMove counts a move at its first look.
+func (r *record) countMove() { r.moves = max(r.moves, r.moves+1) } // stays at 255
+
 // found: another backend is there.
-func (r *record) found(now eventloop.Tick, t ticks) {
+func (r *record) found(m *move, now eventloop.Tick, t ticks) {
+	m.err = nil
 	r.phase, r.moved = leaving, now
 	r.forceAt = now + r.moveTimeout
 	if gone(&r.half[session.Backend]) {
@@ -303,22 +317,26 @@ func (r *record) clientEnds(now eventloop.Tick) {
 }
 
 // moving is what a Mover is told.
-func (r *record) moving() Moving {
-	return Moving{Info: r.info(), Why: r.plan.why(), Attempt: int(r.moves), Deadline: time.Now().Add(r.moveTimeout.Duration())}
+func (r *record) moving(m *move, now eventloop.Tick) Moving {
+	return Moving{Info: r.info(), Why: r.plan.why(), Attempt: int(r.moves), Again: m.err != nil,
+		Deadline: time.Now().Add(r.left(m, now).Duration())}
 }
 
-// whyNotMoved is what a Mover is told of the end of a move that failed; err is
-// what Reattach said.
-func (r *record) whyNotMoved(m *move, err error, asked, found bool) error {
+// whyNotMoved is what a Mover is told of the end of a move that failed.
+func (r *record) whyNotMoved(m *move, asked, found bool) error {
+	var notNow NotNow
+	looksAgain := errors.As(m.err, &notNow)
 	switch {
-	case err != nil:
-		return err
+	case m.err != nil && !looksAgain:
+		return m.err
 	case r.plan&cutShort != 0:
 		return ErrMessageCut
 	case r.plan&tooLate == 0 && r.cause == session.None && m.from == waiting && !m.turned:
 		return ErrTakenBack // nothing else ends the wait of a session that goes on
 	case r.plan&tooLate == 0:
 		return ErrMoveOver
+	case looksAgain:
+		return notNow.Err
 	case asked && !found:
 		return ErrMoveTimeout
 	case !asked && !m.turned:

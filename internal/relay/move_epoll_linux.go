@@ -20,8 +20,7 @@ type epollMove struct {
 	held    time.Time // when that was
 	listed  bool      // it is on the list of those to be looked at
 	swapped bool
-	err     error
-	search  *search // nil until Reattach is asked
+	search  *search // nil until Reattach is asked, and while it is not
 }
 
 // search is a call of Reattach and what has come of it.
@@ -31,6 +30,7 @@ type search struct {
 	running bool   // in which it is
 	done    bool   // what it returned is to be looked at
 	over    bool   // or no longer is
+	err     error  // of that
 
 	found Found
 	sock  eventloop.Socket
@@ -101,11 +101,10 @@ func (el *epollLoop) closeBackend(slot int32, r *record) {
 
 // lineUp has the session wait for its turn to look for another backend.
 func (el *epollLoop) lineUp(slot int32, r *record, m *epollMove) {
-	d, err := el.mover.Delay(r.moving())
+	d, err := el.mover.Delay(r.moving(&m.move, el.Now()))
 	switch {
 	case err != nil:
-		m.err = err
-		r.moveFailed(el.Now(), el.times)
+		r.noneFound(&m.move, err, el.Now(), el.times)
 	case r.await(&m.move, d, el.Now()):
 		el.line.join(slot, r.phase == turning)
 		el.CallAgain()
@@ -160,10 +159,12 @@ func (el *epollLoop) advance() {
 			sr.done = false
 			switch {
 			case r.phase != seeking: // it is too late
-			case m.err != nil:
-				r.moveFailed(el.Now(), el.times)
+			case sr.err == nil:
+				r.found(&m.move, el.Now(), el.times)
 			default:
-				r.found(el.Now(), el.times)
+				if r.noneFound(&m.move, sr.err, el.Now(), el.times); r.phase == turning {
+					m.search = nil // until it looks again
+				}
 			}
 		}
 		switch r.next(&m.move) {
@@ -182,11 +183,11 @@ func (el *epollLoop) advance() {
 // seek asks the Mover, in a task beside the session, which has a place until
 // that has ended.
 func (el *epollLoop) seek(slot int32, r *record, m *epollMove) {
-	r.sought(el.Now())
-	sr := &search{moving: r.moving(), running: true}
+	r.sought(&m.move, el.Now())
+	sr := &search{moving: r.moving(&m.move, el.Now()), running: true}
 	m.search = sr
 	end := func(err error) {
-		sr.running, sr.done, m.err = false, true, err
+		sr.running, sr.done, sr.err = false, true, err
 		if el.line.leave() {
 			el.CallAgain()
 		}
@@ -262,11 +263,11 @@ func (el *epollLoop) endMove(slot int32, r *record, m *epollMove) {
 	sr := m.search
 	asked := sr != nil
 	if !asked {
-		sr = &search{moving: r.moving()}
+		sr = &search{moving: r.moving(&m.move, el.Now())}
 	}
 	var err error
 	if !m.swapped {
-		err = r.whyNotMoved(&m.move, m.err, asked, sr.have)
+		err = r.whyNotMoved(&m.move, asked, sr.have)
 	}
 	if delete(el.moves, slot); len(el.moves) == 0 {
 		el.moves = nil // a map never gives memory back by itself

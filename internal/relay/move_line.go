@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/eventloop"
@@ -21,8 +23,8 @@ const maxSeeking = 256
 //	         the Mover lets it go                 its turn
 //	apart ──────────────────────────▶ inLine ─────────────────▶ turning or
 //	 ▲  │ the Mover has it wait                                 seeking, apart
-//	 │  └────────────────────────────▶ later
-//	 └──────── that time is over ────────┘
+//	 │  └────────────────────────────▶ later ◀───────────────────────┘
+//	 └──────── that time is over ────────┘     none now, after a loss
 type place uint8
 
 const (
@@ -41,14 +43,61 @@ func (r *record) wait(now eventloop.Tick) {
 // await is told of how long the Mover has the session wait. It reports whether
 // the engine is to put it in its line now.
 func (r *record) await(m *move, d time.Duration, now eventloop.Tick) bool {
-	m.from, m.why = r.phase, r.plan.why()
+	m.from, m.why, m.waitBy = r.phase, r.plan.why(), r.forceAt
 	if d <= 0 {
 		m.place = inLine
 		return true
 	}
-	m.place, m.waitBy = later, r.forceAt
+	m.place = later
 	r.forceAt = min(r.forceAt, now+max(1, eventloop.Ticks(d)))
 	return false
+}
+
+// The pauses between the looks of a session for another backend begin with the
+// least, and come to the most: half of the time since the loss, and each by
+// chance up to half of itself more or less, so that those who have lost theirs
+// in the same moment don't come in step.
+const (
+	leastPause = 250 * time.Millisecond
+	mostPause  = time.Second
+)
+
+func pause(sinceLoss eventloop.Tick) eventloop.Tick {
+	d := min(max(sinceLoss/2, eventloop.Ticks(leastPause)), eventloop.Ticks(mostPause))
+	return d/2 + rand.N(d+1)
+}
+
+// noneFound is told why the Mover has no backend for the session. If it has lost
+// its own, and another may be there in a moment, it waits for that moment.
+func (r *record) noneFound(m *move, err error, now eventloop.Tick, t ticks) {
+	first := r.phase == turning && m.err == nil // it was not even sought
+	if r.phase == turning {
+		m.waitBy = r.forceAt
+	}
+	var notNow NotNow
+	switch m.err = err; {
+	case !errors.As(err, &notNow):
+		r.moveFailed(now, t)
+	case r.plan.why() != session.Loss || now >= m.waitBy:
+		m.err = notNow.Err
+		r.moveFailed(now, t)
+	default:
+		if first {
+			r.countMove()
+		}
+		r.phase, m.place = turning, later
+		m.from, m.why = r.phase, session.Loss
+		r.forceAt = min(m.waitBy, now+pause(now+r.moveTimeout-m.waitBy))
+	}
+}
+
+// left is how long a backend may be looked for: each move has its time for it
+// from its turn on, but to look again only what is left since the loss.
+func (r *record) left(m *move, now eventloop.Tick) eventloop.Tick {
+	if m.err == nil {
+		return r.moveTimeout
+	}
+	return max(m.waitBy, now) - now
 }
 
 // waited is told that time has passed, before expired.

@@ -16,12 +16,12 @@ import (
 // staying. It is guarded by the session's mu.
 type portableMove struct {
 	move
-	held   time.Time // when the client was
-	moving Moving    // as it was told to Reattach
-	near   *gonet.Near
+	held   time.Time   // when the client was
+	moving Moving      // as it was told to Reattach
+	near   *gonet.Near // nil while Reattach is not asked
 	found  bool
 	late   bool  // stayLate runs
-	err    error // what Reattach said, and in the end why the session stays
+	why    error // it stays, in the end
 }
 
 // portableLine is the engine's line.
@@ -74,11 +74,10 @@ func (ps *portableSession) settleMove() (again bool) {
 // held.
 func (ps *portableSession) lineUp(m *portableMove) {
 	e := ps.engine
-	d, err := e.moverNow().Delay(ps.moving())
+	d, err := e.moverNow().Delay(ps.moving(&m.move, e.now()))
 	switch {
 	case err != nil:
-		m.err = err
-		ps.moveFailed(e.now(), e.times)
+		ps.noneFound(&m.move, err, e.now(), e.times)
 	case ps.await(&m.move, d, e.now()):
 		e.turns.mu.Lock()
 		e.turns.line.join(ps, ps.phase == turning)
@@ -102,8 +101,8 @@ func (e *Portable) callNext() {
 		m, seeks := ps.m, false
 		if m != nil && !ps.over {
 			if seeks = ps.call(&m.move, e.now(), e.times); seeks {
-				ps.sought(e.now())
-				m.moving, m.near = ps.moving(), e.Near()
+				ps.sought(&m.move, e.now())
+				m.moving, m.near = ps.moving(&m.move, e.now()), e.Near()
 				ps.relocates = true
 				e.readers.Go(func() { ps.relocate(m) })
 			}
@@ -162,9 +161,9 @@ func (ps *portableSession) stayLate() {
 func (ps *portableSession) endMove() {
 	m := ps.m
 	ps.m = nil
-	m.err = ps.whyNotMoved(&m.move, m.err, m.near != nil, m.found)
+	m.why = ps.whyNotMoved(&m.move, m.near != nil, m.found)
 	if m.near == nil {
-		ps.engine.moverNow().Moved(ps.moving(), 0, m.gap(), m.err)
+		ps.engine.moverNow().Moved(ps.moving(&m.move, ps.engine.now()), 0, m.gap(), m.why)
 		return
 	}
 	m.near.Close()
@@ -190,12 +189,14 @@ func (ps *portableSession) relocate(m *portableMove) {
 	ps.engine.leaveLine()
 	ps.mu.Lock()
 	if ps.m == m && ps.phase == seeking {
-		if err != nil {
-			m.err = err
-			ps.moveFailed(ps.engine.now(), ps.engine.times)
-		} else {
+		if err == nil {
 			m.found = true
-			ps.found(ps.engine.now(), ps.engine.times)
+			ps.found(&m.move, ps.engine.now(), ps.engine.times)
+		} else if ps.noneFound(&m.move, err, ps.engine.now(), ps.engine.times); ps.phase == turning { // it looks again
+			m.near, ps.relocates = nil, false
+			ps.mu.Unlock()
+			ps.settle()
+			return
 		}
 	}
 	ps.mu.Unlock()
@@ -207,10 +208,9 @@ func (ps *portableSession) relocate(m *portableMove) {
 	for ps.m == m {
 		ps.changed.Wait() // for stayLate, to say why
 	}
-	err = m.err
-	gap := m.gap()
+	why, gap := m.why, m.gap()
 	ps.mu.Unlock()
-	ps.engine.moverNow().Moved(m.moving, found.ID, gap, err)
+	ps.engine.moverNow().Moved(m.moving, found.ID, gap, why)
 	ps.mu.Lock()
 	ps.relocates = false
 	ps.mu.Unlock()

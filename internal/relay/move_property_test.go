@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type journey struct {
 	lost   bool        // the backend went without a word, before another was found
 	swaps  int
 	ends   int // of moves
+	agains int
 }
 
 // waiting is how many bytes of s have been fed and are not to be passed yet.
@@ -61,6 +63,10 @@ func (w *world) step() {
 			if w.r.phase == waiting && w.r.half[0].flags&isHeld != 0 {
 				w.t.Fatalf("its client is held before its turn: %+v", w.r)
 			}
+			if w.r.plan.why() == session.Loss && rapid.IntRange(0, 4).Draw(w.t, "none") == 0 {
+				w.noneNow()
+				continue
+			}
 			// Most Movers have nobody wait.
 			if d := max(0, rapid.IntRange(-3, 3).Draw(w.t, "delay")); w.r.await(m, time.Duration(d)*eventloop.Tick(1).Duration(), w.now) != (d == 0) {
 				w.t.Fatalf("a delay of %d ticks: %+v", d, m)
@@ -89,12 +95,32 @@ func (w *world) seek() {
 	if b := &w.r.half[session.Backend]; b.flags&(isEOF|isLost|isDeaf|isMuted) == 0 && (b.pending != 0 || w.r.half[0].flags&isHeld == 0) {
 		w.t.Fatalf("it is to be moved before its backend has got all: %+v", w.r)
 	}
-	w.r.sought(w.now)
+	w.r.sought(&w.moving.move, w.now)
 	w.moving.why = w.r.plan.why()
 	if w.r.next(&w.moving.move) != stepNone {
 		w.t.Fatalf("a step wants to be taken before another backend is found: %+v", w.r)
 	}
 }
+
+// noneNow is a Mover that has no backend at this moment.
+func (w *world) noneNow() {
+	m, by := &w.moving.move, w.moving.move.waitBy
+	if w.r.phase == turning {
+		by = w.r.forceAt
+	}
+	loss := w.r.plan.why() == session.Loss
+	w.r.noneFound(m, NotNow{errOver}, w.now, testTicks)
+	switch again := w.r.phase == turning; {
+	case again != (loss && w.now < by):
+		w.t.Fatalf("there is time up to %d, at %d for a loss %v: %+v, %+v", by, w.now, loss, w.r, m)
+	case again && (w.r.forceAt <= w.now || w.r.forceAt > by || m.waitBy != by || w.r.next(m) != stepNone || !w.r.bereft()):
+		w.t.Fatalf("at %d it looks again before %d: %+v, %+v", w.now, by, w.r, m)
+	case again:
+		w.moving.agains++
+	}
+}
+
+var errOver = errors.New("none")
 
 // goOn passes what has waited.
 func (w *world) goOn() {
@@ -192,7 +218,7 @@ func TestMoveProperties(t *testing.T) {
 		{KeepaliveInterval: 200 * time.Millisecond, KeepaliveTimeout: 600 * time.Millisecond},
 		{Idle: 5 * time.Second, Lifetime: time.Minute},
 	}
-	swaps := 0
+	swaps, agains := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, rapid.SampledFrom(limits).Draw(t, "limits"))
 		w.r.plan = movable
@@ -211,10 +237,13 @@ func TestMoveProperties(t *testing.T) {
 		}
 		found := func(t *rapid.T) {
 			if w.r.phase == seeking {
-				if rapid.IntRange(0, 4).Draw(t, "found") > 0 {
-					w.r.found(w.now, testTicks)
-				} else {
-					w.r.moveFailed(w.now, testTicks)
+				switch rapid.IntRange(0, 5).Draw(t, "found") {
+				case 0:
+					w.r.noneFound(&w.moving.move, errOver, w.now, testTicks)
+				case 1:
+					w.noneNow()
+				default:
+					w.r.found(&w.moving.move, w.now, testTicks)
 				}
 				w.settle()
 			}
@@ -296,13 +325,14 @@ func TestMoveProperties(t *testing.T) {
 		}
 		t.Repeat(often)
 		swaps += w.moving.swaps
+		agains += w.moving.agains
 		w.windMove()
 		w.wind()
 	})
 	if swaps == 0 {
 		t.Error("nothing was ever moved")
 	}
-	t.Logf("%d swaps", swaps)
+	t.Logf("%d swaps, %d were to look again", swaps, agains)
 }
 
 // windMove holds that a move ends in time, whatever its peers leave undone and

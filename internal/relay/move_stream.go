@@ -73,6 +73,7 @@ func (r *record) oldCloses(m *move, p []byte, now eventloop.Tick, out []byte) (r
 		h.flags = h.flags&^(wantPing|wantFin) | isLost | isMuted
 		if r.phase == turning {
 			r.plan = r.plan.because(session.Loss)
+			r.forceAt = now + r.moveTimeout
 		}
 	}
 	r.mustNotBeInside(now)

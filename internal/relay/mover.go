@@ -13,10 +13,10 @@ type Mover interface {
 	// Delay begins each move, when the one before has ended: it says for how
 	// long the session has to wait before Reattach may be called, so that no
 	// backend gets more handshakes than it may. It is asked again when that has
-	// passed, and may be asked at any time before. An error is why the session
-	// can't be moved in time. It is called on a goroutine of the engine's, and
-	// must neither block nor call the engine. m.Attempt is that of the move
-	// before.
+	// passed, before each look (see NotNow), and may be asked at any time
+	// before. An error is why the session can't be moved in time. It is called
+	// on a goroutine of the engine's, and must neither block nor call the
+	// engine. m.Attempt is that of the move before, if m.Again is false.
 	Delay(m Moving) (time.Duration, error)
 	// Reattach connects the session to another backend and does the
 	// handshake there. It runs in a task of the engine's, beside the session,
@@ -43,7 +43,10 @@ type Moving struct {
 	Why  session.Why
 	// Attempt counts this session's moves for which a backend was looked for,
 	// this one included; it stays at 255.
-	Attempt  int
+	Attempt int
+	// Again: it has lost its backend, and has looked for another in this move
+	// before, and there was none to be had.
+	Again    bool
 	Deadline time.Time
 }
 
@@ -53,6 +56,14 @@ type Found struct {
 	ID      uint32         // its pool.Backend's
 	Early   []byte         // what was read of it after the handshake; kept
 }
+
+// NotNow is an error of Delay or Reattach that may be over within seconds. A
+// session that has lost its backend then looks again after a pause, for as long
+// as its move may take; for any other it is as Err.
+type NotNow struct{ Err error }
+
+func (e NotNow) Error() string { return e.Err.Error() }
+func (e NotNow) Unwrap() error { return e.Err }
 
 // Why a session was not moved, where it isn't what Reattach says.
 var (
