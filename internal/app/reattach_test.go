@@ -72,10 +72,14 @@ func TestReattach(t *testing.T) {
 }
 
 // A pool that moves sessions on loss alone has them closed when it is drained,
-// and 1012 is for those that nobody else will have.
+// and 1012 is for those that nobody will have.
 func TestReattachFails(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		one := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Holdfast-Reattach") != "" {
+				http.Error(w, "I don't know this session", http.StatusNotFound)
+				return
+			}
 			ws, err := websocket.Accept(w, r, nil)
 			if err != nil {
 				return
@@ -93,7 +97,7 @@ func TestReattachFails(t *testing.T) {
 		w.wantClose(1012)
 		eventually(t, "the log tells of it", func() bool {
 			log := r.log.String()
-			return strings.Contains(log, "session not moved") && strings.Contains(log, "no_backend") && strings.Contains(log, "backend_lost")
+			return strings.Contains(log, "session not moved") && strings.Contains(log, "refused") && strings.Contains(log, "backend_lost")
 		})
 
 		r.mustReload(reattachFile(engine, "loss", backend(t, "one"), backend(t, "two")))
@@ -101,7 +105,7 @@ func TestReattachFails(t *testing.T) {
 		w.echo("1", "one: 1")
 		r.drain("chat/a")
 		w.wantClose(websocket.StatusGoingAway)
-		if _, metrics := get("http://" + r.AdminAddr() + "/metrics"); !strings.Contains(metrics, `holdfast_reattach_total{reason="loss",result="no_backend"} 1`) ||
+		if _, metrics := get("http://" + r.AdminAddr() + "/metrics"); !strings.Contains(metrics, `holdfast_reattach_total{reason="loss",result="refused"} 1`) ||
 			!strings.Contains(metrics, `holdfast_reattach_total{reason="drain",result="moved"} 0`) {
 			t.Errorf("counted wrongly:\n%s", metrics)
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/dial"
 	"github.com/holdfast-ws/holdfast/internal/handshake"
-	"github.com/holdfast-ws/holdfast/internal/pool"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/route"
 	"github.com/holdfast-ws/holdfast/internal/session"
@@ -117,9 +116,9 @@ type transfer struct {
 	moving relay.Moving
 	kept   *kept
 	to     Pool
-	own    *pool.Backend // the one that it has lost, where that may be asked too
-	short  bool          // the last deadline was the move's, not the backend's
-	notNow bool          // one that was asked may do better in a moment
+	own    int  // the member that it has lost, where that may be asked too; else -1
+	short  bool // the last deadline was the move's, not the backend's
+	notNow bool // one that was asked may do better in a moment
 }
 
 func (p *Proxy) newTransfer(k *kept, m relay.Moving) *transfer {
@@ -188,13 +187,10 @@ func (t *transfer) aim() error {
 	// any other would be to refuse them all.
 	t.to = *p
 	t.to.Refuse = false
-	t.own = nil
-	switch i := p.member(t.moving.Info.Backend); {
-	case i < 0:
-	case t.moving.Again: // it is lost, and may be there again
-		t.own = t.to.Picker.Members()[i].Backend
-	default:
-		t.tried.Add(i)
+	t.own = p.member(t.moving.Info.Backend)
+	if t.own >= 0 && !t.moving.Again { // else it was lost, and may be there again
+		t.tried.Add(t.own)
+		t.own = -1
 	}
 	return nil
 }
@@ -230,7 +226,11 @@ func (t *transfer) takeOne() (err error) {
 		t.choice, err = t.to.takeBelow((*attemptRequest)(t.attempt), t.tried)
 		return err
 	}
-	t.choice, _, _, err = t.to.takeAt(nil, (*attemptRequest)(t.attempt), balance.Query{Tried: t.tried, Own: t.own})
+	q := balance.Query{Tried: t.tried}
+	if t.own >= 0 {
+		q.Own = t.to.Picker.Members()[t.own].Backend
+	}
+	t.choice, _, _, err = t.to.takeAt(nil, (*attemptRequest)(t.attempt), q)
 	return err
 }
 
@@ -257,7 +257,7 @@ func (t *transfer) exchangeAgain() error {
 // backend that was lost may hang: it gets no more than half of that time, or
 // another that comes up meanwhile would not be seen.
 func (t *transfer) within(d time.Duration) time.Time {
-	if t.choice.Backend == t.own {
+	if t.choice.Index == t.own {
 		d = min(d, time.Until(t.moving.Deadline)/2)
 	}
 	at := time.Now().Add(d)

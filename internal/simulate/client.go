@@ -129,7 +129,7 @@ func (w *world) lost(i int32, s *server) {
 	switch c := &w.clients[i]; {
 	case c.server != s.index:
 	case w.pool.Reattach.Loss:
-		w.move(i, &order{close: true})
+		w.move(i, &order{close: true, lost: true})
 	default:
 		w.closed(i)
 	}
@@ -141,11 +141,15 @@ func (w *world) move(i int32, o *order) {
 	if c.attempt != none { // it is being moved
 		a := w.attempts.all[c.attempt]
 		a.orClose = a.orClose || o.close
+		if o.lost && !a.loss {
+			a.loss, a.until = true, w.now+w.pool.Reattach.Timeout
+		}
 		return
 	}
 	a := w.newAttempt(i)
 	c.attempt = a.index
 	a.move, a.orClose, a.below, a.deadline = true, o.close, o.below, w.now+w.pool.Reattach.Timeout
+	a.loss, a.until = o.lost, a.deadline
 	a.tried.Add(int(c.server))
 	w.begin(a)
 }

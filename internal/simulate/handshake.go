@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/admit"
 	"github.com/holdfast-ws/holdfast/internal/balance"
+	"github.com/holdfast-ws/holdfast/internal/pool"
 )
 
 // maxTries is how many backends the balancer asks for one handshake.
@@ -18,6 +19,8 @@ const maxTries = 3
 //	       ┌──────────────────── others ────────────────┐
 //	       ▼                                             │
 //	begin ───▶ choose ───▶ ask ───▶ (server) ───▶ answered, unanswered ───▶ over
+//	  ▲                                                  │
+//	  └──── pause ◀──── none now, after a loss ──────────┘
 //	             │ ▲                                             ▲
 //	             ▼ │                                             │
 //	         (admit's queue) ──────────── timeout ───────────────┘
@@ -42,6 +45,12 @@ type attempt struct {
 	deadline time.Duration
 	orClose  bool // a session that can't be moved is closed
 	below    bool // to a backend below its fair share, or to none
+
+	// Of moves of sessions that have lost their server only.
+	loss  bool
+	again bool // it has looked for another in vain
+	late  bool // no token comes in time
+	until time.Duration
 }
 
 // attempts has them all; those that are over are used again.
@@ -72,7 +81,7 @@ func (w *world) over(a *attempt) {
 
 // begin chooses a backend and asks it.
 func (w *world) begin(a *attempt) {
-	q := balance.Query{Tried: a.tried, Session: true}
+	q := balance.Query{Tried: a.tried, Session: true, Own: w.own(a)}
 	if w.admit != nil && !a.move {
 		q.Rates = w.coming
 		if a.tries > 0 || !a.since.IsZero() {
@@ -110,19 +119,26 @@ func (w *world) takeOne(a *attempt, q *balance.Query) (balance.Choice, error) {
 // book chooses the backend of a move whose token comes in time, and has it wait
 // for that.
 func (w *world) book(a *attempt) {
+	most := w.pool.Reattach.Timeout
+	if a.again {
+		most = a.until - w.now
+	}
 	for range maxTries {
-		c, err := w.takeOne(a, &balance.Query{Tried: a.tried, Session: true})
+		c, err := w.takeOne(a, &balance.Query{Tried: a.tried, Session: true, Own: w.own(a)})
 		if err != nil {
 			break
 		}
-		if after, ok := w.buckets[c.Index].Book(w.pool.Reattach.Timeout); ok {
+		if after, ok := w.buckets[c.Index].Book(most); ok {
 			a.choice, a.booked = c, true
-			a.deadline = w.now + after + w.pool.Reattach.Timeout
+			if !a.again {
+				a.deadline = w.now + after + w.pool.Reattach.Timeout
+			}
 			w.plan(w.now+after, turnCame, a.index, a.turn)
 			return
 		}
 		c.Backend.Release()
 		a.tried.Add(c.Index)
+		a.late = true
 	}
 	w.refused(a)
 }
@@ -229,8 +245,14 @@ func (w *world) unanswered(a *attempt) {
 	}
 }
 
-// refused ends an attempt that came to nothing; it has no lease.
+// refused ends an attempt that came to nothing; it has no lease. A session that
+// has lost its server looks again.
 func (w *world) refused(a *attempt) {
+	if a.loss && !a.late && w.now < a.until {
+		a.turn++
+		w.plan(min(a.until, w.now+w.pause(a)), looksAgain, a.index, a.turn)
+		return
+	}
 	w.over(a)
 	if a.move {
 		w.notMoved(a)
@@ -238,6 +260,38 @@ func (w *world) refused(a *attempt) {
 	}
 	w.meter.result.Refused++
 	w.failed(a.client)
+}
+
+// The pauses between looks are those of internal/relay.
+const (
+	leastPause = 250 * time.Millisecond
+	mostPause  = time.Second
+)
+
+func (w *world) pause(a *attempt) time.Duration {
+	since := w.now + w.pool.Reattach.Timeout - a.until
+	d := min(max(since/2, leastPause), mostPause)
+	return d/2 + time.Duration(w.rand.Float64()*float64(d))
+}
+
+// lookAgain is called when a pause is over. The server that was lost is one of
+// the pool from now on.
+func (w *world) lookAgain(a *attempt) {
+	if w.now >= a.until {
+		w.refused(a)
+		return
+	}
+	a.again, a.deadline = true, a.until
+	a.tries, a.tried = 0, balance.Tried{}
+	w.begin(a)
+}
+
+// own is the backend that a's session has lost, where it may be asked too.
+func (w *world) own(a *attempt) *pool.Backend {
+	if !a.again {
+		return nil
+	}
+	return w.servers[w.clients[a.client].server].backend
 }
 
 // abandon ends an attempt that nobody wants any more.

@@ -63,10 +63,26 @@ func TestReattachOnLoss(t *testing.T) {
 	if r := run(t, s, nil); r.Closes != 0 || r.Moved != 100 || r.NotMoved != 0 {
 		t.Errorf("%d closes, %d moved, %d not", r.Closes, r.Moved, r.NotMoved)
 	}
-	// With nobody there to take them, they are closed.
+	// With nobody there to take them, they are closed when their time is over.
 	s.Events[0].Kill.Servers = 3
-	if r := run(t, s, nil); r.Closes != 300 || r.Missing != 300 {
+	r := run(t, s, func(w *world) {
+		if w.now < 20*time.Second && w.count[connected] != 300 {
+			t.Fatalf("%d clients are connected after %v", w.count[connected], w.now)
+		}
+	})
+	if r.Closes != 300 || r.Missing != 300 || r.NotMoved != 0 {
 		t.Errorf("%d closes, %d missing, want all 300", r.Closes, r.Missing)
+	}
+	// Nobody is closed where the servers are there again within that time.
+	s.Events[0].Kill.Back = 0
+	if r := run(t, s, nil); r.Closes != 0 || r.Moved != 300 {
+		t.Errorf("%d closes, %d moved", r.Closes, r.Moved)
+	}
+	// Those that were asked in vain have a lower rate at first.
+	s.Pools[0].Admit = &admit.Options{Rate: 40, Burst: 5, Queue: 100, QueueTimeout: time.Minute}
+	s.Pools[0].Reattach.Timeout = 30 * time.Second
+	if r := run(t, s, nil); r.Closes != 0 || r.Moved != 300 || r.SessionsMin == 0 {
+		t.Errorf("%d closes, %d moved, %d sessions at least", r.Closes, r.Moved, r.SessionsMin)
 	}
 }
 

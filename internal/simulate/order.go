@@ -11,6 +11,7 @@ type order struct {
 	spread      time.Duration
 	move, close bool // to be moved; or, where that fails or isn't asked for, closed
 	below       bool // to backends below their fair shares
+	lost        bool // their server has died
 	number      int  // tells it from those before
 }
 

@@ -22,6 +22,7 @@ const (
 	knocksAgain              // a connection that found a backlog full
 	turnCame                 // a move has the token that it waits for
 	moveMissed               // a move has taken too long
+	looksAgain               // a session that has lost its server has waited
 )
 
 // event is something that happens at a time. Of those at the same time, the

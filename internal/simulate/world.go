@@ -164,7 +164,7 @@ func (w *world) happen(e event) {
 		if w.servers[e.who].life != e.turn {
 			return
 		}
-	case answered, answerMissed, knocksAgain, turnCame, moveMissed:
+	case answered, answerMissed, knocksAgain, turnCame, moveMissed, looksAgain:
 		if w.attempts.all[e.who].turn != e.turn {
 			return
 		}
@@ -188,5 +188,7 @@ func (w *world) happen(e event) {
 		w.turnCame(w.attempts.all[e.who])
 	case moveMissed:
 		w.moveMissed(w.attempts.all[e.who])
+	case looksAgain:
+		w.lookAgain(w.attempts.all[e.who])
 	}
 }
