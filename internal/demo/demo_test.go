@@ -218,6 +218,24 @@ func TestGuestsStay(t *testing.T) {
 	}
 }
 
+// Nor where there is no other server: they are held until it is back.
+func TestGuestsStayWithTheOnlyServer(t *testing.T) {
+	const guests = 20
+	d := runDemo(t, Options{Servers: 1, Guests: guests})
+	all := func(st status) bool {
+		return len(st.Servers) == 1 && st.Servers[0].Sessions == guests && st.Guests.Sessions == guests
+	}
+	d.until("all are there", all)
+	killed := d.server("chat-1", serving)
+	d.must("kill?server=chat-1")
+	d.until("all go on", func(st status) bool {
+		if st.Guests.Sessions != guests || st.Guests.Reconnects != 0 {
+			t.Fatalf("guests: %+v", st.Guests)
+		}
+		return all(st) && st.Servers[0].State == serving && st.Servers[0].PID != killed.PID && st.Guests.Moves == guests
+	})
+}
+
 func TestOrdersThatAreRefused(t *testing.T) {
 	d := runDemo(t, Options{Servers: MostServers})
 	for path, want := range map[string]string{

@@ -80,6 +80,44 @@ pools:
 	t.ReportMetric(0, "ns/op")
 }
 
+// BenchmarkLookAgain kills the only backend, that has 2,000 sessions, and tells
+// what it costs to look for it for 10 s: processor time of the balancer, and
+// descriptors and memory beyond what it had before.
+func BenchmarkLookAgain(b *testing.B) {
+	for _, engine := range engines {
+		for name, checks := range map[string]string{"": "{}", ", with checks": "{tcp: true, interval: 500ms, timeout: 200ms}"} {
+			b.Run(engine+name, func(b *testing.B) {
+				for b.Loop() {
+					lookAgain(b, engine, checks, 2000)
+				}
+			})
+		}
+	}
+}
+
+func lookAgain(t *testing.B, engine, checks string, sessions int) {
+	backends := startBackends(t, 1)
+	b := balance(t, drainFile(engine, backends, "reattach: {on: loss, timeout: 1m}", "health: "+checks))
+	openQuiet(t, b.address, sessions)
+	b.awaitSessions(t, sessions)
+	time.Sleep(2 * time.Second) // what their beginning has left to do
+	open, resident := b.descriptors(t), b.resident(t)
+	b.resetPeak(t)
+	backends[0].kill(t)
+	before, mostOpen := b.processorTime(t), 0
+	for range 100 {
+		time.Sleep(100 * time.Millisecond)
+		mostOpen = max(mostOpen, b.descriptors(t))
+	}
+	t.ReportMetric((b.processorTime(t) - before).Seconds()*100/10, "%-cpu")
+	t.ReportMetric(float64(mostOpen-open), "fds")
+	t.ReportMetric(float64(b.peak(t)-resident)/(1<<20), "MB")
+	t.ReportMetric(0, "ns/op")
+	if n := b.awaitSessions(t, sessions).moves("", ""); n != 0 {
+		t.Errorf("%v moves have ended", n)
+	}
+}
+
 // openQuiet opens sessions that say nothing, until the test's end.
 func openQuiet(t testing.TB, address string, n int) {
 	t.Helper()

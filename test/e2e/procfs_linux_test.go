@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // descriptors is how many a process has open.
@@ -23,6 +24,27 @@ func (p *process) resident(t testing.TB) int { t.Helper(); return p.memory(t, "V
 
 // peak is the most that it has had since resetPeak.
 func (p *process) peak(t testing.TB) int { t.Helper(); return p.memory(t, "VmHWM:") }
+
+// processorTime is what it has used of the processors so far.
+func (p *process) processorTime(t testing.TB) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Fields 14 and 15, in ticks of 10 ms; the name, field 2, is in brackets.
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
 
 func (p *process) resetPeak(t testing.TB) {
 	t.Helper()
