@@ -21,7 +21,7 @@ type portableMove struct {
 	near   *gonet.Near // nil while Reattach is not asked
 	found  bool
 	late   bool  // stayLate runs
-	why    error // it stays, in the end
+	failed error // why it ended without a backend, where it did
 }
 
 // portableLine is the engine's line.
@@ -161,9 +161,9 @@ func (ps *portableSession) stayLate() {
 func (ps *portableSession) endMove() {
 	m := ps.m
 	ps.m = nil
-	m.why = ps.whyNotMoved(&m.move, m.near != nil, m.found)
+	m.failed = ps.whyNotMoved(&m.move, m.near != nil, m.found)
 	if m.near == nil {
-		ps.engine.moverNow().Moved(ps.moving(&m.move, ps.engine.now()), 0, m.gap(), m.why)
+		ps.engine.moverNow().Moved(ps.moving(&m.move, ps.engine.now()), 0, m.gap(), m.failed)
 		return
 	}
 	m.near.Close()
@@ -208,9 +208,9 @@ func (ps *portableSession) relocate(m *portableMove) {
 	for ps.m == m {
 		ps.changed.Wait() // for stayLate, to say why
 	}
-	why, gap := m.why, m.gap()
+	failed, gap := m.failed, m.gap()
 	ps.mu.Unlock()
-	ps.engine.moverNow().Moved(m.moving, found.ID, gap, why)
+	ps.engine.moverNow().Moved(m.moving, found.ID, gap, failed)
 	ps.mu.Lock()
 	ps.relocates = false
 	ps.mu.Unlock()
