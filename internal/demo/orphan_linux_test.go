@@ -18,6 +18,7 @@ func TestNoServerSurvivesAKilledDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, "demo-parent")
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // who is killed doesn't tidy up
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
