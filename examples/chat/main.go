@@ -14,8 +14,6 @@ import (
 	"log"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/holdfast-ws/holdfast/backend"
 	"github.com/holdfast-ws/holdfast/examples/chat/chat"
 	"github.com/holdfast-ws/holdfast/hub"
@@ -36,13 +34,10 @@ func run(listen, url, name string, notice time.Duration) error {
 	kit := backend.New(backend.Options{MaxSessions: 10_000, Notice: notice})
 	o := chat.Options{Name: name, Kit: kit, Rooms: hub.Memory(hub.Options{}), Sessions: chat.MemorySessions()}
 	if url != "" {
-		shared, err := redis.ParseURL(url)
+		client, err := chat.RedisClient(url)
 		if err != nil {
 			return fmt.Errorf("--redis: %w", err)
 		}
-		shared.ContextTimeoutEnabled = true
-		shared.DialerRetries = 1 // pages try again, and are told at once
-		client := redis.NewClient(shared)
 		defer client.Close()
 		if o.Rooms, o.Sessions, err = chat.OnRedis(client); err != nil {
 			return err

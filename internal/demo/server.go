@@ -11,8 +11,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/holdfast-ws/holdfast/backend"
 	"github.com/holdfast-ws/holdfast/examples/chat/chat"
 )
@@ -51,13 +49,11 @@ func Serve(ctx context.Context, o ServerOptions) error {
 	if address == "" {
 		return fmt.Errorf("demo-server: %s is not set: servers are started by `holdfast demo`", redisEnv)
 	}
-	shared, err := redis.ParseURL(address)
+	silence() // the hub says when Redis is lost
+	client, err := chat.RedisClient(address)
 	if err != nil {
 		return fmt.Errorf("demo-server %s: %s: %w", o.Name, redisEnv, err)
 	}
-	shared.ContextTimeoutEnabled, shared.DialerRetries = true, 1 // who waits hears of an outage at once
-	silence()                                                    // the hub says when Redis is lost
-	client := redis.NewClient(shared)
 	defer client.Close()
 	rooms, sessions, err := chat.OnRedis(client)
 	if err != nil {

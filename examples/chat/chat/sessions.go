@@ -99,6 +99,17 @@ func (s *memorySessions) Load(_ context.Context, session string) (Who, error) {
 
 func (*memorySessions) Touch(context.Context, string) error { return nil }
 
+// RedisClient is a client of the Redis server at url for OnRedis. It tells of an
+// outage at once, since pages try again. The caller closes it.
+func RedisClient(url string) (*redis.Client, error) {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	o.ContextTimeoutEnabled, o.DialerRetries = true, 1
+	return redis.NewClient(o), nil
+}
+
 // OnRedis are the rooms and the sessions that all chat servers on the same
 // Redis server share. Close the rooms before the client, which stays the
 // caller's.
