@@ -17,10 +17,11 @@ const restartDelay = 4 * time.Second
 
 // state of a server:
 //
-//	starting ─→ serving ─→ draining ─→ (gone)
-//	               │ ↑         ↑
-//	      its end  ↓ │         │ its end
-//	             down ┘        └ drain
+//	            it listens          drain            its end
+//	starting ──────────────▶ serving ──────▶ draining ─────────▶ (gone)
+//	                          │   ▲
+//	                  its end ▼   │ it listens again
+//	                          down
 type state string
 
 const (
@@ -35,7 +36,6 @@ const (
 type fleet struct {
 	starter starter
 	file    string
-	delay   time.Duration // from a server's end to its restart
 	ctx     context.Context
 	end     context.CancelFunc
 	running sync.WaitGroup // keep, of each server
@@ -73,7 +73,7 @@ func (r refused) Error() string { return string(r) }
 
 // newFleet makes an empty fleet. The caller has to close it.
 func newFleet(s starter, file string) *fleet {
-	f := &fleet{starter: s, file: file, delay: restartDelay}
+	f := &fleet{starter: s, file: file}
 	f.ctx, f.end = context.WithCancel(context.Background())
 	return f
 }
@@ -225,7 +225,7 @@ func (f *fleet) restart(s *server) *process {
 		select {
 		case <-f.ctx.Done():
 			return nil
-		case <-time.After(f.delay):
+		case <-time.After(restartDelay):
 		}
 		p, err := f.starter.start(f.ctx, s.name, s.address)
 		if err == nil {
