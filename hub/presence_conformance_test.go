@@ -44,16 +44,23 @@ func TestPresence(t *testing.T) {
 	})
 }
 
+// watchers are members of the room on a and on b who see who comes and goes.
+func watchers(t *testing.T, a, b hub.Hub) []*hub.Membership {
+	t.Helper()
+	watch := []*hub.Membership{
+		join(t, a, "room", "watch a", hub.JoinOptions{Presence: true}),
+		join(t, b, "room", "watch b", hub.JoinOptions{Presence: true}),
+	}
+	expect(t, watch[0], "joined watch b")
+	return watch
+}
+
 // A session that moves joins on its new server before it leaves the old one,
 // or long before the old one's lease runs out.
 func TestPresenceDoesNotFlicker(t *testing.T) {
 	everywhere(t, func(t *testing.T, w world) {
 		a, b := w.hubs(t, hub.Options{})
-		watch := []*hub.Membership{
-			join(t, a, "room", "watch a", hub.JoinOptions{Presence: true}),
-			join(t, b, "room", "watch b", hub.JoinOptions{Presence: true}),
-		}
-		expect(t, watch[0], "joined watch b")
+		watch := watchers(t, a, b)
 		old := join(t, a, "room", "ann", hub.JoinOptions{})
 		for range 10 {
 			fresh := join(t, b, "room", "ann", hub.JoinOptions{})
@@ -74,11 +81,7 @@ func TestPresenceDoesNotFlicker(t *testing.T) {
 func TestPresenceTellsNewData(t *testing.T) {
 	everywhere(t, func(t *testing.T, w world) {
 		a, b := w.hubs(t, hub.Options{})
-		watch := []*hub.Membership{
-			join(t, a, "room", "watch a", hub.JoinOptions{Presence: true}),
-			join(t, b, "room", "watch b", hub.JoinOptions{Presence: true}),
-		}
-		expect(t, watch[0], "joined watch b")
+		watch := watchers(t, a, b)
 		as := func(data string) *hub.Membership {
 			m, err := a.Join(patiently(t), "room", hub.Member{ID: "ann", Data: []byte(data)}, hub.JoinOptions{})
 			if err != nil {

@@ -204,18 +204,18 @@ func backend(t *testing.T, name string) (address string) {
 			return
 		}
 		defer c.CloseNow()
-		for {
-			kind, p, err := c.Read(r.Context())
-			if err != nil {
-				return
-			}
-			if c.Write(r.Context(), kind, []byte(name+": "+string(p))) != nil {
-				return
-			}
+		for answerOne(r, c, name) {
 		}
 	}))
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// answerOne answers one message on c, that r was the handshake of, with the
+// backend's name before it. It reports whether it could.
+func answerOne(r *http.Request, c *websocket.Conn, name string) bool {
+	kind, p, err := c.Read(r.Context())
+	return err == nil && c.Write(r.Context(), kind, []byte(name+": "+string(p))) == nil
 }
 
 // get asks for plain HTTP; an error's text takes the place of the body.

@@ -25,11 +25,7 @@ func gated(t *testing.T, name string) (address string, asked chan struct{}, answ
 			return
 		}
 		defer c.CloseNow()
-		for {
-			kind, p, err := c.Read(r.Context())
-			if err != nil || c.Write(r.Context(), kind, []byte(name+": "+string(p))) != nil {
-				return
-			}
+		for answerOne(r, c, name) {
 		}
 	}))
 	t.Cleanup(s.Close)
@@ -83,11 +79,7 @@ func lingering(t *testing.T, name string) (address string, goOn chan struct{}) {
 			return
 		}
 		defer c.CloseNow()
-		for {
-			kind, p, err := c.Read(r.Context())
-			if err != nil || c.Write(r.Context(), kind, []byte(name+": "+string(p))) != nil {
-				return
-			}
+		for answerOne(r, c, name) {
 			select {
 			case <-goOn:
 			case <-t.Context().Done():

@@ -170,13 +170,7 @@ func testLossFoundWhileSeeking(t *testing.T, e engine) {
 	eachBereavement(t, func(t *testing.T, how bereavement) {
 		r, to := newMoveRig(t, e, quick, relay.Limits{})
 		r.onLoss.Store(how.onLoss)
-		r.mover.use(func(near transport.Conn, m relay.Moving) (relay.Found, error) {
-			f, err := r.mover.dial(near, m)
-			if err == nil {
-				_, err = f.Backend.Read(make([]byte, 1))
-			}
-			return f, err
-		})
+		r.mover.use(r.mover.dialAndRead)
 		c, b := r.open()
 		r.order(how.order, 1)
 		b2 := to.accept()

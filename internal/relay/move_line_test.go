@@ -29,11 +29,7 @@ func (r *rig) throng(n int) (clients, backends []*peer, release chan struct{}, m
 		if n := now.Add(1); n > most.Load() {
 			most.Store(n) // good enough, since it only grows while all are held up
 		}
-		f, err := r.mover.dial(near, m)
-		if err == nil {
-			_, err = f.Backend.Read(make([]byte, 1))
-		}
-		return f, err
+		return r.mover.dialAndRead(near, m)
 	})
 	for range n {
 		c, b := r.open()

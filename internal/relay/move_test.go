@@ -300,13 +300,7 @@ func testMoveOldCut(t *testing.T, e engine) {
 func testMoveOldCloses(t *testing.T, e engine) {
 	for _, cut := range []int{0, 1, 2, 3} { // the frame comes in pieces
 		r, to := newMoveRig(t, e, quick, relay.Limits{})
-		r.mover.use(func(near transport.Conn, m relay.Moving) (relay.Found, error) {
-			f, err := r.mover.dial(near, m)
-			if err == nil {
-				_, err = f.Backend.Read(make([]byte, 1))
-			}
-			return f, err
-		})
+		r.mover.use(r.mover.dialAndRead)
 		begin := func() (c, b, b2 *peer) {
 			c, b = r.open()
 			r.order(drain, 1)

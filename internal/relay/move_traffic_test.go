@@ -316,13 +316,7 @@ func testMoveNumbered(t *testing.T, e engine) {
 // held, so that what waits is bounded.
 func testMoveFlood(t *testing.T, e engine) {
 	r, to := newMoveRig(t, e, quick, relay.Limits{})
-	r.mover.use(func(near transport.Conn, m relay.Moving) (relay.Found, error) {
-		f, err := r.mover.dial(near, m)
-		if err == nil {
-			_, err = f.Backend.Read(make([]byte, 1))
-		}
-		return f, err
-	})
+	r.mover.use(r.mover.dialAndRead)
 	c, b := r.open()
 	var sent atomic.Int64
 	stop := make(chan struct{})

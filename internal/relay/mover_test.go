@@ -197,6 +197,15 @@ var errNoOther = errors.New("no other backend")
 
 func refuse(transport.Conn, relay.Moving) (relay.Found, error) { return relay.Found{}, errNoOther }
 
+// dialAndRead is dial, and has that backend say a byte before it is found.
+func (m *mover) dialAndRead(near transport.Conn, mv relay.Moving) (relay.Found, error) {
+	f, err := m.dial(near, mv)
+	if err == nil {
+		_, err = f.Backend.Read(make([]byte, 1))
+	}
+	return f, err
+}
+
 // hang waits in the task until it is killed or its deadline has come.
 func (m *mover) hang(near transport.Conn, mv relay.Moving) (relay.Found, error) {
 	f, err := m.dial(near, mv)
