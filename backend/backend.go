@@ -1,6 +1,8 @@
-// Package backend is what a WebSocket server behind a load balancer should do:
-// tell the balancer how it is, refuse what it can't carry, and go in an order
-// in which no client is cut off.
+// Package backend is for WebSocket servers behind a load balancer. It answers
+// health checks, limits the number of sessions, and on SIGTERM shuts the server
+// down in an order in which no client is cut off: it reports itself unhealthy,
+// waits until the balancer has noticed, closes the sessions one after another,
+// and then returns.
 //
 //	kit := backend.New(backend.Options{MaxSessions: 10000})
 //	http.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
@@ -13,17 +15,19 @@
 //			conn.Close(websocket.StatusCode(code), reason)
 //		})
 //		defer leave()
-//		...
+//		// Read and write messages until the session ends.
 //	})
 //	if err := kit.Run(context.Background(), ":3000", nil); err != nil {
 //		log.Fatal(err)
 //	}
 //
-// It works with any WebSocket library, since all it needs of a session is a
-// function that closes it. It imports nothing but the standard library, and
-// nothing in it depends on which balancer it is, but for [Reattach] and the
-// Holdfast-Load header, which are holdfast's. docs/backends.md has the whole
-// story.
+// The package works with any WebSocket library, because it needs only a function
+// that closes a session. It depends on nothing but the standard library, and
+// works with any load balancer. Only [Reattach], [Backend.Control] and the
+// Holdfast-Load header are specific to holdfast.
+//
+// A server whose sessions can move to other servers uses [Control.Join] instead
+// of [Backend.Join]. docs/backends.md explains when and how.
 package backend
 
 import (
@@ -34,37 +38,37 @@ import (
 	"time"
 )
 
-// Options of a Backend. The zero value is ready for use.
+// Options configures a [Backend]. The zero value is ready for use.
 type Options struct {
-	// HealthPath is where health checks are answered, see ServeHealth. ""
-	// means /health.
+	// HealthPath is the path of health checks, see [Backend.ServeHealth].
+	// Default: /health.
 	HealthPath string
 
-	// MaxSessions bounds the sessions there are at a time. A handshake above
-	// it is answered with 503 and Retry-After. 0 means no bound.
+	// MaxSessions is the maximum number of concurrent sessions. Handshakes
+	// above it are answered with 503 and Retry-After. 0 means no limit.
 	MaxSessions int
 
-	// Load is asked at each health check how much of what the server can
-	// carry is in use: 0 is idle, 1 is all. What is outside counts as the
-	// nearer of the two, and NaN as unknown. It may be called by several
-	// goroutines at once, and the check waits for it. nil means sessions
-	// divided by MaxSessions, or unknown without MaxSessions.
+	// Load returns which part of the server's capacity is in use, from 0 (idle)
+	// to 1 (full). Values outside this range are clamped, and NaN means unknown.
+	// It is called for each health check, which waits for it, and possibly by
+	// several goroutines at once. If Load is nil, the load is the number of
+	// sessions divided by MaxSessions, or unknown if there is no MaxSessions.
 	Load func() float64
 
-	// Notice is how long a drain waits for every balancer to have asked, and
-	// heard that no more sessions are wanted: the interval and the timeout of
-	// their health checks, and a little more. 0 means 15 s, which is right
-	// for holdfast's defaults; less than 0 means not to wait. It is at most
-	// three fifths of DrainTimeout.
+	// Notice is how long a drain waits for the balancers to notice it: until
+	// each has made a health check, received 503, and stopped sending new
+	// sessions. It should be a little longer than the sum of the interval and
+	// the timeout of their health checks. 0 means 15 s, which fits the defaults
+	// of holdfast. A negative value means not to wait. It is limited to 3/5 of
+	// DrainTimeout.
 	Notice time.Duration
 
-	// DrainTimeout bounds a drain from its begin to its end, Notice included.
-	// 0 means 25 s, since Kubernetes kills after 30. Set it to less than what
-	// yours gives: docker stop, for one, gives 10 s.
+	// DrainTimeout is the maximum duration of a drain, including Notice. 0
+	// means 25 s, because Kubernetes kills a process after 30 s. If yours is
+	// killed earlier, set a lower value; docker stop waits 10 s.
 	DrainTimeout time.Duration
 
-	// Log is told when a drain begins, goes on and ends. nil means
-	// slog.Default().
+	// Log logs the progress of a drain. Default: slog.Default().
 	Log *slog.Logger
 }
 
@@ -73,9 +77,9 @@ const (
 	defaultDrainTimeout = 25 * time.Second
 )
 
-// Backend counts the sessions of one server and ends them in order. Make it
-// with New; it needs no closing, and has no goroutines but in Drain and Serve.
-// All methods may be called by any goroutine.
+// Backend counts the sessions of a server and closes them in a drain. Create it
+// with [New]. It needs no closing, and starts goroutines only in Drain and Serve
+// and to close a session. All methods are safe for concurrent use.
 type Backend struct {
 	healthPath   string
 	maxSessions  int
@@ -84,27 +88,27 @@ type Backend struct {
 	drainTimeout time.Duration
 	log          *slog.Logger
 
-	mu       sync.Mutex // guards the following
-	phase    phase
-	taken    int                   // places: sessions, and handshakes under way
-	checks   int                   // the same of health checks, which are no sessions
-	sessions map[*session]struct{} // that have joined
-	asked    bool                  // by a health check, ever
-	told     bool                  // a health check was answered with 503
-	changed  chan struct{}         // has a token when Drain should look again
-	drain    *drain                // nil before the first Drain
+	mu          sync.Mutex // guards the fields below
+	phase       phase
+	slots       int                   // in use by sessions and by handshakes in progress
+	checkSlots  int                   // in use by health checks that open a WebSocket
+	sessions    map[*session]struct{} // that have joined
+	wasChecked  bool                  // there was a health check
+	reported503 bool                  // a health check was answered with 503
+	changed     chan struct{}         // has an element if Drain must check again
+	drain       *drain                // nil before the first Drain
 }
 
-// phase only ever grows.
+// phase never decreases.
 type phase uint8
 
 const (
 	serving   phase = iota
-	notifying       // health is 503, and all else goes on
-	closing         // no more handshakes, and sessions are closed
+	notifying       // health checks get 503, everything else continues
+	closing         // handshakes are refused and sessions are closed
 )
 
-// New makes a Backend.
+// New returns a Backend with the given options.
 func New(o Options) *Backend {
 	b := &Backend{
 		healthPath:   cmp.Or(o.HealthPath, "/health"),
@@ -122,38 +126,41 @@ func New(o Options) *Backend {
 	return b
 }
 
-// Sessions counts the sessions there are now, and the handshakes under way.
+// Sessions returns the number of sessions, including handshakes in progress.
 func (b *Backend) Sessions() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.taken
+	return b.slots
 }
 
-// Draining tells whether a drain has begun. It never ends but with the server.
+// Draining reports whether a drain has begun. Once true, it stays true.
 func (b *Backend) Draining() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.phase != serving
 }
 
-// Handler answers health checks, and gives all other requests to next, but for
-// WebSocket handshakes that there is no place for: above MaxSessions, and in a
-// drain once the balancers have had notice of it. Those are answered with 503
-// and a Retry-After that differs from one to the next, so that they don't all
-// come back together. A session that another server gives away, see Reattach,
-// is refused as soon as a drain begins: the balancer has others to ask.
+// Handler returns a handler that answers health checks and refuses WebSocket
+// handshakes that the server can't take. It passes all other requests to next.
 //
-// Each handshake that goes to next has a place until next returns, and beyond
-// that if it has called Join by then. What is no handshake isn't counted.
+// Handshakes are refused with 503 and Retry-After above MaxSessions, and in a
+// drain once the balancers have had time to notice it. Retry-After is random, so
+// that clients don't all come back at the same time. Handshakes of sessions that
+// come from another server, see [Reattach], are refused as soon as a drain
+// begins; the balancer then asks another server.
 //
-// next gets the ResponseWriter as it came, with Hijack and all else it can do.
-// Handler never blocks but in next and in Options.Load.
+// A handshake that is passed to next counts as a session until next returns, and
+// if next has called Join, until the session leaves. Other requests aren't
+// counted.
+//
+// next gets the original ResponseWriter, which therefore supports Hijack. The
+// handler blocks only in next and in Options.Load.
 func (b *Backend) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == b.healthPath:
 			b.ServeHealth(w, r)
-		case isHandshake(r) && b.placeOf(r) == nil: // else it has been through a Handler already
+		case isHandshake(r) && b.slotOf(r) == nil: // otherwise an outer Handler has counted it
 			b.serveHandshake(w, r, next)
 		default:
 			next.ServeHTTP(w, r)
@@ -162,12 +169,12 @@ func (b *Backend) Handler(next http.Handler) http.Handler {
 }
 
 func (b *Backend) serveHandshake(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	p, refusal := b.enter(r)
-	if p == nil {
+	s, refusal := b.acquireSlot(r)
+	if s == nil {
 		w.Header().Set("Retry-After", retryAfter())
 		http.Error(w, refusal, http.StatusServiceUnavailable)
 		return
 	}
-	defer b.leavePlace(p)
-	next.ServeHTTP(w, b.withPlace(r, p))
+	defer b.releaseSlot(s)
+	next.ServeHTTP(w, b.withSlot(r, s))
 }

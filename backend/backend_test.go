@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-func TestSessionsAreBounded(t *testing.T) {
-	s := newBench(t, Options{MaxSessions: 3})
+func TestMaxSessions(t *testing.T) {
+	s := newFixture(t, Options{MaxSessions: 3})
 	var wg sync.WaitGroup
 	codes := make([]int, 20)
 	for i := range codes {
@@ -28,15 +28,15 @@ func TestSessionsAreBounded(t *testing.T) {
 	if opened != 3 || s.Sessions() != 3 {
 		t.Errorf("%d opened, %d counted, want 3", opened, s.Sessions())
 	}
-	// Checks and plain HTTP have no part in it.
+	// Checks and plain HTTP aren't counted.
 	for range maxChecks {
 		s.wantOpen("a check", 200, "User-Agent", "holdfast-health")
 	}
-	s.wantOpen("a check more than there can be", 503, "User-Agent", "holdfast-health")
+	s.wantOpen("one check too many", 503, "User-Agent", "holdfast-health")
 	if s.Sessions() != 3 {
-		t.Errorf("with checks, %d are counted", s.Sessions())
+		t.Errorf("with checks, %d sessions are counted", s.Sessions())
 	}
-	s.wantOpen("a client that says it is a check", 503, "User-Agent", "holdfast-health", "Holdfast-Session", "S")
+	s.wantOpen("a client that pretends to be a check", 503, "User-Agent", "holdfast-health", "Holdfast-Session", "S")
 	w := httptest.NewRecorder()
 	s.Handler(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/page", nil))
 	if w.Code != http.StatusNotFound {
@@ -46,15 +46,15 @@ func TestSessionsAreBounded(t *testing.T) {
 		leave()
 		leave()
 	}
-	if s.Sessions() != 0 || s.checks != 0 {
-		t.Errorf("%d sessions and %d checks are left", s.Sessions(), s.checks)
+	if s.Sessions() != 0 || s.checkSlots != 0 {
+		t.Errorf("%d sessions and %d checks are left", s.Sessions(), s.checkSlots)
 	}
-	s.wantOpen("a place is free", 200)
+	s.wantOpen("a slot is free again", 200)
 }
 
-// A place is held from the handshake to the last of the handler's return and
-// leave, and goes back when a handler panics.
-func TestPlaces(t *testing.T) {
+// A slot is held until the handler has returned and the session has left. It is
+// released if the handler panics.
+func TestSlots(t *testing.T) {
 	b := New(Options{Log: quiet})
 	during := -1
 	serve := func(next http.HandlerFunc) {
@@ -69,9 +69,9 @@ func TestPlaces(t *testing.T) {
 	}
 	serve(func(http.ResponseWriter, *http.Request) { during = b.Sessions() })
 	if during != 1 {
-		t.Errorf("a handshake under way, through two Handlers, counts %d", during)
+		t.Errorf("a handshake through two Handlers counts %d", during)
 	}
-	want("a handler that joined nothing", 0)
+	want("a handler without Join", 0)
 	serve(func(http.ResponseWriter, *http.Request) { panic("on purpose") })
 	want("a handler that panicked", 0)
 
@@ -84,19 +84,19 @@ func TestPlaces(t *testing.T) {
 	if during != 1 {
 		t.Errorf("a session in its handler counts %d", during)
 	}
-	want("a session that goes on without its handler", 1)
+	want("a session whose handler has returned", 1)
 	leave()
-	want("and ends", 0)
+	want("after it has left", 0)
 	leave = b.Join(kept, func(int, string) {})
-	want("one that joins after its handler", 1)
+	want("a session that joins after its handler has returned", 1)
 	leave()
-	want("and ends", 0)
+	want("after that has left", 0)
 }
 
-func TestJoinNeedsAFunction(t *testing.T) {
+func TestJoinWithoutFunctionPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("it did not panic")
+			t.Error("Join did not panic")
 		}
 	}()
 	New(Options{}).Join(handshakeFor("/"), nil)
@@ -112,15 +112,15 @@ func TestLoad(t *testing.T) {
 	}{
 		{"unknown", Options{}, 5, ""},
 		{"idle", Options{MaxSessions: 8}, 0, "0.000"},
-		{"some", Options{MaxSessions: 8}, 3, "0.375"},
+		{"partly used", Options{MaxSessions: 8}, 3, "0.375"},
 		{"full", Options{MaxSessions: 8}, 8, "1.000"},
-		{"of a function", Options{MaxSessions: 8, Load: value(0.7)}, 8, "0.700"},
-		{"too much", Options{Load: value(1.5)}, 0, "1.000"},
+		{"from a function", Options{MaxSessions: 8, Load: value(0.7)}, 8, "0.700"},
+		{"above 1", Options{Load: value(1.5)}, 0, "1.000"},
 		{"infinite", Options{Load: value(math.Inf(1))}, 0, "1.000"},
-		{"too little", Options{Load: value(-1e-9)}, 0, "0.000"},
-		{"no number", Options{Load: value(math.NaN())}, 0, ""},
+		{"below 0", Options{Load: value(-1e-9)}, 0, "0.000"},
+		{"NaN", Options{Load: value(math.NaN())}, 0, ""},
 	} {
-		s := newBench(t, c.o)
+		s := newFixture(t, c.o)
 		s.openMany(c.sessions, "/")
 		w := httptest.NewRecorder()
 		s.h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/health", nil))
@@ -151,21 +151,22 @@ func TestHealthRequests(t *testing.T) {
 
 func TestReattach(t *testing.T) {
 	for _, c := range []struct {
-		header [3]string
+		header [5]string
 		want   Session
 		moved  bool
 	}{
-		{[3]string{}, Session{}, false},
-		{[3]string{"S"}, Session{ID: "S"}, false},
-		{[3]string{"S", "", "7"}, Session{ID: "S"}, false},
-		{[3]string{"S", "drain", "1"}, Session{"S", WhyDrain, 1}, true},
-		{[3]string{"S", "loss", "3"}, Session{"S", WhyLoss, 3}, true},
-		{[3]string{"S", "rebalance", "2"}, Session{"S", WhyRebalance, 2}, true},
-		{[3]string{"S", "whim", "x"}, Session{"S", "whim", 1}, true},
-		{[3]string{"S", "drain", "-4"}, Session{"S", WhyDrain, 1}, true},
+		{[5]string{}, Session{}, false},
+		{[5]string{"S"}, Session{ID: "S"}, false},
+		{[5]string{"S", "", "7", "a", "2"}, Session{ID: "S"}, false},
+		{[5]string{"S", "drain", "1"}, Session{"S", WhyDrain, 1, "", 0}, true},
+		{[5]string{"S", "drain", "1", "a", "4"}, Session{"S", WhyDrain, 1, "a", 4}, true},
+		{[5]string{"S", "loss", "3", "b", "1"}, Session{"S", WhyLoss, 3, "b", 1}, true},
+		{[5]string{"S", "rebalance", "2", "c", "12"}, Session{"S", WhyRebalance, 2, "c", 12}, true},
+		{[5]string{"S", "other", "x", "a", "x"}, Session{"S", "other", 1, "a", 0}, true},
+		{[5]string{"S", "drain", "-4", "a", "-1"}, Session{"S", WhyDrain, 1, "a", 0}, true},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		for i, name := range []string{"Holdfast-Session", "Holdfast-Reattach", "Holdfast-Attempt"} {
+		for i, name := range []string{"Holdfast-Session", "Holdfast-Reattach", "Holdfast-Attempt", "Holdfast-From", "Holdfast-Move"} {
 			if c.header[i] != "" {
 				r.Header.Set(name, c.header[i])
 			}

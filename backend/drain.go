@@ -7,50 +7,53 @@ import (
 	"time"
 )
 
-// ErrDrainTimeout is what Drain's error wraps when sessions were left at the
-// end of DrainTimeout.
-var ErrDrainTimeout = errors.New("the drain's time is over")
+// ErrDrainTimeout is wrapped by the error of Drain if there were still sessions
+// after DrainTimeout.
+var ErrDrainTimeout = errors.New("drain timeout exceeded")
 
-// maxRest is the most that is kept back of a drain's end for the answers to
-// the last Close frames.
-const maxRest = 5 * time.Second
+// maxAnswerTime limits the time at the end of a drain that is reserved for the
+// answers to the last Close frames.
+const maxAnswerTime = 5 * time.Second
 
-// drain is the one that a Backend has.
+// drain is the only drain of a Backend.
 type drain struct {
 	ended chan struct{} // closed when err is valid
 	err   error
 }
 
-// Drain empties the server, and returns when no session is left: with nil
-// then, else with an error that says how many, and wraps ErrDrainTimeout or
-// the cause of ctx's end, which ends a drain at once.
+// Drain closes all sessions in order. It blocks until there are none and then
+// returns nil. If sessions are left after DrainTimeout, it returns an error that
+// wraps ErrDrainTimeout. If ctx ends, it returns at once with an error that wraps
+// the cause. Both errors say how many sessions are left.
 //
 //	Drain        Notice                 DrainTimeout
-//	  ├─ notifying ─┼───── closing ────┬─ rest ─┤
+//	  ├─ notifying ─┼───── closing ────┬ answers ┤
 //
-// While notifying, health is 503, and the balancers hear of it at their next
-// check. Until then they send new sessions, which are served as ever; holdfast
-// moves away what sessions it can (reattach). A server that nobody has ever
-// asked for its health doesn't wait.
+// While notifying, health checks are answered with 503, so that the balancers
+// notice. Until they do they send new sessions, which are accepted. Holdfast
+// moves sessions to other servers during this time, if the pool has reattach. The
+// phase is skipped if there was never a health check.
 //
-// While closing, handshakes are refused, and sessions closed with 1001, evenly
-// spread. The rest, a fifth of the time but at most 5 s, is for the answers.
+// While closing, handshakes are refused and sessions are closed with 1001, spread
+// evenly over the time. The last fifth, but at most 5 s, is reserved for the
+// clients' answers.
 //
-// It is over as soon as no session is left; in the notice only once somebody
-// was told 503, where anybody asks. Drain neither stops a listener nor
-// closes a connection: when it has returned, shut the HTTP server down. The
-// Backend goes on answering 503. A second call waits for the same drain.
+// Drain returns as soon as no session is left, but if there have been health
+// checks, not before one was answered with 503. It neither stops a listener nor
+// closes connections: call Shutdown of the HTTP server when Drain has returned.
+// The Backend continues to answer with 503. Another call of Drain waits for the
+// same drain.
 func (b *Backend) Drain(ctx context.Context) error {
 	b.mu.Lock()
-	d, mine := b.drain, b.drain == nil
-	if mine {
+	d, first := b.drain, b.drain == nil
+	if first {
 		d = &drain{ended: make(chan struct{})}
 		b.drain = d
 		b.phase = notifying
 	}
-	left, asked := b.taken, b.asked
+	sessions, wasChecked := b.slots, b.wasChecked
 	b.mu.Unlock()
-	if !mine {
+	if !first {
 		select {
 		case <-d.ended:
 			return d.err
@@ -59,15 +62,15 @@ func (b *Backend) Drain(ctx context.Context) error {
 		}
 	}
 	notice := b.notice
-	if !asked {
+	if !wasChecked {
 		notice = 0
 	}
-	b.log.Info("draining", "sessions", left, "notice", notice, "timeout", b.drainTimeout)
+	b.log.Info("draining", "sessions", sessions, "notice", notice, "timeout", b.drainTimeout)
 	began := time.Now()
-	d.err = b.run(ctx, began.Add(notice), began.Add(b.drainTimeout))
+	d.err = b.runDrain(ctx, began.Add(notice), began.Add(b.drainTimeout))
 	took := time.Since(began).Round(time.Millisecond)
 	if d.err != nil {
-		b.log.Warn("drain given up", "error", d.err, "took", took)
+		b.log.Warn("drain failed", "error", d.err, "took", took)
 	} else {
 		b.log.Info("drained", "took", took)
 	}
@@ -75,9 +78,9 @@ func (b *Backend) Drain(ctx context.Context) error {
 	return d.err
 }
 
-// run takes a drain that has begun through its phases.
-func (b *Backend) run(ctx context.Context, noticed, deadline time.Time) error {
-	if empty, err := b.waitUntil(ctx, noticed); empty || err != nil {
+// runDrain runs the phases of a drain.
+func (b *Backend) runDrain(ctx context.Context, noticeEnd, deadline time.Time) error {
+	if empty, err := b.waitUntil(ctx, noticeEnd); empty || err != nil {
 		return err
 	}
 	b.mu.Lock()
@@ -86,14 +89,14 @@ func (b *Backend) run(ctx context.Context, noticed, deadline time.Time) error {
 	for s := range b.sessions {
 		all = append(all, s)
 	}
-	mute := b.taken - len(all)
+	notJoined := b.slots - len(all)
 	b.mu.Unlock()
 	began := time.Now()
 	spread := deadline.Sub(began)
-	spread -= min(spread/5, maxRest)
+	spread -= min(spread/5, maxAnswerTime)
 	b.log.Info("closing sessions", "sessions", len(all), "spread", spread.Round(time.Millisecond))
-	if mute > 0 {
-		b.log.Warn("some sessions can't be closed, since their handlers haven't called Join", "sessions", mute)
+	if notJoined > 0 {
+		b.log.Warn("some sessions can't be closed because their handlers haven't called Join", "sessions", notJoined)
 	}
 	for i, s := range all {
 		turn := began.Add(time.Duration(float64(spread) * float64(i) / float64(len(all))))
@@ -101,21 +104,21 @@ func (b *Backend) run(ctx context.Context, noticed, deadline time.Time) error {
 			return err
 		}
 		b.mu.Lock()
-		b.tell(s)
+		b.closeSession(s, goingAway, reason)
 		b.mu.Unlock()
 	}
 	if empty, err := b.waitUntil(ctx, deadline); empty || err != nil {
 		return err
 	}
-	return b.abandoned(ErrDrainTimeout)
+	return b.failDrain(ErrDrainTimeout)
 }
 
-// waitUntil waits until then, or until the server is empty.
-func (b *Backend) waitUntil(ctx context.Context, then time.Time) (empty bool, err error) {
-	timer := time.NewTimer(time.Until(then))
+// waitUntil waits until the time t, or until the drain is finished.
+func (b *Backend) waitUntil(ctx context.Context, t time.Time) (finished bool, err error) {
+	timer := time.NewTimer(time.Until(t))
 	defer timer.Stop()
 	for {
-		if b.finish() {
+		if b.tryFinish() {
 			return true, nil
 		}
 		select {
@@ -123,27 +126,28 @@ func (b *Backend) waitUntil(ctx context.Context, then time.Time) (empty bool, er
 		case <-timer.C:
 			return false, nil
 		case <-ctx.Done():
-			return false, b.abandoned(context.Cause(ctx))
+			return false, b.failDrain(context.Cause(ctx))
 		}
 	}
 }
 
-// finish tells whether nobody would miss the server, and if so shuts the door
-// in the same step, lest somebody enters who would be cut off.
-func (b *Backend) finish() bool {
+// tryFinish reports whether the drain is finished. If so, it also begins to
+// refuse handshakes, so that no session can begin after that.
+func (b *Backend) tryFinish() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.taken > 0 || b.phase == notifying && b.asked && !b.told {
+	if b.slots > 0 || b.phase == notifying && b.wasChecked && !b.reported503 {
 		return false
 	}
 	b.phase = closing
 	return true
 }
 
-// abandoned ends a drain with sessions left. Nobody new is let in any more.
-func (b *Backend) abandoned(why error) error {
+// failDrain ends a drain although there are sessions left. From here on
+// handshakes are refused.
+func (b *Backend) failDrain(cause error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.phase = closing
-	return fmt.Errorf("backend: %w with sessions left: %d", why, b.taken)
+	return fmt.Errorf("backend: %w with sessions left: %d", cause, b.slots)
 }

@@ -10,16 +10,23 @@ import (
 	"github.com/holdfast-ws/holdfast/backend"
 )
 
-// echoCoder echoes with github.com/coder/websocket, whose Close awaits the
-// client's answer while another goroutine reads.
+// echoCoder echoes messages with github.com/coder/websocket, whose Close waits for
+// the client's answer while another goroutine reads. It echoes each message before
+// it reads the next, so there is no pending work when a session leaves.
 func echoCoder(kit *backend.Backend) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		conn, err := websocket.Accept(w, r, nil)
+		control := kit.Control(w.Header(), r)
+		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+			OnPingReceived: func(_ context.Context, payload []byte) bool {
+				control.Ping(payload)
+				return true // answer with a pong
+			},
+		})
 		if err != nil {
-			return // Accept has answered
+			return // Accept has sent the response
 		}
 		defer conn.CloseNow()
-		leave := kit.Join(r, func(code int, reason string) {
+		leave := control.Join(func(code int, reason string) {
 			conn.Close(websocket.StatusCode(code), reason)
 		})
 		defer leave()

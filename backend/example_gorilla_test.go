@@ -11,18 +11,25 @@ import (
 	"github.com/holdfast-ws/holdfast/backend"
 )
 
-// echoGorilla echoes with github.com/gorilla/websocket. Of its methods that
-// write, only WriteControl may be called beside others. ReadMessage fails once
-// the client has answered the Close.
+// echoGorilla echoes messages with github.com/gorilla/websocket. WriteControl is
+// the only method that may be called concurrently with other writes. ReadMessage
+// fails after the client has answered the Close.
 func echoGorilla(kit *backend.Backend) http.HandlerFunc {
 	var upgrader websocket.Upgrader
 	return func(w http.ResponseWriter, r *http.Request) {
-		conn, err := upgrader.Upgrade(w, r, nil)
+		answer := http.Header{}
+		control := kit.Control(answer, r)
+		conn, err := upgrader.Upgrade(w, r, answer)
 		if err != nil {
-			return // Upgrade has answered
+			return // Upgrade has sent the response
 		}
 		defer conn.Close()
-		leave := kit.Join(r, func(code int, reason string) {
+		pong := conn.PingHandler()
+		conn.SetPingHandler(func(payload string) error {
+			control.Ping([]byte(payload))
+			return pong(payload)
+		})
+		leave := control.Join(func(code int, reason string) {
 			message := websocket.FormatCloseMessage(code, reason)
 			conn.WriteControl(websocket.CloseMessage, message, time.Now().Add(time.Second))
 		})

@@ -13,7 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/backend"
 )
 
-// echoHijack echoes small messages with nothing but net/http.
+// echoHijack echoes small messages using only net/http.
 func echoHijack(kit *backend.Backend) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, rw, err := http.NewResponseController(w).Hijack()
@@ -22,11 +22,17 @@ func echoHijack(kit *backend.Backend) http.HandlerFunc {
 			return
 		}
 		defer conn.Close()
+		answer := http.Header{}
+		control := kit.Control(answer, r)
 		accept := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-			"Sec-WebSocket-Accept: "+base64.StdEncoding.EncodeToString(accept[:])+"\r\n\r\n")
+		answer.Set("Upgrade", "websocket")
+		answer.Set("Connection", "Upgrade")
+		answer.Set("Sec-WebSocket-Accept", base64.StdEncoding.EncodeToString(accept[:]))
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n")
+		answer.Write(conn)
+		io.WriteString(conn, "\r\n")
 
-		var mu sync.Mutex // one frame at a time, and none after a Close
+		var mu sync.Mutex // serializes frames; none may follow a Close
 		closed := false
 		write := func(first byte, payload []byte) {
 			mu.Lock()
@@ -36,7 +42,7 @@ func echoHijack(kit *backend.Backend) http.HandlerFunc {
 			}
 			closed = closed || first == 0x88
 		}
-		leave := kit.Join(r, func(code int, reason string) {
+		leave := control.Join(func(code int, reason string) {
 			write(0x88, append([]byte{byte(code >> 8), byte(code)}, reason...))
 		})
 		defer leave()
@@ -45,10 +51,11 @@ func echoHijack(kit *backend.Backend) http.HandlerFunc {
 			switch {
 			case err != nil:
 				return
-			case first == 0x88: // a Close, or the answer to ours
+			case first == 0x88: // the client's Close, or its answer to ours
 				write(first, payload)
 				return
 			case first == 0x89: // a ping
+				control.Ping(payload)
 				write(0x8a, payload)
 			case first < 0x88:
 				write(first, payload)
@@ -57,7 +64,7 @@ func echoHijack(kit *backend.Backend) http.HandlerFunc {
 	}
 }
 
-// readSmallFrame reads a masked frame of at most 125 bytes, RFC 6455 §5.2.
+// readSmallFrame reads a masked frame with at most 125 bytes, see RFC 6455 §5.2.
 func readSmallFrame(r *bufio.Reader) (first byte, payload []byte, err error) {
 	var head [6]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {

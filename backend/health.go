@@ -6,15 +6,15 @@ import (
 	"strconv"
 )
 
-// ServeHealth answers a health check: 200, or 503 once the server is draining,
-// which holdfast takes for the wish to get no more sessions. Holdfast-Load says
-// how busy the server is, if that is known. Handler calls it for HealthPath;
-// it is there for those who serve health on a port of its own.
+// ServeHealth answers a health check with 200, or with 503 once the server is
+// draining; then holdfast sends it no more sessions. The header
+// Holdfast-Load has the server's load, if it is known. Handler calls ServeHealth
+// for HealthPath; call it yourself only to answer health checks on another port.
 func (b *Backend) ServeHealth(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.Set("Allow", "GET, HEAD")
-		http.Error(w, "a health check is a GET", http.StatusMethodNotAllowed)
+		http.Error(w, "a health check must be a GET", http.StatusMethodNotAllowed)
 		return
 	}
 	if b.load != nil {
@@ -25,25 +25,24 @@ func (b *Backend) ServeHealth(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	status, body := http.StatusOK, "ok\n"
-	if b.checked() {
+	if b.recordCheck() {
 		status, body = http.StatusServiceUnavailable, "draining\n"
 	}
 	w.WriteHeader(status)
 	if r.Method == http.MethodGet {
-		_, _ = io.WriteString(w, body) // who asked may have gone
+		_, _ = io.WriteString(w, body) // the client may have disconnected
 	}
 }
 
-// checked notes that a health check is being answered, and tells whether with
-// 503.
-func (b *Backend) checked() (draining bool) {
+// recordCheck records a health check and reports whether to answer it with 503.
+func (b *Backend) recordCheck() (draining bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.asked = true
+	b.wasChecked = true
 	if b.phase == serving {
 		return false
 	}
-	b.told = true
-	b.change()
+	b.reported503 = true
+	b.signal()
 	return true
 }

@@ -13,20 +13,19 @@ import (
 	"pgregory.net/rapid"
 )
 
-// However handlers return, sessions join and leave: the count is that of the
-// handshakes and sessions there are, it never passes the bound, and comes back
-// to nothing.
-func TestCountProperty(t *testing.T) {
+// In whatever order handlers return and sessions join and leave, Sessions counts
+// the running handshakes and sessions, never exceeds the limit, and returns to 0.
+func TestSessionCountProperty(t *testing.T) {
 	type handshake struct {
 		r       *http.Request
-		place   *place
+		slot    *slot
 		running bool
 		joined  []func()
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		b := New(Options{MaxSessions: rapid.IntRange(1, 4).Draw(t, "bound"), Log: quiet})
+		b := New(Options{MaxSessions: rapid.IntRange(1, 4).Draw(t, "limit"), Log: quiet})
 		var all []*handshake
-		// with does something with one of those for which ok holds, if any.
+		// with calls do with a random handshake for which ok is true, if there is one.
 		with := func(t *rapid.T, ok func(*handshake) bool, do func(*handshake)) {
 			var some []*handshake
 			for _, h := range all {
@@ -40,17 +39,17 @@ func TestCountProperty(t *testing.T) {
 		}
 		isRunning := func(h *handshake) bool { return h.running }
 		hasJoined := func(h *handshake) bool { return len(h.joined) > 0 }
-		end := func(h *handshake) { h.running = false; b.leavePlace(h.place) }
+		end := func(h *handshake) { h.running = false; b.releaseSlot(h.slot) }
 		leave := func(h *handshake) { h.joined[0](); h.joined[0](); h.joined = h.joined[1:] }
 		t.Repeat(map[string]func(*rapid.T){
 			"handshake": func(t *rapid.T) {
 				full := b.Sessions() == b.maxSessions
-				p, refusal := b.enter(handshakeFor("/"))
+				p, refusal := b.acquireSlot(handshakeFor("/"))
 				if full != (p == nil) || full != (refusal != "") {
-					t.Fatalf("with %d of %d sessions, a handshake is told %q", b.Sessions(), b.maxSessions, refusal)
+					t.Fatalf("with %d of %d sessions, the refusal of a handshake is %q", b.Sessions(), b.maxSessions, refusal)
 				}
 				if p != nil {
-					all = append(all, &handshake{r: b.withPlace(handshakeFor("/"), p), place: p, running: true})
+					all = append(all, &handshake{r: b.withSlot(handshakeFor("/"), p), slot: p, running: true})
 				}
 			},
 			"join": func(t *rapid.T) {
@@ -66,7 +65,7 @@ func TestCountProperty(t *testing.T) {
 					}
 				}
 				if got := b.Sessions(); got != n || got > b.maxSessions {
-					t.Fatalf("%d are counted, %d are there, of %d", got, n, b.maxSessions)
+					t.Fatalf("%d are counted, there are %d, the limit is %d", got, n, b.maxSessions)
 				}
 			},
 		})
@@ -79,21 +78,21 @@ func TestCountProperty(t *testing.T) {
 			}
 		}
 		if b.Sessions() != 0 || len(b.sessions) != 0 {
-			t.Fatalf("%d are counted and %d joined when all have gone", b.Sessions(), len(b.sessions))
+			t.Fatalf("%d are counted and %d joined after all have left", b.Sessions(), len(b.sessions))
 		}
 	})
 }
 
-// A drain beside clients that come and go: each session is told once at most,
-// and in the end nobody is left.
-func TestDrainBesideComingAndGoing(t *testing.T) {
+// A drain while clients come and go. Each session is closed at most once, and none
+// is left in the end.
+func TestDrainWithConcurrentClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Options{Notice: time.Second, DrainTimeout: 10 * time.Second, Log: quiet})
-		var told atomic.Int32
+		var closes atomic.Int32
 		h := b.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			closed := make(chan struct{})
 			leave := b.Join(r, func(int, string) {
-				told.Add(1)
+				closes.Add(1)
 				close(closed) // panics the second time
 			})
 			defer leave()
@@ -113,13 +112,13 @@ func TestDrainBesideComingAndGoing(t *testing.T) {
 			})
 		}
 		time.Sleep(time.Second)
-		b.checked() // there is a balancer
+		b.recordCheck() // there is a balancer
 		if err := b.Drain(t.Context()); err != nil {
 			t.Error(err)
 		}
 		clients.Wait()
-		if told.Load() == 0 || b.Sessions() != 0 {
-			t.Errorf("%d were told, %d are left", told.Load(), b.Sessions())
+		if closes.Load() == 0 || b.Sessions() != 0 {
+			t.Errorf("%d were closed, %d are left", closes.Load(), b.Sessions())
 		}
 	})
 }

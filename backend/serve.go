@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// ErrSignal is what the error of Run and Serve wraps when a second signal
-// ended the drain.
+// ErrSignal is wrapped by the error of Run and Serve if a second signal ended the
+// drain.
 var ErrSignal = errors.New("a second signal ended the drain")
 
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
-	// plainTimeout bounds the wait for plain HTTP requests once the sessions
-	// are gone.
+	// plainTimeout limits the wait for plain HTTP requests after the drain.
 	plainTimeout = 3 * time.Second
 )
 
-// Run listens on the TCP address addr (":http" if it is "") and then is Serve.
+// Run listens on the TCP address addr, or ":http" if addr is empty, and then
+// calls [Backend.Serve]. It also returns an error if it can't listen.
 func (b *Backend) Run(ctx context.Context, addr string, h http.Handler) error {
 	if addr == "" {
 		addr = ":http"
@@ -37,24 +37,25 @@ func (b *Backend) Run(ctx context.Context, addr string, h http.Handler) error {
 	return b.Serve(ctx, l, h)
 }
 
-// Serve serves HTTP on l with Handler(h), or Handler(http.DefaultServeMux) if
-// h is nil, until the process gets SIGTERM or an interrupt (Ctrl-C), or ctx is
-// done. Then it drains, still serving, and in the end closes l. A second
+// Serve serves HTTP on l with Handler(h), or Handler(http.DefaultServeMux) if h is
+// nil, until the process receives SIGTERM or an interrupt (Ctrl-C), or ctx ends.
+// Then it drains while it continues to serve, and finally closes l. A second
 // signal ends the drain at once.
 //
-// It returns nil when every session has ended in order. Else the error wraps
-// ErrDrainTimeout, ErrSignal, or what accepting connections failed with; to
-// have the exit status say so, end main with
+// Serve returns nil if all sessions have ended in order. Otherwise the error wraps
+// ErrDrainTimeout, ErrSignal, or the error of accepting connections. To report it
+// in the exit status, end main with
 //
 //	if err := kit.Run(ctx, addr, nil); err != nil {
 //		log.Fatal(err)
 //	}
 //
-// The connections of sessions that are left stay open until their handlers, or
-// the process, end. From the call until the return the two signals don't end
-// the process. Serve is called once.
+// The connections of remaining sessions stay open until their handlers return or
+// the process ends. While Serve runs, the two signals don't end the process. Serve
+// may be called only once.
 //
-// For a server of your own, with TLS for example, use Handler and Drain:
+// If you need an http.Server of your own, for example for TLS, use Handler and
+// Drain instead:
 //
 //	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 //	server := &http.Server{Handler: kit.Handler(mux), ...}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs nginx and HAProxy from the Debian packages where they are missing.
-# Their system services are not started.
+# Installs the Debian packages of nginx and HAProxy if they are missing, without
+# starting their system services.
 set -eu
 
 missing=
@@ -10,11 +10,11 @@ done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ]; then
-	echo "bench: to compare with them, install$missing (as root: apt-get install$missing)" >&2
+	echo "bench: the comparison needs$missing: run apt-get install$missing as root" >&2
 	exit 1
 fi
 
-# policy-rc.d is what Debian's packages ask before they start a service; 101
+# Debian packages run policy-rc.d before they start a service. Exit status 101
 # forbids it.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then

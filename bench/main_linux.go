@@ -1,14 +1,21 @@
-// Command bench runs holdfast, nginx and HAProxy in turn over the same work
-// and writes what each costs into docs/performance.md. "make bench" runs it.
+// OpenSSL 3.0, which nginx and HAProxy use here, knows no X25519MLKEM768. Clients that
+// don't offer it make all balancers agree on keys in the same way.
+//
+//go:debug tlsmlkem=0
+
+// Command bench compares holdfast with nginx and HAProxy. It runs the same workloads
+// with each and writes the results to docs/performance.md. "make bench" runs it.
 package main
 
 import (
 	"context"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -26,6 +33,9 @@ type settings struct {
 	seconds  time.Duration
 	only     []string
 	names    []string
+
+	pem   string         // a file: the certificate of the balancers, and its key
+	roots *x509.CertPool // verifies it
 }
 
 func main() {
@@ -33,10 +43,10 @@ func main() {
 	var only, names string
 	flag.StringVar(&s.holdfast, "holdfast", "bin/holdfast", "the binary to measure")
 	flag.StringVar(&s.out, "out", "docs/performance.md", "Markdown file to write the table into; - prints it")
-	flag.IntVar(&s.rounds, "rounds", 3, "rounds; figures are medians over them")
-	flag.IntVar(&s.sessions, "sessions", 5000, "sessions of the idle workload")
-	flag.DurationVar(&s.seconds, "duration", 4*time.Second, "of each load")
-	flag.StringVar(&only, "only", "", "workloads, comma separated: idle,rate,large,churn,capacity (default all)")
+	flag.IntVar(&s.rounds, "rounds", 3, "number of rounds; the results are medians over them")
+	flag.IntVar(&s.sessions, "sessions", 5000, "number of sessions of the idle workload")
+	flag.DurationVar(&s.seconds, "duration", 4*time.Second, "duration of each workload")
+	flag.StringVar(&only, "only", "", "workloads, comma separated: idle,rate,large,churn,capacity,tls-idle,tls-rate,tls-large,tls-full,tls-resumed (default all)")
 	flag.StringVar(&names, "names", "", "balancers, comma separated (default all)")
 	flag.Parse()
 	s.only, s.names = split(only), split(names)
@@ -66,14 +76,19 @@ func (s *settings) run(ctx context.Context) error {
 		}
 	}
 	if s.rounds < 1 || len(works) == 0 || len(balancers) == 0 {
-		return fmt.Errorf("nothing to measure: look at -rounds, -only and -names")
+		return fmt.Errorf("nothing to measure: check -rounds, -only and -names")
 	}
 	// Each session takes two descriptors of a balancer.
-	if most := (descriptors() - 400) / 2; s.sessions > most {
-		return fmt.Errorf("-sessions %d: RLIMIT_NOFILE allows a balancer %d here; raise it with ulimit -n, or ask for fewer", s.sessions, most)
+	if limit := (descriptors() - 400) / 2; s.sessions > limit {
+		return fmt.Errorf("-sessions %d: RLIMIT_NOFILE allows only %d; raise it with ulimit -n, or use fewer sessions", s.sessions, limit)
 	}
 	raiseDescriptors()
 	load := loadAverage()
+	var err error
+	if s.pem, s.roots, err = makeCertificate(); err != nil {
+		return err
+	}
+	defer os.RemoveAll(filepath.Dir(s.pem))
 	var backends []*process
 	for range 2 {
 		b, err := startBackend(s.holdfast)
@@ -87,7 +102,7 @@ func (s *settings) run(ctx context.Context) error {
 	for round := range s.rounds {
 		for _, w := range works {
 			for i := range balancers {
-				t := balancers[(i+round)%len(balancers)] // nobody is always first
+				t := balancers[(i+round)%len(balancers)] // a different one is first in each round
 				fmt.Fprintf(os.Stderr, "round %d of %d: %s, %s\n", round+1, s.rounds, w.name, t.name)
 				sub, f, err := s.measure(ctx, w, t, backends)
 				if err != nil {
@@ -105,7 +120,7 @@ func (s *settings) run(ctx context.Context) error {
 	return replaceMarked(s.out, text)
 }
 
-// cell is a workload with a target.
+// cell is a combination of a workload and a target.
 type cell struct{ workload, target string }
 
 type results struct {
@@ -144,20 +159,27 @@ func (r *results) table(works []workload, balancers []target) string {
 	}
 	text := table(columns, rows)
 	if len(r.failures) > 0 {
-		text += "\n!: with failures, so the figures don't count:\n\n" + strings.Join(r.failures, "\n") + "\n"
+		text += "\n!: there were failures, so the results aren't valid:\n\n" + strings.Join(r.failures, "\n") + "\n"
 	}
 	return text
 }
 
-// measure gives a workload to a fresh process of the target.
+// measure runs a workload with a new process of the target.
 func (s *settings) measure(ctx context.Context, w workload, t target, backends []*process) (*subject, figures, error) {
-	p, err := t.start(backends)
+	scheme, pem := "ws", ""
+	if w.tls {
+		scheme, pem = "wss", s.pem
+	}
+	p, err := t.start(backends, pem)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer p.end()
 	time.Sleep(300 * time.Millisecond) // workers start after the port is open
-	sub := &subject{pids: family(p.Process.Pid), url: "ws://" + p.address + "/echo", sessions: s.sessions, seconds: s.seconds}
+	sub := &subject{pids: family(p.Process.Pid), url: scheme + "://" + p.address + "/echo", sessions: s.sessions, seconds: s.seconds}
+	if w.tls {
+		sub.roots = s.roots
+	}
 	for _, b := range backends {
 		sub.direct = append(sub.direct, "ws://"+b.address+"/echo")
 	}
@@ -178,6 +200,7 @@ func (s *settings) describe(balancers []target, load string) string {
 		}
 	}
 	b.WriteString("- `-64k`: the same with buffers of 64 KiB\n")
+	b.WriteString("- wss: TLS to the clients only, TLS 1.3, X25519, a certificate with ECDSA P-256; the backends speak ws\n")
 	return b.String()
 }
 
@@ -209,6 +232,6 @@ func raiseDescriptors() {
 	var l unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) == nil {
 		l.Cur = l.Max
-		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &l) // Go gives children what was there before
+		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &l) // Go starts child processes with the original limit
 	}
 }

@@ -8,6 +8,6 @@ import (
 )
 
 func main() {
-	fmt.Fprintln(os.Stderr, "bench: needs Linux, where it reads CPU and memory of processes from /proc")
+	fmt.Fprintln(os.Stderr, "bench: only available on Linux, because it reads the CPU time and memory of processes from /proc")
 	os.Exit(1)
 }

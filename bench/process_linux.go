@@ -24,9 +24,9 @@ func parents() map[int]int {
 		}
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
-			continue // it has ended meanwhile
+			continue // it has exited in the meantime
 		}
-		// The command's name, in brackets, may hold anything.
+		// The command's name, in parentheses, may contain any characters.
 		fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 		if len(fields) > 1 {
 			all[pid], _ = strconv.Atoi(fields[1])
@@ -35,7 +35,7 @@ func parents() map[int]int {
 	return all
 }
 
-// family is a process and all its descendants.
+// family returns a process and all its descendants.
 func family(pid int) []int {
 	all, of := []int{pid}, parents()
 	for i := 0; i < len(all); i++ {
@@ -48,12 +48,12 @@ func family(pid int) []int {
 	return all
 }
 
-// cpu is the CPU time of the processes, by their clocks: utime and stime of
-// /proc/PID/stat, but in ns instead of ticks of 10 ms.
+// cpu returns the CPU time of the processes from their CPU clocks. It is the sum of
+// utime and stime of /proc/PID/stat, but in ns instead of ticks of 10 ms.
 func cpu(pids []int) (t time.Duration) {
 	for _, p := range pids {
 		var ts unix.Timespec
-		// clock_getcpuclockid(3) makes a clock's number like this.
+		// clock_getcpuclockid(3) computes the clock ID in this way.
 		if unix.ClockGettime(int32(^p<<3|2), &ts) == nil {
 			t += time.Duration(ts.Nano())
 		}
@@ -61,7 +61,7 @@ func cpu(pids []int) (t time.Duration) {
 	return t
 }
 
-// pss is the processes' share of memory, in bytes.
+// pss returns the proportional set size of the processes, in bytes.
 func pss(pids []int) (bytes int64) {
 	for _, p := range pids {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", p))
@@ -80,7 +80,7 @@ func pss(pids []int) (bytes int64) {
 	return bytes
 }
 
-// stop ends a process that this program started, with its descendants.
+// stop stops a process started by this program, and its descendants.
 func stop(c *exec.Cmd) {
 	all := family(c.Process.Pid)
 	_ = c.Process.Signal(syscall.SIGTERM)

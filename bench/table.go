@@ -15,8 +15,8 @@ const (
 	endMark   = "<!-- bench:end -->"
 )
 
-// replaceMarked puts text between the two marks of a Markdown file, which it
-// appends, with the file itself, where they are missing.
+// replaceMarked replaces the text between two marks in a Markdown file. If the marks
+// or the file don't exist, it adds them.
 func replaceMarked(file, text string) error {
 	b, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +39,7 @@ func mark(doc, text string) (string, error) {
 		}
 		return strings.TrimRight(doc, "\n") + "\n\n" + block + "\n", nil
 	case begin < 0 || end < begin:
-		return "", fmt.Errorf("%s and %s must both be there, in this order, or neither", beginMark, endMark)
+		return "", fmt.Errorf("either both %s and %s must exist, in this order, or neither", beginMark, endMark)
 	}
 	return doc[:begin] + block + doc[end+len(endMark):], nil
 }
@@ -52,12 +52,11 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// row is one line of the table: a value for each column, nil where there is
-// none.
+// row is a row of the table. Its slices have an element for each column.
 type row struct {
 	label  string
 	digits int
-	values [][]float64 // by column, by round
+	values [][]float64 // by column and round; nil for no value
 	failed []bool
 }
 
@@ -81,7 +80,7 @@ func table(columns []string, rows []row) string {
 	return b.String()
 }
 
-// number writes v with commas between thousands.
+// number formats v with commas between thousands.
 func number(v float64, digits int) string {
 	s := strconv.FormatFloat(v, 'f', digits, 64)
 	whole, rest, _ := strings.Cut(s, ".")

@@ -21,7 +21,7 @@ func TestMark(t *testing.T) {
 	}
 	for _, doc := range []string{b, e, e + b} {
 		if got, err := mark(doc, "new"); err == nil {
-			t.Errorf("%q was taken: %q", doc, got)
+			t.Errorf("%q was accepted: %q", doc, got)
 		}
 	}
 }
@@ -38,7 +38,7 @@ func TestReplaceMarked(t *testing.T) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 	if err := replaceMarked(filepath.Join(file, "below"), "x"); err == nil {
-		t.Error("a path that can't be was taken")
+		t.Error("an impossible path was accepted")
 	}
 }
 

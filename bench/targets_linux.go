@@ -16,35 +16,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-//go:embed nginx.conf haproxy.cfg
+//go:embed holdfast.yaml nginx.conf haproxy.cfg
 var configs embed.FS
 
-// target is a balancer to be measured. In its command and its configuration
-// @LISTEN@, @B1@, @B2@, @CONF@, @TMP@ and the like are filled in.
+// target is a balancer to measure. In its command and its configuration, @LISTEN@,
+// @B1@, @B2@, @CONF@, @TMP@ and others are replaced.
 type target struct {
 	name    string
 	config  string
 	extra   string
 	command []string
 	version []string // prints its version
+
+	// For workloads with TLS: what replaces @SSL@ and @CERTIFICATE@. In it @PEM@ is the
+	// file with the certificate and its key.
+	ssl, certificate string
 }
 
-// Larger buffers cost memory, and pay for large messages; so nginx and HAProxy
-// run with both.
+// Larger buffers need more memory, but are faster with large messages. So nginx and
+// HAProxy are measured with both.
 func targets(holdfast string) []target {
 	nginx := []string{"/usr/sbin/nginx", "-c", "@CONF@", "-e", "stderr", "-p", "@TMP@"}
 	haproxy := []string{"/usr/sbin/haproxy", "-db", "-f", "@CONF@"}
 	nginxVersion, haproxyVersion := []string{"/usr/sbin/nginx", "-v"}, []string{"/usr/sbin/haproxy", "-v"}
 	return []target{
-		{name: "holdfast", command: []string{holdfast, "run", "--listen", "@LISTEN@", "--backend", "@B1@", "--backend", "@B2@"}, version: []string{holdfast, "version"}},
-		{name: "nginx", config: "nginx.conf", command: nginx, version: nginxVersion},
-		{name: "nginx-64k", config: "nginx.conf", extra: "proxy_buffer_size 64k; proxy_buffers 8 64k;", command: nginx},
-		{name: "haproxy", config: "haproxy.cfg", command: haproxy, version: haproxyVersion},
-		{name: "haproxy-64k", config: "haproxy.cfg", extra: "tune.bufsize 65536", command: haproxy},
+		{name: "holdfast", config: "holdfast.yaml", command: []string{holdfast, "run", "-c", "@CONF@"}, version: []string{holdfast, "version"}, ssl: holdfastTLS},
+		{name: "nginx", config: "nginx.conf", command: nginx, version: nginxVersion, ssl: "ssl", certificate: nginxCertificate},
+		{name: "nginx-64k", config: "nginx.conf", extra: "proxy_buffer_size 64k; proxy_buffers 8 64k;", command: nginx, ssl: "ssl", certificate: nginxCertificate},
+		{name: "haproxy", config: "haproxy.cfg", command: haproxy, version: haproxyVersion, ssl: haproxySSL},
+		{name: "haproxy-64k", config: "haproxy.cfg", extra: "tune.bufsize 65536", command: haproxy, ssl: haproxySSL},
 	}
 }
 
-// process is one that runs.
+const (
+	holdfastTLS      = "tls: {certificates: [{cert: @PEM@}]}"
+	nginxCertificate = "ssl_certificate @PEM@; ssl_certificate_key @PEM@; ssl_protocols TLSv1.2 TLSv1.3;"
+	haproxySSL       = "ssl crt @PEM@ ssl-min-ver TLSv1.2 alpn http/1.1"
+)
+
+// process is a running process.
 type process struct {
 	*exec.Cmd
 	address string
@@ -52,9 +62,13 @@ type process struct {
 	log     bytes.Buffer
 }
 
-// start runs the target in front of two backends, and waits until it accepts
-// connections.
-func (t target) start(backends []*process) (*process, error) {
+// start starts the target with two backends and waits until it accepts connections.
+// pem is the file with its certificate and key; "" is without TLS.
+func (t target) start(backends []*process, pem string) (*process, error) {
+	if pem == "" {
+		t.ssl, t.certificate = "", ""
+	}
+	t.ssl, t.certificate = strings.ReplaceAll(t.ssl, "@PEM@", pem), strings.ReplaceAll(t.certificate, "@PEM@", pem)
 	listen, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -65,7 +79,7 @@ func (t target) start(backends []*process) (*process, error) {
 	}
 	files := descriptors()
 	fill := strings.NewReplacer("@LISTEN@", listen, "@B1@", backends[0].address, "@B2@", backends[1].address,
-		"@TMP@", tmp, "@CONF@", filepath.Join(tmp, "conf"), "@EXTRA@", t.extra, "@CPUS@", strconv.Itoa(runtime.NumCPU()),
+		"@TMP@", tmp, "@PEM@", pem, "@SSL@", t.ssl, "@CERTIFICATE@", t.certificate, "@CONF@", filepath.Join(tmp, "conf"), "@EXTRA@", t.extra, "@CPUS@", strconv.Itoa(runtime.NumCPU()),
 		"@NOFILE@", strconv.Itoa(files-100), "@SESSIONS@", strconv.Itoa((files-400)/2))
 	if t.config != "" {
 		conf, err := configs.ReadFile(t.config)
@@ -84,7 +98,7 @@ func (t target) start(backends []*process) (*process, error) {
 	return p, p.run(args)
 }
 
-// startBackend runs a bench-server.
+// startBackend starts a bench-server.
 func startBackend(holdfast string) (*process, error) {
 	listen, err := freeAddress()
 	if err != nil {
@@ -107,7 +121,7 @@ func (p *process) run(args []string) error {
 		}
 		if time.Now().After(end) {
 			p.end()
-			return fmt.Errorf("%s does not accept connections:\n%s", strings.Join(args, " "), p.log.String())
+			return fmt.Errorf("%s doesn't accept connections:\n%s", strings.Join(args, " "), p.log.String())
 		}
 	}
 }
@@ -128,7 +142,7 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// descriptors is how many each process may have; children inherit it.
+// descriptors returns the maximum number of file descriptors of a process.
 func descriptors() int {
 	var l unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {

@@ -2,16 +2,18 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/bench"
+	"github.com/holdfast-ws/holdfast/internal/tool/bench"
 )
 
-// figures of one workload with one target in one round, by metric.
+// figures are the results of one workload with one target in one round, by metric.
 type figures map[string]float64
 
 type workload struct {
 	name    string
+	tls     bool // clients speak TLS; the backends don't
 	metrics []metric
 	run     func(context.Context, *subject) (figures, error)
 }
@@ -21,9 +23,10 @@ type metric struct {
 	digits     int
 }
 
-// subject is a target that runs, and the servers behind it.
+// subject is a running target with the servers behind it.
 type subject struct {
-	pids     []int // of the target
+	pids     []int          // of the target
+	roots    *x509.CertPool // for wss
 	url      string
 	direct   []string
 	sessions int
@@ -32,22 +35,30 @@ type subject struct {
 	first    string
 }
 
-// settle is how long targets get to come to rest before memory is read.
+// settle is the time to wait before memory is measured.
 const settle = 2 * time.Second
 
 func workloads() []workload {
 	return []workload{
-		{"idle", []metric{{"memory", "idle: memory a session, bytes", 0}, {"cpu", "idle: CPU, % of a core", 1}}, idle},
-		{"rate", []metric{
+		{"idle", false, []metric{{"memory", "idle: memory a session, bytes", 0}, {"cpu", "idle: CPU, % of a core", 1}}, idle},
+		{"rate", false, []metric{
 			{"cpu", "1,000 echoes/s of 64 B, 100 sessions: CPU a message, µs", 1},
 			{"p50", "— added latency p50, ms", 3}, {"p99", "— added latency p99, ms", 3},
 		}, rate(1000, 64)},
-		{"large", []metric{
+		{"large", false, []metric{
 			{"cpu", "500 echoes/s of 16 KiB, 100 sessions: CPU a message, µs", 1},
 			{"p50", "— added latency p50, ms", 3},
 		}, rate(500, 16<<10)},
-		{"churn", []metric{{"cpu", "churn, 50 at a time: CPU a connection, µs", 0}, {"rate", "— connections/s", 0}}, churn},
-		{"capacity", []metric{{"rate", "capacity, 64 B, 100 sessions, p99 ≤ 50 ms: echoes/s", 0}}, capacity},
+		{"churn", false, []metric{{"cpu", "churn, 50 at a time: CPU a connection, µs", 0}, {"rate", "— connections/s", 0}}, churn(false)},
+		{"capacity", false, []metric{{"rate", "capacity, 64 B, 100 sessions, p99 ≤ 50 ms: echoes/s", 0}}, capacity},
+		{"tls-idle", true, []metric{{"memory", "wss, idle: memory a session, bytes", 0}}, idle},
+		{"tls-rate", true, []metric{{"cpu", "wss, 1,000 echoes/s of 64 B, 100 sessions: CPU a message, µs", 1}}, echoes(1000, 64)},
+		{"tls-large", true, []metric{{"cpu", "wss, 500 echoes/s of 16 KiB, 100 sessions: CPU a message, µs", 1}}, echoes(500, 16<<10)},
+		{"tls-full", true, []metric{{"cpu", "wss, churn with full handshakes: CPU a connection, µs", 0}, {"rate", "— connections/s", 0}}, churn(false)},
+		{"tls-resumed", true, []metric{
+			{"cpu", "wss, churn with resumed handshakes: CPU a connection, µs", 0}, {"rate", "— connections/s", 0},
+			{"resumed", "— of which resumed, %", 1},
+		}, churn(true)},
 	}
 }
 
@@ -55,7 +66,7 @@ func (s *subject) options() bench.Options {
 	return bench.Options{
 		URL: s.url, Mode: bench.Echo, Sessions: 100, Ramp: 1000, Hold: 500 * time.Millisecond, Rate: 1000, Size: 64,
 		Duration: s.seconds, Senders: 1, Parallel: 50, Rounds: 4, CapacityP99: 50 * time.Millisecond,
-		Trial: time.Second, Timeout: 10 * time.Second,
+		Trial: time.Second, Timeout: 10 * time.Second, Roots: s.roots,
 	}
 }
 
@@ -75,8 +86,8 @@ func (s *subject) bench(ctx context.Context, o bench.Options) (*bench.Report, er
 	return rep, ctx.Err()
 }
 
-// idle opens sessions, has one message echoed on each, and reads the memory
-// when all is at rest.
+// idle opens sessions, sends one message on each, and measures memory and CPU when
+// they are idle.
 func idle(ctx context.Context, s *subject) (figures, error) {
 	o := s.options()
 	o.Sessions, o.Rate, o.Duration = s.sessions, float64(s.sessions), time.Second
@@ -96,21 +107,27 @@ func idle(ctx context.Context, s *subject) (figures, error) {
 	return f, err
 }
 
-// rate sends by the clock through the target and, in turn, without it.
+// benchLoad is bench, and also measures the target's CPU time while the load lasts.
+func (s *subject) benchLoad(ctx context.Context, o bench.Options) (rep *bench.Report, used time.Duration, err error) {
+	var from time.Duration
+	o.Phase = func(name string) {
+		switch name {
+		case "loading":
+			from = cpu(s.pids)
+		case "closing":
+			used = cpu(s.pids) - from
+		}
+	}
+	rep, err = s.bench(ctx, o)
+	return rep, used, err
+}
+
+// rate sends messages at a fixed rate, alternately through the target and directly.
 func rate(perSecond float64, size int) func(context.Context, *subject) (figures, error) {
 	return func(ctx context.Context, s *subject) (figures, error) {
 		o := s.options()
 		o.Rate, o.Size, o.Direct = perSecond, size, s.direct
-		var from, used time.Duration
-		o.Phase = func(name string) {
-			switch name {
-			case "loading":
-				from = cpu(s.pids)
-			case "closing":
-				used = cpu(s.pids) - from
-			}
-		}
-		rep, err := s.bench(ctx, o)
+		rep, used, err := s.benchLoad(ctx, o)
 		if err != nil {
 			return nil, err
 		}
@@ -125,16 +142,34 @@ func rate(perSecond float64, size int) func(context.Context, *subject) (figures,
 	}
 }
 
-func churn(ctx context.Context, s *subject) (figures, error) {
-	o := s.options()
-	o.Mode, o.Rate = bench.Churn, 0
-	from := cpu(s.pids)
-	rep, err := s.bench(ctx, o)
-	if err != nil {
-		return nil, err
+// echoes sends messages at a fixed rate. With TLS a comparison with the servers behind
+// the target would measure the client's TLS, too.
+func echoes(perSecond float64, size int) func(context.Context, *subject) (figures, error) {
+	return func(ctx context.Context, s *subject) (figures, error) {
+		o := s.options()
+		o.Rate, o.Size = perSecond, size
+		rep, used, err := s.benchLoad(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		return figures{"cpu": micros(used) / float64(2*rep.Targets[0].Received)}, nil
 	}
-	t := rep.Targets[0]
-	return figures{"cpu": micros(cpu(s.pids)-from) / float64(t.Received), "rate": t.ReceivedRate}, nil
+}
+
+func churn(resume bool) func(context.Context, *subject) (figures, error) {
+	return func(ctx context.Context, s *subject) (figures, error) {
+		o := s.options()
+		o.Mode, o.Rate, o.Resume = bench.Churn, 0, resume
+		from := cpu(s.pids)
+		rep, err := s.bench(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		t := rep.Targets[0]
+		resumed := t.TLS[0].Resumed + t.TLS[1].Resumed
+		return figures{"cpu": micros(cpu(s.pids)-from) / float64(t.Received), "rate": t.ReceivedRate,
+			"resumed": 100 * float64(resumed) / float64(t.Opened)}, nil
+	}
 }
 
 func capacity(ctx context.Context, s *subject) (figures, error) {

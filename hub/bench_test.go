@@ -21,16 +21,16 @@ import (
 	"github.com/holdfast-ws/holdfast/hub"
 )
 
-// The figures of docs/hub.md:
+// These benchmarks measure the figures of docs/hub.md:
 //
 //	go test ./hub -run '^$' -bench . -benchtime 5000x
 
 const benchRooms, benchServers = 10_000, 3
 
-// BenchmarkChannels is what Redis and three subscribers pay for each way to
-// have the channels of 10,000 rooms, before anything else is done: a channel
-// for each room, one of sharded pub/sub, or 64 that the rooms share. Each room
-// has its members on one of the servers.
+// BenchmarkChannels compares the cost of pub/sub for 10,000 rooms and three
+// subscribers, without a hub: a channel for each room, a sharded channel for each
+// room, and 64 channels shared by the rooms. Each room has its members on one of
+// the servers.
 func BenchmarkChannels(b *testing.B) {
 	room := func(i int) string { return fmt.Sprintf("holdfast:{room%%20%d}", i) }
 	shared := func(i int) string { return fmt.Sprintf("holdfast:%d", i%64) }
@@ -121,8 +121,8 @@ func benchmarkChannels(b *testing.B, channel func(int) string, sharded bool) {
 	delays.report(b)
 }
 
-// BenchmarkHub is three hubs with 10,000 rooms each, a member in each of them
-// on each server, and one publish after another to any of them.
+// BenchmarkHub publishes to random rooms, one message after another. There are
+// three hubs and 10,000 rooms, each with a member on each hub.
 func BenchmarkHub(b *testing.B) {
 	s := startRedis(b)
 	client := s.client()
@@ -171,8 +171,8 @@ func BenchmarkHub(b *testing.B) {
 	delays.report(b)
 }
 
-// BenchmarkFanOut is one publish to 1,000 members of one room on three servers;
-// the time of an operation is until the last has it.
+// BenchmarkFanOut publishes to 1,000 members of one room on three servers. An
+// operation ends when the last member has received the message.
 func BenchmarkFanOut(b *testing.B) {
 	s := startRedis(b)
 	client := s.client()
@@ -220,7 +220,7 @@ func BenchmarkFanOut(b *testing.B) {
 
 var started = time.Now()
 
-// stamp is a message of 100 bytes that says when it was made.
+// stamp returns a message of 100 bytes that contains the current time.
 func stamp() []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(time.Since(started))), make([]byte, 92)...)
 }
@@ -244,14 +244,14 @@ func (l *latencies) report(b *testing.B) {
 	}
 }
 
-// spent is what Redis and this process have used.
-type spent struct {
-	memory int64
+// resources are the resources used by Redis and by this process.
+type resources struct {
+	memory int64 // of Redis, in bytes
 	redis  time.Duration
 	self   time.Duration
 }
 
-func usage(b *testing.B, c *redis.Client) (s spent) {
+func usage(b *testing.B, c *redis.Client) (s resources) {
 	info, err := c.Info(context.Background(), "memory", "cpu").Result()
 	if err != nil {
 		b.Fatal(err)
@@ -274,8 +274,8 @@ func usage(b *testing.B, c *redis.Client) (s spent) {
 	return s
 }
 
-// report is what an operation has cost since then, in processor time.
-func (s spent) report(b *testing.B, since spent) {
+// report reports the processor time per operation since then.
+func (s resources) report(b *testing.B, since resources) {
 	b.ReportMetric(float64((s.redis-since.redis).Microseconds())/float64(b.N), "redis-cpu-us/op")
 	b.ReportMetric(float64((s.self-since.self).Microseconds())/float64(b.N), "servers-cpu-us/op")
 }

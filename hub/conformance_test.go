@@ -13,11 +13,12 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/hub"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
 func TestMessagesReachAllServersInOneOrder(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{})
 		ann := join(t, a, "room", "ann", hub.JoinOptions{})
 		bob := join(t, b, "room", "bob", hub.JoinOptions{})
 		other := join(t, b, "another room", "bob", hub.JoinOptions{})
@@ -39,13 +40,13 @@ func TestMessagesReachAllServersInOneOrder(t *testing.T) {
 		for _, want := range first {
 			got := next(t, bob)
 			if got.ID != want.ID || !bytes.Equal(got.Data, want.Data) {
-				t.Fatalf("bob has %s %q where ann has %s %q", got.ID, got.Data, want.ID, want.Data)
+				t.Fatalf("bob has %s %q but ann has %s %q", got.ID, got.Data, want.ID, want.Data)
 			}
 		}
 		for i := range 2 {
 			var mine []string
 			for _, e := range first {
-				if s := word(e); strings.HasPrefix(s, strconv.Itoa(i)) {
+				if s := describe(e); strings.HasPrefix(s, strconv.Itoa(i)) {
 					mine = append(mine, s)
 				}
 			}
@@ -58,13 +59,13 @@ func TestMessagesReachAllServersInOneOrder(t *testing.T) {
 		if age := time.Since(first[0].Time()); age < -time.Minute || age > time.Minute {
 			t.Errorf("the first message is %v old", age)
 		}
-		nothing(t, other)
+		expectNothing(t, other)
 	})
 }
 
 func TestHistory(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{History: 5})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{History: 5})
 		for _, c := range []struct {
 			name    string
 			since   int // index of the message, -1 for none
@@ -72,16 +73,16 @@ func TestHistory(t *testing.T) {
 			history int
 			want    []string
 		}{
-			{"nothing", -1, "", 0, nil},
-			{"the last", -1, "", 2, []string{"6", "7"}},
+			{"no history", -1, "", 0, nil},
+			{"the last two", -1, "", 2, []string{"6", "7"}},
 			{"more than there is", -1, "", 50, []string{"3", "4", "5", "6", "7"}},
 			{"since the last", 7, "", 0, nil},
 			{"since one of them", 5, "", 4, []string{"6", "7"}},
-			{"since the last that is trimmed", 2, "", 0, []string{"3", "4", "5", "6", "7"}},
-			{"since one that is trimmed", 1, "", 0, []string{"gap", "3", "4", "5", "6", "7"}},
+			{"since the last trimmed message", 2, "", 0, []string{"3", "4", "5", "6", "7"}},
+			{"since an earlier trimmed message", 1, "", 0, []string{"gap", "3", "4", "5", "6", "7"}},
 			{"since the beginning", -1, "0-0", 0, []string{"gap", "3", "4", "5", "6", "7"}},
-			{"since a message that never was", -1, "9999999999999-0", 0, []string{"gap"}},
-			{"since the last there can be", -1, "9223372036854775807-9223372036854775807", 0, []string{"gap"}},
+			{"since a message that never existed", -1, "9999999999999-0", 0, []string{"gap"}},
+			{"since the largest ID", -1, "9223372036854775807-9223372036854775807", 0, []string{"gap"}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				var ids []string
@@ -99,16 +100,16 @@ func TestHistory(t *testing.T) {
 				}
 				publish(t, a, c.name, "live")
 				expect(t, m, "live")
-				nothing(t, m)
+				expectNothing(t, m)
 			})
 		}
 	})
 }
 
-// A room without a history has a position too, from which nothing is missed.
+// Last also works in a room without a history: nothing after it is missed.
 func TestSinceBeforeTheFirstMessage(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{})
 		m := join(t, a, "room", "ann", hub.JoinOptions{History: 50})
 		since := m.Last()
 		m.Leave()
@@ -122,11 +123,11 @@ func TestSinceBeforeTheFirstMessage(t *testing.T) {
 	})
 }
 
-// Members come and go while messages are published: between what the history
-// has and what comes live nothing is missing and nothing doubled.
-func TestSeamOfHistoryAndLive(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{History: 10_000, Queue: 10_000})
+// Members join and leave while messages are published. Between the history and
+// the live messages, nothing is missing or duplicated.
+func TestTransitionFromHistoryToLive(t *testing.T) {
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{History: 10_000, Queue: 10_000})
 		hubs := []hub.Hub{a, b}
 		start := join(t, a, "room", "start", hub.JoinOptions{}).Last()
 		const publishers, each = 2, 400
@@ -148,7 +149,7 @@ func TestSeamOfHistoryAndLive(t *testing.T) {
 						if len(got[i]) == publishers*each {
 							break
 						}
-						got[i] = append(got[i], word(next(t, m)))
+						got[i] = append(got[i], describe(next(t, m)))
 					}
 					since = m.Last()
 					m.Leave()
@@ -173,11 +174,11 @@ func TestSeamOfHistoryAndLive(t *testing.T) {
 }
 
 func TestPublishOnce(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{History: 3})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{History: 3})
 		m := join(t, a, "room", "ann", hub.JoinOptions{})
 		once := func(h hub.Hub, key, data string) string {
-			id, err := h.PublishOnce(patiently(t), "room", key, []byte(data))
+			id, err := h.PublishOnce(longContext(t), "room", key, []byte(data))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -194,16 +195,16 @@ func TestPublishOnce(t *testing.T) {
 		publish(t, a, "room", "3")
 		publish(t, a, "room", "4")
 		once(a, "k2", "2")
-		once(b, "k1", "1, which the history has no more")
-		expect(t, m, "3", "4", "1, which the history has no more")
+		once(b, "k1", "1, no longer in the history")
+		expect(t, m, "3", "4", "1, no longer in the history")
 	})
 }
 
 func TestNoticesAreNotKept(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{})
 		m := join(t, a, "room", "ann", hub.JoinOptions{})
-		if err := b.Notify(patiently(t), "room", []byte("typing\n\x00")); err != nil {
+		if err := b.Notify(longContext(t), "room", []byte("typing\n\x00")); err != nil {
 			t.Fatal(err)
 		}
 		expect(t, m, "notice typing\n\x00")
@@ -214,26 +215,26 @@ func TestNoticesAreNotKept(t *testing.T) {
 }
 
 func TestAnyBytes(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{})
 		var all []byte
 		for c := range 256 {
 			all = append(all, byte(c))
 		}
 		for _, name := range []string{string(all), "}", "{}", "\n", " ", "a/b%2Fc", "*"} {
 			m := hub.Member{ID: name, Data: all}
-			mine, err := a.Join(patiently(t), name, m, hub.JoinOptions{})
+			mine, err := a.Join(longContext(t), name, m, hub.JoinOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer mine.Leave()
-			if id, err := b.PublishOnce(patiently(t), name, name, all); err != nil {
+			if id, err := b.PublishOnce(longContext(t), name, name, all); err != nil {
 				t.Fatalf("%s, %v", id, err)
 			}
 			if e := next(t, mine); e.Room != name || !bytes.Equal(e.Data, all) {
 				t.Errorf("room %q: got %+v", name, e)
 			}
-			got, err := b.Members(patiently(t), name)
+			got, err := b.Members(longContext(t), name)
 			if err != nil || len(got) != 1 || got[0].ID != name || !bytes.Equal(got[0].Data, all) {
 				t.Errorf("room %q has %q, %v", name, got, err)
 			}
@@ -245,10 +246,10 @@ func TestAnyBytes(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, _ := w.hubs(t, hub.Options{MaxData: 10, MaxRooms: 1})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, _ := k.newHubs(t, hub.Options{MaxData: 10, MaxRooms: 1})
 		long := strings.Repeat("x", 257)
-		ctx := patiently(t)
+		ctx := longContext(t)
 		tryJoin := func(room string, m hub.Member, o hub.JoinOptions) error {
 			_, err := a.Join(ctx, room, m, o)
 			return err
@@ -269,12 +270,12 @@ func TestBounds(t *testing.T) {
 			"notify no room":      {a.Notify(ctx, "", nil), hub.ErrInvalid},
 			"join no room":        {tryJoin("", hub.Member{ID: "ann"}, hub.JoinOptions{}), hub.ErrInvalid},
 			"join a long room":    {tryJoin(long, hub.Member{ID: "ann"}, hub.JoinOptions{}), hub.ErrTooLarge},
-			"nobody":              {tryJoin("room", hub.Member{}, hub.JoinOptions{}), hub.ErrInvalid},
+			"no member ID":        {tryJoin("room", hub.Member{}, hub.JoinOptions{}), hub.ErrInvalid},
 			"long member":         {tryJoin("room", hub.Member{ID: long}, hub.JoinOptions{}), hub.ErrTooLarge},
 			"large member":        {tryJoin("room", hub.Member{ID: "ann", Data: make([]byte, 1025)}, hub.JoinOptions{}), hub.ErrTooLarge},
 			"since a word":        {tryJoin("room", hub.Member{ID: "ann"}, hub.JoinOptions{Since: "+"}), hub.ErrInvalid},
-			"one room more":       {tryJoin("room 2", hub.Member{ID: "ann"}, hub.JoinOptions{}), hub.ErrFull},
-			"the room that is in": {tryJoin("room", hub.Member{ID: "bob"}, hub.JoinOptions{}), nil},
+			"one room too many":   {tryJoin("room 2", hub.Member{ID: "ann"}, hub.JoinOptions{}), hub.ErrFull},
+			"the same room again": {tryJoin("room", hub.Member{ID: "bob"}, hub.JoinOptions{}), nil},
 		} {
 			if !errors.Is(c.err, c.want) || c.want == nil && c.err != nil {
 				t.Errorf("%s: got %v, want %v", name, c.err, c.want)
@@ -289,8 +290,8 @@ func TestBounds(t *testing.T) {
 }
 
 func TestSlowMemberIsClosed(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{Queue: 4, History: 10})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{Queue: 4, History: 10})
 		publish(t, a, "room", "history")
 		slow := join(t, a, "room", "slow", hub.JoinOptions{History: 1})
 		quick := join(t, a, "room", "quick", hub.JoinOptions{})
@@ -298,9 +299,9 @@ func TestSlowMemberIsClosed(t *testing.T) {
 			publish(t, b, "room", strconv.Itoa(n))
 			expect(t, quick, strconv.Itoa(n))
 		}
-		// Its turn may be after quick's.
-		eventually(t, "the queue is given up", func() bool { return slow.Queued() == 0 })
-		_, err := slow.Next(patiently(t))
+		// slow may get the message after quick does.
+		testkit.Eventually(t, "the queue is discarded", func() bool { return slow.Queued() == 0 })
+		_, err := slow.Next(longContext(t))
 		if !errors.Is(err, hub.ErrSlow) {
 			t.Fatalf("got %v, want ErrSlow", err)
 		}
@@ -308,17 +309,17 @@ func TestSlowMemberIsClosed(t *testing.T) {
 			t.Errorf("the status is %d, want 1013", code)
 		}
 		slow.Leave()
-		if _, err := slow.Next(patiently(t)); !errors.Is(err, hub.ErrSlow) {
-			t.Errorf("after Leave: got %v, want the first end", err)
+		if _, err := slow.Next(longContext(t)); !errors.Is(err, hub.ErrSlow) {
+			t.Errorf("after Leave: got %v, want the first error", err)
 		}
-		// It comes back and has missed nothing.
+		// It joins again and has missed nothing.
 		expect(t, join(t, b, "room", "slow", hub.JoinOptions{Since: slow.Last()}), "history", "0", "1", "2", "3", "4")
 	})
 }
 
-func TestSlowMemberLosesTheOldest(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{Queue: 3, Policy: hub.DropOldest})
+func TestSlowMemberDropsOldest(t *testing.T) {
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{Queue: 3, Policy: hub.DropOldest})
 		publish(t, a, "room", "history")
 		slow := join(t, a, "room", "slow", hub.JoinOptions{History: 1})
 		quick := join(t, a, "room", "quick", hub.JoinOptions{})
@@ -326,20 +327,20 @@ func TestSlowMemberLosesTheOldest(t *testing.T) {
 			publish(t, b, "room", strconv.Itoa(n))
 			expect(t, quick, strconv.Itoa(n))
 		}
-		eventually(t, "the newest is queued", func() bool { return slow.Newest() == "5" })
+		testkit.Eventually(t, "the newest is queued", func() bool { return slow.Newest() == "5" })
 		expect(t, slow, "history", "gap", "4", "5")
 		publish(t, b, "room", "6")
 		expect(t, slow, "6")
 	})
 }
 
-func TestEnds(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, _ := w.hubs(t, hub.Options{})
+func TestLeaveAndClose(t *testing.T) {
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, _ := k.newHubs(t, hub.Options{})
 		m := join(t, a, "room", "ann", hub.JoinOptions{})
 		reading := make(chan error, 1)
 		go func() {
-			_, err := m.Next(patiently(t))
+			_, err := m.Next(longContext(t))
 			reading <- err
 		}()
 		m.Leave()
@@ -349,28 +350,28 @@ func TestEnds(t *testing.T) {
 		}
 		m = join(t, a, "room", "ann", hub.JoinOptions{})
 		publish(t, a, "room", "the last word")
-		eventually(t, "the message is there", func() bool {
+		testkit.Eventually(t, "the message is queued", func() bool {
 			return m.Queued() == 1
 		})
 		if err := a.Close(); err != nil {
 			t.Fatal(err)
 		}
 		expect(t, m, "the last word")
-		_, err := m.Next(patiently(t))
+		_, err := m.Next(longContext(t))
 		if code, _ := hub.CloseStatus(err); !errors.Is(err, hub.ErrClosed) || code != 1001 {
 			t.Errorf("after Close: got %v, closed with %d", err, code)
 		}
 		m.Leave()
-		_, joining := a.Join(patiently(t), "room", hub.Member{ID: "ann"}, hub.JoinOptions{})
-		_, publishing := a.Publish(patiently(t), "room", nil)
-		_, asking := a.Members(patiently(t), "room")
-		for _, err := range []error{joining, publishing, asking, a.Notify(patiently(t), "room", nil)} {
+		_, joining := a.Join(longContext(t), "room", hub.Member{ID: "ann"}, hub.JoinOptions{})
+		_, publishing := a.Publish(longContext(t), "room", nil)
+		_, asking := a.Members(longContext(t), "room")
+		for _, err := range []error{joining, publishing, asking, a.Notify(longContext(t), "room", nil)} {
 			if !errors.Is(err, hub.ErrClosed) {
 				t.Errorf("got %v, want ErrClosed", err)
 			}
 		}
 		if err := a.Close(); err != nil {
-			t.Errorf("closed again: %v", err)
+			t.Errorf("second Close: %v", err)
 		}
 	})
 }

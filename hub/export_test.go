@@ -1,6 +1,6 @@
 package hub
 
-// Queued is how many events wait for Next.
+// Queued is the number of events that wait for Next.
 func (m *Membership) Queued() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -17,15 +17,15 @@ func (m *Membership) Newest() string {
 	return string(m.queue[len(m.queue)-1].Data)
 }
 
-// Crash ends a hub over Redis as if its process had been killed: it says
-// nothing to anybody.
+// Crash ends a hub as if its process had been killed: it doesn't remove its
+// members or its lease.
 func Crash(hub Hub) {
 	h := hub.(*redisHub)
 	h.mu.Lock()
 	h.closed = true
 	h.mu.Unlock()
 	h.cancel()
-	h.link.close()
-	h.running.Wait()
+	h.subscriber.close()
+	h.goroutines.Wait()
 	_ = h.client.Close()
 }

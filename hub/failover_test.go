@@ -11,14 +11,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/holdfast-ws/holdfast/hub"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
-// A replica takes over that hasn't got the last message, and whose clock is an
-// hour behind. Another message comes to stand where that one was: whoever had
-// the first isn't thought to have the second.
+// A replica takes over that lacks the last message and whose clock is an hour
+// behind. Another message takes the place of the lost one. A member that has the
+// lost message must still get the other.
 func TestFailoverToClockThatIsBehind(t *testing.T) {
 	t.Parallel()
-	// Which ID is later is up to the hash of the keys.
+	// Which ID is later depends on the hashes of the keys.
 	t.Run("later ID", func(t *testing.T) { failOver(t, "lost", "instead", "gap", "instead/0") })
 	t.Run("earlier ID", func(t *testing.T) { failOver(t, "instead", "lost", "gap") })
 }
@@ -42,9 +43,9 @@ func failOver(t *testing.T, lost, instead string, want ...string) {
 	publishAll(t, h, "room", lost, 1, 0)
 	expect(t, ann, "both have it", lost+"/0")
 	s.kill()
-	eventually(t, "the hub sees it", func() bool { return !h.Stats().Connected })
+	testkit.Eventually(t, "the hub is disconnected", func() bool { return !h.Stats().Connected })
 	publishAll(t, replica.hub(hub.RedisOptions{}), "room", instead, 1, 0)
-	s.takeOver(replica) // in its place: h doesn't have to be told of another
+	s.takeOver(replica) // at the same address, so that h finds it
 
 	bob := join(t, h, "room", "bob", hub.JoinOptions{Since: ann.Last()})
 	expect(t, ann, want...)
@@ -54,7 +55,7 @@ func failOver(t *testing.T, lost, instead string, want ...string) {
 	expect(t, bob, "after/0")
 }
 
-// takeOver restarts the server with what another has on disk.
+// takeOver restarts the server with the data that other has on disk.
 func (s *redisServer) takeOver(other *redisServer) {
 	s.t.Helper()
 	const data = "appendonlydir"

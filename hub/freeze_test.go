@@ -10,7 +10,7 @@ import (
 	"github.com/holdfast-ws/holdfast/hub"
 )
 
-// All leases run out while Redis does nothing. Nobody has left.
+// All leases expire while Redis is frozen. No member leaves.
 func TestRedisFreezesForLongerThanTheLease(t *testing.T) {
 	t.Parallel()
 	const lease = time.Second
@@ -26,10 +26,9 @@ func TestRedisFreezesForLongerThanTheLease(t *testing.T) {
 	publishAll(t, b, "room", "after", 1, 0)
 	expect(t, ann, "after/0")
 	time.Sleep(lease)
-	nothing(t, ann)
+	expectNothing(t, ann)
 }
 
-// freeze and thaw have the server do nothing for a while, with its
-// connections open.
+// freeze stops the process, with its connections open, until thaw.
 func (s *redisServer) freeze() { _ = s.process.Process.Signal(syscall.SIGSTOP) }
 func (s *redisServer) thaw()   { _ = s.process.Process.Signal(syscall.SIGCONT) }

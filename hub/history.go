@@ -1,31 +1,31 @@
 package hub
 
-// resume is the part of JoinOptions that says what of the history is wanted:
-// all after since, or, where that wasn't given, the last count messages.
-type resume struct {
-	given bool
-	since id
-	count int
+// historyRequest is the part of JoinOptions that selects messages of the
+// history: all after since, or, if no Since was given, the last count.
+type historyRequest struct {
+	hasSince bool
+	since    id
+	count    int
 }
 
-// past is what of the history a member gets, and where that lies in it.
-type past struct {
+// historyPage is the part of the history that a new member gets.
+type historyPage struct {
 	events  []*event
-	from    id // the message before them
-	newest  id // of the room, when the history was read: zero if it has none
-	missing bool
+	after   id   // the message before events
+	newest  id   // the room's newest message when the history was read, zero if there is none
+	missing bool // messages before events may be missing
 }
 
-// of makes a past of the messages that were asked for, oldest first. All of
-// them, and newest, were read at one moment.
-func (r resume) of(events []*event, newest id) past {
-	p := past{events: events, from: newest, newest: newest}
+// page returns the page that consists of events, which were read for this
+// request, oldest first. events and newest must be from the same moment.
+func (r historyRequest) page(events []*event, newest id) historyPage {
+	p := historyPage{events: events, after: newest, newest: newest}
 	if len(events) > 0 {
-		p.from = events[0].prev
+		p.after = events[0].prev
 	}
-	if r.given && p.from != r.since {
-		// Trimmed since then, or Redis has lost the message that the member
-		// has, and who knows which others.
+	if r.hasSince && p.after != r.since {
+		// Messages were trimmed, or Redis has lost the message that the member
+		// has, and possibly others.
 		p.missing = true
 	}
 	return p

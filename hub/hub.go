@@ -1,22 +1,33 @@
-// Package hub gives the servers behind a balancer rooms in common: who joins a
-// room on any server gets, in one order, what is published to it on any other,
-// sees who is there, and can come back after the last message that it has.
+// Package hub gives several WebSocket servers shared rooms. A client that joins
+// a room on one server receives what is published on any of them, sees who else
+// is in the room, and after a reconnect continues with the message after the
+// last one it received.
 //
-// [Redis] shares rooms by way of a Redis server, [Memory] within one process;
-// both keep to the same contract:
+// [Redis] shares rooms through a Redis server; [Memory] keeps them within one
+// process. Both return a [Hub] with the same guarantees:
 //
-//   - A message has an ID, and the messages of a room have one order, that of
-//     their IDs, for all members on all servers.
-//   - A member has every message from its [JoinOptions.Since] on, or from when
-//     it joined, exactly once and in that order, for as long as it keeps up. If
-//     something is missing, a [Gap] stands in its place.
-//   - What is delivered as a [Message] is in the history. So while Redis can't
-//     be reached no message is delivered: Publish says so with its error.
-//   - Notices are fleeting: no history, no order, at most once each.
+//   - Every message has an ID. The messages of a room have one order, the order
+//     of their IDs, for all members on all servers.
+//   - A member receives every message after its [JoinOptions.Since], or after it
+//     joined, exactly once and in order, as long as it keeps up. If messages may
+//     be missing, it receives a [Gap] in their place.
+//   - Every message that is delivered is also in the history. Therefore no
+//     message is delivered while Redis is unreachable, and Publish returns an
+//     error.
+//   - Notices are not stored, so they may be lost. They have no order relative to
+//     messages.
 //
-// A member is a [Membership], which its connection's writer asks for one
-// [Event] after another:
+// The package knows nothing about WebSockets or about the load balancer. A
+// server calls Join for each connection and runs a loop that writes the events
+// of the returned [Membership] to it:
 //
+//	rooms, err := hub.Redis(hub.RedisOptions{URL: "redis://10.0.0.5:6379"})
+//	if err != nil {
+//		return err
+//	}
+//	defer rooms.Close()
+//
+//	// For each connection:
 //	m, err := rooms.Join(ctx, "lobby", hub.Member{ID: user}, hub.JoinOptions{Since: last, History: 50})
 //	if err != nil {
 //		code, reason := hub.CloseStatus(err)
@@ -26,14 +37,16 @@
 //	for {
 //		event, err := m.Next(ctx)
 //		if err != nil {
-//			code, reason := hub.CloseStatus(err) // 1013 for one who is too slow
+//			code, reason := hub.CloseStatus(err) // 1013 for a member that is too slow
 //			return conn.Close(code, reason)
 //		}
-//		// write event to conn
+//		// Write event to conn.
 //	}
 //
-// docs/hub.md has what holds when servers crash and Redis restarts, the layout
-// in Redis for servers in other languages, limits and figures.
+// The connection's reader calls Publish with what the client sends.
+//
+// docs/hub.md describes what happens when servers crash or Redis restarts, the
+// layout in Redis for servers in other languages, the limits, and measurements.
 package hub
 
 import (
@@ -42,88 +55,95 @@ import (
 	"time"
 )
 
-// Hub is rooms, shared by all hubs that have the same Redis server and prefix,
-// or, for Memory, by all who use this one. All methods may be called at once
-// from any goroutine.
+// Hub is a set of rooms. Hubs returned by [Redis] share their rooms with all
+// hubs that use the same Redis server and prefix; a hub returned by [Memory]
+// has rooms of its own. All methods are safe for concurrent use.
+//
+// Methods with an error result return ErrInvalid or ErrTooLarge for invalid
+// arguments, ErrClosed after Close, ErrUnavailable if Redis can't be reached within
+// RedisOptions.Timeout, and the error of ctx if it ends before.
 type Hub interface {
-	// Join makes m a member of room until Leave or Close. Its first events
-	// are what o asks for of the history. It waits for Redis, where the room
-	// is new to this server, and for nothing else.
+	// Join adds m to room until [Membership.Leave] or Close is called. The
+	// first events of the membership are the messages of the history that o
+	// asks for.
 	//
-	// Errors: ErrInvalid, ErrTooLarge, ErrFull, ErrClosed, ErrUnavailable, or
-	// that of ctx.
+	// Join also returns ErrFull if there are too many rooms on this server.
 	Join(ctx context.Context, room string, m Member, o JoinOptions) (*Membership, error)
 
-	// Publish appends data to the history of room and delivers it to its
-	// members on all servers. When it returns an error other than ErrInvalid,
-	// ErrTooLarge or ErrClosed, it isn't known whether the message was
-	// published; who wants to try again uses PublishOnce.
+	// Publish appends data to the history of room, delivers it to the members
+	// on all servers, and returns its ID. After an error other than
+	// ErrInvalid, ErrTooLarge and ErrClosed it isn't known whether the
+	// message was published. To retry safely, use PublishOnce.
 	Publish(ctx context.Context, room string, data []byte) (id string, err error)
 
-	// PublishOnce is Publish for a message with a key of the caller's choice,
-	// unique in the room: while the history has a message with that key,
-	// publishing it again, on whichever server, changes nothing and returns
-	// that message's ID. So it can be tried until it succeeds.
+	// PublishOnce is like Publish, but the caller chooses a key that is unique
+	// within the room. If the history already has a message with this key,
+	// from any server, PublishOnce changes nothing and returns the ID of that
+	// message. It can therefore be repeated until it succeeds.
 	PublishOnce(ctx context.Context, room, key string, data []byte) (id string, err error)
 
-	// Notify delivers data to the members who are there now, as a Notice:
-	// typing, cursors, whatever is stale in a moment. While Redis can't be
-	// reached those on this server get it all the same, and the error is
-	// ErrUnavailable.
+	// Notify delivers data as a Notice to those who are members now. Use it
+	// for what is soon out of date, like typing indicators and cursors. If
+	// Redis is unreachable, Notify delivers only to the members on this server
+	// and returns ErrUnavailable.
 	Notify(ctx context.Context, room string, data []byte) error
 
-	// Members lists who is in room, on all servers, each ID once, ordered by
-	// ID. For a room that has members on this server the answer is the list
-	// kept for it and needs no Redis: it is as new as the newest event of
-	// their queues, so a member may set out from it and then apply Joined and
-	// Left as they come.
+	// Members returns the members of room on all servers, each ID once,
+	// sorted by ID. If the room has members on this server, the list is
+	// maintained here and Members doesn't ask Redis. It then includes all
+	// events queued so far: a member may start from this list and apply the
+	// Joined and Left events that follow.
 	Members(ctx context.Context, room string) ([]Member, error)
 
-	// Stats tells how the hub is and what it has done. It waits for nothing, and
-	// still answers after Close.
+	// Stats returns the hub's state and counters. It never blocks, and still
+	// works after Close.
 	Stats() Stats
 
-	// Close ends all memberships with ErrClosed and tells the other servers
-	// that these members have left.
+	// Close ends all memberships with ErrClosed and removes this server's
+	// members from their rooms, which the other servers see at once. It
+	// waits for Redis at most RedisOptions.Timeout. Further calls return nil.
 	Close() error
 }
 
-// Member is who joins. The same ID may be there several times, in two tabs or
-// on two servers while a session moves; it is present from the first to the
-// last of them, and its Data is that of one of them.
+// Member identifies who joins a room. The same ID may join several times, for
+// example in two tabs, or on two servers while a session moves. It is present
+// until its last membership ends, and other members see the Data of one of
+// its memberships.
 type Member struct {
-	ID   string // 1 to 256 bytes, any
-	Data []byte // what others see beside it, at most 1 KiB; may be nil
+	ID   string // 1 to 256 bytes, any values
+	Data []byte // shown to other members, at most 1 KiB; may be nil
 }
 
-// JoinOptions say what a member is to get.
+// JoinOptions selects what a member receives.
 type JoinOptions struct {
-	// Since is the ID of the last message it has. It gets all that came
-	// after; if some of it is gone from the history, a Gap comes first.
+	// Since is the ID of the last message the client has. The member receives
+	// all later messages. If some of them are no longer in the history, it
+	// receives a Gap first.
 	Since string
-	// History is how many of the last messages it gets when Since is empty.
+	// History is the number of latest messages that the member receives if
+	// Since is empty.
 	History int
-	// Presence has Joined and Left delivered.
+	// Presence enables Joined and Left events.
 	Presence bool
 }
 
-// Kind says what an event is.
+// Kind is the type of an event.
 type Kind uint8
 
 const (
-	// Message was published to the room.
+	// Message is a message published to the room.
 	Message Kind = iota + 1
-	// Notice was sent by Notify.
+	// Notice is a notice sent by Notify.
 	Notice
-	// Joined says that a member is there who was not, or has other Data than
-	// before.
+	// Joined means that a member has joined, or that its Data has changed.
 	Joined
-	// Left says that a member is gone from all servers, by Leave or because
-	// its server's lease ran out.
+	// Left means that a member has left the room on all servers, because it
+	// called Leave or because the lease of its server expired.
 	Left
-	// Gap says that messages may be missing here: trimmed from the history,
-	// lost by Redis, or dropped because this member was slow; in that last
-	// case other events too, so that Members should be asked anew.
+	// Gap means that messages may be missing here: they were trimmed from the
+	// history, lost by Redis, or dropped because this member was too slow. In
+	// the last case other events may have been dropped too, so call Members
+	// again.
 	Gap
 )
 
@@ -143,22 +163,23 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Event is what a member gets.
+// Event is what [Membership.Next] returns.
 type Event struct {
 	Kind Kind
 	Room string
-	// ID of a Message: what a client sends back as Since. Opaque, at most
-	// 39 bytes, digits and a hyphen.
+	// ID identifies a Message. Clients send it back as JoinOptions.Since. It
+	// is opaque: at most 39 bytes, digits and a hyphen.
 	ID string
-	// Data of a Message or Notice. All members on this server share it: it
-	// must not be changed.
+	// Data is the content of a Message or Notice. All members on this server
+	// share it, so it must not be modified.
 	Data []byte
-	// Member who Joined or Left.
+	// Member is who Joined or Left.
 	Member Member
 }
 
-// Time is when a Message was published, by the clock that all servers of the
-// room share, to the millisecond; zero for other kinds.
+// Time returns when a Message was published, with a precision of a millisecond, by
+// the clock of the Redis server, or for Memory by that of this process. It returns
+// the zero time for other kinds.
 func (e Event) Time() time.Time {
 	id, err := parseID(e.ID)
 	if e.Kind != Message || err != nil {
@@ -167,27 +188,34 @@ func (e Event) Time() time.Time {
 	return time.UnixMilli(int64(id.ms))
 }
 
+// Errors may be wrapped; test for them with errors.Is.
 var (
-	// ErrClosed says that the hub was closed.
+	// ErrClosed means that the hub is closed.
 	ErrClosed = errors.New("hub: closed")
-	// ErrLeft says that Leave was called.
-	ErrLeft = errors.New("hub: membership has been left")
-	// ErrSlow ends a membership whose queue was full (Policy CloseSlow).
-	ErrSlow = errors.New("hub: member reads more slowly than the room writes")
-	// ErrUnavailable says that Redis can't be reached or doesn't serve.
-	ErrUnavailable = errors.New("hub: Redis is not available")
-	// ErrFull says that this server has members in Options.MaxRooms rooms.
+	// ErrLeft means that Leave was called.
+	ErrLeft = errors.New("hub: membership has ended by Leave")
+	// ErrSlow means that the membership has ended because its queue was full
+	// and the policy is CloseSlow.
+	ErrSlow = errors.New("hub: member is too slow")
+	// ErrUnavailable means that Redis is unreachable or returned an error.
+	ErrUnavailable = errors.New("hub: Redis is unavailable")
+	// ErrFull means that this server already has members in Options.MaxRooms
+	// rooms.
 	ErrFull = errors.New("hub: too many rooms on this server")
-	// ErrTooLarge says that data or a name is over its bound.
+	// ErrTooLarge means that data or a name exceeds its limit.
 	ErrTooLarge = errors.New("hub: too large")
-	// ErrInvalid says that a name is empty or Since is not an ID.
+	// ErrInvalid means that a name is empty or Since isn't a message ID.
 	ErrInvalid = errors.New("hub: invalid")
 )
 
-// CloseStatus is the WebSocket status and reason to close a connection with
-// when one of a hub's methods returned err: 1013 (try again later) for one that
-// is too slow and for a hub that can't serve now, 1001 when the hub was closed,
-// 1008 and 1009 for what the client should not have sent, 1011 for the rest.
+// CloseStatus returns the WebSocket status code and reason with which to close
+// a connection after a method of this package returned err:
+//
+//   - 1013 (try again later) for ErrSlow, ErrUnavailable and ErrFull
+//   - 1001 (going away) for ErrClosed
+//   - 1009 (message too big) for ErrTooLarge
+//   - 1008 (policy violation) for ErrInvalid
+//   - 1011 (internal error) for all others
 func CloseStatus(err error) (code int, reason string) {
 	switch {
 	case errors.Is(err, ErrSlow):

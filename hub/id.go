@@ -11,17 +11,17 @@ import (
 // number within the millisecond. The zero id is before all messages.
 type id struct{ ms, seq uint64 }
 
-var errID = errors.New("not the ID of a message")
+var errID = errors.New("not a message ID")
 
-// parseID takes what String writes and nothing else: a value from a client may
-// become an argument of a Redis command, in which "-", "+", "$" and "(" have a
-// meaning.
+// parseID accepts exactly the format of String. It must be strict because an ID
+// comes from a client and is passed to Redis commands, in which "-", "+", "$"
+// and "(" have special meanings.
 func parseID(s string) (id, error) {
 	ms, seq, ok := strings.Cut(s, "-")
 	if !ok || !isNumber(ms) || !isNumber(seq) {
 		return id{}, errID
 	}
-	// 63 bits: after the last of 64, Redis has no range.
+	// 63 bits: Redis rejects a range that starts after the largest 64-bit ID.
 	a, err1 := strconv.ParseUint(ms, 10, 63)
 	b, err2 := strconv.ParseUint(seq, 10, 63)
 	if err1 != nil || err2 != nil {
@@ -30,7 +30,7 @@ func parseID(s string) (id, error) {
 	return id{a, b}, nil
 }
 
-// isNumber says whether s is a decimal without sign or leading zeros.
+// isNumber reports whether s is a decimal number without sign or leading zeros.
 func isNumber(s string) bool {
 	return s == "0" || s != "" && s[0] != '0' && strings.Trim(s, "0123456789") == ""
 }
@@ -43,8 +43,8 @@ func (i id) compare(j id) int {
 	return cmp.Or(cmp.Compare(i.ms, j.ms), cmp.Compare(i.seq, j.seq))
 }
 
-// next is the ID of a message published at ms: later than i even when the
-// clock went back.
+// next returns the ID of a message published at time ms. It is greater than i
+// even if the clock has gone back.
 func (i id) next(ms uint64) id {
 	if ms > i.ms {
 		return id{ms, 0}

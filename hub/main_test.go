@@ -15,19 +15,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is for what should come at once, on a machine that is busy.
-const patience = 5 * time.Second
+// longTimeout is for what should happen at once, even on a busy machine.
+const longTimeout = 2 * time.Minute
 
-// world makes hubs that share their rooms, as if on two servers.
-type world struct {
-	name string
-	hubs func(t testing.TB, o hub.Options) (a, b hub.Hub)
+// hubKind is an implementation of Hub. newHubs returns two hubs that share their
+// rooms, as on two servers.
+type hubKind struct {
+	name    string
+	newHubs func(t testing.TB, o hub.Options) (a, b hub.Hub)
 }
 
-// everywhere runs a test of the contract on each kind of hub.
-func everywhere(t *testing.T, test func(t *testing.T, w world)) {
-	for _, w := range []world{{"memory", memoryHubs}, {"redis", redisHubs}, {"miniredis", miniredisHubs}} {
-		t.Run(w.name, func(t *testing.T) { test(t, w) })
+// forEachKind runs a test of the contract with each implementation.
+func forEachKind(t *testing.T, test func(t *testing.T, k hubKind)) {
+	for _, k := range []hubKind{{"memory", memoryHubs}, {"redis", redisHubs}, {"miniredis", miniredisHubs}} {
+		t.Run(k.name, func(t *testing.T) { test(t, k) })
 	}
 }
 
@@ -39,7 +40,7 @@ func memoryHubs(t testing.TB, o hub.Options) (a, b hub.Hub) {
 
 func join(t testing.TB, h hub.Hub, room, name string, o hub.JoinOptions) *hub.Membership {
 	t.Helper()
-	m, err := h.Join(patiently(t), room, hub.Member{ID: name}, o)
+	m, err := h.Join(longContext(t), room, hub.Member{ID: name}, o)
 	if err != nil {
 		t.Fatalf("%s joins %q: %v", name, room, err)
 	}
@@ -49,7 +50,7 @@ func join(t testing.TB, h hub.Hub, room, name string, o hub.JoinOptions) *hub.Me
 
 func publish(t testing.TB, h hub.Hub, room, data string) (id string) {
 	t.Helper()
-	id, err := h.Publish(patiently(t), room, []byte(data))
+	id, err := h.Publish(longContext(t), room, []byte(data))
 	if err != nil {
 		t.Fatalf("publish %q: %v", data, err)
 	}
@@ -58,27 +59,28 @@ func publish(t testing.TB, h hub.Hub, room, data string) (id string) {
 
 func next(t testing.TB, m *hub.Membership) hub.Event {
 	t.Helper()
-	e, err := m.Next(patiently(t))
+	e, err := m.Next(longContext(t))
 	if err != nil {
 		t.Fatalf("next: %v", err)
 	}
 	return e
 }
 
-// expect reads as many events as want has, which are written as by word.
+// expect reads len(want) events and compares their descriptions.
 func expect(t testing.TB, m *hub.Membership, want ...string) {
 	t.Helper()
 	var got []string
 	for range want {
-		got = append(got, word(next(t, m)))
+		got = append(got, describe(next(t, m)))
 	}
 	if !slices.Equal(got, want) {
 		t.Fatalf("events are\n %q, want\n %q", got, want)
 	}
 }
 
-// word is the data of a message, and the kind before whatever else there is.
-func word(e hub.Event) string {
+// describe returns the data of a message, and for other events the kind followed
+// by the content.
+func describe(e hub.Event) string {
 	switch e.Kind {
 	case hub.Message:
 		return string(e.Data)
@@ -90,30 +92,18 @@ func word(e hub.Event) string {
 	return e.Kind.String()
 }
 
-// nothing fails if an event waits or comes very soon.
-func nothing(t testing.TB, m *hub.Membership) {
+// expectNothing fails if an event is queued or arrives within 10 ms.
+func expectNothing(t testing.TB, m *hub.Membership) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if e, err := m.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("got %q, %v, want nothing", word(e), err)
+		t.Fatalf("got %q, %v, want nothing", describe(e), err)
 	}
 }
 
-func patiently(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func longContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), longTimeout)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// eventually waits for what other servers bring about.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
 }

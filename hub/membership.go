@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// event is an Event as it is kept: once for all members on this server.
+// event is an Event as it is queued. All members on this server share it.
 type event struct {
 	Event
-	id, prev id   // of a Message, and of the one before it in the room
-	reset    bool // of a Gap: the order begins anew
+	id, prev id   // for a Message: its ID, and that of the message before it in the room
+	reset    bool // for a Gap: later IDs may be smaller than earlier ones
 }
 
 func newMessage(room string, id, prev id, data []byte) *event {
@@ -18,45 +18,47 @@ func newMessage(room string, id, prev id, data []byte) *event {
 }
 
 // Membership is a member's place in a room: a bounded queue of events. It has
-// no goroutine of its own.
+// no goroutine of its own. It must be ended with [Membership.Leave], even after
+// Next has returned an error.
 type Membership struct {
-	room   string
-	member Member
-	opts   Options
-	wants  bool              // Joined and Left
-	leave  func(*Membership) // called once
-	counts *counters         // the hub's
+	room          string
+	member        Member
+	opts          Options
+	wantsPresence bool              // deliver Joined and Left
+	onLeave       func(*Membership) // called once
+	counts        *counters         // of the hub
 
-	entry   string // its name in the room's presence
-	entered bool   // has it been told to Redis; needs the room's mutex
+	entry      string // names this membership in the room's presence
+	registered bool   // entry has been written to Redis; the room's mutex guards it
 
-	wake chan struct{} // has an element when Next has something to look at
+	wake chan struct{} // has an element if Next must check again
 
 	mu      sync.Mutex
-	backlog []*event // came in one piece, doesn't count against Options.Queue
-	queue   []*event // comes after the backlog
-	cursor  id       // Messages up to here are in the queue or have been
-	last    id       // the last Message that Next returned
-	err     error    // what Next returns when nothing is queued
+	backlog []*event // delivered before queue; doesn't count towards Options.Queue
+	queue   []*event
+	cursor  id    // Messages up to this ID are queued or delivered
+	last    id    // the last Message that Next has returned
+	err     error // what Next returns once nothing is queued
 	left    bool
 }
 
-func newMembership(room string, m Member, o Options, j JoinOptions, counts *counters, leave func(*Membership)) *Membership {
+func newMembership(room string, m Member, o Options, j JoinOptions, counts *counters, onLeave func(*Membership)) *Membership {
 	m.Data = slices.Clone(m.Data)
 	return &Membership{
-		room:   room,
-		member: m,
-		opts:   o,
-		wants:  j.Presence,
-		leave:  leave,
-		counts: counts,
-		wake:   make(chan struct{}, 1),
+		room:          room,
+		member:        m,
+		opts:          o,
+		wantsPresence: j.Presence,
+		onLeave:       onLeave,
+		counts:        counts,
+		wake:          make(chan struct{}, 1),
 	}
 }
 
-// Next returns the next event, and waits for it until ctx ends. Once the
-// membership has ended it returns ErrLeft or ErrSlow at once, or ErrClosed when
-// what was queued has been returned. Only one goroutine may call it at a time.
+// Next returns the next event. It blocks until there is one or ctx ends. After
+// Leave it returns ErrLeft, and after the queue has overflowed ErrSlow; events
+// that were queued are discarded. After the hub is closed, it first returns the
+// queued events and then ErrClosed. Next must not be called concurrently.
 func (m *Membership) Next(ctx context.Context) (Event, error) {
 	for {
 		e, err := m.pop()
@@ -92,7 +94,7 @@ func (m *Membership) pop() (*event, error) {
 	(*from)[0] = nil
 	*from = (*from)[1:]
 	if len(*from) == 0 {
-		*from = nil // an idle member keeps no memory for events
+		*from = nil // free the memory while the member is idle
 	}
 	if e.Kind == Message {
 		m.last = e.id
@@ -100,36 +102,37 @@ func (m *Membership) pop() (*event, error) {
 	return e, nil
 }
 
-// Last is what to pass as Since so as to go on after the last Message that
-// Next has returned, or, before the first, from where the membership began.
+// Last returns the ID to pass as Since to continue after the last Message that
+// Next has returned. Before the first Message, it is the position in the
+// history at which the membership began.
 func (m *Membership) Last() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.last.String()
 }
 
-// Leave ends the membership. It doesn't wait for Redis, and may be called more
-// than once.
+// Leave ends the membership and wakes Next. It doesn't wait for Redis. Further
+// calls do nothing.
 func (m *Membership) Leave() {
 	m.mu.Lock()
-	again := m.left
+	first := !m.left
 	m.left = true
 	m.end(ErrLeft)
 	m.backlog, m.queue = nil, nil
 	m.mu.Unlock()
-	if !again {
-		m.leave(m)
+	if first {
+		m.onLeave(m)
 	}
 }
 
-// closed ends the membership with its hub.
-func (m *Membership) closed() {
+// close ends the membership because the hub is closed.
+func (m *Membership) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.end(ErrClosed)
 }
 
-// end needs m.mu. The first end counts.
+// end sets the error of Next, unless it is already set. It requires m.mu.
 func (m *Membership) end(err error) {
 	if m.err == nil {
 		m.err = err
@@ -137,35 +140,36 @@ func (m *Membership) end(err error) {
 	}
 }
 
-// begin puts what the member asked for of the history before what has come
-// since it was attached to the room.
-func (m *Membership) begin(p past) {
+// start puts a page of the history in front of what was queued since the
+// membership was attached to its room.
+func (m *Membership) start(p historyPage) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	read := func(e *event) bool { return e.Kind == Message && e.id.compare(p.newest) <= 0 }
-	caughtUp := slices.DeleteFunc(m.backlog, read)
+	inPage := func(e *event) bool { return e.Kind == Message && e.id.compare(p.newest) <= 0 }
+	caughtUp := slices.DeleteFunc(m.backlog, inPage)
 	m.backlog = nil
 	if p.missing {
 		m.backlog = append(m.backlog, m.gap())
 	}
 	m.backlog = slices.Concat(m.backlog, p.events, caughtUp)
-	m.queue = slices.DeleteFunc(m.queue, read)
+	m.queue = slices.DeleteFunc(m.queue, inPage)
 	if m.cursor.compare(p.newest) < 0 {
 		m.cursor = p.newest
 	}
-	m.last = p.from
+	m.last = p.after
 	m.signal()
 }
 
-// push queues what has just happened.
+// push queues an event that has just happened.
 func (m *Membership) push(e *event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.add(e)
 }
 
-// catchUp queues what came late and in one piece. That isn't the member's
-// fault, so unless it has yet to read such a piece, it isn't too slow by it.
+// catchUp queues events that were read late and together. The member isn't to
+// blame for that, so they don't count towards its limit, unless it hasn't read
+// the previous backlog yet.
 func (m *Membership) catchUp(events []*event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -177,16 +181,16 @@ func (m *Membership) catchUp(events []*event) {
 	}
 	m.backlog, m.queue = m.queue, nil
 	for _, e := range events {
-		if m.err == nil && m.takes(e) {
+		if m.err == nil && m.accepts(e) {
 			m.backlog = append(m.backlog, e)
 		}
 	}
 	m.signal()
 }
 
-// add needs m.mu.
+// add requires m.mu.
 func (m *Membership) add(e *event) {
-	if m.err != nil || !m.takes(e) {
+	if m.err != nil || !m.accepts(e) {
 		return
 	}
 	m.queue = append(m.queue, e)
@@ -196,7 +200,9 @@ func (m *Membership) add(e *event) {
 	m.signal()
 }
 
-func (m *Membership) takes(e *event) bool {
+// accepts reports whether e must be delivered, and moves the cursor. It
+// requires m.mu.
+func (m *Membership) accepts(e *event) bool {
 	switch e.Kind {
 	case Message:
 		if e.id.compare(m.cursor) <= 0 {
@@ -204,7 +210,7 @@ func (m *Membership) takes(e *event) bool {
 		}
 		m.cursor = e.id
 	case Joined, Left:
-		return m.wants && e.Member.ID != m.member.ID
+		return m.wantsPresence && e.Member.ID != m.member.ID
 	case Gap:
 		if e.reset {
 			m.cursor = id{}
@@ -213,6 +219,7 @@ func (m *Membership) takes(e *event) bool {
 	return true
 }
 
+// overflow applies the policy to a queue that is too long. It requires m.mu.
 func (m *Membership) overflow() {
 	if m.opts.Policy == CloseSlow {
 		m.counts.slow.Add(1)
@@ -231,7 +238,7 @@ func (m *Membership) overflow() {
 
 func (m *Membership) gap() *event { return &event{Event: Event{Kind: Gap, Room: m.room}} }
 
-// signal has Next look again.
+// signal wakes Next.
 func (m *Membership) signal() {
 	select {
 	case m.wake <- struct{}{}:

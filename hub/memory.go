@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Memory is a hub whose rooms are in this process alone, for a service that has
-// one server, for development and for tests. It never returns ErrUnavailable,
-// and starts no goroutine. With the process its history is gone: who comes back
-// with an older Since gets a Gap.
+// Memory returns a hub whose rooms exist only in this process, for services
+// with a single server, for development and for tests. It never returns
+// ErrUnavailable and starts no goroutines. When the process ends, the history
+// is lost: a client that comes back with an older Since gets a Gap.
 func Memory(o Options) Hub {
 	return &memory{opts: o.withDefaults(), rooms: make(map[string]*memoryRoom)}
 }
@@ -21,24 +21,25 @@ type memory struct {
 	opts   Options
 	counts counters
 
-	mu     sync.Mutex // taken before that of a room
+	mu     sync.Mutex // locked before that of a room
 	rooms  map[string]*memoryRoom
 	closed bool
 }
 
 type memoryRoom struct {
-	audience
-	history []*event
-	newest  id
-	joins   uint64
-	keys    map[string]id // of PublishOnce, while the message is in the history
-	keyOf   map[id]string
-	expires time.Time   // if nobody is here then
-	expiry  *time.Timer // calls expire
+	localRoom
+	history     []*event
+	newest      id
+	lastEntry   uint64
+	idByKey     map[string]id // for PublishOnce, of the messages in the history
+	keyByID     map[id]string
+	expires     time.Time   // when to delete the room if it has no members
+	expiryTimer *time.Timer // calls expire
 }
 
-// locked is the room of that name with its mutex held, made if it isn't there.
-func (h *memory) locked(name string) (*memoryRoom, error) {
+// lockRoom returns the room with that name, which it creates if necessary, with
+// its mutex locked.
+func (h *memory) lockRoom(name string) (*memoryRoom, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -49,28 +50,29 @@ func (h *memory) locked(name string) (*memoryRoom, error) {
 		if len(h.rooms) >= h.opts.MaxRooms {
 			return nil, ErrFull
 		}
-		r = &memoryRoom{audience: audience{room: name, counts: &h.counts}}
+		r = &memoryRoom{localRoom: localRoom{room: name, counts: &h.counts}}
 		h.rooms[name] = r
 	}
 	r.mu.Lock()
 	return r, nil
 }
 
-// release unlocks a room, and sets when it expires if nobody is in it.
-func (h *memory) release(r *memoryRoom) {
+// unlockRoom unlocks a room. If the room has no members, it first sets when it
+// expires.
+func (h *memory) unlockRoom(r *memoryRoom) {
 	defer r.mu.Unlock()
-	if len(r.here) > 0 {
+	if len(r.memberships) > 0 {
 		return
 	}
-	var lifetime time.Duration
+	var ttl time.Duration
 	if len(r.history) > 0 {
-		lifetime = h.opts.HistoryTTL
+		ttl = h.opts.HistoryTTL
 	}
-	r.expires = time.Now().Add(lifetime)
-	if r.expiry == nil {
-		r.expiry = time.AfterFunc(lifetime, func() { h.expire(r) })
+	r.expires = time.Now().Add(ttl)
+	if r.expiryTimer == nil {
+		r.expiryTimer = time.AfterFunc(ttl, func() { h.expire(r) })
 	} else {
-		r.expiry.Reset(lifetime)
+		r.expiryTimer.Reset(ttl)
 	}
 }
 
@@ -79,46 +81,46 @@ func (h *memory) expire(r *memoryRoom) {
 	defer h.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.here) == 0 && !time.Now().Before(r.expires) && h.rooms[r.room] == r {
+	if len(r.memberships) == 0 && !time.Now().Before(r.expires) && h.rooms[r.room] == r {
 		delete(h.rooms, r.room)
 	}
 }
 
 func (h *memory) Join(ctx context.Context, room string, m Member, j JoinOptions) (*Membership, error) {
-	want, err := h.opts.checkJoin(room, m, j)
+	request, err := h.opts.checkJoin(room, m, j)
 	if err := cmp.Or(err, ctx.Err()); err != nil {
 		return nil, err
 	}
-	r, err := h.locked(room)
+	r, err := h.lockRoom(room)
 	if err != nil {
 		return nil, err
 	}
-	defer h.release(r)
+	defer h.unlockRoom(r)
 	member := newMembership(room, m, h.opts, j, &h.counts, h.leave)
-	member.begin(want.of(r.read(want), r.newest))
+	member.start(request.page(r.read(request), r.newest))
 	r.attach(member)
-	r.joins++
-	member.entry = strconv.FormatUint(r.joins, 36)
-	r.joined(member.entry, member.member)
+	r.lastEntry++
+	member.entry = strconv.FormatUint(r.lastEntry, 36)
+	r.addPresent(member.entry, member.member)
 	return member, nil
 }
 
 func (h *memory) leave(m *Membership) {
-	r, err := h.locked(m.room)
+	r, err := h.lockRoom(m.room)
 	if err != nil {
-		return // with the hub, all have left
+		return // the hub is closed, which has removed all members
 	}
-	defer h.release(r)
+	defer h.unlockRoom(r)
 	r.remove(m)
-	r.left(m.entry)
+	r.removePresent(m.entry)
 }
 
-// read is what want asks for of the history.
-func (r *memoryRoom) read(want resume) []*event {
-	if !want.given {
-		return r.history[max(0, len(r.history)-want.count):]
+// read returns the messages of the history that were requested.
+func (r *memoryRoom) read(request historyRequest) []*event {
+	if !request.hasSince {
+		return r.history[max(0, len(r.history)-request.count):]
 	}
-	i, _ := slices.BinarySearchFunc(r.history, want.since, func(e *event, since id) int {
+	i, _ := slices.BinarySearchFunc(r.history, request.since, func(e *event, since id) int {
 		if e.id.compare(since) <= 0 {
 			return -1
 		}
@@ -142,12 +144,12 @@ func (h *memory) publish(ctx context.Context, room, key string, data []byte) (st
 	if err := cmp.Or(checkRoom(room), h.opts.checkData(data), ctx.Err()); err != nil {
 		return "", err
 	}
-	r, err := h.locked(room)
+	r, err := h.lockRoom(room)
 	if err != nil {
 		return "", err
 	}
-	defer h.release(r)
-	if id, ok := r.keys[key]; ok {
+	defer h.unlockRoom(r)
+	if id, ok := r.idByKey[key]; ok {
 		return id.String(), nil
 	}
 	e := newMessage(room, r.newest.next(uint64(time.Now().UnixMilli())), r.newest, slices.Clone(data))
@@ -157,22 +159,22 @@ func (h *memory) publish(ctx context.Context, room, key string, data []byte) (st
 	return e.ID, nil
 }
 
-// append adds a message to the history and trims it.
-func (r *memoryRoom) append(e *event, key string, most int) {
+// append adds a message to the history and trims it to limit messages.
+func (r *memoryRoom) append(e *event, key string, limit int) {
 	r.history = append(r.history, e)
 	if key != "" {
-		if r.keys == nil {
-			r.keys, r.keyOf = make(map[string]id), make(map[id]string)
+		if r.idByKey == nil {
+			r.idByKey, r.keyByID = make(map[string]id), make(map[id]string)
 		}
-		r.keys[key], r.keyOf[e.id] = e.id, key
+		r.idByKey[key], r.keyByID[e.id] = e.id, key
 	}
-	if len(r.history) > most {
+	if len(r.history) > limit {
 		oldest := r.history[0].id
 		r.history[0] = nil
 		r.history = r.history[1:]
-		if k, ok := r.keyOf[oldest]; ok {
-			delete(r.keys, k)
-			delete(r.keyOf, oldest)
+		if k, ok := r.keyByID[oldest]; ok {
+			delete(r.idByKey, k)
+			delete(r.keyByID, oldest)
 		}
 	}
 }
@@ -189,7 +191,7 @@ func (h *memory) Notify(ctx context.Context, room string, data []byte) error {
 	if r := h.rooms[room]; r != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.notice(slices.Clone(data))
+		r.pushNotice(slices.Clone(data))
 	}
 	return nil
 }
@@ -220,9 +222,9 @@ func (h *memory) Close() error {
 	h.closed = true
 	for _, r := range h.rooms {
 		r.mu.Lock()
-		r.close()
-		if r.expiry != nil {
-			r.expiry.Stop()
+		r.closeAll()
+		if r.expiryTimer != nil {
+			r.expiryTimer.Stop()
 		}
 		r.mu.Unlock()
 	}

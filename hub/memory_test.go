@@ -8,7 +8,7 @@ import (
 	"github.com/holdfast-ws/holdfast/hub"
 )
 
-func TestMemoryForgetsRoomsThatAreEmpty(t *testing.T) {
+func TestMemoryForgetsEmptyRooms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := hub.Memory(hub.Options{HistoryTTL: time.Hour, MaxRooms: 1})
 		defer h.Close()
@@ -24,7 +24,7 @@ func TestMemoryForgetsRoomsThatAreEmpty(t *testing.T) {
 		m.Leave()
 		time.Sleep(time.Hour + time.Second)
 
-		// It is gone: there is space for another, and a gap where it was.
+		// The room is gone: there is space for another, and its history has a gap.
 		other := join(t, h, "another room", "ann", hub.JoinOptions{})
 		other.Leave()
 		time.Sleep(time.Second)
@@ -32,7 +32,7 @@ func TestMemoryForgetsRoomsThatAreEmpty(t *testing.T) {
 	})
 }
 
-// The clock may go back, the order doesn't.
+// IDs increase even if the clock stands still.
 func TestMemoryIDsOfOneMillisecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := hub.Memory(hub.Options{})

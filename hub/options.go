@@ -5,58 +5,59 @@ import (
 	"time"
 )
 
-// Bounds on what users may name and send. They keep a key in Redis below 1 KiB
-// and a list of members readable.
+// Limits in bytes. They keep the names of Redis keys below 1 KiB.
 const (
 	maxName       = 256
 	maxMemberData = 1 << 10
 )
 
-// Policy says what happens to a member whose queue is full.
+// Policy decides what happens when a member's queue is full.
 type Policy uint8
 
 const (
-	// CloseSlow ends the membership with ErrSlow; its handler closes the
-	// connection with 1013, and the client comes back with Since and gets
-	// what it missed. The default.
+	// CloseSlow, the default, ends the membership with ErrSlow. The server
+	// should then close the connection with status 1013; when the client
+	// reconnects with Since, it gets what it missed.
 	CloseSlow Policy = iota
-	// DropOldest drops what has waited longest and puts a Gap in its place.
+	// DropOldest drops the oldest events and puts a Gap in their place.
 	DropOldest
 )
 
-// Options are what Memory and Redis have in common. Zero values stand for the
-// defaults.
+// Options are the options common to Memory and Redis. A zero value selects the
+// default.
 type Options struct {
-	// History is how many messages a room keeps. 500.
+	// History is the number of messages that a room keeps. Default: 500.
 	History int
-	// HistoryTTL is how long they are kept after the last message when
-	// nobody is in the room. 24 h.
+	// HistoryTTL is how long a room without members keeps its history after
+	// the last message. Default: 24 hours.
 	HistoryTTL time.Duration
-	// Queue is how many events may wait for a member to read them. What comes
-	// in one piece, the history or what is caught up after Redis was away, may
-	// stand over it. 256.
+	// Queue is the number of events that may wait until a member reads them.
+	// The history that a member asked for, and messages caught up after an
+	// outage of Redis, don't count. Default: 256.
 	Queue int
-	// Policy is what happens when more would wait. CloseSlow.
+	// Policy decides what happens when the queue is full. Default: CloseSlow.
 	Policy Policy
-	// MaxData bounds a message or notice, in bytes. 64 KiB.
+	// MaxData is the maximum size of a message or notice, in bytes. Default:
+	// 64 KiB.
 	MaxData int
-	// MaxRooms bounds the rooms that have members on this server; in Memory,
-	// all rooms that have members or a history. 100,000.
+	// MaxRooms is the maximum number of rooms with members on this server. For
+	// Memory it also counts rooms without members that still have a history.
+	// Default: 100,000.
 	MaxRooms int
 }
 
 func (o Options) withDefaults() Options {
-	set(&o.History, 500)
-	set(&o.HistoryTTL, 24*time.Hour)
-	set(&o.Queue, 256)
-	set(&o.MaxData, 64<<10)
-	set(&o.MaxRooms, 100_000)
+	setDefault(&o.History, 500)
+	setDefault(&o.HistoryTTL, 24*time.Hour)
+	setDefault(&o.Queue, 256)
+	setDefault(&o.MaxData, 64<<10)
+	setDefault(&o.MaxRooms, 100_000)
 	return o
 }
 
-func set[T int | time.Duration](v *T, standard T) {
+func setDefault[T int | time.Duration](v *T, value T) {
 	if *v <= 0 {
-		*v = standard
+		*v = value
 	}
 }
 
@@ -67,34 +68,36 @@ func checkName(what, name string) error {
 	case name == "":
 		return fmt.Errorf("%w: %s is empty", ErrInvalid, what)
 	case len(name) > maxName:
-		return fmt.Errorf("%w: %s of %d bytes, %d at most", ErrTooLarge, what, len(name), maxName)
+		return fmt.Errorf("%w: %s has %d bytes, the limit is %d", ErrTooLarge, what, len(name), maxName)
 	}
 	return nil
 }
 
 func (o Options) checkData(data []byte) error {
 	if len(data) > o.MaxData {
-		return fmt.Errorf("%w: data of %d bytes, %d at most", ErrTooLarge, len(data), o.MaxData)
+		return fmt.Errorf("%w: data has %d bytes, the limit is %d", ErrTooLarge, len(data), o.MaxData)
 	}
 	return nil
 }
 
-func (o Options) checkJoin(room string, m Member, j JoinOptions) (resume, error) {
+// checkJoin validates the arguments of Join and returns which part of the
+// history they ask for.
+func (o Options) checkJoin(room string, m Member, j JoinOptions) (historyRequest, error) {
 	if err := checkRoom(room); err != nil {
-		return resume{}, err
+		return historyRequest{}, err
 	}
 	if err := checkName("member ID", m.ID); err != nil {
-		return resume{}, err
+		return historyRequest{}, err
 	}
 	if len(m.Data) > maxMemberData {
-		return resume{}, fmt.Errorf("%w: member data of %d bytes, %d at most", ErrTooLarge, len(m.Data), maxMemberData)
+		return historyRequest{}, fmt.Errorf("%w: member data has %d bytes, the limit is %d", ErrTooLarge, len(m.Data), maxMemberData)
 	}
 	if j.Since == "" {
-		return resume{count: min(max(j.History, 0), o.History)}, nil
+		return historyRequest{count: min(max(j.History, 0), o.History)}, nil
 	}
 	since, err := parseID(j.Since)
 	if err != nil {
-		return resume{}, fmt.Errorf("%w: since: %w", ErrInvalid, err)
+		return historyRequest{}, fmt.Errorf("%w: since: %w", ErrInvalid, err)
 	}
-	return resume{given: true, since: since}, nil
+	return historyRequest{hasSince: true, since: since}, nil
 }

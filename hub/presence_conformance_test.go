@@ -4,11 +4,12 @@ import (
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/hub"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
 func names(t testing.TB, h hub.Hub, room string) (ids []string) {
 	t.Helper()
-	members, err := h.Members(patiently(t), room)
+	members, err := h.Members(longContext(t), room)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,15 +20,15 @@ func names(t testing.TB, h hub.Hub, room string) (ids []string) {
 }
 
 func TestPresence(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{})
 		ann := join(t, a, "room", "ann", hub.JoinOptions{Presence: true})
-		deaf := join(t, a, "room", "deaf", hub.JoinOptions{})
-		expect(t, ann, "joined deaf")
+		quiet := join(t, a, "room", "quiet", hub.JoinOptions{})
+		expect(t, ann, "joined quiet")
 		bob := join(t, b, "room", "bob", hub.JoinOptions{Presence: true})
 		expect(t, ann, "joined bob")
 		for _, h := range []hub.Hub{a, b} {
-			if got := names(t, h, "room"); len(got) != 3 || got[0] != "ann" || got[1] != "bob" || got[2] != "deaf" {
+			if got := names(t, h, "room"); len(got) != 3 || got[0] != "ann" || got[1] != "bob" || got[2] != "quiet" {
 				t.Errorf("members are %q", got)
 			}
 		}
@@ -36,15 +37,15 @@ func TestPresence(t *testing.T) {
 		}
 		ann.Leave()
 		expect(t, bob, "left ann")
-		deaf.Leave()
-		expect(t, bob, "left deaf")
-		nothing(t, bob)
+		quiet.Leave()
+		expect(t, bob, "left quiet")
+		expectNothing(t, bob)
 		bob.Leave()
-		eventually(t, "the room is empty", func() bool { return len(names(t, a, "room")) == 0 })
+		testkit.Eventually(t, "the room is empty", func() bool { return len(names(t, a, "room")) == 0 })
 	})
 }
 
-// watchers are members of the room on a and on b who see who comes and goes.
+// watchers joins a member on a and one on b that receive presence events.
 func watchers(t *testing.T, a, b hub.Hub) []*hub.Membership {
 	t.Helper()
 	watch := []*hub.Membership{
@@ -55,11 +56,11 @@ func watchers(t *testing.T, a, b hub.Hub) []*hub.Membership {
 	return watch
 }
 
-// A session that moves joins on its new server before it leaves the old one,
-// or long before the old one's lease runs out.
+// A session that moves joins on its new server before it leaves the old one, or
+// long before the old server's lease expires.
 func TestPresenceDoesNotFlicker(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{})
 		watch := watchers(t, a, b)
 		old := join(t, a, "room", "ann", hub.JoinOptions{})
 		for range 10 {
@@ -71,19 +72,19 @@ func TestPresenceDoesNotFlicker(t *testing.T) {
 		old.Leave()
 		for _, m := range watch {
 			expect(t, m, "joined ann", "left ann")
-			nothing(t, m)
+			expectNothing(t, m)
 		}
 	})
 }
 
-// Who joins again with other data leaves the old place before or after that,
-// and Redis may come to do it in either order.
-func TestPresenceTellsNewData(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{})
+// A member joins again with other data and ends its old membership. Redis may
+// execute the two in either order.
+func TestPresenceUpdatesData(t *testing.T) {
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{})
 		watch := watchers(t, a, b)
 		as := func(data string) *hub.Membership {
-			m, err := a.Join(patiently(t), "room", hub.Member{ID: "ann", Data: []byte(data)}, hub.JoinOptions{})
+			m, err := a.Join(longContext(t), "room", hub.Member{ID: "ann", Data: []byte(data)}, hub.JoinOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,9 +99,9 @@ func TestPresenceTellsNewData(t *testing.T) {
 		old.Leave()
 		for _, m := range watch {
 			if e := next(t, m); e.Kind != hub.Joined || string(e.Member.Data) != "Anna" {
-				t.Errorf("got %q with data %q", word(e), e.Member.Data)
+				t.Errorf("got %q with data %q", describe(e), e.Member.Data)
 			}
-			nothing(t, m)
+			expectNothing(t, m)
 		}
 	})
 }

@@ -9,9 +9,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever comes late, twice or in one piece, and however slowly it is read: a
-// member gets messages in order and once, and where some are missing there is a
-// Gap before the next.
+// Messages may arrive late, twice or in batches, and be read slowly. A member
+// still gets each at most once and in order, and if some are missing it gets a Gap
+// before the next.
 func TestMembershipDelivers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := Options{Queue: rapid.IntRange(2, 6).Draw(t, "queue"), Policy: rapid.SampledFrom([]Policy{CloseSlow, DropOldest}).Draw(t, "policy")}
@@ -19,8 +19,8 @@ func TestMembershipDelivers(t *testing.T) {
 			return newMessage("room", id{uint64(n), 0}, id{uint64(n - 1), 0}, nil)
 		}
 		m := newMembership("room", Member{ID: "ann"}, o, JoinOptions{}, &counters{}, func(*Membership) {})
-		// Attached when the room had delivered up to attached; the history was
-		// read when the stream was at newest.
+		// The member was attached after message attached was delivered, and the
+		// history was read when message newest was the last in the stream.
 		since := rapid.IntRange(0, 5).Draw(t, "since")
 		attached := since + rapid.IntRange(0, 5).Draw(t, "attached")
 		newest := attached + rapid.IntRange(0, 5).Draw(t, "newest")
@@ -37,7 +37,7 @@ func TestMembershipDelivers(t *testing.T) {
 		for n := since + 1; n <= newest; n++ {
 			history = append(history, message(n))
 		}
-		m.begin(resume{given: true, since: id{uint64(since), 0}}.of(history, id{uint64(newest), 0}))
+		m.start(historyRequest{hasSince: true, since: id{uint64(since), 0}}.page(history, id{uint64(newest), 0}))
 
 		last, gap := since, false
 		read := func() {
@@ -46,7 +46,7 @@ func TestMembershipDelivers(t *testing.T) {
 			e, err := m.Next(ended)
 			switch {
 			case err == ErrSlow && o.Policy != CloseSlow:
-				t.Fatal("closed, though the policy is another")
+				t.Fatal("ended with ErrSlow, but the policy isn't CloseSlow")
 			case err != nil:
 			case e.Kind == Gap:
 				gap = true
@@ -80,13 +80,13 @@ func TestMembershipDelivers(t *testing.T) {
 			read()
 		}
 		if m.err == nil && last < live && !gap {
-			t.Fatalf("all is read, and the last is %d of %d", last, live)
+			t.Fatalf("everything is read, and the last message is %d of %d", last, live)
 		}
 	})
 }
 
-// Who is told of joins and leaves knows who is there, and with which data.
-func TestPresenceTellsAll(t *testing.T) {
+// Applying all Joined and Left events yields who is present and their data.
+func TestPresenceEventsAreComplete(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var p presence
 		entries := map[string]Member{}
@@ -99,7 +99,7 @@ func TestPresenceTellsAll(t *testing.T) {
 		}
 		leave := func(m Member) {
 			if _, ok := known[m.ID]; !ok {
-				t.Fatalf("%s left, who was not there", m.ID)
+				t.Fatalf("%s left but wasn't present", m.ID)
 			}
 			delete(known, m.ID)
 		}
@@ -147,7 +147,7 @@ func TestPresenceTellsAll(t *testing.T) {
 					want[m.ID] = string(m.Data)
 				}
 				if !maps.Equal(known, want) {
-					t.Fatalf("known are %v, there are %v", known, want)
+					t.Fatalf("known are %v, present are %v", known, want)
 				}
 				var ids []string
 				for _, m := range p.list() {
@@ -157,7 +157,7 @@ func TestPresenceTellsAll(t *testing.T) {
 					}
 				}
 				if !slices.Equal(ids, slices.Sorted(maps.Keys(want))) {
-					t.Fatalf("the list is %v, there are %v", ids, want)
+					t.Fatalf("the list is %v, present are %v", ids, want)
 				}
 			},
 		})

@@ -18,35 +18,37 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// RedisOptions are what a hub over Redis needs to know. Either URL or Client
-// has to be given. Hubs that are to share rooms must agree on all but Queue,
-// Policy, MaxRooms, Timeout and Logger.
+// RedisOptions are the options of a hub that shares its rooms through Redis.
+// Exactly one of URL and Client must be set. Hubs that share rooms must have the
+// same values for all options except Queue, Policy, MaxRooms, Timeout and Logger.
 type RedisOptions struct {
 	Options
 
-	// URL of the server, redis://user:password@host:6379/0, rediss:// for
-	// TLS, unix:///path for a socket.
+	// URL of the Redis server: redis://user:password@host:6379/0, rediss://
+	// for TLS, or unix:///path for a Unix socket.
 	URL string
-	// Client to use instead of one made from URL; also one of
-	// redis.NewFailoverClient. The hub takes a connection of its own from it
-	// for pub/sub, and doesn't close it. Its options should have
-	// ContextTimeoutEnabled: without it, contexts and Timeout don't bound a
-	// command that has been sent. With DialerRetries at 1, what Redis isn't
-	// there for fails sooner.
+	// Client is used instead of URL, for example one made by
+	// redis.NewFailoverClient for Sentinel. The caller closes it, after the
+	// hub. Set ContextTimeoutEnabled in its options: otherwise contexts and
+	// Timeout don't limit how long a command waits for its reply. Set
+	// DialerRetries to 1 so that commands fail sooner while Redis is
+	// unreachable.
 	Client *redis.Client
-	// Prefix of all keys and channels, letters, digits and any of "-_.:".
-	// Channels are not apart by database number, so a Prefix is what keeps
-	// two services on one server apart. "holdfast:".
+	// Prefix is prepended to all keys and channels: letters, digits and any
+	// of "-_.:". Two services that share a Redis server need different
+	// prefixes, even if they use different databases, because channels are
+	// common to all databases. Default: "holdfast:".
 	Prefix string
-	// Lease is within how long the members of a server that crashed are
-	// gone. A server whose Redis doesn't answer for half of it is taken for
-	// crashed by the others. 15 s, and at least 1 s.
+	// Lease is the time within which the members of a crashed server leave
+	// their rooms. A server that can't reach Redis for half of this time is
+	// considered crashed by the others. Default: 15 seconds; minimum: 1
+	// second.
 	Lease time.Duration
-	// Timeout bounds how long Join, Publish, Notify and Members wait for
-	// Redis, where their context doesn't end before. 3 s.
+	// Timeout limits how long Join, Publish, Notify, Members and Close wait
+	// for Redis, in addition to their context. Default: 3 seconds.
 	Timeout time.Duration
-	// Logger gets a line when Redis is lost and when it is back. Nothing is
-	// logged without it.
+	// Logger logs when the connection to Redis is lost and when it is back.
+	// Default: no logging.
 	Logger *slog.Logger
 }
 
@@ -55,40 +57,43 @@ var prefixFormat = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
 func (o RedisOptions) withDefaults() (RedisOptions, error) {
 	o.Options = o.Options.withDefaults()
 	o.Prefix = cmp.Or(o.Prefix, "holdfast:")
-	set(&o.Lease, 15*time.Second)
-	set(&o.Timeout, 3*time.Second)
+	setDefault(&o.Lease, 15*time.Second)
+	setDefault(&o.Timeout, 3*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	switch {
 	case (o.URL == "") == (o.Client == nil):
-		return o, errors.New("hub: give Redis either a URL or a Client")
+		return o, errors.New("hub: RedisOptions needs either URL or Client")
 	case !prefixFormat.MatchString(o.Prefix):
-		return o, fmt.Errorf("hub: prefix %q: 1 to 64 letters, digits and any of \"-_.:\" are allowed", o.Prefix)
+		return o, fmt.Errorf("hub: invalid prefix %q: it must have 1 to 64 characters, letters, digits and any of \"-_.:\"", o.Prefix)
 	case o.HistoryTTL < time.Second:
-		return o, fmt.Errorf("hub: a history TTL of %v is too short, it takes at least 1s", o.HistoryTTL)
+		return o, fmt.Errorf("hub: HistoryTTL is %v, the minimum is 1s", o.HistoryTTL)
 	case o.Lease < time.Second:
-		return o, fmt.Errorf("hub: a lease of %v is too short, it takes at least 1s", o.Lease)
+		return o, fmt.Errorf("hub: Lease is %v, the minimum is 1s", o.Lease)
 	}
 	return o, nil
 }
 
-// Redis is a hub whose rooms are shared by way of a Redis server, version 6.2
-// or later, alone or with replicas and Sentinel; not a Redis Cluster. It
-// returns at once, before there is a connection: while there is none, Join and
-// Publish return ErrUnavailable. It has three goroutines, whatever the number
-// of rooms and members, and one connection beside those of the client's pool.
+// Redis returns a hub that shares its rooms through a Redis server, version 6.2
+// or later. Replicas and Sentinel are supported, Redis Cluster is not.
 //
-// Close the hub before the process ends, else its members are there for
-// others until its lease runs out.
+// Redis doesn't wait for a connection, and returns an error only for invalid
+// options. While there is no connection, Join and Publish return
+// ErrUnavailable, after Timeout at the latest. The hub has three goroutines, regardless of the number of
+// rooms and members, and one connection for pub/sub in addition to the client's
+// pool.
+//
+// The caller must close the hub before the process ends. Otherwise its members
+// remain visible to others until its lease expires.
 func Redis(o RedisOptions) (Hub, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	h := &redisHub{
-		opts:   o,
-		client: o.Client,
-		server: rand.Text()[:16],
-		rooms:  make(map[string]*redisRoom),
+		opts:     o,
+		client:   o.Client,
+		serverID: rand.Text()[:16],
+		rooms:    make(map[string]*redisRoom),
 	}
 	if o.URL != "" {
 		ro, err := redis.ParseURL(o.URL)
@@ -96,41 +101,41 @@ func Redis(o RedisOptions) (Hub, error) {
 			return nil, fmt.Errorf("hub: %w", err)
 		}
 		ro.ContextTimeoutEnabled = true
-		ro.DialTimeout, ro.DialerRetries = o.Timeout, 1 // we try again by ourselves
+		ro.DialTimeout, ro.DialerRetries = o.Timeout, 1 // subscriber retries by itself
 		ro.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		h.client, h.ownClient = redis.NewClient(ro), true
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.link = newLink(h)
-	h.clerk = newClerk(h)
-	h.running.Go(h.link.run)
-	h.running.Go(h.link.subscribe)
-	h.running.Go(h.clerk.run)
+	h.subscriber = newSubscriber(h)
+	h.maintainer = newMaintainer(h)
+	h.goroutines.Go(h.subscriber.run)
+	h.goroutines.Go(h.subscriber.updateSubscriptions)
+	h.goroutines.Go(h.maintainer.run)
 	return h, nil
 }
 
 type redisHub struct {
-	opts      RedisOptions
-	client    *redis.Client
-	ownClient bool
-	server    string // this hub, among those that share the rooms
-	link      *link
-	clerk     *clerk
-	entries   atomic.Uint64
-	counts    counters
-	dead      atomic.Pointer[map[string]bool] // servers whose lease has run out
+	opts       RedisOptions
+	client     *redis.Client
+	ownClient  bool   // client was made from URL; Close closes it
+	serverID   string // identifies this hub among those that share the rooms
+	subscriber *subscriber
+	maintainer *maintainer
+	lastEntry  atomic.Uint64
+	counts     counters
+	dead       atomic.Pointer[map[string]bool] // IDs of servers whose lease has expired
 
-	ctx     context.Context // of the goroutines
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	ctx        context.Context // of the goroutines
+	cancel     context.CancelFunc
+	goroutines sync.WaitGroup
 
-	mu     sync.Mutex            // taken before that of a room
-	rooms  map[string]*redisRoom // by channel: those with members here, or about to
+	mu     sync.Mutex            // locked before that of a room
+	rooms  map[string]*redisRoom // by channel: rooms with members here, or with a Join in progress
 	closed bool
 }
 
-// acquire is the room of that name, followed from now on. Each call is undone
-// by one of release.
+// acquire returns the room with that name and subscribes to its channel if
+// necessary. The caller must release the room.
 func (h *redisHub) acquire(name string) (*redisRoom, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -145,24 +150,24 @@ func (h *redisHub) acquire(name string) (*redisRoom, error) {
 		}
 		r = newRedisRoom(h, name)
 		h.rooms[channel] = r
-		h.link.want(channel, true)
+		h.subscriber.setWanted(channel, true)
 	}
-	r.users++
+	r.refs++
 	return r, nil
 }
 
 func (h *redisHub) release(r *redisRoom) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r.users--
-	if r.users == 0 && !h.closed {
+	r.refs--
+	if r.refs == 0 && !h.closed {
 		delete(h.rooms, r.keys.channel)
-		h.link.want(r.keys.channel, false)
+		h.subscriber.setWanted(r.keys.channel, false)
 	}
 }
 
-// roomOf is the room with that channel, nil if nobody is in it here.
-func (h *redisHub) roomOf(channel string) *redisRoom {
+// roomByChannel returns nil if the room has no members on this server.
+func (h *redisHub) roomByChannel(channel string) *redisRoom {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.rooms[channel]
@@ -185,7 +190,7 @@ func (h *redisHub) allRooms() []*redisRoom {
 	return rooms
 }
 
-// unavailable wraps what a command of Redis returned, or a wait for it.
+// unavailable wraps an error of a Redis command, or of waiting for Redis.
 func (h *redisHub) unavailable(err error) error {
 	if h.ctx.Err() != nil {
 		return ErrClosed
@@ -194,7 +199,7 @@ func (h *redisHub) unavailable(err error) error {
 }
 
 func (h *redisHub) Join(ctx context.Context, room string, m Member, j JoinOptions) (*Membership, error) {
-	want, err := h.opts.checkJoin(room, m, j)
+	request, err := h.opts.checkJoin(room, m, j)
 	if err := cmp.Or(err, ctx.Err()); err != nil {
 		return nil, err
 	}
@@ -205,39 +210,31 @@ func (h *redisHub) Join(ctx context.Context, room string, m Member, j JoinOption
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
 	member := newMembership(room, m, h.opts.Options, j, &h.counts, func(m *Membership) { h.leave(r, m) })
-	member.entry = h.server + "/" + strconv.FormatUint(h.entries.Add(1), 36)
-	if err := r.join(ctx, member, want); err != nil {
+	member.entry = h.serverID + "/" + strconv.FormatUint(h.lastEntry.Add(1), 36)
+	if err := r.join(ctx, member, request); err != nil {
 		member.Leave()
-		if err := h.failed(ctx); err != nil {
-			return nil, err
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil, ctx.Err() // the caller gave up
 		}
 		return nil, h.unavailable(err)
 	}
 	return member, nil
 }
 
-// failed is the error of a caller who has given up, nil if it was our timeout.
-func (h *redisHub) failed(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return ctx.Err()
-	}
-	return nil
-}
-
 func (h *redisHub) leave(r *redisRoom, m *Membership) {
 	r.detach(m)
-	h.clerk.leave(r, m.entry)
+	h.maintainer.removeEntry(r, m.entry)
 	h.release(r)
 }
 
 func (h *redisHub) Publish(ctx context.Context, room string, data []byte) (string, error) {
-	// The client tries again when a connection breaks, so every message
-	// needs a key.
+	// The Redis client repeats a command when its connection breaks. The key
+	// ensures that the message is still published only once.
 	return h.PublishOnce(ctx, room, rand.Text()[:16], data)
 }
 
 func (h *redisHub) PublishOnce(ctx context.Context, room, key string, data []byte) (string, error) {
-	if err := cmp.Or(checkRoom(room), checkName("key", key), h.opts.checkData(data), h.ready(ctx)); err != nil {
+	if err := cmp.Or(checkRoom(room), checkName("key", key), h.opts.checkData(data), h.checkOpen(ctx)); err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
@@ -252,14 +249,14 @@ func (h *redisHub) PublishOnce(ctx context.Context, room, key string, data []byt
 }
 
 func (h *redisHub) Notify(ctx context.Context, room string, data []byte) error {
-	if err := cmp.Or(checkRoom(room), h.opts.checkData(data), h.ready(ctx)); err != nil {
+	if err := cmp.Or(checkRoom(room), h.opts.checkData(data), h.checkOpen(ctx)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
 	channel := channelOf(h.opts.Prefix, room)
-	if r := h.roomOf(channel); r != nil {
-		r.noticeIfAlone(slices.Clone(data))
+	if r := h.roomByChannel(channel); r != nil {
+		r.noticeIfDisconnected(slices.Clone(data))
 	}
 	if err := h.client.Publish(ctx, channel, formatNotice(data)).Err(); err != nil {
 		return h.unavailable(err)
@@ -268,19 +265,19 @@ func (h *redisHub) Notify(ctx context.Context, room string, data []byte) error {
 }
 
 func (h *redisHub) Members(ctx context.Context, room string) ([]Member, error) {
-	if err := cmp.Or(checkRoom(room), h.ready(ctx)); err != nil {
+	if err := cmp.Or(checkRoom(room), h.checkOpen(ctx)); err != nil {
 		return nil, err
 	}
 	k := keysOf(h.opts.Prefix, room)
-	if r := h.roomOf(k.channel); r != nil {
+	if r := h.roomByChannel(k.channel); r != nil {
 		if members, ok := r.members(); ok {
 			return members, nil
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
-	if !h.clerk.begun.Load() {
-		if err := h.clerk.beat(ctx, false); err != nil {
+	if !h.maintainer.hasLease.Load() {
+		if err := h.maintainer.renewLease(ctx, false); err != nil {
 			return nil, h.unavailable(err)
 		}
 	}
@@ -297,15 +294,15 @@ func (h *redisHub) Members(ctx context.Context, room string) ([]Member, error) {
 	return p.list(), nil
 }
 
-// ready is the error of a hub that was closed or a context that has ended.
-func (h *redisHub) ready(ctx context.Context) error {
+// checkOpen returns an error if the hub is closed or ctx has ended.
+func (h *redisHub) checkOpen(ctx context.Context) error {
 	if h.ctx.Err() != nil {
 		return ErrClosed
 	}
 	return ctx.Err()
 }
 
-func (h *redisHub) Stats() Stats { return h.counts.stats(h.link.up()) }
+func (h *redisHub) Stats() Stats { return h.counts.stats(h.subscriber.connected()) }
 
 func (h *redisHub) Close() error {
 	h.mu.Lock()
@@ -317,14 +314,14 @@ func (h *redisHub) Close() error {
 	h.mu.Unlock()
 	rooms := h.allRooms()
 	h.cancel()
-	h.link.close()
-	h.running.Wait()
+	h.subscriber.close()
+	h.goroutines.Wait()
 	for _, r := range rooms {
-		for _, entry := range r.end() {
-			h.clerk.leave(r, entry)
+		for _, entry := range r.close() {
+			h.maintainer.removeEntry(r, entry)
 		}
 	}
-	err := h.clerk.goodbye()
+	err := h.maintainer.deregister()
 	if h.ownClient {
 		err = errors.Join(err, h.client.Close())
 	}

@@ -2,42 +2,39 @@ package hub
 
 import "sync/atomic"
 
-// Stats is how a hub is and what it has done, to be exported to whatever
-// metrics a server has. Each number is right by itself; they are not read at one
-// moment.
+// Stats has the state and counters of a hub, for a server to export as metrics.
+// The numbers aren't read atomically as a whole. Those from Delivered on are
+// counters since the hub was created.
 type Stats struct {
-	// Rooms is how many rooms have members on this server now.
+	// Rooms is the number of rooms that have members on this server.
 	Rooms int
-	// Memberships is how many members are in them, one that is in two rooms
-	// counted twice.
+	// Memberships is the number of memberships on this server. A member in
+	// two rooms counts twice.
 	Memberships int
-	// Connected says whether there is a connection to Redis now, as far as is
-	// known: one that has died is found out within two fifths of the lease.
-	// Always true for Memory.
+	// Connected reports whether the hub is connected to Redis. A dead
+	// connection is detected within 2/5 of RedisOptions.Lease. It is always
+	// true for Memory.
 	Connected bool
 
-	// The rest only grows, from when the hub was made.
-
-	// Delivered is how many events Next has returned, of all kinds, to all
-	// members.
+	// Delivered counts events of all kinds returned by Next.
 	Delivered uint64
-	// Dropped is how many events were thrown away because a member had too many
-	// waiting: by DropOldest, or those of a membership that ended with ErrSlow.
+	// Dropped counts events that were discarded because a member's queue was
+	// full: by DropOldest, or because its membership ended with ErrSlow.
 	Dropped uint64
-	// Slow is how many memberships ended with ErrSlow.
+	// Slow counts memberships that ended with ErrSlow.
 	Slow uint64
-	// Gaps is how many of Delivered were a Gap.
+	// Gaps counts the delivered events that were a Gap.
 	Gaps uint64
-	// CatchUps is how often a room here has read from Redis what its channel
-	// may not have brought: each room after a reconnect, and one whose
-	// messages didn't follow one another.
+	// CatchUps counts how often a room has read from Redis what it may have
+	// missed on its channel: every room after a reconnect, and a room that has
+	// noticed a missing message.
 	CatchUps uint64
-	// Reconnects is how often there was a connection to Redis after there had
-	// been none, or none at first.
+	// Reconnects counts connections to Redis made after one was lost or
+	// couldn't be made at first.
 	Reconnects uint64
 }
 
-// counters are what is counted for Stats.
+// counters are the values behind Stats.
 type counters struct {
 	rooms, memberships atomic.Int64
 

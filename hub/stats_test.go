@@ -5,9 +5,10 @@ import (
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/hub"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
-// awaitStats waits until they are those, since other servers may be slower.
+// awaitStats waits until the stats equal want, since other servers may be slower.
 func awaitStats(t testing.TB, h hub.Hub, want hub.Stats) {
 	t.Helper()
 	var got hub.Stats
@@ -16,15 +17,15 @@ func awaitStats(t testing.TB, h hub.Hub, want hub.Stats) {
 			t.Errorf("the stats are\n %+v, want\n %+v", got, want)
 		}
 	}()
-	eventually(t, "stats", func() bool {
+	testkit.Eventually(t, "stats", func() bool {
 		got = h.Stats()
 		return got == want
 	})
 }
 
 func TestStats(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{Queue: 4})
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{Queue: 4})
 		awaitStats(t, a, hub.Stats{Connected: true})
 		ann := join(t, a, "room", "ann", hub.JoinOptions{Presence: true})
 		bob := join(t, a, "room", "bob", hub.JoinOptions{})
@@ -51,19 +52,19 @@ func TestStats(t *testing.T) {
 		}
 		ann.Leave()
 		want.Rooms, want.Memberships = 0, 0
-		want.Connected = w.name == "memory"
+		want.Connected = k.name == "memory"
 		awaitStats(t, a, want)
 	})
 }
 
-func TestStatsOfWhatIsDropped(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
-		a, b := w.hubs(t, hub.Options{Queue: 3, Policy: hub.DropOldest})
+func TestStatsOfDroppedEvents(t *testing.T) {
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		a, b := k.newHubs(t, hub.Options{Queue: 3, Policy: hub.DropOldest})
 		slow := join(t, a, "room", "slow", hub.JoinOptions{})
 		for n := range 6 {
 			publish(t, b, "room", strconv.Itoa(n))
 		}
-		eventually(t, "the newest is queued", func() bool { return slow.Newest() == "5" })
+		testkit.Eventually(t, "the newest is queued", func() bool { return slow.Newest() == "5" })
 		expect(t, slow, "gap", "4", "5")
 		awaitStats(t, a, hub.Stats{Rooms: 1, Memberships: 1, Connected: true, Delivered: 3, Dropped: 4, Gaps: 1})
 	})

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what the tests need beside Go: Node.js with the packages of
-# test/e2e/node and of the examples in Node, Chromium, and the Redis server that
-# tests start for themselves. On a machine that has all of it, it does nothing
-# and is quick.
+# Installs what the tests need: Go, gcc for the race detector, make, Node.js with
+# the packages of test/e2e/node and of the examples in Node, Chromium, OpenSSL, curl, and
+# the Redis server that tests start; builds Pebble. If everything is there, it does
+# nothing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,18 +11,39 @@ as_root() {
 }
 
 missing=
-command -v node >/dev/null && command -v npm >/dev/null || missing="nodejs npm"
-command -v chromium >/dev/null || missing="$missing chromium"
-command -v redis-server >/dev/null || missing="$missing redis-server"
+need() { # need PROGRAM PACKAGE...
+	command -v "$1" >/dev/null && return
+	shift
+	missing="$missing $*"
+}
+need go golang-go # any version that can download the one in go.mod
+need gcc gcc libc6-dev
+need make make
+need git git
+need node nodejs
+need npm npm
+need chromium chromium
+need openssl openssl
+need curl curl
+need redis-server redis-server
 if [ -n "$missing" ]; then
 	if ! command -v apt-get >/dev/null; then
-		echo "setup-tests: install these yourself, there is no apt-get here: $missing" >&2
+		echo "setup-tests: install these yourself, there is no apt-get here:$missing" >&2
 		exit 1
 	fi
-	as_root apt-get update
+	as_root apt-get update -q
 	# shellcheck disable=SC2086 # several words
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing
 fi
+
+# Go 1.21 and later download the version in go.mod by themselves.
+if ! go list -m >/dev/null; then
+	echo "setup-tests: this Go ($(go env GOVERSION)) is too old: install the version in go.mod (https://go.dev/dl), or allow Go to download it with GOTOOLCHAIN=auto" >&2
+	exit 1
+fi
+
+# Tests of ACME run this certificate authority. Go keeps it in its build cache.
+(cd internal/testkit/pebble/module && go tool -n pebble >/dev/null)
 
 for directory in test/e2e/node examples/node-chat examples/minimal; do
 	(

@@ -1,4 +1,5 @@
-// holdfast is a load balancer for WebSockets.
+// Command holdfast is a load balancer for WebSockets. Run "holdfast --help" for
+// its commands, which are in internal/cli.
 package main
 
 import (

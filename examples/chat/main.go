@@ -2,8 +2,8 @@
 //
 //	go run ./examples/chat --listen :3000 --redis redis://localhost:6379 --name chat-1
 //
-// Without --redis it has its rooms to itself, and a balancer can't move its
-// sessions to another.
+// Without --redis the server doesn't share its rooms, and a balancer can't move
+// its sessions to another server.
 package main
 
 import (
@@ -22,8 +22,8 @@ import (
 func main() {
 	listen := flag.String("listen", ":3000", "`address` to serve on")
 	url := flag.String("redis", "", "`URL` of the Redis server that all chat servers share (default: none)")
-	name := flag.String("name", "chat", "what users see as the server that serves them")
-	notice := flag.Duration("notice", 0, "how long a drain waits for balancers to notice (default 15s)")
+	name := flag.String("name", "chat", "server `name` shown to users")
+	notice := flag.Duration("notice", 0, "how long a drain waits until the balancers have noticed (default 15s)")
 	flag.Parse()
 	if err := run(*listen, *url, *name, *notice); err != nil {
 		log.Fatal(err)

@@ -1,6 +1,6 @@
 "use strict";
-// The plainest of WebSocket servers: what one says, all hear. It knows nothing
-// of balancers. Start it with PORT=3001, and another with PORT=3002.
+// A minimal WebSocket server: it sends every message to all its clients. It knows
+// nothing about load balancers. Start one with PORT=3001 and one with PORT=3002.
 
 const { WebSocket, WebSocketServer } = require("ws");
 

@@ -1,5 +1,5 @@
 "use strict";
-// The page of ../chat, under the same rules as there.
+// Serves the page of ../chat, with the same headers as the Go server.
 
 const fs = require("fs");
 const path = require("path");
@@ -15,7 +15,7 @@ const headers = {
   "Cache-Control": "no-cache",
 };
 
-// files are read once: what isn't among them can't be asked for.
+// All files are read at the start; nothing else can be requested.
 const directory = path.join(__dirname, "../chat/chat/page");
 const names = fs.readdirSync(directory).filter((name) => path.extname(name) in types);
 const files = new Map(names.map((name) => {

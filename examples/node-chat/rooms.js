@@ -1,30 +1,30 @@
 "use strict";
-// Rooms that Node and Go servers have in common: what a chat needs of the Go
-// package hub, by its own scripts and layout in Redis (docs/hub.md).
+// Rooms shared by Node and Go servers: the part of the Go package hub that a chat
+// needs, with the same scripts and the same layout in Redis (docs/hub.md).
 //
-// There is one way for members to get anything: their room is looked at. What the
-// stream has after the message that they got last is read, and who is there. A
-// word on a room's channel only means "look": it may be missed, late or doubled,
-// and after an outage one more look makes up for all of it. Only notices, which
-// are kept nowhere, are passed on as they come.
+// Members receive messages and presence in one way only: by syncing their room,
+// which reads from Redis who is present and the messages after the last one they
+// got. A payload on a room's channel only triggers a sync. So payloads may be
+// missed, late or duplicated, and one sync after an outage catches up. Only
+// notices, which aren't stored, are passed on directly.
 //
-// It leaves out: bounds on the rooms, a Redis that is there but doesn't answer,
-// keeping who is present from flickering where Redis has lost its data, and the
-// history of a room for longer than a day after its last message.
+// Not included: a limit on the number of rooms, timeouts for a Redis that doesn't
+// answer, stable presence after Redis has lost its data, and keeping a room's
+// history for longer than a day after its last message.
 
 const { randomBytes } = require("crypto");
 const { readFileSync } = require("fs");
 const path = require("path");
 const { createClient, defineScript } = require("redis");
 
-// All servers that share rooms must agree on these; they are those of ../chat.
+// All servers that share rooms must use the same values. These are those of ../chat.
 const SERVERS = "chat:servers";
 const channelOf = (room) => `chat:{${encodeURIComponent(room)}}`;
-const HISTORY = 500; // messages a room keeps
-const TTL = 24 * 3600_000; // ms: and for how long
-const LEASE = 5_000; // ms: members of a server that crashed are gone within this
+const HISTORY = 500; // number of messages that a room keeps
+const TTL = 24 * 3600_000; // ms: how long a room keeps them after the last one
+const LEASE = 5_000; // ms: time within which the members of a crashed server leave
 const LEASE_TIME = 0.7 * LEASE;
-const BEAT = 0.2 * LEASE;
+const RENEW_INTERVAL = 0.2 * LEASE;
 
 const read = (name) => readFileSync(path.join(__dirname, `../../hub/scripts/${name}.lua`), "utf8");
 const script = (name, keys) => defineScript({
@@ -33,115 +33,116 @@ const script = (name, keys) => defineScript({
   parseCommand: (parser, ...args) => parser.push(...args.map(String)),
 });
 const scripts = {
-  append: script("publish", 2), leave: script("leave", 1), sync: script("sync", 2), beat: script("beat", 1),
+  append: script("publish", 2), leave: script("leave", 1), sync: script("sync", 2), renew: script("renew", 1),
 };
 
-// persist does what needs Redis, however long that is away.
-const persist = (step) => step().catch(() => setTimeout(persist, BEAT, step));
+// retry repeats an operation until it succeeds.
+const retry = (operation) => operation().catch(() => setTimeout(retry, RENEW_INTERVAL, operation));
 
 const GAP = '{"type":"gap"}';
 
-const { compare } = new Intl.Collator("en", { numeric: true }); // of IDs, which are two numbers and a hyphen
+const { compare } = new Intl.Collator("en", { numeric: true }); // of IDs: two numbers and a hyphen
 
 class Rooms {
   constructor(url) {
-    this.redis = createClient({ url, scripts, disableOfflineQueue: true }); // commands fail while it is away
+    this.redis = createClient({ url, scripts, disableOfflineQueue: true }); // commands fail while disconnected
     this.server = randomBytes(12).toString("base64url");
-    this.places = 0; // taken so far
-    this.followed = new Map(); // rooms with members here, by channel
-    this.dead = null; // servers whose lease has run out
-    this.mercy = 0; // until then no more are taken for dead
+    this.lastEntry = 0;
+    this.byChannel = new Map(); // rooms that have members on this server
+    this.dead = null; // servers whose lease has expired
+    this.graceUntil = 0; // ms: until then no other servers are considered dead
   }
 
-  // open takes a lease before anybody sees a member of this server. By one pattern
-  // it hears of all rooms, which is simpler than to subscribe those with members
-  // here, and costs more where there are many servers.
+  // open connects and acquires a lease, so that the server has one before its
+  // members become visible. It subscribes to all rooms with one pattern. That is
+  // simpler than subscribing only to the rooms with members here, but more
+  // expensive if there are many servers.
   async open() {
     this.redis.on("error", (error) => console.error("Redis:", error.message));
     await this.redis.connect();
-    await this.beat();
-    this.beating = setInterval(() => this.beat().catch(() => {}), BEAT);
-    await this.redis.pSubscribe(channelOf("*"), (word, channel) => this.followed.get(channel)?.hear(word));
-    this.redis.on("ready", () => this.back());
+    await this.renewLease();
+    this.renewing = setInterval(() => this.renewLease().catch(() => {}), RENEW_INTERVAL);
+    await this.redis.pSubscribe(channelOf("*"), (payload, channel) => this.byChannel.get(channel)?.onPayload(payload));
+    this.redis.on("ready", () => this.onReconnect());
   }
 
-  // close has others see at once that this server is gone. By then Redis has
-  // also done what it was sent before.
+  // close gives up the lease, so that other servers see at once that this one is
+  // gone. When it resolves, Redis has also executed all earlier commands.
   close() {
-    clearInterval(this.beating);
-    return this.redis.beat(SERVERS, this.server, -1, 2 * TTL);
+    clearInterval(this.renewing);
+    return this.redis.renew(SERVERS, this.server, -1, 2 * TTL);
   }
 
-  // back is called when Redis was away, so that words were missed. Other servers
-  // couldn't renew their leases either, and get the time to do so.
-  back() {
-    this.mercy = Date.now() + LEASE_TIME;
-    for (const room of this.followed.values()) persist(() => room.look());
+  // onReconnect is called after an outage of Redis, in which payloads were missed.
+  // Other servers couldn't renew their leases either, and get time to do so.
+  onReconnect() {
+    this.graceUntil = Date.now() + LEASE_TIME;
+    for (const room of this.byChannel.values()) retry(() => room.sync());
   }
 
-  // beat renews the lease of this server, and takes out who was on dead ones.
-  async beat() {
-    const [lapsed, dead] = await this.redis.beat(SERVERS, this.server, LEASE_TIME, 2 * TTL);
-    if (lapsed && this.dead) this.back();
-    if (Date.now() < this.mercy) return;
+  // renewLease renews the lease of this server, and removes members of dead ones.
+  async renewLease() {
+    const [expired, dead] = await this.redis.renew(SERVERS, this.server, LEASE_TIME, 2 * TTL);
+    if (expired && this.dead) this.onReconnect();
+    if (Date.now() < this.graceUntil) return;
     this.dead = new Set(dead);
-    for (const room of this.followed.values()) {
+    for (const room of this.byChannel.values()) {
       for (const { entry, server } of room.entries) if (this.dead.has(server)) room.remove(entry);
-      room.show();
+      room.updatePresence();
     }
   }
 
-  // enter gives who, { member, name, room }, a place: others see it in the room,
-  // but it gets nothing before place.start.
-  async enter(who) {
+  // join makes who, { member, name, room }, present in the room and returns its
+  // membership. Events are delivered only after membership.start.
+  async join(who) {
     const channel = channelOf(who.room);
-    const room = this.followed.get(channel) ?? new Room(this, channel);
-    this.followed.set(channel, room);
-    const place = new Place(room, `${this.server}/${++this.places}`, who);
-    room.here.add(place);
-    await room.look().catch((error) => {
-      place.leave();
+    const room = this.byChannel.get(channel) ?? new Room(this, channel);
+    this.byChannel.set(channel, room);
+    const membership = new Membership(room, `${this.server}/${++this.lastEntry}`, who);
+    room.memberships.add(membership);
+    await room.sync().catch((error) => {
+      membership.leave();
       throw error;
     });
-    return place;
+    return membership;
   }
 
-  // publish can be tried until it succeeds: the history has a key only once.
+  // publish can be repeated until it succeeds: a key is only once in the history.
   publish(room, key, data) {
     const channel = channelOf(room);
     return this.redis.append(channel + ":s", channel + ":k", channel, key, data, HISTORY, TTL);
   }
 
-  // notify is for what is stale in a moment. While Redis is away, those hear of it
-  // who are on this server.
+  // notify is for what is soon out of date. While Redis is unreachable, it reaches
+  // only the members on this server.
   notify(room, data) {
     const channel = channelOf(room);
-    return this.redis.publish(channel, "n\n" + data).catch(() => this.followed.get(channel)?.tell(data));
+    return this.redis.publish(channel, "n\n" + data).catch(() => this.byChannel.get(channel)?.send(data));
   }
 }
 
 class Room {
   constructor(rooms, channel) {
     Object.assign(this, { rooms, channel, redis: rooms.redis, stream: channel + ":s", members: channel + ":m" });
-    this.here = new Set(); // places on this server
-    this.entries = []; // of places on all servers, as last read
-    this.people = new Map(); // name by member: who is there, as told here
+    this.memberships = new Set(); // on this server
+    this.entries = []; // of memberships on all servers, as last read
+    this.present = new Map(); // name by member, as last sent to the members here
     this.reading = Promise.resolve();
   }
 
-  hear(word) {
-    if (word.startsWith("n\n")) this.tell(word.slice(2));
-    else persist(() => this.look(!word.startsWith("m ")));
+  onPayload(payload) {
+    if (payload.startsWith("n\n")) this.send(payload.slice(2));
+    else retry(() => this.sync(!payload.startsWith("m ")));
   }
 
-  tell(text) {
-    for (const place of this.here) place.send?.(text);
+  send(text) {
+    for (const membership of this.memberships) membership.send?.(text);
   }
 
-  // look resolves when all has been read that was there when it was called: the
-  // messages and, in full, who is present and whether Redis has lost messages.
-  // Calls that come during a reading lead to one more, however many they are.
-  look(full = true) {
+  // sync reads everything that is in Redis at the time of the call, and resolves
+  // when that is done: the messages, and if full, also who is present and whether
+  // Redis has lost messages. All calls made during a read share the next read.
+  sync(full = true) {
     this.full ||= full;
     this.next ??= this.reading.catch(() => {}).then(() => {
       this.next = null;
@@ -150,46 +151,48 @@ class Room {
     return this.next;
   }
 
-  // read, in full, also enters again whom Redis has lost, or a server taken out.
+  // read does one sync. If full, it also adds entries again that Redis has lost or
+  // another server has removed.
   async read() {
-    const { full, here, redis, stream } = this;
+    const { full, memberships, redis, stream } = this;
     this.full = false;
-    const started = [...here].filter((place) => place.send); // who starts meanwhile may want older messages
-    const oldest = started.map((place) => place.last).sort(compare)[0] ?? "";
-    if (full ? here.size === 0 : !oldest) return;
-    const [newest, messages, members] = full
-      ? await redis.sync(this.members, stream, this.channel, TTL, oldest, HISTORY, ...[...here].flatMap(toArguments))
+    const started = [...memberships].filter((m) => m.send); // those that start meanwhile may need older messages
+    const oldest = started.map((m) => m.last).sort(compare)[0] ?? "";
+    if (full ? memberships.size === 0 : !oldest) return;
+    const [newest, entries, members] = full
+      ? await redis.sync(this.members, stream, this.channel, TTL, oldest, HISTORY, ...[...memberships].flatMap(toArguments))
       : [null, await redis.sendCommand(["XRANGE", stream, "(" + oldest, "+"])];
     if (full) {
       this.entries = toEntries(members);
-      this.show();
+      this.updatePresence();
     }
-    const news = messages.map(toMessage);
-    for (const place of started) place.deliver(news, newest ?? news.at(-1)?.id);
+    const messages = entries.map(toMessage);
+    for (const membership of started) membership.deliver(messages, newest ?? messages.at(-1)?.id);
   }
 
-  // show tells who came and went. Somebody may have several entries: who moves to
-  // another server enters there before leaving here.
-  show() {
-    const before = this.people;
+  // updatePresence sends who has joined and left. A member may have several
+  // entries: a session that moves joins on the new server before it leaves the old.
+  updatePresence() {
+    const before = this.present;
     const alive = this.entries.filter(({ server }) => !this.rooms.dead.has(server));
-    this.people = new Map(alive.map(({ member, name }) => [member, name]));
-    for (const [member, name] of this.people) {
-      if (before.get(member) !== name) this.tell(JSON.stringify({ type: "here", member, name }));
+    this.present = new Map(alive.map(({ member, name }) => [member, name]));
+    for (const [member, name] of this.present) {
+      if (before.get(member) !== name) this.send(JSON.stringify({ type: "here", member, name }));
     }
     for (const [member, name] of before) {
-      if (!this.people.has(member)) this.tell(JSON.stringify({ type: "gone", member, name }));
+      if (!this.present.has(member)) this.send(JSON.stringify({ type: "gone", member, name }));
     }
   }
 
   remove(entry) {
-    persist(() => this.redis.leave(this.members, this.channel, entry));
+    retry(() => this.redis.leave(this.members, this.channel, entry));
   }
 }
 
 const toArguments = ({ entry, who }) => [entry, `${encodeURIComponent(who.member)}\n${who.name}`];
 
-// toEntries reads the hash of members. What is no entry in it counts changes.
+// toEntries parses the hash of members. Its fields that aren't entries are the
+// epoch and the version.
 function toEntries(fields) {
   const entries = [];
   for (let i = 0; i < fields.length; i += 2) {
@@ -200,34 +203,33 @@ function toEntries(fields) {
   return entries;
 }
 
-// toMessage reads an entry of the stream: p, the ID before, k, the key, and d,
-// the data. The text for the pages is made once, whatever the members.
+// toMessage parses an entry of the stream: p, the ID before, k, the key, and d,
+// the data. The text for the pages is the same for all members.
 function toMessage([id, [, before, , , , data]]) {
   return { id, before, text: `{"type":"message","id":"${id}","time":${parseInt(id)},"post":${data}}` };
 }
 
-// Place is a member's place in a room.
-class Place {
+class Membership {
   constructor(room, entry, who) {
-    Object.assign(this, { room, entry, who, send: null, last: "" }); // last: ID of the message that it got last
+    Object.assign(this, { room, entry, who, send: null, last: "" }); // last: ID of the last message delivered
   }
 
-  // start gives send, from now on, who is there, what came after since (or the
-  // last count messages, without), and all that comes.
+  // start calls send with who is present, with the messages after since (or without
+  // since, with the last count messages), and then with everything that follows.
   async start(since, count, send) {
     const { room } = this;
-    this.send = null; // it may have started before
-    const shown = since ? [] : await room.redis.xRevRange(room.stream, "+", "-", { COUNT: count });
-    const people = [...room.people].map(([member, name]) => ({ member, name }));
+    this.send = null; // it may have been started before
+    const history = since ? [] : await room.redis.xRevRange(room.stream, "+", "-", { COUNT: count });
+    const people = [...room.present].map(([member, name]) => ({ member, name }));
     send(JSON.stringify({ type: "joined", room: this.who.room, people }));
-    Object.assign(this, { send, last: since || (shown.at(-1)?.message.p ?? "0-0") });
-    await room.look();
+    Object.assign(this, { send, last: since || (history.at(-1)?.message.p ?? "0-0") });
+    await room.sync();
   }
 
   deliver(messages, newest = this.last) {
     if (!this.send) return; // it has left
     const missed = messages.filter(({ id }) => compare(id, this.last) > 0);
-    if ((missed[0]?.before ?? newest) !== this.last) this.send(GAP); // trimmed, or lost by Redis
+    if ((missed[0]?.before ?? newest) !== this.last) this.send(GAP); // messages were trimmed, or lost by Redis
     for (const { text } of missed) this.send(text);
     this.last = newest;
   }
@@ -235,8 +237,8 @@ class Place {
   leave() {
     const { room } = this;
     this.send = null;
-    room.here.delete(this);
-    if (room.here.size === 0) room.rooms.followed.delete(room.channel);
+    room.memberships.delete(this);
+    if (room.memberships.size === 0) room.rooms.byChannel.delete(room.channel);
     room.remove(this.entry);
   }
 }

@@ -1,9 +1,11 @@
--- Enters a membership and reads what it asks for of the history: all after an
--- ID, or a number of the last messages, newest first.
--- KEYS: members, stream. ARGV: channel, TTL in ms, entry, member, ID or '', number.
+-- Adds an entry to a room's members and reads part of the history: all messages
+-- after an ID, or the last messages, newest first. Returns the ID of the newest
+-- message and the messages.
+-- KEYS: members, stream. ARGV: channel, TTL in ms, entry, member, ID or '', how
+-- many messages.
 local members, stream = KEYS[1], KEYS[2]
 local channel, ttl, entry, member, since, count = unpack(ARGV)
-enter(members, channel, entry, member)
+addEntry(members, channel, entry, member)
 redis.call('PEXPIRE', members, ttl)
 local history = {}
 if since ~= '' then

@@ -1,22 +1,24 @@
--- Before each of the other scripts.
+-- Functions shared by the other scripts. This file is prepended to each of them.
 
--- changed counts a change of a room's members and returns its number, by which
--- a server knows whether it has missed one. The numbers (v) begin with the time
--- in microseconds (b), so those of a room that is made anew are higher than its
--- old ones. As text: Lua would print a number of this size with an exponent.
-local function changed(members)
+-- nextVersion increments the version (v) of a room's members and returns it. A
+-- server that receives version 7 after version 5 knows that it has missed one.
+-- Versions start at the current time in microseconds, which is also the epoch
+-- (b). So when the members are created again, the versions are higher than
+-- before. The version is returned as text, because Lua would convert a number of
+-- this size to one with an exponent.
+local function nextVersion(members)
   if redis.call('EXISTS', members) == 0 then
     local now = redis.call('TIME')
-    local began = now[1] .. string.format('%06d', now[2])
-    redis.call('HSET', members, 'b', began, 'v', began)
+    local epoch = now[1] .. string.format('%06d', now[2])
+    redis.call('HSET', members, 'b', epoch, 'v', epoch)
   end
   redis.call('HINCRBY', members, 'v', 1)
   return redis.call('HGET', members, 'v')
 end
 
-local function enter(members, channel, entry, member)
+local function addEntry(members, channel, entry, member)
   if redis.call('HEXISTS', members, entry) == 1 then return end
-  local version = changed(members)
+  local version = nextVersion(members)
   redis.call('HSET', members, entry, member)
   redis.call('PUBLISH', channel, '+ ' .. version .. ' ' .. entry .. ' ' .. member)
 end

@@ -1,13 +1,15 @@
--- Appends a message to the stream and publishes it, in one step, so that the
--- order of what is published is that of the stream. Each message names the one
--- before it: who gets it knows whether that is the last it has.
--- KEYS: stream, keys. ARGV: channel, key, data, how many to keep, TTL in ms.
+-- Appends a message to the stream and publishes it, unless the history already
+-- has a message with its key. Both happen in one script so that messages are
+-- published in the order of the stream. Each message includes the ID of the one
+-- before it, so that a receiver notices if it has missed one. Returns the ID.
+-- KEYS: stream, keys. ARGV: channel, key, data, how many messages to keep, TTL in
+-- ms.
 
--- following is the ID of the message after prev: by the clock, and later than
--- prev even where that is behind. After a failover, a message can come to stand
--- where another was that has been lost. Its ID has a hash of its key in it, lest
--- who has the other be thought to have this one.
-local function following(prev, key)
+-- nextID returns an ID from the current time. It is higher than prev even if the
+-- clock is behind. The second part includes a hash of the key: after a failover,
+-- a message may take the place of one that was lost, and the two must not have
+-- the same ID.
+local function nextID(prev, key)
   local ms, seq = string.match(prev, '(%d+)-(%d+)')
   local hash = tonumber(string.sub(redis.sha1hex(key), 1, 6), 16)
   local now = redis.call('TIME')
@@ -18,11 +20,11 @@ end
 
 local stream, keys = KEYS[1], KEYS[2]
 local channel, key, data, keep, ttl = unpack(ARGV)
-local before = redis.call('HGET', keys, key)
-if before then return before end
+local existing = redis.call('HGET', keys, key)
+if existing then return existing end
 
 local prev = newest(stream)
-local id = redis.call('XADD', stream, following(prev, key), 'p', prev, 'k', key, 'd', data)
+local id = redis.call('XADD', stream, nextID(prev, key), 'p', prev, 'k', key, 'd', data)
 redis.call('HSET', keys, key, id)
 local over = math.min(redis.call('XLEN', stream) - keep, 100)
 if over > 0 then

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/admin"
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
 // adminServer is the admin interface on its address.
@@ -20,20 +22,16 @@ type adminServer struct {
 	done chan struct{}
 }
 
-func (a *App) serveAdmin(address string) (*adminServer, error) {
-	ln, err := net.Listen("tcp", address)
+func (a *App) serveAdmin(address config.Address) (*adminServer, error) {
+	ln, err := net.Listen("tcp", address.String())
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
-	}
-	host, _, _ := net.SplitHostPort(address)
-	if net.ParseIP(host) != nil {
-		host = ""
 	}
 	scrapes := a.metrics.Handler()
 	s := &adminServer{
 		Server: admin.New(admin.Options{
-			Host:     host,
-			Draining: a.gate.Stopping,
+			Host:     address.Host,
+			Draining: a.stopping,
 			Metrics: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				a.spare.while(func() { scrapes.ServeHTTP(w, r) })
 			}),
@@ -56,7 +54,7 @@ func (a *App) serveAdmin(address string) (*adminServer, error) {
 	return s, nil
 }
 
-// close ends the admin interface, giving requests under way a second.
+// close stops the admin interface; running requests have a second to end.
 func (s *adminServer) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -64,29 +62,37 @@ func (s *adminServer) close() {
 	<-s.done
 }
 
-// Status is what the admin interface tells, see [admin.Status].
+// Status returns the status that the admin interface serves.
 func (a *App) Status() admin.Status {
 	c := a.current.Load()
 	s := admin.Status{
-		Version:    a.options.Version,
-		Started:    a.started,
-		Draining:   a.gate.Stopping(),
-		Generation: a.proxy.Generation().Number,
-		ConfigFile: a.options.File,
+		Version:       a.options.Version,
+		Started:       a.started,
+		Draining:      a.stopping(),
+		DrainingSince: a.ending.Load(),
+		Generation:    a.proxy.Generation().Number,
+		ConfigFile:    a.options.File,
 	}
+	s.Engine = engineName(a.engine)
+	s.Loops, s.Processors = a.engine.Loops()
 	for _, l := range a.listeners.List() {
 		s.Listeners = append(s.Listeners, admin.Listener{Name: l.Name, Address: l.Addr.String()})
+	}
+	for _, c := range a.certs.Certificates() {
+		s.Certificates = append(s.Certificates, admin.Certificate{Cert: c.File, Names: c.Names, Key: c.Key,
+			NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: c.DaysLeft(time.Now()), Problem: c.Problem})
 	}
 	s.Pools = a.poolStatus(c)
 	t := a.engine.Traffic()
 	s.Totals = admin.Totals{
-		Active: a.engine.Active(), Opened: a.opened.Load(),
+		Active: a.engine.Active(), Requests: a.proxy.HTTPRequests(), Opened: a.opened.Load(),
 		FromClient: traffic(t[session.Client]), FromBackend: traffic(t[session.Backend]),
 	}
 	return s
 }
 
-// poolStatus lists the pools of c, then those that are gone but have sessions.
+// poolStatus lists the pools of c, then those that were removed and still have
+// sessions.
 func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 	weights := map[*pool.Backend]int{}
 	rebalances := a.rebalancer.States()
@@ -112,7 +118,7 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 	}
 	for _, d := range a.discovery.States() {
 		if i, ok := index[d.Pool]; ok {
-			list[i].Discovery = append(list[i].Discovery, admin.Discovery{Source: d.Source, Since: when(d.Answered), Trouble: d.Trouble})
+			list[i].Discovery = append(list[i].Discovery, admin.Discovery{Source: d.Source, Since: when(d.Answered), LastError: d.LastError})
 		}
 	}
 	drains := map[*pool.Backend]*admin.Drain{}
@@ -128,16 +134,17 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 		}
 		st := b.State()
 		list[i].Sessions += st.Sessions
+		list[i].Requests += st.Requests
 		list[i].Backends = append(list[i].Backends, admin.Backend{
-			Name: b.Name, Address: b.Address, State: st.Word, Operational: st.Operational.String(), Admin: st.Admin.String(),
+			Name: b.Name, Address: b.Address, State: st.Name, Operational: st.Operational.String(), Admin: st.Admin.String(),
 			Reason: st.Reason, Since: when(st.Since), Weight: weights[b], Share: st.Share,
-			Sessions: st.Sessions, MaxSessions: st.MaxSessions, Drain: drains[b],
+			Sessions: st.Sessions, Requests: st.Requests, MaxSessions: st.MaxSessions, Drain: drains[b],
 		})
 	}
 	return list
 }
 
-// when is nil for a time that never was.
+// when returns nil for the zero time.
 func when(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -149,18 +156,37 @@ func traffic(t session.Traffic) admin.Traffic {
 	return admin.Traffic{Messages: t.Messages, Bytes: t.Bytes}
 }
 
-func (a *App) sessions(limit int) (list []admin.Session) {
+// sessions implements admin.Options.Sessions; a place is a relay.Cursor in
+// decimal.
+func (a *App) sessions(after string, limit int) (list []admin.Session, next string, err error) {
 	a.spare.enter()
 	defer a.spare.leave()
-	a.engine.Each(func(s session.Summary) {
-		if len(list) == limit {
-			return
+	var from relay.Cursor
+	if after != "" {
+		n, err := strconv.ParseUint(after, 10, 64)
+		if err != nil {
+			return nil, "", fmt.Errorf("after %q is not what an answer had as next", after)
 		}
+		from = relay.Cursor(n)
+	}
+	some, from := a.engine.Sessions(from, limit)
+	for _, s := range some {
 		w := a.words(&s.Info)
 		list = append(list, admin.Session{
 			ID: s.ID.String(), Client: s.Client.String(), Route: w.Route, Pool: w.Pool, Backend: w.Backend,
 			Age: s.Duration.Seconds(), FromClient: traffic(s.From[session.Client]), FromBackend: traffic(s.From[session.Backend]),
 		})
-	})
-	return list
+	}
+	if from != 0 {
+		next = strconv.FormatUint(uint64(from), 10)
+	}
+	return list, next, nil
+}
+
+// engineName is the word of the configuration for an engine.
+func engineName(e relay.Engine) string {
+	if _, ok := e.(*relay.Portable); ok {
+		return "portable"
+	}
+	return "epoll"
 }

@@ -1,6 +1,6 @@
-// Package app puts a balancer together: it turns a configuration into the
-// plain options of the stages, builds generations and swaps them, and holds
-// what must survive a reload.
+// Package app runs a balancer: it turns a configuration into the options of the
+// stages, builds generations and swaps them at a reload, and owns everything that
+// survives a reload. The command line starts it; it doesn't read files itself.
 package app
 
 import (
@@ -9,41 +9,48 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/admission"
-	"github.com/holdfast-ws/holdfast/internal/admit"
-	"github.com/holdfast-ws/holdfast/internal/closing"
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/discovery"
-	"github.com/holdfast-ws/holdfast/internal/drain"
-	"github.com/holdfast-ws/holdfast/internal/health"
-	"github.com/holdfast-ws/holdfast/internal/listener"
-	"github.com/holdfast-ws/holdfast/internal/logging"
-	"github.com/holdfast-ws/holdfast/internal/metrics"
-	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/ops/logging"
+	"github.com/holdfast-ws/holdfast/internal/ops/metrics"
 	"github.com/holdfast-ws/holdfast/internal/proxy"
-	"github.com/holdfast-ws/holdfast/internal/rebalance"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/stage/closing"
+	"github.com/holdfast-ws/holdfast/internal/stage/listener"
+	"github.com/holdfast-ws/holdfast/internal/stage/overload"
+	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
+	"github.com/holdfast-ws/holdfast/internal/stage/secure"
+	"github.com/holdfast-ws/holdfast/internal/tls/acme"
+	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
+	"github.com/holdfast-ws/holdfast/internal/tls/certs"
+	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
+	"github.com/holdfast-ws/holdfast/internal/upstream/drain"
+	"github.com/holdfast-ws/holdfast/internal/upstream/health"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/upstream/rebalance"
 )
 
-// Options are what the command line gives.
+// Options are set by the command line.
 type Options struct {
-	// Load reads the configuration, at the start and at every reload.
+	// Load returns a configuration that config.Validate has accepted. It is called
+	// at the start and at every reload, and its result is owned by the App.
 	Load func() (*config.Config, error)
-	// File is the configuration's file; "" where it came from flags, which
-	// can't be reloaded.
+	// File is the configuration file; "" if there is none, and then nothing can
+	// be reloaded.
 	File string
-	// Admin is the admin address, in place of the configuration's; "" leaves
-	// that one.
-	Admin   string
+	// Admin is used instead of the configuration's admin address, unless it is
+	// zero.
+	Admin   config.Address
 	Version string
 	LogTo   io.Writer
-	// Resolver looks up backends' names; nil is the system's.
+	// Resolver looks up the names of backends; nil means the system's.
 	Resolver pool.Resolver
 }
 
@@ -59,45 +66,60 @@ type App struct {
 	discovery  *discovery.Watcher
 	drainer    *drain.Drainer
 	rebalancer *rebalance.Rebalancer
-	gate       *admission.Gate
+	gate       *overload.Gate
+	acme       *acme.Group
+	certs      *certs.Watcher
 	names      session.Names
 	engine     relay.Engine
 	proxy      *proxy.Proxy
 	listeners  *listener.Set
 	metrics    *metrics.Metrics
 	opened     atomic.Uint64
-	tidier     tidier
+	trimmer    memoryTrimmer
 	spare      processors
 	admin      *adminServer
 
-	reload  sync.Mutex // held by who changes the following
+	reload  sync.Mutex // held while the following change
 	current atomic.Pointer[config.Config]
-	queues  map[string]*admit.Pool // of the pools that have one, by name
+	ending  atomic.Pointer[time.Time]     // when the shutdown began; nil before
+	coming  atomic.Pointer[config.Config] // the one that a reload makes current; nil between reloads
+	queues  map[string]*ratelimit.Limiter // of the pools that have one, by name
 	stopped bool
+	// backendTLS has the pools that speak TLS to their backends, by name.
+	backendTLS map[string]*backendtls.Client
+	listening  *listening // what the open listeners need; nil before there are some
+
+	announced atomic.Bool // see Announce
 }
 
-// Start brings a balancer up: when it returns, the listeners accept. The
-// caller ends it with Shutdown.
+// Start starts a balancer: when it returns, the listeners accept connections. The
+// caller stops it with Shutdown.
 func Start(o Options) (_ *App, err error) {
 	c, err := o.Load()
 	if err != nil {
 		return nil, err
 	}
-	if o.Admin != "" {
+	if !o.Admin.IsZero() {
 		c.Admin.Address = o.Admin
 	}
-	a := &App{options: o, started: time.Now(), queues: map[string]*admit.Pool{}}
+	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}}
+	if a.backendTLS, err = a.readBackendTLS(c); err != nil {
+		return nil, err
+	}
 	a.log = logging.New(o.LogTo, c.Log.Format, level(c))
 	a.slog = a.log.Logger()
-	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(),
-		AffinityResults: proxy.AffinityResults(), BackendStates: pool.StateWords(),
-		ReattachReasons: proxy.MoveReasons(), ReattachResults: proxy.MoveResults()})
+	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), TLSResults: secure.Results(),
+		AffinityResults: generation.AffinityResults(), BackendStates: pool.StateNames(),
+		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results()})
 	a.drainer = a.newDrainer()
-	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, Changed: a.drainer.Look})
+	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, OnChange: a.drainer.Reconcile})
 	a.checker = health.New(health.Options{Log: a.slog})
-	a.discovery = discovery.New(discovery.Options{Log: a.slog, Changed: a.rediscover})
-	a.gate = admission.New(admission.Options{MaxSessions: c.Limits.MaxSessions, MaxHandshakes: c.Limits.MaxHandshakes})
-	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.drainer.Close, a.checker.Close, a.discovery.Close}
+	a.discovery = discovery.New(discovery.Options{Log: a.slog, OnChange: a.rediscover})
+	a.gate = overload.New(overload.Options{MaxSessions: c.Limits.MaxSessions, MaxHandshakes: c.Limits.MaxHandshakes,
+		PerAddress: c.Limits.MaxHandshakesPerAddress})
+	a.acme = acme.NewGroup(a.slog, a.acmeChanged)
+	a.certs = certs.New(certs.Options{Log: a.slog, Source: a.acme})
+	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.drainer.Close, a.checker.Close, a.discovery.Close, a.certs.Close, a.acme.Close}
 	defer func() {
 		if err != nil {
 			for i := len(undo) - 1; i >= 0; i-- {
@@ -105,25 +127,30 @@ func Start(o Options) (_ *App, err error) {
 			}
 		}
 	}()
-	ledger := &closing.Ledger{GiveBack: a.giveBack, Tellers: []closing.Teller{logTeller{a}, countTeller{a.metrics}}}
-	if a.engine, err = newEngine(c.Engine, runtime.NumCPU(), a.slog, ledger.Ended); err != nil {
+	listening, err := a.prepareListeners(c)
+	if err != nil {
+		return nil, err
+	}
+	closer := &closing.Closer{Release: a.release, Observers: []closing.Observer{logObserver{a}, metricsObserver{a}}}
+	if a.engine, err = newEngine(c.Engine, a.slog, closer.Ended); err != nil {
 		return nil, err
 	}
 	undo = append(undo, a.engine.Close)
-	a.tidier.trim = a.engine.Trim
+	a.trimmer.trim = a.engine.Trim
 	a.spare.set = a.engine.SpareProcessors
 	a.spare.set(false)
-	// Changes that are discovered from here on wait for the end of Start.
+	a.tune(c)
+	// Changes that are discovered from now on wait for the end of Start.
 	a.reload.Lock()
 	defer a.reload.Unlock()
 	a.current.Store(c)
 	a.discovery.Apply(discoverySpecs(c), firstFound)
-	g, _, err := a.build(c, 1)
+	g, _, err := a.build(c, a.backendTLS, 1)
 	if err != nil {
 		return nil, err
 	}
-	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, HTTPDone: a.metrics.HTTPDone,
-		HTTPBegins: a.spare.enter, HTTPEnds: a.spare.leave, GiveBack: a.giveBackLease}, g)
+	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, ACMEChallenge: a.acme.Answer, HTTPDone: a.httpDone, HTTPCut: a.metrics.HTTPCut,
+		HTTPBegins: a.spare.enter, HTTPEnds: a.spare.leave, Ended: closer.Ended, Release: a.releaseLease, BackendName: a.backendName}, g)
 	undo = append(undo, func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -132,26 +159,34 @@ func Start(o Options) (_ *App, err error) {
 	a.rebalancer = a.newRebalancer()
 	undo = append(undo, a.rebalancer.Close)
 	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
-	// The admin interface answers from here on, but reloads wait for the end.
-	if c.Admin.Address != "" {
+	// The admin interface answers from now on, but reloads wait for the end of
+	// Start.
+	if !c.Admin.Address.IsZero() {
 		if a.admin, err = a.serveAdmin(c.Admin.Address); err != nil {
 			return nil, err
 		}
 		undo = append(undo, a.admin.close)
 	}
-	if err = a.listeners.Apply(listenerSpecs(c)); err != nil {
+	if err = a.listeners.Apply(listening.specs); err != nil {
 		return nil, err
 	}
+	a.useListeners(listening)
 	a.metrics.ConfigStarted(a.started)
 	a.warn(c.Warnings)
+	a.warn(expiring(a.backendTLS, c))
+	if short := overload.Shortage(c.Limits.MaxSessions); short != "" {
+		a.slog.Warn(short)
+	}
+	loops, _ := a.engine.Loops()
 	a.slog.Info("started", "version", o.Version, "listeners", a.Addresses(), "admin", a.AdminAddr(),
-		"engine", engineName(a.engine), "max_sessions", a.gate.Limits().MaxSessions)
+		"engine", engineName(a.engine), "loops", loops, "max_sessions", a.gate.Limits().MaxSessions)
+	a.explainSelfSigned()
 	return a, nil
 }
 
-// Reload takes the changed configuration. Whatever is wrong with it, nothing
-// has changed then. Live sessions are left alone, but for those of backends
-// that are gone from it.
+// Reload loads the configuration again and uses it from now on. If it returns an
+// error, nothing has changed. Open sessions go on, except those of backends that
+// were removed.
 func (a *App) Reload() (warnings []string, err error) {
 	a.spare.enter()
 	defer a.spare.leave()
@@ -173,27 +208,42 @@ func (a *App) Reload() (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.options.Admin != "" {
+	if !a.options.Admin.IsZero() {
 		c.Admin.Address = a.options.Admin
 	}
-	// Listeners first: they are what may still fail. A new one that takes a
-	// connection before the swap below serves it by the old routes, which is
-	// no worse than it having come a moment earlier.
-	if err := a.listeners.Apply(listenerSpecs(c)); err != nil {
+	backendTLS, err := a.readBackendTLS(c)
+	if err != nil {
+		return nil, err
+	}
+	listening, err := a.prepareListeners(c)
+	if err != nil {
+		return nil, err
+	}
+	// Listeners first, since they may still fail. A new one that accepts a
+	// connection before the swap below serves it by the old routes, as if the
+	// client had come a moment earlier.
+	if err := a.listeners.Apply(listening.specs); err != nil {
 		return nil, err
 	}
 	old := a.current.Load()
+	a.coming.Store(c)
+	defer a.coming.Store(nil)
 	a.discovery.Apply(discoverySpecs(c), firstFound)
-	g, left, err := a.build(c, a.proxy.Generation().Number+1)
+	g, left, err := a.build(c, backendTLS, a.proxy.Generation().Number+1)
 	if err != nil {
 		a.discovery.Apply(discoverySpecs(old), 0)
-		return nil, errors.Join(err, a.listeners.Apply(listenerSpecs(old)))
+		return nil, errors.Join(err, a.listeners.Apply(a.listening.specs))
 	}
 	a.proxy.Swap(g)
+	a.backendTLS = backendTLS
+	a.useListeners(listening)
+	a.tune(c)
 	a.current.Store(c)
-	a.rebalancer.Look()
+	a.metrics.Refresh()
+	a.rebalancer.PoolsChanged()
+	a.gate.SetPerAddress(c.Limits.MaxHandshakesPerAddress)
 	a.log.SetFormatLevel(c.Log.Format, level(c))
-	for _, w := range c.Warnings {
+	for _, w := range slices.Concat(c.Warnings, expiring(backendTLS, c)) {
 		warnings = append(warnings, w.Error())
 	}
 	for _, what := range needRestart(old, c) {
@@ -206,11 +256,12 @@ func (a *App) Reload() (warnings []string, err error) {
 	return warnings, nil
 }
 
-// firstFound bounds the wait for the first answers of a new discovery.
+// firstFound bounds how long a start or reload waits for the first answers of
+// discovery.
 const firstFound = 2 * time.Second
 
-// rediscover takes the backends that were found for a pool. Everything else
-// stays as it is.
+// rediscover uses the backends that were found for a pool. Everything else stays
+// unchanged.
 func (a *App) rediscover(name string) {
 	a.spare.enter()
 	defer a.spare.leave()
@@ -220,25 +271,26 @@ func (a *App) rediscover(name string) {
 	if a.proxy == nil || a.stopped {
 		return
 	}
-	g, left, err := a.build(c, a.proxy.Generation().Number+1)
+	g, left, err := a.build(c, a.backendTLS, a.proxy.Generation().Number+1)
 	if err != nil {
 		a.slog.Error("what was discovered can't be used; nothing has changed", "pool", name, "error", err)
 		return
 	}
 	a.proxy.Swap(g)
+	a.metrics.Refresh()
 	a.slog.Info("the backends of a pool changed", "pool", name, "generation", g.Number,
 		"backends", len(g.Pools[name].Picker.Members()), "backends_left", len(left))
 }
 
-// giveBack returns what a session held.
-func (a *App) giveBack(s session.Summary) {
-	a.giveBackLease(s.Backend)
+// release releases the lease and the other resources of a session that ended.
+func (a *App) release(s session.Summary) {
+	a.releaseLease(s.Backend)
 	a.proxy.Forget(s.ID)
 	a.gate.SessionEnded()
-	a.tidier.note(time.Now())
+	a.trimmer.note(time.Now())
 }
 
-func (a *App) giveBackLease(backend uint32) {
+func (a *App) releaseLease(backend uint32) {
 	if b := a.registry.Backend(backend); b != nil {
 		b.Release()
 	}
@@ -250,7 +302,7 @@ func (a *App) warn(ws []config.Error) {
 	}
 }
 
-// Addresses are the addresses listened on, in the order of the configuration.
+// Addresses returns the addresses listened on, in the order of the configuration.
 func (a *App) Addresses() []string {
 	var all []string
 	for _, l := range a.listeners.List() {
@@ -259,7 +311,7 @@ func (a *App) Addresses() []string {
 	return all
 }
 
-// AdminAddr is the admin address as it is bound; "" where there is none.
+// AdminAddr returns the bound admin address; "" if there is none.
 func (a *App) AdminAddr() string {
 	if a.admin == nil {
 		return ""
@@ -267,5 +319,5 @@ func (a *App) AdminAddr() string {
 	return a.admin.addr
 }
 
-// Log is the balancer's log.
+// Log returns the balancer's log.
 func (a *App) Log() *slog.Logger { return a.slog }

@@ -8,8 +8,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -27,7 +32,7 @@ func pools(engine string, lines ...string) string {
 }
 
 func TestReloadSwapsRoutesAndLeavesSessionsAlone(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		one, two := backend(t, "one"), backend(t, "two")
 		both := "pools: {a: {backends: [{name: one, address: " + one + "}]}, b: {backends: [{name: two, address: " + two + "}]}}"
 		r := start(t, pools(engine, both, "routes: [{match: {path: /ws}, pool: a}, {pool: b}]"))
@@ -45,7 +50,7 @@ func TestReloadSwapsRoutesAndLeavesSessionsAlone(t *testing.T) {
 }
 
 func TestBadReloadChangesNothing(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		good := pools(engine, "pools: {a: {backends: [{name: one, address: "+backend(t, "one")+"}]}}")
 		r := start(t, good)
 		stays := r.open("/")
@@ -76,7 +81,7 @@ func TestBadReloadChangesNothing(t *testing.T) {
 }
 
 func TestSessionsOfARemovedBackendAreClosed(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		one, two := "{name: one, address: "+backend(t, "one")+"}", "{name: two, address: "+backend(t, "two")+"}"
 		text := pools(engine, "pools: {a: {balance: round_robin, drain: {timeout: 1s, code: 3001, reason: bye}, backends: [%s]}}")
 		r := start(t, fmt.Sprintf(text, one+", "+two))
@@ -97,12 +102,80 @@ func TestSessionsOfARemovedBackendAreClosed(t *testing.T) {
 		for range 4 {
 			r.open("/").echo("new", "two: new")
 		}
-		eventually(t, "the backend is forgotten", func() bool { return len(r.status().Pools[0].Backends) == 1 })
+		testkit.Eventually(t, "the backend is forgotten", func() bool { return len(r.status().Pools[0].Backends) == 1 })
 	})
 }
 
+// A backend that is removed by the reload that changes drain is drained as the new
+// file says; one whose pool is removed, as the old file said.
+func TestChangedDrainAppliesToRemovedBackends(t *testing.T) {
+	text := func(drain, backends, more string) string {
+		return pools("portable", "pools: {a: {drain: "+drain+", backends: ["+backends+"]}"+more+"}\nroutes: [{match: {path: /b}, pool: "+
+			map[bool]string{true: "b", false: "a"}[more != ""]+"}, {pool: a}]")
+	}
+	one, two := "{name: one, address: "+backend(t, "one")+"}", "{name: two, address: "+backend(t, "two")+"}"
+	r := start(t, text("{timeout: 1s}", one, ", b: {drain: {timeout: 40m}, backends: ["+two+"]}"))
+	r.open("/").echo("1", "one: 1")
+	r.open("/b").echo("1", "two: 1")
+	r.mustReload(text("{timeout: 50m}", two, ""))
+	want := map[string]time.Duration{"a/one": 50 * time.Minute, "b/two": 40 * time.Minute}
+	found := 0
+	for _, p := range r.Status().Pools {
+		for _, b := range p.Backends {
+			if b.State != "removed" {
+				continue
+			}
+			found++
+			if name := p.Name + "/" + b.Name; b.Drain == nil || b.Drain.Deadline.Sub(b.Drain.Since) != want[name] {
+				t.Errorf("%s is emptied by %+v, want %v", name, b.Drain, want[name])
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d backends have left, want 2: %+v", found, r.Status().Pools)
+	}
+}
+
+// Draining the last backend that serves gives a warning; draining one of several
+// doesn't.
+func TestDrainOfTheLastBackendWarns(t *testing.T) {
+	r := start(t, pools("portable", "pools: {a: {backends: [{name: one, address: "+backend(t, "one")+"}, {name: two, address: "+backend(t, "two")+"}]}}"))
+	client := admin.Client{Address: r.AdminAddr()}
+	for i, want := range []bool{false, true} {
+		name := []string{"a/one", "a/two"}[i]
+		warning, err := client.Drain(t.Context(), name, "")
+		if err != nil || strings.Contains(warning, "no backend of the pool a takes new sessions now") != want || (warning != "") != want {
+			t.Errorf("drain %s: %q, %v", name, warning, err)
+		}
+	}
+	for _, name := range []string{"a/one", "a/two"} {
+		if err := client.Undrain(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, b := range r.status().Pools[0].Backends {
+		if b.State != "up" || b.Reason != "" || b.Since == nil {
+			t.Errorf("undrained: %+v", b)
+		}
+	}
+}
+
+// During a shutdown, the status says since when.
+func TestStatusDuringShutdown(t *testing.T) {
+	r := start(t, pools("portable", "pools: {a: {backends: [{name: one, address: "+backend(t, "one")+"}]}}"))
+	if s := r.Status(); s.Draining || s.DrainingSince != nil {
+		t.Errorf("running: %v, %v", s.Draining, s.DrainingSince)
+	}
+	before := time.Now()
+	r.Announce()
+	r.stop()
+	if s := r.Status(); !s.Draining || s.DrainingSince == nil || s.DrainingSince.Before(before) || s.DrainingSince.After(time.Now()) || !s.Started.Before(before) {
+		t.Errorf("shutting down: %v since %v, started %v", s.Draining, s.DrainingSince, s.Started)
+	}
+}
+
 func TestListenersComeAndGo(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +197,7 @@ func TestListenersComeAndGo(t *testing.T) {
 	})
 }
 
-func TestWhatNeedsARestartIsTold(t *testing.T) {
+func TestReloadWarnsOfKeysThatNeedARestart(t *testing.T) {
 	r := start(t, pools("portable", "pools: {a: {backends: [{address: 127.0.0.1:1}]}}"))
 	warnings := r.mustReload(strings.NewReplacer("admin: {address: 127.0.0.1:0}", "admin: {address: 127.0.0.1:9}").Replace(
 		pools("auto", "pools: {a: {backends: [{address: 127.0.0.1:1}]}}", "limits: {max_sessions: 7}")))
@@ -137,9 +210,9 @@ func TestWhatNeedsARestartIsTold(t *testing.T) {
 	}
 }
 
-// At the end every client is told 1001, and /health says 503 meanwhile.
+// A shutdown closes every session with 1001, and /health answers 503 meanwhile.
 func TestShutdown(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		r := start(t, pools(engine, "pools: {a: {backends: [{name: one, address: "+backend(t, "one")+"}]}}"))
 		address := r.Addresses()[0]
 		var sessions []*ws
@@ -172,9 +245,9 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-// The log, the metrics and the status tell the same.
-func TestWhatIsTold(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+// The log, the metrics and the status agree.
+func TestLogMetricsAndStatus(t *testing.T) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		r := start(t, pools(engine, "pools: {a: {backends: [{name: one, address: "+backend(t, "one")+"}]}}", "routes: [{match: {path: /ws}, pool: a}]"))
 		w := r.open("/ws")
 		w.echo("hello", "one: hello")
@@ -183,7 +256,7 @@ func TestWhatIsTold(t *testing.T) {
 		}
 		w.Close(4001, "bye")
 		get("http://" + r.Addresses()[0] + "/none")
-		eventually(t, "the session has ended", func() bool { return r.status().Totals.Active == 0 })
+		testkit.Eventually(t, "the session has ended", func() bool { return r.status().Totals.Active == 0 })
 		s := r.status()
 		if s.Totals.Opened != 1 || s.Totals.FromClient.Messages != 1 || s.Totals.FromBackend.Messages != 1 || s.Pools[0].Backends[0].Sessions != 0 || s.Version != "v1.2.3" {
 			t.Errorf("status %+v", s)
@@ -191,12 +264,14 @@ func TestWhatIsTold(t *testing.T) {
 		_, metrics := get("http://" + r.AdminAddr() + "/metrics")
 		for _, want := range []string{
 			"holdfast_sessions_active 0", "holdfast_sessions_total 1",
-			`holdfast_messages_total{direction="from_client"} 1`, `holdfast_messages_total{direction="from_backend"} 1`,
-			fmt.Sprintf(`holdfast_bytes_total{direction="from_client"} %d`, s.Totals.FromClient.Bytes),
-			`holdfast_handshakes_total{result="opened"} 1`, "holdfast_handshake_duration_seconds_count 1",
-			`holdfast_session_closes_total{cause="client_closed",code="4xxx"} 1`,
-			`holdfast_http_requests_total{code="4xx"} 1`, `holdfast_http_requests_total{code="1xx"} 0`, "holdfast_http_request_duration_seconds_count 1",
+			`holdfast_messages_total{BACKEND,direction="from_client",POOL} 1`, `holdfast_messages_total{BACKEND,direction="from_backend",POOL} 1`,
+			fmt.Sprintf(`holdfast_bytes_total{BACKEND,direction="from_client",POOL} %d`, s.Totals.FromClient.Bytes),
+			`holdfast_handshakes_total{BACKEND,POOL,result="opened"} 1`, `holdfast_handshake_duration_seconds_count{BACKEND,POOL} 1`,
+			`holdfast_session_closes_total{BACKEND,cause="client_closed",code="4xxx",POOL} 1`,
+			`holdfast_http_requests_total{backend="",code="4xx",pool=""} 1`, `holdfast_http_requests_total{backend="",code="1xx",pool=""} 0`,
+			`holdfast_http_request_duration_seconds_count{backend="",pool=""} 1`,
 		} {
+			want = strings.NewReplacer("BACKEND", fmt.Sprintf("backend=%q", s.Pools[0].Backends[0].Name), "POOL", fmt.Sprintf("pool=%q", s.Pools[0].Name)).Replace(want)
 			if !strings.Contains(metrics, "\n"+want+"\n") {
 				t.Errorf("the metrics lack %q", want)
 			}
@@ -233,8 +308,8 @@ func TestWhatIsTold(t *testing.T) {
 	})
 }
 
-// What fails at the start leaves nothing behind, which goleak sees.
-func TestStartThatFails(t *testing.T) {
+// A failed start leaves no goroutines behind, which goleak checks.
+func TestFailedStart(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -244,9 +319,9 @@ func TestStartThatFails(t *testing.T) {
 		"listener": {taken.Addr().String(), "127.0.0.1:0"},
 		"admin":    {"127.0.0.1:0", taken.Addr().String()},
 	} {
-		var log lockedBuffer
-		_, err := app.Start(app.Options{Admin: c.admin, LogTo: &log, Load: func() (*config.Config, error) {
-			return config.Quick([]string{c.listen}, []string{"127.0.0.1:1"})
+		var log testkit.Log
+		_, err := app.Start(app.Options{Admin: hostport.MustParse(c.admin), LogTo: &log, Load: func() (*config.Config, error) {
+			return config.Quick(config.Flags{Listen: []string{c.listen}, Backend: []string{"127.0.0.1:1"}})
 		}})
 		if err == nil || !strings.HasPrefix(err.Error(), name) || !strings.Contains(err.Error(), "address already in use") {
 			t.Errorf("%s: %v", name, err)
@@ -254,8 +329,8 @@ func TestStartThatFails(t *testing.T) {
 	}
 }
 
-// A name that doesn't resolve is a warning, and its backend is down.
-func TestNameThatDoesNotResolve(t *testing.T) {
+// A name that doesn't resolve gives a warning, and its backend is down.
+func TestUnresolvedName(t *testing.T) {
 	r := start(t, pools("portable", "pools: {a: {backends: [{name: lost, address: nowhere.invalid:80}, {name: one, address: "+backend(t, "one")+"}]}}"))
 	for range 3 {
 		r.open("/").echo("x", "one: x")
@@ -267,12 +342,12 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 	if states["lost"] != "unresolved" || states["one"] != "up" {
 		t.Errorf("states %v", states)
 	}
-	eventually(t, "it is warned about", func() bool {
+	testkit.Eventually(t, "it is warned about", func() bool {
 		return strings.Contains(r.log.String(), `"level":"WARN"`) && strings.Contains(r.log.String(), "nowhere.invalid")
 	})
 }
 
-// Addresses come in the order of the configuration.
+// Addresses are in the order of the configuration.
 func TestAddresses(t *testing.T) {
 	var want []string
 	text := "engine: portable\npools: {a: {backends: [{address: 127.0.0.1:1}]}}\nlisteners:\n"
@@ -290,7 +365,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// Listeners that leave the port to the system are as many as are configured.
+// Several listeners may leave the port to the system.
 func TestListenersOnPortZero(t *testing.T) {
 	one := pools("portable", "pools: {a: {backends: [{address: 127.0.0.1:1}]}}")
 	r := start(t, strings.Replace(one, "listeners: [", "listeners: [{name: more, address: \"127.0.0.1:0\"}, ", 1))
@@ -307,10 +382,10 @@ func TestListenersOnPortZero(t *testing.T) {
 	}
 }
 
-// A handshake that is under way when the balancer is told to stop comes to its
-// session, which is closed politely like all others.
+// A handshake that is running when a shutdown begins becomes a session, which is
+// closed like all others.
 func TestShutdownDuringAHandshake(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		asked, answer := make(chan bool), make(chan bool)
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			close(asked)
@@ -330,7 +405,7 @@ func TestShutdownDuringAHandshake(t *testing.T) {
 		<-asked
 		cut := make(chan int)
 		go func() { cut <- r.stop() }()
-		eventually(t, "the shutdown has begun", func() bool {
+		testkit.Eventually(t, "the shutdown has begun", func() bool {
 			status, _ := get("http://" + r.AdminAddr() + "/health")
 			return status == 503
 		})
@@ -338,6 +413,81 @@ func TestShutdownDuringAHandshake(t *testing.T) {
 		(<-opened).wantClose(websocket.StatusGoingAway)
 		if n := <-cut; n != 0 {
 			t.Errorf("%d sessions were cut", n)
+		}
+	})
+}
+
+// The duration of POST /drain follows the rules of the configuration.
+func TestDrainTimeoutIsBounded(t *testing.T) {
+	r := start(t, fmt.Sprintf(`
+listeners: [{address: "127.0.0.1:0"}]
+pools: {all: {backends: [{name: one, address: %q}]}}
+admin: {address: "127.0.0.1:0"}
+`, backend(t, "one")))
+	for timeout, refused := range map[string]string{
+		"2562047h": "the longest is 8760h, a year",
+		"8761h":    "the longest is 8760h, a year",
+		"-3s":      "it must not be negative",
+		"5":        "the unit is missing, write for example 5s",
+		"soon":     "write numbers with the units ms, s, m or h",
+		"8760h":    "", "0": "", "90s": "", "": "",
+	} {
+		resp, err := http.Post("http://"+r.AdminAddr()+"/drain?backend=all/one&timeout="+timeout, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer struct {
+			OK    bool
+			Error string
+		}
+		err = json.NewDecoder(resp.Body).Decode(&answer)
+		resp.Body.Close()
+		if err != nil || answer.OK != (refused == "") || !strings.Contains(answer.Error, refused) {
+			t.Errorf("timeout %q: %d %+v (%v), want %q", timeout, resp.StatusCode, answer, err, refused)
+		}
+	}
+}
+
+// Metrics are labelled with pool and backend, and disappear with the backend.
+func TestMetricsOfRemovedBackends(t *testing.T) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
+		one, two := backend(t, "one"), backend(t, "two")
+		file := func(backends string) string {
+			return fmt.Sprintf("listeners: [{address: \"127.0.0.1:0\"}]\nadmin: {address: \"127.0.0.1:0\"}\nengine: %s\npools: {chat: {balance: round_robin, backends: [%s]}}\n", engine, backends)
+		}
+		both := fmt.Sprintf("{name: one, address: %q}, {name: two, address: %q}", one, two)
+		r := start(t, file(both))
+		scrape := func() string {
+			_, metrics := get("http://" + r.AdminAddr() + "/metrics")
+			return metrics
+		}
+		for range 2 {
+			w := r.open("/")
+			w.answer("hello")
+			w.Close(websocket.StatusNormalClosure, "")
+		}
+		for range 2 {
+			get("http://" + r.Addresses()[0] + "/")
+		}
+		testkit.Eventually(t, "both backends are counted for", func() bool {
+			metrics := scrape()
+			for _, name := range []string{"one", "two"} {
+				for _, series := range []string{
+					`holdfast_handshakes_total{backend=%q,pool="chat",result="opened"} 1`,
+					`holdfast_messages_total{backend=%q,direction="from_client",pool="chat"} 1`,
+					`holdfast_session_closes_total{backend=%q,cause="client_closed",code="1000",pool="chat"} 1`,
+				} {
+					if !strings.Contains(metrics, fmt.Sprintf(series, name)) {
+						return false
+					}
+				}
+			}
+			return strings.Contains(metrics, `holdfast_http_requests_total{backend="one",code="2xx",pool="chat"} 1`)
+		})
+		r.mustReload(file(fmt.Sprintf("{name: one, address: %q}", one)))
+		testkit.Eventually(t, "what is gone is not in the metrics", func() bool { return !strings.Contains(scrape(), `backend="two"`) })
+		if !strings.Contains(scrape(), `holdfast_handshakes_total{backend="one",pool="chat",result="opened"} 1`) {
+			t.Errorf("the backend that stays has lost its count:\n%s", scrape())
 		}
 	})
 }

@@ -1,47 +1,62 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/drain"
-	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/upstream/drain"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
 func (a *App) newDrainer() *drain.Drainer {
 	return drain.New(drain.Options{
 		Log:  a.slog,
 		Plan: a.drainPlan,
-		Close: func(b *pool.Backend, cause session.Cause, p drain.Plan, spread time.Duration) int {
-			return a.engine.CloseSessions(relay.Order{
-				Select: with(b),
-				Cause:  cause, Code: p.Code, Reason: relay.GoingAway, Text: p.Reason, Spread: spread, Late: spread == 0,
-				Move: a.movesOnDrain(b), Why: session.Drain,
-			})
+		Close: func(b *pool.Backend, cause session.Cause, p drain.Plan, spread time.Duration, move bool) int {
+			a.proxy.CutAnswers(httpproxy.Cut{Which: ofBackend(b), Reason: cause.String(), Spread: spread})
+			end := relay.Close{Cause: cause, Code: p.Code, Reason: relay.GoingAway, Text: p.Reason}
+			if move && a.movesOnDrain(b) {
+				return a.engine.MoveSessions(relay.MoveRequest{
+					Selection: relay.OfBackend(b.ID), Why: session.Drain, Spread: spread, OrClose: &end, SkipScheduled: spread == 0,
+				})
+			}
+			return a.engine.CloseSessions(relay.CloseRequest{Selection: relay.OfBackend(b.ID), Close: end, Spread: spread, SkipScheduled: spread == 0})
 		},
 		Move: func(b *pool.Backend, spread time.Duration) int {
 			if !a.movesOnDrain(b) {
 				return 0
 			}
-			return a.engine.CloseSessions(relay.Order{Select: with(b), Spread: spread, Move: true, MoveOnly: true, Why: session.Drain})
+			return a.engine.MoveSessions(relay.MoveRequest{Selection: relay.OfBackend(b.ID), Why: session.Drain, Spread: spread})
 		},
-		Keep: func(b *pool.Backend) {
-			a.engine.CloseSessions(relay.Order{Select: with(b), Keep: true})
+		CancelClose: func(b *pool.Backend) {
+			a.proxy.KeepAnswers(ofBackend(b))
+			a.engine.Cancel(relay.CancelRequest{Selection: relay.OfBackend(b.ID)})
 		},
 	})
 }
 
-// with selects the sessions of b.
-func with(b *pool.Backend) func(session.Info) bool {
-	return func(i session.Info) bool { return i.Backend == b.ID }
+// ofBackend selects the plain HTTP requests that b is answering.
+func ofBackend(b *pool.Backend) func(uint32, bool) bool {
+	return func(id uint32, _ bool) bool { return id == b.ID }
 }
 
-// poolOf is what the configuration says of b's pool; nil where that is gone.
+// poolOf returns b's pool in the configuration, during a reload in the new one;
+// nil if it isn't there.
 func (a *App) poolOf(b *pool.Backend) *config.Pool {
-	c := a.current.Load()
+	if c := a.coming.Load(); c != nil {
+		return poolIn(c, b)
+	}
+	return poolIn(a.current.Load(), b)
+}
+
+func poolIn(c *config.Config, b *pool.Backend) *config.Pool {
 	for i := range c.Pools {
 		if c.Pools[i].Name == b.Pool {
 			return &c.Pools[i]
@@ -50,38 +65,89 @@ func (a *App) poolOf(b *pool.Backend) *config.Pool {
 	return nil
 }
 
-// drainPlan is that of b's pool; the defaults where that is gone.
+// drainPlan returns the drain settings of b's pool: during a reload those of the
+// new configuration, or of the old one if the pool is removed.
 func (a *App) drainPlan(b *pool.Backend) drain.Plan {
 	d := config.DefaultDrain()
-	if p := a.poolOf(b); p != nil {
+	if p := cmp.Or(a.poolOf(b), poolIn(a.current.Load(), b)); p != nil {
 		d = p.Drain
 	}
 	return drain.Plan{Timeout: d.Timeout, Spread: d.Spread, Code: uint16(d.Code), Reason: d.Reason}
 }
 
-// movesOnDrain tells whether the sessions of b are given another backend rather
-// than closed. Of a pool that is gone, there is none to be given.
+// movesOnDrain reports whether the sessions of b are moved rather than closed. A
+// pool that was removed has no other backends.
 func (a *App) movesOnDrain(b *pool.Backend) bool {
 	p := a.poolOf(b)
-	return p != nil && p.Reattach != nil && p.Reattach.Drain
+	return p != nil && p.Reattach.Allows(session.Drain)
 }
 
-// backend finds one by "POOL/BACKEND".
+// backend finds a backend by "POOL/BACKEND".
 func (a *App) backend(name string) (*pool.Backend, error) {
 	for _, b := range a.registry.Backends() {
 		if b.Pool+"/"+b.Name == name && !b.Removed() {
 			return b, nil
 		}
 	}
-	return nil, fmt.Errorf("there is no backend %q: want POOL/BACKEND, as holdfast status lists them", name)
+	return nil, fmt.Errorf("there is no backend %q: want POOL/BACKEND, as holdfast status lists them%s", name, a.meant(name))
 }
 
-func (a *App) drain(name string, timeout time.Duration) error {
-	b, err := a.backend(name)
-	if err == nil {
-		a.drainer.Drain(b, timeout, "asked for")
+// meant proposes backends for a name that doesn't exist: those with that name and
+// no pool, or with the two parts in the wrong order.
+func (a *App) meant(name string) string {
+	swapped := name
+	if first, second, ok := strings.Cut(name, "/"); ok {
+		swapped = second + "/" + first
 	}
-	return err
+	var found []string
+	for _, b := range a.registry.Backends() {
+		full := b.Pool + "/" + b.Name
+		if !b.Removed() && (b.Name == name || full == swapped) {
+			found = append(found, fmt.Sprintf("%q", full))
+		}
+	}
+	if len(found) == 0 || len(found) > 3 {
+		return ""
+	}
+	return " (did you mean " + strings.Join(found, " or ") + "?)"
+}
+
+// drain drains a backend. timeout is a duration by the rules of the
+// configuration; "" means the pool's. The warning is "" if the pool has other
+// backends for new sessions.
+func (a *App) drain(name, timeout string) (warning string, err error) {
+	within := time.Duration(-1)
+	if timeout != "" {
+		if within, err = config.ParseDuration(timeout); err != nil {
+			return "", fmt.Errorf("timeout: %w", err)
+		}
+	}
+	b, err := a.backend(name)
+	if err != nil {
+		return "", err
+	}
+	a.drainer.Drain(b, within, "asked for")
+	if a.serves(b.Pool) {
+		return "", nil
+	}
+	warning = fmt.Sprintf("no backend of the pool %s takes new sessions now: new clients are refused with 503 until one does, or until holdfast undrain %s", b.Pool, name)
+	a.slog.Warn(warning, "pool", b.Pool, "backend", b.Name)
+	return warning, nil
+}
+
+// serves reports whether a pool has a backend for new sessions.
+func (a *App) serves(name string) bool {
+	p := a.proxy.Generation().Pools[name]
+	if p == nil {
+		return false
+	}
+	worst := pool.Ejected
+	for _, c := range a.current.Load().Pools {
+		if c.Name == name && minHealthyOf(&c, len(p.Picker.Members())) > 0 {
+			worst = pool.Unhealthy // with fewer, their health is ignored
+		}
+	}
+	return slices.ContainsFunc(p.Picker.Members(), func(m pool.Member) bool { return m.Backend.Availability() <= worst })
 }
 
 func (a *App) undrain(name string) error {

@@ -10,7 +10,7 @@ import (
 )
 
 // newEngine makes the engine that the configuration names; "auto" is portable.
-func newEngine(kind string, _ int, log *slog.Logger, ended relay.Ended) (relay.Engine, error) {
+func newEngine(kind string, log *slog.Logger, ended relay.Ended) (relay.Engine, error) {
 	if kind == "epoll" {
 		return nil, errors.New(`engine: "epoll" needs Linux; leave it out or write "portable"`)
 	}

@@ -4,23 +4,35 @@ import (
 	"log/slog"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/dial"
-	"github.com/holdfast-ws/holdfast/internal/forwarded"
-	"github.com/holdfast-ws/holdfast/internal/listener"
-	"github.com/holdfast-ws/holdfast/internal/pool"
-	"github.com/holdfast-ws/holdfast/internal/proxy"
+	"github.com/holdfast-ws/holdfast/internal/httpproxy"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/relay"
-	"github.com/holdfast-ws/holdfast/internal/route"
+	"github.com/holdfast-ws/holdfast/internal/stage/dial"
+	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
+	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
 )
 
-// build makes a generation of c. The registry has c's backends from then on;
-// those that left are returned. An error changes nothing.
-func (a *App) build(c *config.Config, number uint64) (*proxy.Generation, []*pool.Backend, error) {
-	g := &proxy.Generation{
-		Number:    number,
-		Pools:     make(map[string]*proxy.Pool, len(c.Pools)),
-		Labels:    make(map[string]uint32, len(c.Routes)),
-		Forwarded: &forwarded.Policy{Trust: c.Forwarded.Trust},
+// build makes a generation of c. tls has the pools with TLS to their backends. From
+// then on the registry has c's backends; those that are no longer in it are returned.
+// An error changes nothing.
+func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number uint64) (*generation.Generation, []*pool.Backend, error) {
+	clientCert := clientCertPolicy(c)
+	g := &generation.Generation{
+		Number: number,
+		Pools:  make(map[string]*generation.Pool, len(c.Pools)),
+		Labels: make(map[string]uint32, len(c.Routes)),
+		Forwarded: &forwarded.Policy{
+			Trust:        c.Forwarded.Trust,
+			NoXForwarded: !c.Forwarded.XForwarded,
+			Forwarded:    c.Forwarded.Forwarded,
+			XRealIP:      c.Forwarded.XRealIP,
+			Via:          c.HTTP.Via,
+			Except:       clientCert.IsReserved,
+		},
+		ClientCert: clientCert,
 		Limits: relay.Limits{
 			Idle:              c.Timeouts.Idle,
 			Lifetime:          c.Timeouts.MaxLifetime,
@@ -29,12 +41,19 @@ func (a *App) build(c *config.Config, number uint64) (*proxy.Generation, []*pool
 		},
 		Dial:      dial.Dialer{Network: a.engine, Timeout: c.Timeouts.Connect},
 		Handshake: c.Timeouts.Handshake,
+		MaxHead:   c.HTTP.MaxHeaderBytes,
+		HTTP: httpproxy.Timeouts{
+			Response: c.HTTP.ResponseTimeout, Body: c.HTTP.BodyTimeout,
+			BackendIdle: c.HTTP.BackendIdleTimeout, AbortOnClose: c.HTTP.AbortOnClose,
+		},
+		HTTPLimits: httpproxy.Limits{Idle: c.HTTP.IdleTimeout, Send: c.HTTP.SendTimeout},
 	}
 	rules := routeRules(c)
-	var err error
-	if g.Routes, err = route.New(rules); err != nil {
-		return nil, nil, err
+	if g.HTTP.BackendIdle == 0 {
+		g.HTTP.BackendIdle = -1 // 0 would mean the default
 	}
+	var err error
+	g.Routes = route.New(rules)
 	for _, r := range rules {
 		g.Labels[r.Label] = a.names.Number(r.Label)
 	}
@@ -49,11 +68,38 @@ func (a *App) build(c *config.Config, number uint64) (*proxy.Generation, []*pool
 		if g.Pools[p.Name], err = newPool(p, pools[p.Name].Members); err != nil {
 			return nil, nil, err // checked above
 		}
+		g.Pools[p.Name].TLS = tls[p.Name]
 		a.setAdmit(p, g.Pools[p.Name])
 	}
 	a.keepQueues(c, left)
-	a.checker.Apply(pools, healthSpecs(c))
+	a.checker.Apply(pools, healthSpecs(c, tls))
 	return g, left, nil
+}
+
+// tune gives the engine the settings that apply to the sessions of all
+// generations.
+func (a *App) tune(c *config.Config) {
+	a.engine.Tune(relay.Tuning{
+		CloseTimeout: c.Timeouts.Close,
+		IdleMessages: c.Timeouts.IdleCounts == "messages",
+		Unsent:       c.Limits.SendBuffer,
+	})
+}
+
+// clientCertPolicy is what backends are told about client certificates.
+func clientCertPolicy(c *config.Config) *clientcert.Policy {
+	fields := map[string][]clientcert.Field{}
+	for _, l := range c.Listeners {
+		if l.TLS == nil {
+			continue
+		}
+		for _, h := range l.TLS.ClientHeaders {
+			if fact, ok := clientcert.ParseFact(h[1]); ok { // as validated
+				fields[l.Name] = append(fields[l.Name], clientcert.Field{Name: h[0], Fact: fact})
+			}
+		}
+	}
+	return clientcert.New(fields)
 }
 
 func routeRules(c *config.Config) []route.Rule {
@@ -64,21 +110,13 @@ func routeRules(c *config.Config) []route.Rule {
 	for _, r := range c.Routes {
 		rules = append(rules, route.Rule{
 			Host: r.Match.Host, Path: r.Match.Path, WebSocket: r.Match.WebSocket,
-			Pool: r.Pool, Label: r.Match.Host + r.Match.Path,
+			Pool: r.Pool, Label: r.Match.Host.String() + r.Match.Path.String(),
 		})
 	}
 	return rules
 }
 
-func listenerSpecs(c *config.Config) []listener.Spec {
-	var specs []listener.Spec
-	for _, l := range c.Listeners {
-		specs = append(specs, listener.Spec{Name: l.Name, Address: l.Address})
-	}
-	return specs
-}
-
-// needRestart names the keys that changed and can't be taken while running.
+// needRestart names the keys that changed and take effect only at the next start.
 func needRestart(old, now *config.Config) (keys []string) {
 	if old.Admin.Address != now.Admin.Address {
 		keys = append(keys, "admin.address")
@@ -86,7 +124,10 @@ func needRestart(old, now *config.Config) (keys []string) {
 	if old.Engine != now.Engine {
 		keys = append(keys, "engine")
 	}
-	if old.Limits != now.Limits {
+	limits := old.Limits
+	// These take effect at once.
+	limits.SendBuffer, limits.MaxHandshakesPerAddress = now.Limits.SendBuffer, now.Limits.MaxHandshakesPerAddress
+	if limits != now.Limits {
 		keys = append(keys, "limits")
 	}
 	return keys

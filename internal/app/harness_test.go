@@ -1,7 +1,6 @@
 package app_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -18,62 +16,30 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/holdfast-ws/holdfast/internal/admin"
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/yaml"
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
-
-// patience is how long a test waits for what must come.
-const patience = 10 * time.Second
-
-// eachEngine runs f once an engine.
-func eachEngine(t *testing.T, f func(t *testing.T, engine string)) {
-	engines := []string{"portable"}
-	if runtime.GOOS == "linux" {
-		engines = append(engines, "epoll")
-	}
-	for _, engine := range engines {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			f(t, engine)
-		})
-	}
-}
 
 // running is a balancer with a file.
 type running struct {
 	*app.App
 	t    *testing.T
 	file string
-	log  *lockedBuffer
+	log  *testkit.Log
 	stop func() (cut int)
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // start runs a balancer with the file's text until the test ends.
 func start(t *testing.T, text string) *running {
 	t.Helper()
-	r := &running{t: t, file: filepath.Join(t.TempDir(), "holdfast.yaml"), log: &lockedBuffer{}}
+	r := &running{t: t, file: filepath.Join(t.TempDir(), "holdfast.yaml"), log: &testkit.Log{}}
 	r.write(text)
 	var err error
 	r.App, err = app.Start(app.Options{
-		Load: func() (*config.Config, error) { return config.Load(r.file) },
+		Load: func() (*config.Config, error) { return yaml.Load(r.file) },
 		File: r.file, Version: "v1.2.3", LogTo: r.log,
 	})
 	if err != nil {
@@ -91,7 +57,7 @@ func (r *running) write(text string) {
 	}
 }
 
-// reload takes text and returns what came of it.
+// reload writes text to the file and reloads it.
 func (r *running) reload(text string) ([]string, error) {
 	r.t.Helper()
 	r.write(text)
@@ -113,8 +79,8 @@ func (r *running) open(path string) *ws {
 	return open(r.t, "ws://"+r.Addresses()[0]+path)
 }
 
-// ws is a client whose messages are read in the background, as a browser does:
-// so that the Close frames of the balancer are answered.
+// ws is a client that reads in the background, as a browser does, so that the
+// balancer's Close frames are answered.
 type ws struct {
 	*websocket.Conn
 	t        *testing.T
@@ -124,7 +90,7 @@ type ws struct {
 
 func open(t *testing.T, url string) *ws {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	c, resp, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
@@ -145,7 +111,7 @@ func open(t *testing.T, url string) *ws {
 	return w
 }
 
-// echo wants text to come back, with the backend's name before it.
+// echo sends text and expects the answer want.
 func (w *ws) echo(text, want string) {
 	w.t.Helper()
 	if got := w.answer(text); got != want {
@@ -153,10 +119,10 @@ func (w *ws) echo(text, want string) {
 	}
 }
 
-// answer is what comes back.
+// answer returns the next message.
 func (w *ws) answer(text string) string {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	if err := w.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
 		w.t.Fatal(err)
@@ -172,8 +138,7 @@ func (w *ws) answer(text string) string {
 	panic("unreachable")
 }
 
-// wantClose wants the session to be closed with code.
-// wantClose returns the reason of the Close frame.
+// wantClose expects the session to be closed with code, and returns the reason.
 func (w *ws) wantClose(code websocket.StatusCode) (reason string) {
 	w.t.Helper()
 	select {
@@ -184,7 +149,7 @@ func (w *ws) wantClose(code websocket.StatusCode) (reason string) {
 		if got := websocket.CloseStatus(err); got != code {
 			w.t.Errorf("closed with %d (%v), want %d", got, err, code)
 		}
-	case <-time.After(patience):
+	case <-time.After(testkit.Patience):
 		w.t.Errorf("not closed, want %d", code)
 	}
 	return reason
@@ -211,16 +176,16 @@ func backend(t *testing.T, name string) (address string) {
 	return strings.TrimPrefix(s.URL, "http://")
 }
 
-// answerOne answers one message on c, that r was the handshake of, with the
-// backend's name before it. It reports whether it could.
+// answerOne answers one message of the session that r opened, with the backend's
+// name before it. It reports whether that worked.
 func answerOne(r *http.Request, c *websocket.Conn, name string) bool {
 	kind, p, err := c.Read(r.Context())
 	return err == nil && c.Write(r.Context(), kind, []byte(name+": "+string(p))) == nil
 }
 
-// get asks for plain HTTP; an error's text takes the place of the body.
+// get makes a plain HTTP request. It returns an error's text as the body.
 func get(url string) (status int, body string) {
-	c := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	c := http.Client{Timeout: testkit.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := c.Get(url)
 	if err != nil {
 		return 0, err.Error()
@@ -239,16 +204,4 @@ func (r *running) status() (s admin.Status) {
 		r.t.Fatalf("status: %s", body)
 	}
 	return s
-}
-
-// eventually wants cond to come true.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for end := time.Now().Add(patience); !cond(); <-poll.C {
-		if time.Now().After(end) {
-			t.Fatalf("it never came to be that %s", what)
-		}
-	}
 }

@@ -3,18 +3,17 @@ package app
 import (
 	"fmt"
 
-	"github.com/holdfast-ws/holdfast/internal/affinity"
-	"github.com/holdfast-ws/holdfast/internal/balance"
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/discovery"
-	"github.com/holdfast-ws/holdfast/internal/health"
-	"github.com/holdfast-ws/holdfast/internal/pool"
-	"github.com/holdfast-ws/holdfast/internal/proxy"
-	"github.com/holdfast-ws/holdfast/internal/requestkey"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/stage/balance"
+	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
+	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
+	"github.com/holdfast-ws/holdfast/internal/upstream/health"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/affinity"
 )
 
-// poolSpecs are the pools of c with the backends of the file and those that
-// were found.
+// poolSpecs returns the pools of c with their configured and discovered backends.
 func (a *App) poolSpecs(c *config.Config) []pool.Spec {
 	var specs []pool.Spec
 	for i := range c.Pools {
@@ -22,56 +21,50 @@ func (a *App) poolSpecs(c *config.Config) []pool.Spec {
 		s := pool.Spec{
 			Name: p.Name, Balance: p.Balance, MaxSessions: p.MaxSessions,
 			SlowStart: p.Health.SlowStart, MaxFails: p.Health.MaxFails, FailTimeout: p.Health.FailTimeout,
-			Checked: checked(&p.Health),
+			Checked: p.Health.Active(),
 		}
-		for _, b := range a.backendsOf(p) {
-			s.Backends = append(s.Backends, pool.BackendSpec(b))
-		}
+		s.Backends = a.backendsOf(p)
 		specs = append(specs, s)
 	}
 	return specs
 }
 
-// backendsOf lists a pool's backends. What the file says of a name or an
-// address counts more than what was found.
-func (a *App) backendsOf(p *config.Pool) []config.Backend {
-	if p.DNS == nil && p.File == "" {
-		return p.Backends
-	}
-	all := append([]config.Backend(nil), p.Backends...)
+// backendsOf lists a pool's backends. Those of the configuration take precedence
+// over discovered ones with the same name or address.
+func (a *App) backendsOf(p *config.Pool) (all []pool.BackendSpec) {
 	names, addresses := map[string]bool{}, map[string]bool{}
-	for _, b := range all {
-		names[b.Name], addresses[b.Address] = true, true
+	for _, b := range p.Backends {
+		address := b.Address.String()
+		all = append(all, pool.BackendSpec{Name: b.Name, Address: address, Weight: b.Weight, MaxSessions: b.MaxSessions})
+		names[b.Name], addresses[address] = true, true
+	}
+	if p.DNS == nil && p.File == "" {
+		return all
 	}
 	for _, m := range a.discovery.Members(p.Name) {
-		if !m.Among(names, addresses) {
-			all = append(all, config.Backend(m))
+		if !m.In(names, addresses) {
+			all = append(all, pool.BackendSpec(m))
 		}
 	}
 	return all
 }
 
-// minHealthyOf is how many of a pool's n backends must be fit for health to be
-// believed.
+// minHealthyOf returns how many of a pool's n backends must be available; with fewer,
+// health is ignored.
 func minHealthyOf(p *config.Pool, n int) int {
-	if percent := p.Health.MinHealthyPercent; percent > 0 {
-		return (percent*n + 99) / 100
-	}
-	return p.Health.MinHealthy
+	return balance.MinHealthy(p.Health.MinHealthy.Count, p.Health.MinHealthy.Percent, n)
 }
 
-// newPool makes what the spine needs of a pool.
-func newPool(p *config.Pool, members []pool.Member) (*proxy.Pool, error) {
+// newPool makes the pool of a generation.
+func newPool(p *config.Pool, members []pool.Member) (*generation.Pool, error) {
 	minHealthy := minHealthyOf(p, len(members))
-	picker, err := balance.New(balance.Options{Kind: p.Balance, Bound: p.Hash.Bound, MinHealthy: minHealthy, KeepDraining: p.Drain.StickyKeep}, members)
+	picker, err := balance.New(balance.Options{Algorithm: p.Balance, Bound: p.Hash.Bound, MinHealthy: minHealthy, KeepDraining: p.Drain.Sticky == "keep"}, members)
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", p.Name, err)
 	}
-	made := &proxy.Pool{Picker: picker, Refuse: p.Affinity.Fallback == "refuse", Reattach: reattachOf(p.Reattach)}
+	made := &generation.Pool{Picker: picker, Refuse: p.Affinity.Fallback == "refuse", Reattach: p.Reattach}
 	if p.Balance == "hash" {
-		if made.Key, err = parts(p.Hash.Key, requestkey.Parse); err != nil {
-			return nil, fmt.Errorf("pool %q: hash: %w", p.Name, err)
-		}
+		made.Key = p.Hash.Key
 	}
 	if c := p.Affinity.Cookie; c != nil {
 		names := make([]string, len(members))
@@ -85,26 +78,12 @@ func newPool(p *config.Pool, members []pool.Member) (*proxy.Pool, error) {
 		made.Cookie = affinity.NewTable(cookie, p.Name, names)
 	}
 	if t := p.Affinity.Token; t != nil {
-		if made.Token, err = parts(t.From, requestkey.ParseToken); err != nil {
-			return nil, fmt.Errorf("pool %q: affinity: %w", p.Name, err)
-		}
-		if made.Tokens, err = balance.New(balance.Options{Kind: "hash", MinHealthy: minHealthy, KeepDraining: p.Drain.StickyKeep}, members); err != nil {
+		made.Token = t.From
+		if made.Tokens, err = balance.New(balance.Options{Algorithm: "hash", MinHealthy: minHealthy, KeepDraining: p.Drain.Sticky == "keep"}, members); err != nil {
 			return nil, fmt.Errorf("pool %q: %w", p.Name, err)
 		}
 	}
 	return made, nil
-}
-
-func parts(words []string, parse func(string) (requestkey.Part, error)) ([]requestkey.Part, error) {
-	var list []requestkey.Part
-	for _, w := range words {
-		p, err := parse(w)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, p)
-	}
-	return list, nil
 }
 
 func cookieOf(c *config.Cookie) affinity.Cookie {
@@ -115,39 +94,32 @@ func cookieOf(c *config.Cookie) affinity.Cookie {
 	}
 }
 
-func reattachOf(r *config.Reattach) *proxy.Reattach {
-	if r == nil {
-		return nil
-	}
-	return &proxy.Reattach{Drain: r.Drain, Loss: r.Loss, Rebalance: r.Rebalance, Timeout: r.Timeout}
-}
-
-func checked(h *config.Health) bool {
-	return h.HTTP != nil || h.WebSocket != nil || h.TCP || h.Agent != nil
-}
-
-func healthSpecs(c *config.Config) map[string]health.Spec {
+func healthSpecs(c *config.Config, tls map[string]*backendtls.Client) map[string]health.Spec {
 	specs := map[string]health.Spec{}
 	for i := range c.Pools {
 		h := &c.Pools[i].Health
-		if !checked(h) {
+		if !h.Active() {
 			continue
 		}
-		s := health.Spec{TCP: h.TCP, Interval: h.Interval, Timeout: h.Timeout, Fall: h.Fall, Rise: h.Rise}
-		if check := h.HTTP; check != nil {
-			s.HTTP = &health.HTTP{Path: check.Path, Host: check.Host, Header: check.Headers}
-			for _, r := range check.Expect {
-				s.HTTP.Expect = append(s.HTTP.Expect, health.StatusRange(r))
-			}
+		s := health.Spec{Interval: h.Interval, Timeout: h.Timeout, Fall: h.Fall, Rise: h.Rise}
+		if client := tls[c.Pools[i].Name]; client != nil {
+			s.TLS = client
 		}
-		if check := h.WebSocket; check != nil {
-			s.WebSocket = &health.WebSocket{
-				Path: check.Path, Host: check.Host, Header: check.Headers,
-				Send: check.Send, Expect: check.Expect, Subprotocol: check.Subprotocol,
+		if h.HTTP != nil {
+			check := health.HTTP{Path: h.HTTP.Path, Host: h.HTTP.Host, Headers: h.HTTP.Headers}
+			for _, r := range h.HTTP.Expect {
+				check.Expect = append(check.Expect, health.StatusRange(r))
 			}
+			s.Checks = append(s.Checks, check)
 		}
-		if agent := h.Agent; agent != nil {
-			s.Agent = &health.Agent{Port: agent.Port, Send: agent.Send}
+		if h.WebSocket != nil {
+			s.Checks = append(s.Checks, health.WebSocket(*h.WebSocket))
+		}
+		if h.TCP {
+			s.Checks = append(s.Checks, health.TCP{})
+		}
+		if h.Agent != nil {
+			s.Checks = append(s.Checks, health.Agent(*h.Agent))
 		}
 		specs[c.Pools[i].Name] = s
 	}
@@ -160,11 +132,7 @@ func discoverySpecs(c *config.Config) map[string]discovery.Spec {
 		if p.DNS == nil && p.File == "" {
 			continue
 		}
-		s := discovery.Spec{File: p.File}
-		if d := p.DNS; d != nil {
-			s.DNS = &discovery.DNS{Name: d.Name, Type: d.Type, Port: d.Port, Refresh: d.Refresh, Server: d.Server}
-		}
-		specs[p.Name] = s
+		specs[p.Name] = discovery.Spec{File: p.File, DNS: (*discovery.DNS)(p.DNS)}
 	}
 	return specs
 }

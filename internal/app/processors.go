@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// processors has the engine keep spare processors while goroutines have work
-// that people wait for: plain HTTP, the admin interface, a reload. Without any,
-// relaying is cheaper. The zero value is ready once set is there.
+// processors makes the engine keep spare processors while goroutines have work
+// that users wait for: plain HTTP, the admin interface, a reload. Relaying is
+// cheaper without them. The zero value is ready once set is set.
 type processors struct {
-	set func(on bool) // the engine's; waits
+	set func(on bool) // of the engine; blocks
 
 	setting sync.Mutex // held while set is called; taken before mu
 
@@ -18,9 +18,9 @@ type processors struct {
 	timer *time.Timer // while on
 }
 
-// afterglow is how long the processors stay after their last user, so that
-// they don't come and go with every request.
-const afterglow = time.Second
+// cooldown is how long the processors stay after the last work, so that they
+// aren't added and removed with every request.
+const cooldown = time.Second
 
 // enter is called when such work begins. It doesn't block, so that event loops
 // may call it.
@@ -29,7 +29,7 @@ func (p *processors) enter() {
 	defer p.mu.Unlock()
 	p.users++
 	if p.timer == nil {
-		p.timer = time.AfterFunc(afterglow, p.expire)
+		p.timer = time.AfterFunc(cooldown, p.expire)
 		go p.apply()
 	}
 }
@@ -39,7 +39,7 @@ func (p *processors) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.users--; p.users == 0 {
-		p.timer.Reset(afterglow)
+		p.timer.Reset(cooldown)
 	}
 }
 
@@ -52,7 +52,7 @@ func (p *processors) expire() {
 	p.apply()
 }
 
-// apply brings the engine to what is wanted by now, whoever else is about to.
+// apply gives the engine the latest setting.
 func (p *processors) apply() {
 	p.setting.Lock()
 	defer p.setting.Unlock()

@@ -25,15 +25,15 @@ func TestProcessors(t *testing.T) {
 		}
 		p.enter()
 		check(true)
-		time.Sleep(10 * afterglow) // a user may take its time
+		time.Sleep(10 * cooldown) // work may take long
 		check(true)
 		p.enter()
 		p.leave()
 		p.leave()
 		check(true)
-		time.Sleep(afterglow / 2)
+		time.Sleep(cooldown / 2)
 		p.while(func() { check(true) }) // a late user puts the end off
-		time.Sleep(afterglow - time.Millisecond)
+		time.Sleep(cooldown - time.Millisecond)
 		check(true)
 		time.Sleep(time.Millisecond)
 		check(false)
@@ -43,7 +43,7 @@ func TestProcessors(t *testing.T) {
 		p.enter()
 		check(true)
 		p.leave()
-		time.Sleep(afterglow)
+		time.Sleep(cooldown)
 		check(false)
 	})
 }

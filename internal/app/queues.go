@@ -3,30 +3,30 @@ package app
 import (
 	"slices"
 
-	"github.com/holdfast-ws/holdfast/internal/admit"
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/pool"
-	"github.com/holdfast-ws/holdfast/internal/proxy"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
-// setAdmit has a pool's handshakes pass the queue that it had before, if it
-// had one.
-func (a *App) setAdmit(p *config.Pool, made *proxy.Pool) {
+// setAdmit gives a pool its limiter: that of the generation before, if there was
+// one.
+func (a *App) setAdmit(p *config.Pool, made *generation.Pool) {
 	if p.Admit == nil {
 		return
 	}
 	q := a.queues[p.Name]
 	if q == nil {
-		// Who waits is let go by a goroutine, which is to find a processor.
-		q = admit.New(admit.Hooks{Begin: a.spare.enter, End: a.spare.leave})
+		// A goroutine releases those who wait, and needs a processor.
+		q = ratelimit.New(ratelimit.Hooks{Begin: a.spare.enter, End: a.spare.leave})
 		a.queues[p.Name] = q
 	}
-	q.Configure(admit.Options(*p.Admit))
+	q.Configure(ratelimit.Options(*p.Admit))
 	made.SetAdmit(q)
 }
 
-// keepQueues forgets backends that left, and the queues of pools that have
-// none in c: who waits there is let through to what the next generation says.
+// keepQueues forgets backends that were removed, and the limiters of pools that
+// have none in c. Clients that wait there are released to the next generation.
 func (a *App) keepQueues(c *config.Config, left []*pool.Backend) {
 	for _, b := range left {
 		if q := a.queues[b.Pool]; q != nil {
@@ -35,7 +35,7 @@ func (a *App) keepQueues(c *config.Config, left []*pool.Backend) {
 	}
 	for name, q := range a.queues {
 		if !slices.ContainsFunc(c.Pools, func(p config.Pool) bool { return p.Name == name && p.Admit != nil }) {
-			q.Configure(admit.Options{})
+			q.Configure(ratelimit.Options{})
 			delete(a.queues, name)
 		}
 	}

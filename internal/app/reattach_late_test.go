@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
-// gated is a backend that answers the handshakes of moves when it is told to.
+// gated is a backend that answers the handshakes of moves on request.
 func gated(t *testing.T, name string) (address string, asked chan struct{}, answer chan struct{}) {
 	t.Helper()
 	asked, answer = make(chan struct{}, 10), make(chan struct{})
@@ -32,16 +34,16 @@ func gated(t *testing.T, name string) (address string, asked chan struct{}, answ
 	return strings.TrimPrefix(s.URL, "http://"), asked, answer
 }
 
-// A session comes to a backend that has begun to be emptied while it was on its
-// way there: it doesn't stay until the end of that drain.
-func TestReattachToABackendThatGoes(t *testing.T) {
+// A session that is moved to a backend whose drain begins meanwhile doesn't stay
+// there until the end of that drain.
+func TestReattachToADrainingBackend(t *testing.T) {
 	how := map[string]func(r *running, file string){
 		"drained": func(r *running, _ string) { r.drain("chat/b") },
 		"removed": func(r *running, without string) { r.mustReload(without) },
 	}
 	for name, go_ := range how {
 		t.Run(name, func(t *testing.T) {
-			eachEngine(t, func(t *testing.T, engine string) {
+			testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 				a, c := backend(t, "one"), backend(t, "three")
 				b, asked, answer := gated(t, "two")
 				file := func(text string) string {
@@ -57,7 +59,7 @@ func TestReattachToABackendThatGoes(t *testing.T) {
 				<-asked
 				go_(r, file(at("a", a, 256)+at("c", c, 1)))
 				answer <- struct{}{}
-				eventually(t, "the session is with c", func() bool {
+				testkit.Eventually(t, "the session is with c", func() bool {
 					_, body := get("http://" + r.AdminAddr() + "/sessions")
 					return strings.Contains(body, `"backend": "c"`)
 				})
@@ -69,7 +71,7 @@ func TestReattachToABackendThatGoes(t *testing.T) {
 }
 
 // lingering is a backend that answers each message, and then reads nothing, not
-// even a Close, before it is told to go on.
+// even a Close, until it is released.
 func lingering(t *testing.T, name string) (address string, goOn chan struct{}) {
 	t.Helper()
 	goOn = make(chan struct{})
@@ -90,10 +92,10 @@ func lingering(t *testing.T, name string) (address string, goOn chan struct{}) {
 	return strings.TrimPrefix(s.URL, "http://"), goOn
 }
 
-// The same, where that backend has said yes already, and the one before it has
-// yet to say its last.
-func TestReattachToABackendThatGoesBeforeTheSwap(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+// The same if that backend has accepted the session already, and the old one
+// hasn't closed it yet.
+func TestReattachToADrainingBackendBeforeTheSwap(t *testing.T) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		a, goOn := lingering(t, "one")
 		b, asked, answer := gated(t, "two")
 		r := start(t, pools(engine, fmt.Sprintf(`pools:
@@ -110,18 +112,18 @@ func TestReattachToABackendThatGoesBeforeTheSwap(t *testing.T) {
 		r.drain("chat/a")
 		<-asked
 		answer <- struct{}{}
-		eventually(t, "b has its lease", func() bool { return r.onEach()["b"] == 1 })
+		testkit.Eventually(t, "b has its lease", func() bool { return r.onEach()["b"] == 1 })
 		time.Sleep(50 * time.Millisecond) // its 101 is here in no time
 		r.drain("chat/b")
 		// So that the drain has begun, and found no session there to be moved.
-		eventually(t, "b is being emptied", func() bool {
+		testkit.Eventually(t, "b is being emptied", func() bool {
 			return strings.Contains(r.log.String(), `"backend":"b","sessions":1,"timeout"`)
 		})
 		if strings.Contains(r.log.String(), "session moved") {
 			t.Error("it was moved before its old backend had ended")
 		}
 		close(goOn)
-		eventually(t, "the session is with c", func() bool { return fmt.Sprint(r.onEach()) == "map[a:0 b:0 c:1]" })
+		testkit.Eventually(t, "the session is with c", func() bool { return fmt.Sprint(r.onEach()) == "map[a:0 b:0 c:1]" })
 		w.echo("2", "three: 2")
 		w.Close(websocket.StatusNormalClosure, "")
 	})

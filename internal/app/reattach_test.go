@@ -10,7 +10,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/holdfast-ws/holdfast/internal/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
 func reattachFile(engine, on string, backends ...string) string {
@@ -23,36 +24,42 @@ func reattachFile(engine, on string, backends ...string) string {
 
 func (r *running) drain(backend string) {
 	r.t.Helper()
-	if err := (admin.Client{Address: r.AdminAddr()}).Drain(context.Background(), backend, -1); err != nil {
+	if _, err := (admin.Client{Address: r.AdminAddr()}).Drain(context.Background(), backend, ""); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// What is drained is moved, with nobody the wiser; log, metrics and the admin
-// interface tell of the backend of now.
+// Sessions of a drained backend are moved and their clients notice nothing; log,
+// metrics and the admin interface show the new backend.
 func TestReattach(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		r := start(t, reattachFile(engine, "[drain, loss]", backend(t, "one"), backend(t, "two")))
 		w := r.open("/")
 		w.echo("1", "one: 1")
 		r.drain("chat/a")
-		eventually(t, "the session is with b", func() bool {
+		testkit.Eventually(t, "the session is with b", func() bool {
 			_, body := get("http://" + r.AdminAddr() + "/sessions")
 			return strings.Contains(body, `"backend": "b"`) && !strings.Contains(body, `"backend": "a"`)
 		})
 		w.echo("2", "two: 2")
 		r.wantEach(map[string]int{"a": 0, "b": 1})
-		_, metrics := get("http://" + r.AdminAddr() + "/metrics")
+		var metrics string
+		testkit.Eventually(t, "the move is done", func() bool { // b has kept the session for a moment
+			_, metrics = get("http://" + r.AdminAddr() + "/metrics")
+			return strings.Contains(metrics, `result="moved"} 1`)
+		})
 		for _, line := range []string{
-			`holdfast_reattach_total{reason="drain",result="moved"} 1`, `holdfast_reattach_total{reason="loss",result="no_backend"} 0`,
-			`holdfast_reattach_gap_seconds_count 1`, `holdfast_backend_sessions{backend="b",pool="chat"} 1`,
+			`holdfast_reattach_total{backend="a",pool="chat",reason="drain",result="moved"} 1`,
+			`holdfast_reattach_gap_seconds_count{backend="a",pool="chat"} 1`, `holdfast_messages_total{backend="a",direction="from_client",pool="chat"} 1`,
+			`holdfast_messages_total{backend="b",direction="from_client",pool="chat"} 1`, `holdfast_messages_total{backend="b",direction="from_backend",pool="chat"} 1`,
+			`holdfast_backend_sessions{backend="b",pool="chat"} 1`,
 		} {
 			if !strings.Contains(metrics, line+"\n") {
 				t.Errorf("no %s in\n%s", line, metrics)
 			}
 		}
 		w.Close(websocket.StatusNormalClosure, "")
-		eventually(t, "the log has the session's end", func() bool { return strings.Contains(r.log.String(), "session closed") })
+		testkit.Eventually(t, "the log has the session's end", func() bool { return strings.Contains(r.log.String(), "session closed") })
 		for line := range strings.Lines(r.log.String()) {
 			switch {
 			case strings.Contains(line, "session moved"):
@@ -71,10 +78,10 @@ func TestReattach(t *testing.T) {
 	})
 }
 
-// A pool that moves sessions on loss alone has them closed when it is drained,
-// and 1012 is for those that nobody will have.
+// A pool with reattach on loss only closes sessions on a drain. Sessions that no
+// backend accepts are closed with 1012.
 func TestReattachFails(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		one := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Holdfast-Reattach") != "" {
 				http.Error(w, "I don't know this session", http.StatusNotFound)
@@ -91,11 +98,11 @@ func TestReattachFails(t *testing.T) {
 		file := reattachFile(engine, "loss", strings.TrimPrefix(one.URL, "http://"))
 		r := start(t, file)
 		w := r.open("/")
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 		defer cancel()
 		w.Write(ctx, websocket.MessageText, []byte("end"))
 		w.wantClose(1012)
-		eventually(t, "the log tells of it", func() bool {
+		testkit.Eventually(t, "the log tells of it", func() bool {
 			log := r.log.String()
 			return strings.Contains(log, "session not moved") && strings.Contains(log, "refused") && strings.Contains(log, "backend_lost")
 		})
@@ -105,8 +112,8 @@ func TestReattachFails(t *testing.T) {
 		w.echo("1", "one: 1")
 		r.drain("chat/a")
 		w.wantClose(websocket.StatusGoingAway)
-		if _, metrics := get("http://" + r.AdminAddr() + "/metrics"); !strings.Contains(metrics, `holdfast_reattach_total{reason="loss",result="refused"} 1`) ||
-			!strings.Contains(metrics, `holdfast_reattach_total{reason="drain",result="moved"} 0`) {
+		if _, metrics := get("http://" + r.AdminAddr() + "/metrics"); !strings.Contains(metrics, `holdfast_reattach_total{backend="a",pool="chat",reason="loss",result="refused"} 1`) ||
+			strings.Contains(metrics, `reason="drain",result="moved"`) {
 			t.Errorf("counted wrongly:\n%s", metrics)
 		}
 	})

@@ -1,18 +1,18 @@
 package app
 
 import (
-	"github.com/holdfast-ws/holdfast/internal/proxy"
-	"github.com/holdfast-ws/holdfast/internal/rebalance"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/upstream/rebalance"
 )
 
 func (a *App) newRebalancer() *rebalance.Rebalancer {
 	return rebalance.New(rebalance.Options{Log: a.slog, Pools: a.rebalanced, Leaving: a.engine.Leaving, Give: a.giveAway})
 }
 
-// rebalanced lists the pools that have rebalance.
-func (a *App) rebalanced() (list []rebalance.Pool) {
+// rebalanced lists the pools with rebalance.
+func (a *App) rebalanced() (list []rebalance.Target) {
 	c, g := a.current.Load(), a.proxy.Generation()
 	for i := range c.Pools {
 		p := &c.Pools[i]
@@ -21,39 +21,44 @@ func (a *App) rebalanced() (list []rebalance.Pool) {
 			continue
 		}
 		members := made.Picker.Members()
-		r := rebalance.Pool{
+		r := rebalance.Target{
 			Name: p.Name, Members: members, MinAge: p.Rebalance.MinAge,
 			Rules: rebalance.Rules{
 				Above: float64(p.Rebalance.Above) / 100, Rate: p.Rebalance.Rate,
-				MinFit: minHealthyOf(p, len(members)),
+				MinAvailable: minHealthyOf(p, len(members)),
 			},
-			// Nobody is sent to backends for whose tokens others wait.
-			Wait: made.Admit != nil && made.Admit.Waiting() > 0,
+			// No session is moved to backends that handshakes wait for.
+			Paused: made.Admit != nil && made.Admit.Waiting() > 0,
 		}
 		if !movesOnRebalance(made) {
-			r.Rules.Absence = rebalance.ComeBack
+			r.Rules.ReconnectTime = rebalance.ServiceRestartDelay
 		}
 		list = append(list, r)
 	}
 	return list
 }
 
-// movesOnRebalance tells whether the sessions that a pool's backends give away
-// are moved rather than closed.
-func movesOnRebalance(p *proxy.Pool) bool { return p.Reattach != nil && p.Reattach.Rebalance }
+// movesOnRebalance reports whether sessions are moved rather than closed when a
+// pool is rebalanced.
+func movesOnRebalance(p *generation.Pool) bool { return p.Reattach != nil && p.Reattach.Rebalance }
 
-func (a *App) giveAway(given rebalance.Order) int {
+func (a *App) giveAway(given rebalance.Request) int {
 	p := a.proxy.Generation().Pools[given.Pool]
 	if p == nil {
 		return 0 // a reload has just removed it
 	}
-	o := relay.Order{Select: given.Select, Most: given.Most, Spread: rebalance.Interval}
-	if movesOnRebalance(p) {
-		o.Move, o.MoveOnly, o.Why = true, true, session.Rebalance
-		return a.engine.CloseSessions(o)
+	oldest := relay.Selection{Backends: map[uint32]relay.Bound{}}
+	for backend, most := range given.Most {
+		oldest.Backends[backend] = relay.Bound{Most: most, After: given.After[backend], UpTo: given.UpTo}
 	}
-	o.Cause, o.Code, o.Reason, o.Late = session.Rebalanced, relay.CodeServiceRestart, relay.Uneven, true
-	n := a.engine.CloseSessions(o)
-	p.Picker.Expect(n)
+	if movesOnRebalance(p) {
+		return a.engine.MoveSessions(relay.MoveRequest{Selection: oldest, Why: session.Rebalance, Spread: rebalance.Interval})
+	}
+	n := a.engine.CloseSessions(relay.CloseRequest{
+		Selection: oldest,
+		Close:     relay.Close{Cause: session.Rebalanced, Code: relay.CodeServiceRestart, Reason: relay.Uneven},
+		Spread:    rebalance.Interval, SkipScheduled: true,
+	})
+	p.Picker.SteerNext(n)
 	return n
 }

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
-// rebalanceFile is a pool that is rebalanced as fast as can be.
+// rebalanceFile has a pool with the fastest rebalance.
 func rebalanceFile(engine string, backends ...string) string {
 	text := "pools:\n  chat:\n    rebalance: {rate: 100/s, min_age: 0}\n    backends:\n"
 	for i, address := range backends {
@@ -19,7 +21,7 @@ func rebalanceFile(engine string, backends ...string) string {
 	return pools(engine, text)
 }
 
-// onEach is how many sessions each backend has, by name.
+// onEach returns the number of sessions of each backend, by name.
 func (r *running) onEach() map[string]int {
 	n := map[string]int{}
 	for _, p := range r.status().Pools {
@@ -33,7 +35,7 @@ func (r *running) onEach() map[string]int {
 func (r *running) wantEach(want map[string]int) {
 	r.t.Helper()
 	var got map[string]int
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(testkit.Patience)
 	for ; ; time.Sleep(20 * time.Millisecond) {
 		if got = r.onEach(); fmt.Sprint(got) == fmt.Sprint(want) {
 			return
@@ -44,10 +46,10 @@ func (r *running) wantEach(want map[string]int) {
 	}
 }
 
-// A backend that joins gets its fair share, with nobody the wiser where
-// sessions can be moved.
+// A backend that joins gets its fair share; clients notice nothing if sessions can
+// be moved.
 func TestRebalanceMoves(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		one, two, three := backend(t, "one"), backend(t, "two"), backend(t, "three")
 		file := func(backends ...string) string {
 			return strings.Replace(rebalanceFile(engine, backends...), "    rebalance:", "    reattach: {timeout: 5s}\n    rebalance:", 1)
@@ -60,9 +62,15 @@ func TestRebalanceMoves(t *testing.T) {
 		r.wantEach(map[string]int{"a": 15, "b": 15})
 		r.mustReload(file(one, two, three))
 		r.wantEach(map[string]int{"a": 10, "b": 10, "c": 10})
-		eventually(t, "the pool is even again", func() bool { return strings.Contains(r.log.String(), "a pool is even again") })
-		_, metrics := get("http://" + r.AdminAddr() + "/metrics")
-		for _, line := range []string{`holdfast_reattach_total{reason="rebalance",result="moved"} 10`, `holdfast_rebalance_excess{pool="chat"} 0`} {
+		testkit.Eventually(t, "the pool is even again", func() bool { return strings.Contains(r.log.String(), "a pool is even again") })
+		var metrics string
+		testkit.Eventually(t, "the moves are done", func() bool { // c has kept the sessions for a moment
+			done := strings.Count(r.log.String(), "session moved") == 10
+			_, metrics = get("http://" + r.AdminAddr() + "/metrics")
+			return done
+		})
+		for _, line := range []string{`holdfast_reattach_total{backend="a",pool="chat",reason="rebalance",result="moved"} 5`,
+			`holdfast_reattach_total{backend="b",pool="chat",reason="rebalance",result="moved"} 5`, `holdfast_rebalance_excess{pool="chat"} 0`} {
 			if !strings.Contains(metrics, line+"\n") {
 				t.Errorf("no %s in\n%s", line, metrics)
 			}
@@ -92,7 +100,7 @@ func TestRebalanceMoves(t *testing.T) {
 	})
 }
 
-// id is that of the session that a line of the log is about.
+// id returns the session's id of a log line.
 func id(t *testing.T, line string) string {
 	t.Helper()
 	var entry struct{ ID string }
@@ -102,10 +110,10 @@ func id(t *testing.T, line string) string {
 	return entry.ID
 }
 
-// Where they can't be moved, clients are told to come back, and come to those
-// that have fewer, whatever the algorithm.
+// If sessions can't be moved, they are closed; their clients come back and go to
+// the backends with fewer sessions, with every algorithm.
 func TestRebalanceCloses(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		one, two, three := backend(t, "one"), backend(t, "two"), backend(t, "three")
 		file := func(backends ...string) string {
 			return strings.Replace(rebalanceFile(engine, backends...), "    rebalance:", "    balance: round_robin\n    rebalance:", 1)
@@ -128,20 +136,21 @@ func TestRebalanceCloses(t *testing.T) {
 			all = append(all, r.open("/"))
 		}
 		r.wantEach(map[string]int{"a": 10, "b": 10, "c": 10})
-		eventually(t, "the pool is even again", func() bool { return strings.Contains(r.log.String(), "a pool is even again") })
+		testkit.Eventually(t, "the pool is even again", func() bool { return strings.Contains(r.log.String(), "a pool is even again") })
 		for _, w := range all[told:] {
 			w.answer("still there")
 		}
-		if _, metrics := get("http://" + r.AdminAddr() + "/metrics"); !strings.Contains(metrics, `holdfast_session_closes_total{cause="rebalanced",code="1012"} 10`+"\n") {
+		if _, metrics := get("http://" + r.AdminAddr() + "/metrics"); !strings.Contains(metrics, `holdfast_session_closes_total{backend="a",cause="rebalanced",code="1012",pool="chat"} 5`+"\n") ||
+			!strings.Contains(metrics, `holdfast_session_closes_total{backend="b",cause="rebalanced",code="1012",pool="chat"} 5`+"\n") {
 			t.Errorf("counted wrongly:\n%s", metrics)
 		}
 	})
 }
 
-// Where a hash chooses, sessions are moved because that was asked for; rooms
-// stay together as far as numbers allow.
+// With a hash, sessions are moved only if sticky is move; rooms stay together as
+// far as possible.
 func TestRebalanceSticky(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		one, two, three := backend(t, "one"), backend(t, "two"), backend(t, "three")
 		file := func(backends ...string) string {
 			text := strings.Replace(rebalanceFile(engine, backends...), "min_age: 0", "min_age: 0, sticky: move", 1)
@@ -152,7 +161,7 @@ func TestRebalanceSticky(t *testing.T) {
 			r.open(fmt.Sprintf("/?room=%d", i))
 		}
 		r.mustReload(file(one, two, three))
-		eventually(t, "the pool is even again", func() bool { return strings.Contains(r.log.String(), "a pool is even again") })
+		testkit.Eventually(t, "the pool is even again", func() bool { return strings.Contains(r.log.String(), "a pool is even again") })
 		// A session on its way counts with both backends, so one more or less
 		// may seem to have room.
 		for name, n := range r.onEach() {
@@ -163,10 +172,10 @@ func TestRebalanceSticky(t *testing.T) {
 	})
 }
 
-// A reload that takes rebalance away ends it at once, and one that comes back
-// goes on.
-func TestRebalanceTakenAway(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+// A reload that removes rebalance stops it at once, and one that adds it again
+// continues it.
+func TestRebalanceRemovedByReload(t *testing.T) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		one, two := backend(t, "one"), backend(t, "two")
 		file := func(rebalance string, backends ...string) string {
 			text := strings.Replace(rebalanceFile(engine, backends...), "    rebalance: {rate: 100/s, min_age: 0}\n", rebalance, 1)
@@ -178,7 +187,7 @@ func TestRebalanceTakenAway(t *testing.T) {
 			r.open("/")
 		}
 		r.mustReload(file(slowly, one, two))
-		eventually(t, "the first is moved", func() bool { return r.onEach()["b"] > 0 })
+		testkit.Eventually(t, "the first is moved", func() bool { return r.onEach()["b"] > 0 })
 		if s := r.status().Pools[0].Rebalance; s == nil || !s.Active || s.Since == nil || s.Excess == 0 || s.Given == 0 {
 			t.Errorf("status says %+v", s)
 		}

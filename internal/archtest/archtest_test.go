@@ -12,7 +12,7 @@ import (
 
 var tree = os.DirFS("../..")
 
-// report fails for each broken rule, in words that say how to mend it.
+// report fails the test for each broken rule, with a message that says how to fix it.
 func report(t *testing.T, broken []string, err error) {
 	t.Helper()
 	if err != nil {
@@ -23,15 +23,20 @@ func report(t *testing.T, broken []string, err error) {
 	}
 }
 
-func TestMatrix(t *testing.T) { report(t, checkMatrix(allowed), nil) }
+func TestRules(t *testing.T) { report(t, checkRules(rules), nil) }
 
 func TestImports(t *testing.T) {
-	broken, err := checkImports(tree, allowed)
+	broken, err := checkImports(tree, rules)
 	report(t, broken, err)
 }
 
 func TestPublicPackages(t *testing.T) {
 	broken, err := checkPublic(tree, public)
+	report(t, broken, err)
+}
+
+func TestTestkit(t *testing.T) {
+	broken, err := checkTestkit(tree)
 	report(t, broken, err)
 }
 
@@ -52,7 +57,11 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 		t.Fatal(err)
 	}
 	documented := firstColumn(string(text))
-	packages := slices.AppendSeq(slices.Collect(maps.Keys(allowed)), maps.Keys(public))
+	internal, err := importsByPackage(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := slices.AppendSeq(slices.Collect(maps.Keys(internal)), maps.Keys(public))
 	slices.Sort(packages)
 	for _, pkg := range packages {
 		if !slices.Contains(documented, pkg) {
@@ -61,25 +70,27 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 	}
 	for _, pkg := range documented {
 		if !slices.Contains(packages, pkg) {
-			t.Errorf("the package tables of ARCHITECTURE.md have %s, which does not exist: take it out", pkg)
+			t.Errorf("the package tables of ARCHITECTURE.md have %s, which does not exist: remove it", pkg)
 		}
 	}
 }
 
-// The rules notice what they are there for.
-func TestRulesNoticeViolations(t *testing.T) {
+// Each check detects a violation.
+func TestChecksDetectViolations(t *testing.T) {
 	const imp = "import _ \"" + module + "/internal/"
 	files := func(more fstest.MapFS) fstest.MapFS {
 		all := fstest.MapFS{
-			"go.mod":               {Data: []byte("module m\nrequire (\n\texample.com/lib v1.0.0\n)\n")},
-			"docs/dependencies.md": {Data: []byte("| `example.com/lib` | a reason |\n")},
-			"internal/dial/d.go":   {Data: []byte("package dial\nimport _ \"example.com/lib/sub\"\n")},
+			"go.mod":                   {Data: []byte("module m\nrequire (\n\texample.com/lib v1.0.0\n)\n")},
+			"docs/dependencies.md":     {Data: []byte("| `example.com/lib` | a reason |\n")},
+			"internal/stage/dial/d.go": {Data: []byte("package dial\nimport _ \"example.com/lib/sub\"\n" + imp + "wire\"\n")},
+			"internal/wire/w.go":       {Data: []byte("package wire\n")},
 		}
 		maps.Copy(all, more)
 		return all
 	}
-	imports := func(m string) func(fs.FS) ([]string, error) {
-		return func(tree fs.FS) ([]string, error) { return checkImports(tree, map[string]string{"dial": m}) }
+	imports := func(stageMay string) func(fs.FS) ([]string, error) {
+		rules := []rule{{folder: "wire"}, {folder: "stage", mayImport: stageMay, apart: true}}
+		return func(tree fs.FS) ([]string, error) { return checkImports(tree, rules) }
 	}
 	publics := func(m string) func(fs.FS) ([]string, error) {
 		return func(tree fs.FS) ([]string, error) { return checkPublic(tree, map[string]string{"kit": m}) }
@@ -88,26 +99,34 @@ func TestRulesNoticeViolations(t *testing.T) {
 		name  string
 		files fstest.MapFS
 		check func(fs.FS) ([]string, error)
-		want  string // part of the only message; "" where all is well
+		want  string // part of the only message; "" if there is none
 	}{
-		{"clean imports", nil, imports(""), ""},
+		{"clean imports", nil, imports("wire"), ""},
 		{"clean files", nil, checkFiles, ""},
 		{"clean dependencies", nil, checkDependencies, ""},
-		{"an import that is not allowed", fstest.MapFS{"internal/dial/x_windows.go": {Data: []byte("package dial\n" + imp + "route\"\n")}}, imports(""), "internal/dial/x_windows.go imports internal/route"},
-		{"an import of a test", fstest.MapFS{"internal/dial/x_test.go": {Data: []byte("package dial\n" + imp + "route\"\n")}}, imports(""), ""},
-		{"a package that is not in the table", fstest.MapFS{"internal/new/x.go": {Data: []byte("package new\n")}}, imports(""), "internal/new is not in the table"},
-		{"an allowed import that is not used", nil, imports("session"), "allowed to import session and doesn't"},
+		{"an import that is not allowed", nil, imports(""), "internal/stage/dial/d.go imports internal/wire"},
+		{"an import of another stage", fstest.MapFS{"internal/stage/dial/x_windows.go": {Data: []byte("package dial\n" + imp + "stage/route\"\n")}}, imports("wire"), "internal/stage/dial/x_windows.go imports internal/stage/route"},
+		{"an import of a part of itself", fstest.MapFS{"internal/stage/dial/x.go": {Data: []byte("package dial\n" + imp + "stage/dial/part\"\n")}}, imports("wire"), ""},
+		{"an import of a test", fstest.MapFS{"internal/stage/dial/x_test.go": {Data: []byte("package dial\n" + imp + "stage/route\"\n")}}, imports("wire"), ""},
+		{"a package without a rule", fstest.MapFS{"internal/new/x.go": {Data: []byte("package new\n")}}, imports("wire"), "internal/new has no rule"},
+		{"an allowed import that is not used", nil, imports("wire/frame wire"), "is allowed to import wire/frame and doesn't"},
 		{"a public package with an import of its own", fstest.MapFS{"kit/k.go": {Data: []byte("package kit\nimport _ \"net/http\"\nimport _ \"example.com/lib/sub\"\n")}}, publics("example.com/lib"), ""},
 		{"a public package with an import of ours", fstest.MapFS{"kit/k.go": {Data: []byte("package kit\n" + imp + "route\"\n")}}, publics("example.com/lib"), "kit/k.go imports " + module + "/internal/route"},
-		{"a public package that is not there", nil, publics(""), "public package kit, which does not exist"},
-		{"a long file", fstest.MapFS{"internal/dial/long.go": {Data: []byte(strings.Repeat("//\n", maxLines+1))}}, checkFiles, "has 401 lines"},
-		{"a long test", fstest.MapFS{"internal/dial/long_test.go": {Data: []byte(strings.Repeat("//\n", maxLines+1))}}, checkFiles, ""},
-		{"a note of work to be done", fstest.MapFS{"page.js": {Data: []byte("// TO" + "DO: more\n")}}, checkFiles, "page.js:1"},
-		{"a race hidden", fstest.MapFS{"x.go": {Data: []byte("package x\n//go:nora" + "ce\n")}}, checkFiles, "x.go:2"},
-		{"a test skipped", fstest.MapFS{"x_test.go": {Data: []byte("t.Ski" + "p(\"no\")\n")}}, checkFiles, "x_test.go:1"},
-		{"what is generated", fstest.MapFS{"node_modules/x.js": {Data: []byte("// TO" + "DO\n")}}, checkFiles, ""},
+		{"a missing public package", nil, publics(""), "public package kit, which does not exist"},
+		{"an import of testkit by tests", fstest.MapFS{
+			"cmd/x_test.go":               {Data: []byte("package cmd\n" + imp + "testkit\"\n")},
+			"test/kit.go":                 {Data: []byte("package test\n" + imp + "testkit/process\"\n")},
+			"internal/testkit/redis/r.go": {Data: []byte("package redis\n" + imp + "testkit\"\n")},
+		}, checkTestkit, ""},
+		{"an import of testkit outside tests", fstest.MapFS{"cmd/x.go": {Data: []byte("package cmd\n" + imp + "testkit/process\"\n")}}, checkTestkit, "cmd/x.go imports " + module + "/internal/testkit/process"},
+		{"a long file", fstest.MapFS{"internal/stage/dial/long.go": {Data: []byte(strings.Repeat("//\n", maxLines+1))}}, checkFiles, "has 401 lines"},
+		{"a long test", fstest.MapFS{"internal/stage/dial/long_test.go": {Data: []byte(strings.Repeat("//\n", maxLines+1))}}, checkFiles, ""},
+		{"a note about missing work", fstest.MapFS{"page.js": {Data: []byte("// TO" + "DO: more\n")}}, checkFiles, "page.js:1"},
+		{"a hidden race", fstest.MapFS{"x.go": {Data: []byte("package x\n//go:nora" + "ce\n")}}, checkFiles, "x.go:2"},
+		{"a skipped test", fstest.MapFS{"x_test.go": {Data: []byte("t.Ski" + "p(\"no\")\n")}}, checkFiles, "x_test.go:1"},
+		{"a generated file", fstest.MapFS{"node_modules/x.js": {Data: []byte("// TO" + "DO\n")}}, checkFiles, ""},
 		{"a module without a reason", fstest.MapFS{"docs/dependencies.md": {Data: []byte("none\n")}}, checkDependencies, "needs example.com/lib"},
-		{"a reason without a module", fstest.MapFS{"internal/dial/d.go": {Data: []byte("package dial\n")}}, checkDependencies, "which nothing needs"},
+		{"a reason without a module", fstest.MapFS{"internal/stage/dial/d.go": {Data: []byte("package dial\n")}}, checkDependencies, "which nothing needs"},
 		{"an npm package without a reason", fstest.MapFS{"test/package.json": {Data: []byte(`{"devDependencies": {"left-pad": "1"}}`)}}, checkDependencies, "needs left-pad"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -123,19 +142,27 @@ func TestRulesNoticeViolations(t *testing.T) {
 			}
 		})
 	}
-	for matrix, want := range map[[2]string]string{
-		{"dial", "route"}:    "the stage dial",
-		{"dial", "config"}:   "the stage dial",
-		{"admin", "config"}:  "admin may not be allowed to import config",
-		{"admin", "route"}:   "import the stage route",
-		{"proxy", "route"}:   "",
-		{"app", "route"}:     "",
-		{"app", "config"}:    "",
-		{"relay", "session"}: "",
+	for _, c := range []struct{ folder, mayImport, want string }{
+		{"stage", "proxy", "arrows go down only"},
+		{"stage", "config", "arrows go down only"},
+		{"ops/admin", "config", "may not be allowed to import config"},
+		{"ops/admin", "stage/route", "join stages"},
+		{"proxy", "stage", ""},
+		{"app", "stage/route config", ""},
+		{"cli", "nothing", "arrows go down only"},
 	} {
-		broken := strings.Join(checkMatrix(map[string]string{matrix[0]: matrix[1]}), "\n")
-		if want == "" && broken != "" || !strings.Contains(broken, want) {
-			t.Errorf("%v: got %q, want %q", matrix, broken, want)
+		order := []rule{{folder: "config"}, {folder: "stage"}, {folder: "proxy"}, {folder: "ops/admin"}, {folder: "app"}, {folder: "cli"}}
+		for i := range order {
+			if order[i].folder == c.folder {
+				order[i].mayImport = c.mayImport
+			}
+		}
+		if c.folder == "stage" {
+			order[0], order[1] = order[1], order[0]
+		}
+		broken := strings.Join(checkRules(order), "\n")
+		if c.want == "" && broken != "" || !strings.Contains(broken, c.want) {
+			t.Errorf("%s with %q: got %q, want %q", c.folder, c.mayImport, broken, c.want)
 		}
 	}
 }

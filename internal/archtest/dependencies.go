@@ -11,8 +11,8 @@ import (
 )
 
 // checkDependencies compares the modules that Go files import, and the npm
-// packages that package.json files name, with docs/dependencies.md, whose
-// tables have each in backquotes in their first column.
+// packages in package.json files, with the tables of docs/dependencies.md, which
+// have each in backquotes in the first column.
 func checkDependencies(tree fs.FS) (broken []string, err error) {
 	doc, err := fs.ReadFile(tree, "docs/dependencies.md")
 	if err != nil {
@@ -52,18 +52,18 @@ func checkDependencies(tree fs.FS) (broken []string, err error) {
 	documented := firstColumn(string(doc))
 	for _, d := range slices.Sorted(maps.Keys(used)) {
 		if !slices.Contains(documented, d) {
-			broken = append(broken, fmt.Sprintf("%s needs %s, which docs/dependencies.md doesn't have: add a line with the reason for it, or do without", used[d], d))
+			broken = append(broken, fmt.Sprintf("%s needs %s, which docs/dependencies.md doesn't list: add a line with the reason, or avoid the dependency", used[d], d))
 		}
 	}
 	for _, d := range documented {
 		if used[d] == "" {
-			broken = append(broken, fmt.Sprintf("docs/dependencies.md has %s, which nothing needs: take it out", d))
+			broken = append(broken, fmt.Sprintf("docs/dependencies.md has %s, which nothing needs: remove it", d))
 		}
 	}
 	return broken, err
 }
 
-// required lists the modules of a go.mod, direct or not.
+// required lists the modules of a go.mod, direct and indirect.
 func required(gomod string) (modules []string) {
 	inside := false
 	for line := range strings.Lines(gomod) {
@@ -82,8 +82,8 @@ func required(gomod string) (modules []string) {
 	return modules
 }
 
-// moduleOf is the module that has the package, "" for the standard library
-// and this module.
+// moduleOf returns the module of a package, "" for the standard library and for
+// this module.
 func moduleOf(pkg string, modules []string) (best string) {
 	for _, m := range modules {
 		if (pkg == m || strings.HasPrefix(pkg, m+"/")) && len(m) > len(best) {
@@ -93,8 +93,8 @@ func moduleOf(pkg string, modules []string) (best string) {
 	return best
 }
 
-// firstColumn lists what stands in backquotes in the first column of the
-// tables of a Markdown text.
+// firstColumn lists the words in backquotes in the first column of the tables of
+// a Markdown text.
 func firstColumn(text string) (words []string) {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, "| `"); ok {

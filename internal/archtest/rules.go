@@ -1,5 +1,6 @@
-// Package archtest holds the source tree to the rules of ARCHITECTURE.md. It
-// has no part in the balancer: its tests are all there is to run.
+// Package archtest checks the source tree against the rules of ARCHITECTURE.md:
+// which package may import which, how long a file may be, and which dependencies
+// there are. It consists of tests only; the balancer doesn't use it.
 package archtest
 
 import (
@@ -17,150 +18,197 @@ import (
 
 const module = "github.com/holdfast-ws/holdfast"
 
-// allowed is the import matrix: what each package under internal/ may import
-// of the others. Tests are free to import more.
-//
-// Stages are one step of a handshake each. They import leaves, never each
-// other: whatever one needs of another is handed to it by proxy, the spine.
-// Only app and cli know the configuration.
-var allowed = map[string]string{
-	// Leaves: words, contracts and bytes.
-	"transport": "",
-	"session":   "",
-	"frame":     "",
-	"httphead":  "",
-	"forwarded": "httphead",
-	"clock":     "",
-	"pool":      "clock",
-	"discovery": "pool",
-	"eventloop": "session transport",
-	"gonet":     "transport",
-
-	// Leaves that say who a request is from.
-	"requestkey": "",
-	"affinity":   "requestkey",
-
-	// Stages.
-	"listener":  "transport",
-	"handshake": "forwarded httphead session transport",
-	"admission": "",
-	"admit":     "clock",
-	"route":     "",
-	"balance":   "pool",
-	"dial":      "transport",
-	"relay":     "eventloop frame gonet session transport",
-	"closing":   "session",
-
-	// Beside the way of a session.
-	"drain":     "clock pool session",
-	"rebalance": "clock pool session",
-	"health":    "pool",
-	"httpproxy": "",
-	"logging":   "session",
-	"metrics":   "session",
-	"admin":     "",
-	"config":    "",
-	"demo":      "admin",
-	"doctor":    "frame",
-
-	// The simulation is a second spine: it joins the same code to models.
-	"simulate":      "admit balance bench/histogram clock drain pool rebalance session",
-	"simulate/plot": "simulate",
-
-	// The load generator, which shares the balancer's parsers but is no part
-	// of it.
-	"bench":           "bench/histogram bench/wsconn frame",
-	"bench/histogram": "",
-	"bench/server":    "bench/wsconn frame httphead",
-	"bench/wsconn":    "frame httphead",
-
-	// The spine, what puts it together, and the command line.
-	"proxy": "admission admit affinity balance dial forwarded handshake httphead httpproxy relay requestkey route session transport",
-	"app":   "admin admission admit affinity balance closing config dial discovery drain forwarded health listener logging metrics pool proxy rebalance relay requestkey route session",
-	"cli":   "admin app bench bench/server bench/wsconn config demo doctor simulate simulate/plot",
-
-	"archtest": "",
+// rule says which other packages under internal/ the packages of a folder may
+// import. Tests may import more.
+type rule struct {
+	folder string
+	// mayImport lists folders and packages, separated by spaces. A folder
+	// includes everything in it.
+	mayImport string
+	// apart means that the packages of the folder must not import each other.
+	apart bool
 }
 
-// public are the packages for other people's programs, at the module's root,
-// and the modules that each may bring along. They import nothing of internal/.
+// rules lists the folders from bottom to top. A folder may import only folders
+// before it, so there is no cycle. For a package, the rule with the longest path
+// counts.
+//
+// A stage is one step of a connection. Stages never import each other: proxy, the
+// spine, passes to a stage what it needs from another. Only app and cli know the
+// configuration.
+var rules = []rule{
+	// Basic types, time, and pure functions over bytes.
+	{folder: "session"},
+	{folder: "clock"},
+	{folder: "spread"},
+	{folder: "hint"},
+	{folder: "wire", mayImport: "hint"},
+
+	// Failures of handshakes, and when to retry.
+	{folder: "failure"},
+	{folder: "retry", mayImport: "failure"},
+
+	// Connections, TLS on them, and backends over time.
+	{folder: "sock", mayImport: "session"},
+	{folder: "tls/tlsrec"},
+	{folder: "tls/acme"},
+	{folder: "tls/certs", mayImport: "hint"},
+	{folder: "tls/tickets"},
+	{folder: "tls/tlsconn", mayImport: "sock/transport tls/tlsrec"},
+	{folder: "tls/backendtls", mayImport: "hint sock/transport tls/tlsconn tls/tlsrec"},
+	{folder: "upstream", mayImport: "clock hint session wire"},
+
+	// The steps of a connection, and its session.
+	{folder: "stage", mayImport: "clock failure session sock tls/certs tls/tickets tls/tlsconn upstream/pool wire", apart: true},
+	{folder: "relay", mayImport: "failure retry session sock spread tls/tlsconn tls/tlsrec wire/frame"},
+	{folder: "httpproxy", mayImport: "sock/transport wire"},
+	{folder: "proxy", mayImport: "failure httpproxy relay retry session sock stage tls/backendtls tls/tlsconn wire"},
+
+	// What operators see, and the other commands. The simulation connects the
+	// same code to models, as the spine connects it to sockets.
+	{folder: "ops", mayImport: "session"},
+	{folder: "tool", mayImport: "ops/admin wire"},
+	{folder: "tool/simulate", mayImport: "clock failure proxy/reservation retry session spread stage/balance stage/ratelimit tool/bench/histogram upstream"},
+
+	// The configuration, what builds a balancer from it, and the command line.
+	{folder: "config", mayImport: "hint session wire"},
+	{folder: "app", mayImport: "config httpproxy ops proxy relay session sock/transport stage tls/acme tls/backendtls tls/certs tls/tickets upstream wire"},
+	{folder: "cli", mayImport: "app config ops/admin tool upstream/discovery"},
+
+	{folder: "archtest"},
+
+	// Only tests import it, see checkTestkit.
+	{folder: "testkit"},
+}
+
+// public has the packages at the module's root that other programs import, each
+// with the modules that it may depend on. They must not import internal/.
 var public = map[string]string{
 	"backend": "",
 	"hub":     "github.com/redis/go-redis/v9",
 }
 
-var stages = []string{"listener", "handshake", "admission", "route", "balance", "admit", "dial", "relay", "closing"}
-
-// joiners may import stages: the spine, the simulation of it, and who makes
+// joiners may import stages: the spine, the simulation, and app, which creates
 // their options.
-var joiners = []string{"proxy", "simulate", "app"}
+var joiners = []string{"proxy", "tool/simulate", "app"}
 
-// maxLines bounds a Go file that is no test.
+// maxLines is the maximum length of a Go file that isn't a test.
 const maxLines = 400
 
-// checkMatrix holds the matrix itself to what may not be allowed in it.
-func checkMatrix(matrix map[string]string) (broken []string) {
-	for _, name := range slices.Sorted(maps.Keys(matrix)) {
-		for _, imported := range strings.Fields(matrix[name]) {
+// within reports whether pkg is folder or in it.
+func within(pkg, folder string) bool {
+	return pkg == folder || strings.HasPrefix(pkg, folder+"/")
+}
+
+// checkRules checks the rules themselves.
+func checkRules(rules []rule) (broken []string) {
+	for i, r := range rules {
+		for _, word := range strings.Fields(r.mayImport) {
+			lower := slices.ContainsFunc(rules[:i], func(l rule) bool { return within(word, l.folder) })
 			switch {
-			case slices.Contains(stages, name) && slices.Contains(append(stages, "config", "app", "proxy", "cli"), imported):
-				broken = append(broken, fmt.Sprintf("the stage %s may not be allowed to import %s: have internal/proxy hand over what it needs", name, imported))
-			case imported == "config" && name != "app" && name != "cli":
-				broken = append(broken, fmt.Sprintf("%s may not be allowed to import config: have internal/app turn the configuration into plain options of its own", name))
-			case slices.Contains(stages, imported) && !slices.Contains(joiners, name):
-				broken = append(broken, fmt.Sprintf("%s may not be allowed to import the stage %s: only internal/proxy and internal/simulate join stages, and internal/app makes their options", name, imported))
+			case !lower:
+				broken = append(broken, fmt.Sprintf("%s may not be allowed to import %s, which isn't before it in the table: arrows go down only", r.folder, word))
+			case within(word, "config") && r.folder != "app" && r.folder != "cli":
+				broken = append(broken, fmt.Sprintf("%s may not be allowed to import config: internal/app turns the configuration into plain options", r.folder))
+			case within(word, "stage") && !slices.Contains(joiners, r.folder):
+				broken = append(broken, fmt.Sprintf("%s may not be allowed to import %s: only %s join stages", r.folder, word, strings.Join(joiners, ", ")))
 			}
 		}
 	}
 	return broken
 }
 
-// checkImports compares the packages under internal/ with the matrix.
-func checkImports(tree fs.FS, matrix map[string]string) (broken []string, err error) {
-	imports := map[string]map[string]string{} // package, imported package, a file that does
-	err = walk(tree, func(name string, text []byte) error {
+// ruleOf returns the rule for a package, nil if there is none.
+func ruleOf(rules []rule, pkg string) (best *rule) {
+	for i, r := range rules {
+		if within(pkg, r.folder) && (best == nil || len(r.folder) > len(best.folder)) {
+			best = &rules[i]
+		}
+	}
+	return best
+}
+
+// permits reports whether pkg may import imported, and which word of mayImport
+// allows it.
+func (r *rule) permits(pkg, imported string) (word string, ok bool) {
+	if within(imported, r.folder) {
+		return "", !r.apart || within(imported, pkg)
+	}
+	for _, word := range strings.Fields(r.mayImport) {
+		if within(imported, word) {
+			return word, true
+		}
+	}
+	return "", false
+}
+
+// checkImports checks the imports of the packages under internal/.
+func checkImports(tree fs.FS, rules []rule) (broken []string, err error) {
+	packages, err := importsByPackage(tree)
+	if err != nil {
+		return nil, err
+	}
+	used := map[*rule]map[string]bool{}
+	for _, pkg := range slices.Sorted(maps.Keys(packages)) {
+		r := ruleOf(rules, pkg)
+		if r == nil {
+			broken = append(broken, fmt.Sprintf("internal/%s has no rule in internal/archtest/rules.go: move it to a folder that has one, or add a rule", pkg))
+			continue
+		}
+		if used[r] == nil {
+			used[r] = map[string]bool{}
+		}
+		for _, imported := range slices.Sorted(maps.Keys(packages[pkg])) {
+			word, ok := r.permits(pkg, imported)
+			used[r][word] = true
+			switch {
+			case !ok && r.apart && within(imported, r.folder):
+				broken = append(broken, fmt.Sprintf("%s imports internal/%s, but packages of internal/%s must not import each other: let internal/proxy pass what it needs", packages[pkg][imported], imported, r.folder))
+			case !ok:
+				broken = append(broken, fmt.Sprintf("%s imports internal/%s, but packages of internal/%s may import only [%s]: pass a plain option or a small interface", packages[pkg][imported], imported, r.folder, r.mayImport))
+			}
+		}
+	}
+	for i := range rules {
+		r := &rules[i]
+		if used[r] == nil {
+			broken = append(broken, fmt.Sprintf("there is a rule for internal/%s, which has no package: remove it", r.folder))
+			continue
+		}
+		for _, word := range strings.Fields(r.mayImport) {
+			if !used[r][word] {
+				broken = append(broken, fmt.Sprintf("internal/%s is allowed to import %s and doesn't: remove it from the rule", r.folder, word))
+			}
+		}
+	}
+	return broken, nil
+}
+
+// importsByPackage lists, for each package under internal/, the packages under
+// internal/ that it imports, each with a file that imports it.
+func importsByPackage(tree fs.FS) (map[string]map[string]string, error) {
+	packages := map[string]map[string]string{}
+	err := walk(tree, func(name string, text []byte) error {
 		pkg, ok := strings.CutPrefix(path.Dir(name), "internal/")
 		if !ok || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return nil
 		}
-		if imports[pkg] == nil {
-			imports[pkg] = map[string]string{}
+		if packages[pkg] == nil {
+			packages[pkg] = map[string]string{}
 		}
 		paths, err := importsOf(name, text)
 		for _, p := range paths {
 			if internal, ok := strings.CutPrefix(p, module+"/internal/"); ok {
-				imports[pkg][internal] = name
+				packages[pkg][internal] = name
 			}
 		}
 		return err
 	})
-	for _, pkg := range slices.Sorted(maps.Keys(imports)) {
-		may, known := matrix[pkg]
-		if !known {
-			broken = append(broken, fmt.Sprintf("internal/%s is not in the table of internal/archtest/rules.go: enter it there with what it may import, and in ARCHITECTURE.md with what it is for", pkg))
-			continue
-		}
-		for _, imported := range slices.Sorted(maps.Keys(imports[pkg])) {
-			if !slices.Contains(strings.Fields(may), imported) {
-				broken = append(broken, fmt.Sprintf("%s imports internal/%s, and internal/%s may import only [%s]: pass what is needed as a plain option or a small interface", imports[pkg][imported], imported, pkg, may))
-			}
-		}
-		for _, word := range strings.Fields(may) {
-			if imports[pkg][word] == "" {
-				broken = append(broken, fmt.Sprintf("internal/%s is allowed to import %s and doesn't: take it out of the table", pkg, word))
-			}
-		}
-	}
-	for _, pkg := range slices.Sorted(maps.Keys(matrix)) {
-		if imports[pkg] == nil {
-			broken = append(broken, fmt.Sprintf("the table has internal/%s, which does not exist: take it out", pkg))
-		}
-	}
-	return broken, err
+	return packages, err
 }
 
-// checkPublic compares the public packages with their table. An import path is
-// not of the standard library where its first element has a dot.
+// checkPublic checks the imports of the public packages. An import path whose
+// first element has a dot isn't from the standard library.
 func checkPublic(tree fs.FS, public map[string]string) (broken []string, err error) {
 	exists := map[string]bool{}
 	err = walk(tree, func(name string, text []byte) error {
@@ -174,32 +222,49 @@ func checkPublic(tree fs.FS, public map[string]string) (broken []string, err err
 		for _, p := range paths {
 			host, _, _ := strings.Cut(p, "/")
 			if strings.Contains(host, ".") && !slices.ContainsFunc(strings.Fields(may), func(m string) bool { return p == m || strings.HasPrefix(p, m+"/") }) {
-				broken = append(broken, fmt.Sprintf("%s imports %s, and the public package %s may import only [%s] beyond the standard library, since all who use it get it too", name, p, pkg, may))
+				broken = append(broken, fmt.Sprintf("%s imports %s, and the public package %s may import only [%s] beyond the standard library, since its users get these dependencies, too", name, p, pkg, may))
 			}
 		}
 		return err
 	})
 	for _, pkg := range slices.Sorted(maps.Keys(public)) {
 		if !exists[pkg] {
-			broken = append(broken, fmt.Sprintf("the table has the public package %s, which does not exist: take it out", pkg))
+			broken = append(broken, fmt.Sprintf("the table has the public package %s, which does not exist: remove it", pkg))
 		}
 	}
 	return broken, err
 }
 
-// What may stand in no file. The words are taken apart here, lest this file
-// breaks its own rules.
+// checkTestkit looks for imports of internal/testkit outside tests.
+func checkTestkit(tree fs.FS) (broken []string, err error) {
+	err = walk(tree, func(name string, text []byte) error {
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") ||
+			within(name, "internal/testkit") || within(name, "test") {
+			return nil
+		}
+		paths, err := importsOf(name, text)
+		for _, p := range paths {
+			if within(p, module+"/internal/testkit") {
+				broken = append(broken, fmt.Sprintf("%s imports %s, which only tests may import: move the code that needs it to a _test.go file", name, p))
+			}
+		}
+		return err
+	})
+	return broken, err
+}
+
+// forbidden must not occur in any file. The words are split here, so that this
+// file doesn't break its own rule.
 var forbidden = []struct {
 	what *regexp.Regexp
 	fix  string
 }{
 	{regexp.MustCompile(`//go:nora` + `ce`), "fix the race, or make the access atomic"},
-	{regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME)\b`), "do it, or write an issue and leave the note out"},
+	{regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME)\b`), "do it, or write an issue and remove the note"},
 	{regexp.MustCompile(`\b[tbf]\.Skip(Now|f)?\(`), "have scripts/setup-tests.sh install what the test needs, or use a build constraint"},
 }
 
-// checkFiles looks for files that are too long, or have in them what may stand
-// nowhere.
+// checkFiles finds files that are too long or contain something forbidden.
 func checkFiles(tree fs.FS) (broken []string, err error) {
 	err = walk(tree, func(name string, text []byte) error {
 		switch path.Ext(name) {
@@ -209,7 +274,7 @@ func checkFiles(tree fs.FS) (broken []string, err error) {
 		}
 		lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 		if len(lines) > maxLines && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
-			broken = append(broken, fmt.Sprintf("%s has %d lines, %d at most: move what belongs together to a file of its own", name, len(lines), maxLines))
+			broken = append(broken, fmt.Sprintf("%s has %d lines, the maximum is %d: split it by subject", name, len(lines), maxLines))
 		}
 		for _, f := range forbidden {
 			if !f.what.Match(text) { // line by line is much slower
@@ -226,7 +291,7 @@ func checkFiles(tree fs.FS) (broken []string, err error) {
 	return broken, err
 }
 
-// importsOf lists the import paths of a Go file, whatever system it is for.
+// importsOf lists the import paths of a Go file, for any system.
 func importsOf(name string, text []byte) ([]string, error) {
 	file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ImportsOnly)
 	if err != nil {
@@ -243,7 +308,8 @@ func importsOf(name string, text []byte) ([]string, error) {
 	return paths, nil
 }
 
-// walk calls f for every file of the project's own.
+// walk calls f for every file of the project, except dependencies, test data and
+// build results.
 func walk(tree fs.FS, f func(name string, text []byte) error) error {
 	return fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -24,7 +24,7 @@ func TestBenchScripts(t *testing.T) {
 	})
 }
 
-// listening ADDRESS waits until somebody accepts connections there.
+// listening ADDRESS waits until connections to ADDRESS are accepted.
 func listening(ts *testscript.TestScript, _ bool, args []string) {
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
@@ -34,5 +34,5 @@ func listening(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
-	ts.Fatalf("nobody listens on %s", args[0])
+	ts.Fatalf("no connection to %s", args[0])
 }

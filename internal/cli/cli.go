@@ -1,7 +1,12 @@
-// Package cli is the command line of holdfast.
+// Package cli is the command line of holdfast: it parses arguments, runs one
+// command and returns the exit status. cmd/holdfast calls Main. The commands
+// only convert flags to options and print results; the work is done by
+// internal/app (run, demo), internal/ops/admin (reload, drain, status) and
+// internal/tool (doctor, simulate, bench).
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,55 +20,64 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/holdfast-ws/holdfast/internal/admin"
+	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/yaml"
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
 )
 
 // Exit statuses.
 const (
 	exitOK      = 0
 	exitFailure = 1
-	exitUsage   = 2 // also a configuration with mistakes
+	exitUsage   = 2 // also an invalid configuration
 )
 
-const description = `holdfast keeps WebSockets connected: a load balancer that sees messages,
-so that it can close politely, at a rate, and reload without touching a session.
+const description = `holdfast is a load balancer for WebSockets. A reload doesn't affect live sessions.
+Drains and shutdowns close sessions with a close code, spread over time; drains
+can also move sessions to other backends.
 
-Two ways to begin:
+To try it:
 
   holdfast demo
-      three chat servers with a balancer in front, to be broken by hand
+      three chat servers behind a balancer, to drain and kill by hand
 
   holdfast run --listen :8080 --backend 127.0.0.1:3001 --backend 127.0.0.1:3002
-      a balancer in front of your own servers, with no file at all
+      a balancer in front of your own servers, without a configuration file
 
-Then write a file (docs/config.md has every key), check it, run it, change it:
+To run it with a configuration file (docs/config.md lists every key):
 
   holdfast check -c holdfast.yaml
   holdfast run -c holdfast.yaml
-  holdfast reload`
+  holdfast reload
+
+"holdfast help COMMAND" shows the help of a command.`
 
 type commands struct {
-	Run         runCommand         `cmd:"" help:"Run the balancer, from a file or from flags."`
-	Check       checkCommand       `cmd:"" help:"Check a configuration file and tell every mistake in it."`
-	Reload      reloadCommand      `cmd:"" help:"Have a running balancer take its changed file. A file with mistakes changes nothing."`
-	Drain       drainCommand       `cmd:"" help:"Empty a backend of a running balancer: no new sessions, those it has go on and are closed politely in the end."`
-	Undrain     undrainCommand     `cmd:"" help:"Have a drained backend take sessions again."`
+	Run         runCommand         `cmd:"" help:"Run the balancer."`
+	Check       checkCommand       `cmd:"" help:"Check a configuration file and report all its errors."`
+	Reload      reloadCommand      `cmd:"" help:"Reload the configuration of a running balancer."`
+	Drain       drainCommand       `cmd:"" help:"Drain a backend, so that it can be restarted or removed."`
+	Undrain     undrainCommand     `cmd:"" help:"End a drain: the backend gets new sessions again."`
 	Status      statusCommand      `cmd:"" help:"Show the backends and sessions of a running balancer."`
 	Demo        demoCommand        `cmd:"" help:"Run a chat of several servers behind a balancer, to try things out."`
-	Doctor      doctorCommand      `cmd:"" help:"Try whether a server of yours does what it should behind a balancer, and say what to mend."`
-	Simulate    simulateCommand    `cmd:"" help:"Replay deploys, deaths and scale-outs of a pool with a million sessions, and plot them."`
-	Bench       benchCommand       `cmd:"" help:"Load a WebSocket server or balancer and measure it."`
-	BenchServer benchServerCommand `cmd:"" name:"bench-server" help:"A fast server for bench to talk to: echo, broadcast, sink."`
+	Doctor      doctorCommand      `cmd:"" help:"Test whether a WebSocket server behaves well behind a balancer."`
+	Simulate    simulateCommand    `cmd:"" help:"Simulate deploys, failures and scale-outs with many sessions."`
+	Bench       benchCommand       `cmd:"" help:"Load-test a WebSocket server or balancer."`
+	BenchServer benchServerCommand `cmd:"" name:"bench-server" help:"Run a fast WebSocket server for bench to connect to."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
-	DemoServer  demoServerCommand  `cmd:"" name:"demo-server" hidden:"" help:"One chat server of the demo."`
+	DemoServer  demoServerCommand  `cmd:"" name:"demo-server" hidden:"" help:"Run one chat server of the demo."`
 }
 
-// context of a command.
+// environment is what every command gets: where to write, and a context that
+// ends with the process.
 type environment struct {
 	out, err io.Writer
 	ctx      context.Context
 }
+
+func (e *environment) warn(what any) { fmt.Fprintf(e.err, "%v (warning)\n", what) }
 
 // Main runs the command that args name and returns the exit status.
 func Main(args []string, out, errOut io.Writer) int {
@@ -74,16 +88,18 @@ func Main(args []string, out, errOut io.Writer) int {
 		kong.Description(description),
 		kong.Writers(out, errOut),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		durations,
 		kong.Exit(func(code int) { status = code; panic(exited{}) }),
 	)
 	if err != nil {
-		panic(err) // a mistake in the struct above
+		panic(err) // commands is invalid
 	}
+	parser.Model.HelpFlag.Help = "Show this help."
 	env := &environment{out: out, err: errOut, ctx: context.Background()}
 	return run(parser, args, env, &status)
 }
 
-// exited unwinds from kong's --help, which would end the process.
+// exited unwinds the stack after kong's --help, which would end the process.
 type exited struct{}
 
 func run(parser *kong.Kong, args []string, env *environment, status *int) (code int) {
@@ -95,24 +111,22 @@ func run(parser *kong.Kong, args []string, env *environment, status *int) (code 
 			code = *status
 		}
 	}()
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
+	args = normalize(args)
 	k, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(env.err, "holdfast: %v\n", err)
+		fmt.Fprintf(env.err, "holdfast: %s\n", explain(parser, args, err))
 		fmt.Fprintln(env.err, `Run "holdfast --help", or "holdfast COMMAND --help".`)
 		return exitUsage
 	}
 	err = k.Run(env)
-	var mistakes config.Errors
+	var invalid config.Errors
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &mistakes):
-		fmt.Fprintln(env.err, mistakes)
+	case errors.As(err, &invalid):
+		fmt.Fprintln(env.err, invalid)
 		return exitUsage
-	case errors.Is(err, errUsage):
+	case errors.As(err, new(usageError)):
 		fmt.Fprintf(env.err, "holdfast: %v\n", err)
 		return exitUsage
 	default:
@@ -121,50 +135,92 @@ func run(parser *kong.Kong, args []string, env *environment, status *int) (code 
 	}
 }
 
-var errUsage = errors.New("wrong usage")
+// usageError is an error in the arguments: the exit status is 2.
+type usageError string
 
-func usage(format string, args ...any) error {
-	return fmt.Errorf("%s (%w)", fmt.Sprintf(format, args...), errUsage)
-}
+func (e usageError) Error() string { return string(e) }
+
+func usage(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
 
 type checkCommand struct {
-	Config string `short:"c" default:"holdfast.yaml" placeholder:"FILE" help:"The file to check (default holdfast.yaml)."`
+	Config string `short:"c" placeholder:"FILE" help:"Same as the argument."`
+	File   string `arg:"" optional:"" name:"FILE" help:"File to check (default holdfast.yaml)."`
 }
 
-// Run tells warnings and mistakes; nothing is started and no name looked up.
+// Help is kong's detailed help.
+func (*checkCommand) Help() string {
+	return `Prints errors and warnings with line and column. It reads the certificates and
+other files that the configuration names, too. It starts nothing and makes no DNS
+queries.
+
+  holdfast check -c holdfast.yaml
+
+Exit status: 0 valid, 2 errors.`
+}
+
 func (c *checkCommand) Run(env *environment) error {
-	cfg, err := config.Load(c.Config)
+	file, err := oneFile(c.Config, c.File)
+	if err != nil {
+		return err
+	}
+	file = cmp.Or(file, "holdfast.yaml")
+	cfg, err := yaml.Load(file)
 	if err != nil {
 		return err
 	}
 	for _, w := range cfg.Warnings {
-		fmt.Fprintf(env.err, "%v (warning)\n", w)
+		env.warn(w)
 	}
-	backends, found := 0, ""
+	wrong, warnings := app.CheckFiles(cfg)
+	for _, w := range warnings {
+		env.warn(w)
+	}
+	if len(wrong) > 0 {
+		return wrong
+	}
+	backends, discovered := 0, ""
 	for _, p := range cfg.Pools {
+		if p.File != "" {
+			if _, err := discovery.ReadFile(p.File); err != nil {
+				w := config.Error{Place: cfg.Place(config.PoolPath(p.Name)), Msg: fmt.Sprintf("pool %s: %v; until that is fixed, no backends come from there", p.Name, err)}
+				env.warn(w)
+			}
+		}
 		backends += len(p.Backends)
 		if p.DNS != nil || p.File != "" {
-			found = " and those that dns and file find"
+			discovered = " and those from dns and file"
 		}
 	}
-	fmt.Fprintf(env.out, "%s: ok (%s, %s, %s, %s%s)\n", c.Config, count(len(cfg.Listeners), "listener"),
-		count(len(cfg.Routes), "route"), count(len(cfg.Pools), "pool"), count(backends, "backend"), found)
+	fmt.Fprintf(env.out, "%s: ok (%s, %s, %s, %s%s)\n", file, count(len(cfg.Listeners), "listener"),
+		count(len(cfg.Routes), "route"), count(len(cfg.Pools), "pool"), count(backends, "backend"), discovered)
 	return nil
 }
 
-func count(n int, what string) string {
+// count is a number of things in words.
+func count(n int, thing string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + thing
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// adminFlag finds a running balancer.
+// adminFlag is the flag of commands that talk to a running balancer.
 type adminFlag struct {
-	Admin string `env:"HOLDFAST_ADMIN" default:"127.0.0.1:9900" placeholder:"ADDRESS" help:"Admin address of the running balancer (default 127.0.0.1:9900; also $$HOLDFAST_ADMIN)."`
+	Admin string `env:"HOLDFAST_ADMIN" default:"127.0.0.1:9900" placeholder:"ADDRESS" help:"Admin address of the running balancer (default 127.0.0.1:9900)."`
 }
 
 type reloadCommand struct{ adminFlag }
+
+// Help is kong's detailed help.
+func (*reloadCommand) Help() string {
+	return `The balancer reads its file again. Live sessions are not affected. If the file
+has errors, they are printed and nothing changes. SIGHUP does the same, and
+reports to the log.
+
+  holdfast reload
+
+Exit status: 0 reloaded, 1 failed.`
+}
 
 func (c *reloadCommand) Run(env *environment) error {
 	ctx, cancel := context.WithTimeout(env.ctx, 30*time.Second)
@@ -174,7 +230,7 @@ func (c *reloadCommand) Run(env *environment) error {
 		return err
 	}
 	for _, w := range warnings {
-		fmt.Fprintf(env.err, "%s (warning)\n", w)
+		env.warn(w)
 	}
 	fmt.Fprintln(env.out, "reloaded")
 	return nil
@@ -187,7 +243,7 @@ func (versionCommand) Run(env *environment) error {
 	return nil
 }
 
-// Version is that of the module as built: a tag, or the commit.
+// Version is the version of the module as built: a tag, or the commit.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -204,7 +260,8 @@ func Version() string {
 	return "devel"
 }
 
-// untilStopped is done at the first SIGINT or SIGTERM.
+// untilStopped returns a context that is canceled at the first SIGINT or
+// SIGTERM.
 func untilStopped(parent context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 }

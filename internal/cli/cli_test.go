@@ -1,6 +1,6 @@
 //go:build unix
 
-// The scripts send signals, which Windows doesn't know.
+// The scripts send signals, which Windows doesn't have.
 
 package cli_test
 
@@ -17,8 +17,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/holdfast-ws/holdfast/internal/admin"
 	"github.com/holdfast-ws/holdfast/internal/cli"
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
 )
 
 func TestMain(m *testing.M) {
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	ca := testca.New(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -38,11 +40,14 @@ func TestScripts(t *testing.T) {
 			"ready":    ready,
 			"status":   status,
 			"signal":   signal,
+			"issue": func(ts *testscript.TestScript, _ bool, args []string) {
+				issue(ts, ca, args)
+			},
 		},
 	})
 }
 
-// freePort NAME sets NAME to an address on this machine where nobody listens.
+// freePort NAME sets NAME to a local address with a free port.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
@@ -50,7 +55,7 @@ func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(ln.Close())
 }
 
-// occupy NAME sets NAME to an address where somebody listens.
+// occupy NAME sets NAME to a local address whose port is in use.
 func occupy(ts *testscript.TestScript, _ bool, args []string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
@@ -58,9 +63,9 @@ func occupy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], ln.Addr().String())
 }
 
-// ready ADDRESS waits for a balancer with that admin address.
+// ready ADDRESS waits until a balancer answers at that admin address.
 func ready(ts *testscript.TestScript, _ bool, args []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for poll := time.NewTicker(20 * time.Millisecond); ; {
 		if _, err := (admin.Client{Address: args[0]}).Status(ctx); err == nil {
@@ -73,7 +78,7 @@ func ready(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// status N COMMAND... runs a command that must end with the exit status N.
+// status N COMMAND... runs a command that must exit with status N.
 func status(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	got := "0"
@@ -83,6 +88,21 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("%q ended with %s (%v), want %s", args[1:], got, err, args[0])
 	}
+}
+
+// issue FILE.pem FILE.key [expired] NAME... writes a certificate for the names and its
+// key; "-" stands for no name.
+func issue(ts *testscript.TestScript, ca *testca.CA, args []string) {
+	make, names := ca.Issue, args[2:]
+	if names[0] == "expired" {
+		make, names = ca.Expired, names[1:]
+	}
+	if names[0] == "-" {
+		names = nil
+	}
+	pair := make(names...)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pair.Cert, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), pair.Key, 0o600))
 }
 
 var signals = map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}

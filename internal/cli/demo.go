@@ -1,27 +1,37 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"net"
 	"os"
+	"syscall"
 
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/demo"
+	"github.com/holdfast-ws/holdfast/internal/config/yaml"
+	"github.com/holdfast-ws/holdfast/internal/tool/demo"
 )
 
 type demoCommand struct {
-	Listen  string `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"Address of the balancer (default 127.0.0.1:8080)."`
-	Servers int    `default:"3" placeholder:"N" help:"How many chat servers to begin with (default 3)."`
-	Guests  int    `default:"60" placeholder:"N" help:"How many sessions of the demo's own there are, to have something to watch (default 60)."`
-	Redis   string `placeholder:"URL" help:"Redis server that the chat servers share, such as redis://localhost:6379 (default: the demo has one of its own)."`
+	Listen  string `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"Address of the balancer and of the page (default 127.0.0.1:8080)."`
+	Servers int    `default:"3" placeholder:"N" help:"Chat servers to start, 1 to 9 (default 3)."`
+	Guests  int    `default:"60" placeholder:"N" help:"Sessions that the demo opens itself, 0 to 1000, so that there is something to watch (default 60)."`
+	Redis   string `placeholder:"URL" help:"Redis server for the chat servers, such as redis://localhost:6379 (default: one that is built in)."`
 	Admin   string `placeholder:"ADDRESS" help:"Admin address of the balancer, for status and metrics (default: off)."`
-	Log     string `default:"warn" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Level of the balancer's log: debug, info, warn (default) or error."`
+	Log     string `default:"warn" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Level of the balancer's log: debug, info, warn or error (default warn)."`
 }
 
 // Help is kong's detailed help.
 func (*demoCommand) Help() string {
-	return `Everything runs on this machine and ends with Ctrl-C. Drain, kill and add
-servers from the page, or kill one of the processes it prints, and see what
-happens. Who can open the page can do that, too.`
+	return `Open the page that it prints. On the page you can drain, kill and add servers, and
+watch the sessions. You can also kill one of the processes that it prints. Anyone
+who can open the page can do the same.
+
+  holdfast demo
+  holdfast demo --servers 5 --admin 127.0.0.1:9900
+
+Everything runs on this machine. Ctrl-C stops it.`
 }
 
 func (c *demoCommand) Run(env *environment) error {
@@ -29,15 +39,27 @@ func (c *demoCommand) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	if c.Servers < 1 || c.Servers > demo.MostServers {
-		return usage("--servers must be 1 to %d", demo.MostServers)
+	if c.Servers < 1 || c.Servers > demo.MaxServers {
+		return usage("--servers must be 1 to %d", demo.MaxServers)
 	}
 	if c.Guests < 0 || c.Guests > 1000 {
 		return usage("--guests must be 0 to 1000")
 	}
-	// So that a mistake in it is told of the flag, not of a file nobody wrote.
-	if _, err := config.Quick([]string{c.Listen}, []string{"127.0.0.1:1"}); err != nil {
+	// Check it here, so that an error names the flag and not the generated file.
+	if _, err := config.Quick(config.Flags{Listen: []string{c.Listen}, Backend: []string{"127.0.0.1:1"}}); err != nil {
 		return err
+	}
+	admin, err := adminAddress(c.Admin)
+	if err != nil {
+		return err
+	}
+	if err := checkFree("--listen", c.Listen); err != nil {
+		return err
+	}
+	if c.Admin != "" {
+		if err := checkFree("--admin", admin.String()); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := untilStopped(env.ctx)
 	defer cancel()
@@ -46,11 +68,24 @@ func (c *demoCommand) Run(env *environment) error {
 		Stdout: env.out, Executable: exe,
 		Balance: func(file string) (demo.Balancer, error) {
 			return app.Start(app.Options{
-				Load: func() (*config.Config, error) { return config.Load(file) }, File: file,
-				Admin: c.Admin, Version: Version(), LogTo: env.err,
+				Load: func() (*config.Config, error) { return yaml.Load(file) }, File: file,
+				Admin: admin, Version: Version(), LogTo: env.err,
 			})
 		},
 	})
+}
+
+// checkFree returns an error if the demo can't listen on an address. It is called
+// before any server is started.
+func checkFree(flag, address string) error {
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s is in use by another program: use another address, such as %s 127.0.0.1:0 for any free port", address, flag)
+	case err != nil:
+		return fmt.Errorf("%s %s: %w", flag, address, err)
+	}
+	return l.Close()
 }
 
 type demoServerCommand struct {
@@ -59,5 +94,5 @@ type demoServerCommand struct {
 }
 
 func (c *demoServerCommand) Run(env *environment) error {
-	return demo.Serve(env.ctx, demo.ServerOptions{Name: c.Name, Listen: c.Listen, Stdout: env.out, Orders: os.Stdin})
+	return demo.Serve(env.ctx, demo.ServerOptions{Name: c.Name, Listen: c.Listen, Stdout: env.out, Commands: os.Stdin})
 }

@@ -5,45 +5,59 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/doctor"
+	"github.com/holdfast-ws/holdfast/internal/tool/doctor"
 )
 
 type doctorCommand struct {
-	URL          string        `arg:"" help:"The server, without a balancer: ws://HOST[:PORT]/PATH or wss://…"`
-	Health       string        `default:"/health" placeholder:"PATH" help:"Where it answers health checks (default /health); --health= for nowhere."`
-	Interval     time.Duration `default:"10s" placeholder:"TIME" help:"health.interval of the balancer: how long a drain has to wait for it to ask (default 10s)."`
-	Idle         time.Duration `default:"30s" placeholder:"TIME" help:"How long to leave a session alone; more than keepalive.interval of the balancer (default 30s)."`
-	PID          int           `name:"pid" xor:"stop" placeholder:"PID" help:"Send SIGTERM to this process of the server and watch it go."`
-	Drain        bool          `xor:"stop" help:"Watch the server go when you send it SIGTERM yourself."`
-	Sessions     int           `default:"20" placeholder:"N" help:"Sessions to open before the drain (default 20)."`
-	DrainTimeout time.Duration `default:"2m" placeholder:"TIME" help:"How long the drain may take (default 2m)."`
-	Timeout      time.Duration `default:"10s" placeholder:"TIME" help:"Of a connection, a handshake and an answer (default 10s)."`
-	NoReattach   bool          `name:"no-reattach" help:"Leave out what only pools with reattach need."`
-	Header       []string      `sep:"none" placeholder:"NAME:VALUE" help:"Header field for every request, such as Authorization or Origin. May be given more than once."`
-	Subprotocol  []string      `placeholder:"NAME" help:"Subprotocol to offer. May be given more than once."`
-	Insecure     bool          `help:"wss: take any certificate."`
+	URL          string        `arg:"" help:"URL of the server itself, not of a balancer: ws://HOST[:PORT]/PATH or wss://…"`
+	Health       string        `default:"/health" placeholder:"PATH" help:"Path of its health check (default /health), or a URL if that is at another address; --health= if it has none."`
+	Interval     time.Duration `default:"10s" placeholder:"DURATION" help:"health.interval of the balancer: how long a drain must wait for the next check (default 10s)."`
+	Idle         time.Duration `default:"30s" placeholder:"DURATION" help:"How long to send nothing on a session; use more than keepalive.interval of the balancer (default 30s)."`
+	PID          int           `name:"pid" xor:"stop" placeholder:"PID" help:"Send SIGTERM to this process and watch the server stop."`
+	Drain        bool          `xor:"stop" help:"Watch the server stop; you send SIGTERM yourself."`
+	Sessions     int           `default:"20" placeholder:"N" help:"Sessions to open before the server is stopped (default 20)."`
+	DrainTimeout time.Duration `default:"2m" placeholder:"DURATION" help:"How long the server may take to stop (default 2m)."`
+	Timeout      time.Duration `default:"10s" placeholder:"DURATION" help:"Timeout of a connection, a handshake and an answer (default 10s)."`
+	NoReattach   bool          `name:"no-reattach" help:"Skip the checks that only pools with reattach need."`
+	Stateless    bool          `help:"The server keeps no state of a session, so it may accept a session that it can't know."`
+	Say          []string      `sep:"none" placeholder:"TEXT" help:"Message to send first on a session. Repeatable."`
+	Ask          string        `placeholder:"TEXT" help:"Message whose answer shows the state of the session. The answers before and after a move are compared."`
+	Answer       string        `placeholder:"REGEXP" help:"Which message is the answer to --ask: the first that this matches; its first group is compared (default: the first message)."`
+	Header       []string      `sep:"none" placeholder:"NAME:VALUE" help:"Header field for every request, such as Authorization or Origin. Repeatable."`
+	Subprotocol  []string      `placeholder:"NAME" help:"Subprotocol to offer. Repeatable."`
+	CA           string        `name:"ca" placeholder:"FILE" help:"With wss: certificates of the authorities that the server's is verified by (default: the system's)."`
+	ServerName   string        `placeholder:"NAME" help:"With wss: the name that the server's certificate must have (default: the URL's host)."`
+	Cert         string        `placeholder:"FILE" help:"With wss: certificate to show to the server, with --key."`
+	Key          string        `placeholder:"FILE" help:"With wss: private key of --cert."`
+	Insecure     bool          `help:"With wss: accept any certificate."`
 	JSON         bool          `name:"json" help:"Print one JSON object instead of text."`
 }
 
 // Help is kong's detailed help.
 func (*doctorCommand) Help() string {
-	return `Plays the checklist of docs/backends.md against a server of yours, and says what
-to mend. Half of it is about how the server goes when it is told to stop: for
-that, run it for the purpose and give its process.
+	return `Connects to a running server as the balancer would, goes through the checklist of
+docs/backends.md, and says what to fix. Half of the checklist is about how the
+server stops: for that, start a server only for this test and give its PID.
 
   holdfast doctor ws://127.0.0.1:3000/ws
   holdfast doctor ws://127.0.0.1:3000/ws --pid 4711
 
-Exit status: 0 nothing to mend, 1 something to mend, 2 wrong flags.`
+Exit status: 0 nothing to fix, 1 something to fix, 2 invalid flags.`
 }
 
 func (c *doctorCommand) options(env *environment) (o doctor.Options, err error) {
 	o = doctor.Options{
-		URL: c.URL, Subprotocol: c.Subprotocol, Insecure: c.Insecure, Health: c.Health, Interval: c.Interval,
-		NoReattach: c.NoReattach, Idle: c.Idle, Timeout: c.Timeout, PID: c.PID, Drain: c.Drain, Sessions: c.Sessions,
+		URL: c.URL, Subprotocol: c.Subprotocol, Insecure: c.Insecure, CA: c.CA, ServerName: c.ServerName, Cert: c.Cert, Key: c.Key, Health: c.Health, Interval: c.Interval,
+		NoReattach: c.NoReattach, Stateless: c.Stateless, Say: c.Say, Ask: c.Ask, Idle: c.Idle, Timeout: c.Timeout, PID: c.PID, Drain: c.Drain, Sessions: c.Sessions,
 		DrainTimeout: c.DrainTimeout, Progress: env.err,
+	}
+	if c.Answer != "" {
+		if o.Answer, err = regexp.Compile(c.Answer); err != nil {
+			return o, fmt.Errorf("--answer: %w", err)
+		}
 	}
 	for _, h := range c.Header {
 		name, value, err := headerField(h)
@@ -61,11 +75,11 @@ func (c *doctorCommand) Run(env *environment) error {
 		return usage("%v", err)
 	}
 	if !c.JSON {
-		o.Each = func(l doctor.Line) { printLine(env, l) }
+		o.Each = func(l doctor.CheckResult) { printLine(env, l) }
 	}
 	ctx, cancel := untilStopped(env.ctx)
 	defer cancel()
-	context.AfterFunc(ctx, cancel) // a second signal ends the process
+	context.AfterFunc(ctx, cancel) // the second signal ends the process
 	report, err := doctor.Examine(ctx, o)
 	if errors.Is(err, context.Canceled) {
 		return errors.New("stopped")
@@ -81,13 +95,13 @@ func (c *doctorCommand) Run(env *environment) error {
 			return err
 		}
 	}
-	if report.Mend > 0 {
-		return fmt.Errorf("%s to mend", count(report.Mend, "thing"))
+	if report.ToFix > 0 {
+		return fmt.Errorf("%s to fix", count(report.ToFix, "thing"))
 	}
 	return nil
 }
 
-func printLine(env *environment, l doctor.Line) {
+func printLine(env *environment, l doctor.CheckResult) {
 	fmt.Fprintf(env.out, "%2d %-12s  %-7s  %s\n", l.Number, l.Check, l.Result, l.Found)
 	if l.Advice != "" {
 		const indent = "                         "

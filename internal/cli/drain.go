@@ -6,32 +6,54 @@ import (
 	"io"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 )
 
 type drainCommand struct {
 	adminFlag
-	Backend string        `arg:"" placeholder:"POOL/BACKEND" help:"The backend, by the names of its pool and of itself."`
-	Timeout time.Duration `default:"-1ns" placeholder:"DURATION" help:"How long its sessions may go on (default: drain.timeout of its pool)."`
-	Wait    bool          `help:"Show progress, and return when the backend is empty."`
+	Backend string         `arg:"" name:"POOL/BACKEND" help:"Pool and name of the backend, as in holdfast status."`
+	Timeout *time.Duration `placeholder:"DURATION" help:"Time until the last session is closed, such as 90s; 0 for at once (default: drain.timeout of its pool)."`
+	Wait    bool           `help:"Show progress, and return when the backend is empty."`
 }
 
-// Run has a backend emptied.
+// Help is kong's detailed help.
+func (*drainCommand) Help() string {
+	return `The backend gets no new sessions. Its sessions are moved to other backends if
+the pool has reattach. Otherwise they continue, and those that remain are closed,
+evenly, towards the end of the timeout.
+
+  holdfast drain chat/ws1 --wait
+
+"holdfast undrain" ends the drain.
+
+Exit status: 0 drain begun, or with --wait the backend is empty; 1 failed.`
+}
+
+// Run starts a drain.
 func (c *drainCommand) Run(env *environment) error {
 	client := admin.Client{Address: c.Admin}
 	ctx, cancel := context.WithTimeout(env.ctx, 10*time.Second)
 	defer cancel()
-	if err := client.Drain(ctx, c.Backend, c.Timeout); err != nil {
+	timeout := "" // the pool's
+	if c.Timeout != nil {
+		timeout = c.Timeout.String()
+	}
+	warning, err := client.Drain(ctx, c.Backend, timeout)
+	if err != nil {
 		return err
 	}
+	if warning != "" {
+		env.warn(warning)
+	}
 	if !c.Wait {
-		fmt.Fprintf(env.out, "%s takes no more sessions\n", c.Backend)
+		fmt.Fprintf(env.out, "%s gets no new sessions\n", c.Backend)
 		return nil
 	}
 	return c.wait(env, client)
 }
 
-// wait tells what is left each second, more often where that soon ends.
+// wait prints the number of remaining sessions each second until the backend is
+// empty.
 func (c *drainCommand) wait(env *environment, client admin.Client) error {
 	const poll = 250 * time.Millisecond
 	ticker := time.NewTicker(poll)
@@ -45,11 +67,11 @@ func (c *drainCommand) wait(env *environment, client admin.Client) error {
 		}
 		b := find(&status, c.Backend)
 		switch {
-		case b == nil || b.Sessions == 0 && b.Drain != nil:
+		case b == nil || b.Sessions+b.Requests == 0 && b.Drain != nil:
 			fmt.Fprintf(env.out, "%s is empty\n", c.Backend)
 			return nil
 		case b.Drain == nil:
-			return fmt.Errorf("%s takes sessions again: somebody has undrained it", c.Backend)
+			return fmt.Errorf("%s gets new sessions again: the drain was ended", c.Backend)
 		case n%4 == 0:
 			progress(env.out, b)
 		}
@@ -62,15 +84,15 @@ func (c *drainCommand) wait(env *environment, client admin.Client) error {
 }
 
 func progress(out io.Writer, b *admin.Backend) {
-	sessions := fmt.Sprintf("%d sessions left", b.Sessions)
-	if b.Sessions == 1 {
-		sessions = "1 session left"
+	what := count(b.Sessions, "session")
+	if b.Requests > 0 {
+		what += ", " + count(b.Requests, "HTTP request")
 	}
 	left := max(time.Until(b.Drain.Deadline), 0).Round(time.Second)
-	fmt.Fprintf(out, "%s: %s, %v to go\n", b.Name, sessions, left)
+	fmt.Fprintf(out, "%s: %s left, %v to go\n", b.Name, what, left)
 }
 
-// find returns the backend that is named POOL/BACKEND; nil if there is none.
+// find returns the backend named POOL/BACKEND, or nil.
 func find(s *admin.Status, name string) *admin.Backend {
 	for _, p := range s.Pools {
 		for i := range p.Backends {
@@ -84,16 +106,25 @@ func find(s *admin.Status, name string) *admin.Backend {
 
 type undrainCommand struct {
 	adminFlag
-	Backend string `arg:"" placeholder:"POOL/BACKEND" help:"The backend, by the names of its pool and of itself."`
+	Backend string `arg:"" name:"POOL/BACKEND" help:"Pool and name of the backend, as in holdfast status."`
 }
 
-// Run has a backend take sessions again.
+// Help is kong's detailed help.
+func (*undrainCommand) Help() string {
+	return `Sessions that the backend still has are no longer moved or closed.
+
+  holdfast undrain chat/ws1
+
+Exit status: 0 done, 1 failed.`
+}
+
+// Run ends a drain.
 func (c *undrainCommand) Run(env *environment) error {
 	ctx, cancel := context.WithTimeout(env.ctx, 10*time.Second)
 	defer cancel()
 	if err := (admin.Client{Address: c.Admin}).Undrain(ctx, c.Backend); err != nil {
 		return err
 	}
-	fmt.Fprintf(env.out, "%s takes sessions again\n", c.Backend)
+	fmt.Fprintf(env.out, "%s gets new sessions again\n", c.Backend)
 	return nil
 }

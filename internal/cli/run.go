@@ -6,38 +6,68 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
+	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 )
 
 type runCommand struct {
-	Config  string   `short:"c" placeholder:"FILE" help:"Configuration file; without it and without --backend, holdfast.yaml."`
-	Listen  []string `placeholder:"ADDRESS" help:"Address to accept clients on, such as :8080. May be given more than once."`
-	Backend []string `placeholder:"ADDRESS" help:"A server's address, such as 127.0.0.1:3001. May be given more than once."`
-	Admin   string   `placeholder:"ADDRESS" help:"Serve health, metrics and reload here, such as 127.0.0.1:9900 (default: admin.address of the file, else off)."`
+	File    string   `arg:"" optional:"" name:"FILE" help:"Configuration file (default holdfast.yaml, unless --listen and --backend are given)."`
+	Config  string   `short:"c" placeholder:"FILE" help:"Same as the argument."`
+	Listen  []string `placeholder:"ADDRESS" help:"Address to accept clients on, such as :8080. Repeatable."`
+	Backend []string `placeholder:"ADDRESS" help:"Address of a backend, such as 127.0.0.1:3001, or wss://chat.internal for TLS. Repeatable."`
+
+	TLSCert           string `name:"tls-cert" placeholder:"FILE" help:"Certificate in PEM, with the intermediate ones after it: accept https and wss."`
+	TLSKey            string `name:"tls-key" placeholder:"FILE" help:"Private key in PEM (default: the key is in the file of --tls-cert)."`
+	TLSSelfSigned     bool   `name:"tls-self-signed" help:"Accept https and wss with a certificate that is made at the start. For trials."`
+	BackendCA         string `placeholder:"FILE" help:"Authorities in PEM that the certificates of backends are verified by (default: the system's)."`
+	BackendServerName string `placeholder:"NAME" help:"Name that the certificates of backends must have (default: the host of the address)."`
+	BackendInsecure   bool   `help:"Accept any certificate of backends. For trials."`
+
+	Admin string `placeholder:"ADDRESS" help:"Admin address, for health, metrics and commands, such as 127.0.0.1:9900 (default: admin.address of the file; without a file, off)."`
 }
 
 // Help is kong's detailed help.
 func (*runCommand) Help() string {
-	return `Signals:
-  SIGHUP           take the changed file; with mistakes in it nothing changes
-  SIGTERM, SIGINT  close all sessions politely within timeouts.shutdown, then
-                   exit; a second one cuts those that are left and ends at once
+	return `Use either a configuration file or flags:
 
-Exit status: 0 stopped, 1 failed (a port in use, for example) or stopped with
-sessions that had to be cut, 2 mistakes in the file or the flags.`
+  holdfast run -c holdfast.yaml
+  holdfast run --listen :8080 --backend 127.0.0.1:3001 --backend 127.0.0.1:3002
+  holdfast run --listen :8443 --tls-cert cert.pem --tls-key key.pem --backend 127.0.0.1:3001
+  holdfast run --listen :8443 --tls-self-signed --backend wss://chat.internal --backend-ca ca.pem
+
+Signals:
+  SIGHUP   reload the file; if it has errors, nothing changes
+  SIGTERM  answer /health with 503 and continue for shutdown.delay, then close
+           all sessions with 1001 within timeouts.shutdown, and exit
+  SIGINT   (Ctrl-C) the same without the delay
+
+Another signal ends the delay. One more cuts the remaining sessions and exits
+at once.
+
+Exit status: 0 stopped, 1 failed (a port in use, for example) or stopped after
+cutting sessions, 2 errors in the file or the flags.`
 }
 
 func (c *runCommand) options(env *environment) (app.Options, error) {
-	o := app.Options{Admin: c.Admin, Version: Version(), LogTo: env.err}
-	if len(c.Listen)+len(c.Backend) > 0 {
-		if c.Config != "" {
-			return o, usage("give either --config or --listen and --backend, not both")
+	o := app.Options{Version: Version(), LogTo: env.err}
+	file, err := oneFile(c.Config, c.File)
+	if err != nil {
+		return o, err
+	}
+	if o.Admin, err = adminAddress(c.Admin); err != nil {
+		return o, err
+	}
+	if flags := c.flags(); !reflect.ValueOf(flags).IsZero() {
+		if file != "" {
+			return o, usage("use either --config, or --listen and --backend, not both: what other flags say has keys in the file")
 		}
 		o.Load = func() (*config.Config, error) {
-			cfg, err := config.Quick(c.Listen, c.Backend)
+			cfg, err := config.Quick(flags)
 			if err == nil && isTerminal(env.err) {
 				cfg.Log.Format = "text"
 			}
@@ -45,15 +75,32 @@ func (c *runCommand) options(env *environment) (app.Options, error) {
 		}
 		return o, nil
 	}
-	o.File = c.Config
+	o.File = file
 	if o.File == "" {
 		o.File = "holdfast.yaml"
 		if _, err := os.Stat(o.File); err != nil {
-			return o, usage("there is no holdfast.yaml here; give -c FILE, or --listen ADDRESS and --backend ADDRESS")
+			return o, usage("no holdfast.yaml in this directory: use -c FILE, or --listen ADDRESS and --backend ADDRESS")
 		}
 	}
-	o.Load = func() (*config.Config, error) { return config.Load(o.File) }
+	o.Load = func() (*config.Config, error) { return yaml.Load(o.File) }
 	return o, nil
+}
+
+// flags are those that stand for a file.
+func (c *runCommand) flags() config.Flags {
+	return config.Flags{
+		Listen: c.Listen, Backend: c.Backend, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSSelfSigned: c.TLSSelfSigned,
+		BackendCA: c.BackendCA, BackendServerName: c.BackendServerName, BackendInsecure: c.BackendInsecure,
+	}
+}
+
+// adminAddress parses --admin. The zero Address means that the flag was not
+// given.
+func adminAddress(s string) (config.Address, error) {
+	if s == "" {
+		return config.Address{}, nil
+	}
+	return config.ParseAdmin("--admin", s)
 }
 
 func (c *runCommand) Run(env *environment) error {
@@ -72,30 +119,50 @@ func (c *runCommand) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	for {
+	var delay <-chan time.Time // after the first SIGTERM
+	for signals := 0; ; {
 		select {
 		case <-hangups:
-			a.Reload() // the log tells what came of it
-		case <-stop:
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			go func() {
-				<-stop
-				cancel()
-			}()
-			switch cut := a.Shutdown(ctx); {
-			case cut == 0:
-				return nil
-			case ctx.Err() != nil:
-				return fmt.Errorf("%s cut at the second signal", count(cut, "session"))
-			default:
-				return fmt.Errorf("%s cut at the end of timeouts.shutdown", count(cut, "session"))
+			a.Reload() // reports to the log
+			continue
+		case sig := <-stop:
+			signals++
+			// No delay after Ctrl-C: somebody is waiting for the end.
+			if sig == syscall.SIGTERM && delay == nil {
+				delay = time.After(a.Announce())
+				continue
 			}
+		case <-delay:
 		}
+		return shutDown(a, stop, signals)
 	}
 }
 
-// isTerminal tells whether somebody is likely to read w as it is written.
+// shutDown stops a. The next signal on stop cuts the remaining sessions. signals
+// is the number of signals so far.
+func shutDown(a *app.App, stop <-chan os.Signal, signals int) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	switch cut := a.Shutdown(ctx); {
+	case cut == 0:
+		return nil
+	case ctx.Err() != nil && signals < 2:
+		return fmt.Errorf("%s cut at the second signal", count(cut, "session"))
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s cut at the third signal", count(cut, "session"))
+	default:
+		return fmt.Errorf("%s cut at the end of timeouts.shutdown", count(cut, "session"))
+	}
+}
+
+// isTerminal reports whether w is a terminal.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

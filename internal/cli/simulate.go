@@ -10,43 +10,43 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/simulate"
-	"github.com/holdfast-ws/holdfast/internal/simulate/plot"
+	"github.com/holdfast-ws/holdfast/internal/config/scenario"
+	"github.com/holdfast-ws/holdfast/internal/tool/simulate"
+	"github.com/holdfast-ws/holdfast/internal/tool/simulate/plot"
 )
 
 type simulateCommand struct {
-	Scenario string `arg:"" placeholder:"SCENARIO.yaml" help:"The scenario to replay."`
-	SVG      string `name:"svg" placeholder:"FILE" help:"Plot handshakes a second, sessions and clients over time into a file."`
+	Scenario string `arg:"" placeholder:"SCENARIO.yaml" help:"File with the scenario; docs/simulate.md lists its keys."`
+	SVG      string `name:"svg" placeholder:"FILE" help:"Write a plot of handshakes per second, sessions and clients over time."`
 	JSON     bool   `name:"json" help:"Print one JSON object (docs/simulate.md) instead of a table."`
-	Sessions int    `placeholder:"N" help:"So many sessions in place of the scenario's; what backends and admit can do is scaled likewise."`
-	Seed     int64  `default:"-1" placeholder:"N" help:"Another seed than the scenario's."`
+	Sessions int    `placeholder:"N" help:"Number of sessions instead of the scenario's. The capacity of backends and the rates of admit and rebalance are scaled with it."`
+	Seed     int64  `default:"-1" placeholder:"N" help:"Random seed instead of the scenario's."`
 }
 
 // Help is kong's detailed help.
 func (*simulateCommand) Help() string {
-	return `Replays what becomes of a million sessions when backends are restarted, die or
-are added. Who gets which session, who waits and who is closed when is decided by
-the balancer's own code; clients, backends and time are simulated. The same seed
-gives the same figures.
+	return `Runs the balancer's own code with simulated backends and clients in virtual time,
+and shows what happens to a million sessions when backends are restarted, die or
+are added. The same seed gives the same figures.
 
   holdfast simulate docs/storms/deploy.yaml --svg deploy.svg
   holdfast simulate docs/storms/deploy.yaml --sessions 100000
 
-docs/simulate.md has the keys of a scenario, and what the columns mean.`
+docs/simulate.md explains the keys of a scenario and the columns of the result.`
 }
 
 func (c *simulateCommand) Run(env *environment) error {
-	cfg, err := config.LoadScenario(c.Scenario)
+	cfg, err := scenario.Load(c.Scenario)
 	if err != nil {
 		return err
 	}
 	for _, w := range cfg.Warnings {
-		fmt.Fprintf(env.err, "%v (warning)\n", w)
+		env.warn(w)
 	}
 	if c.Sessions < 0 || c.Sessions > 10*cfg.Sessions {
 		return usage("--sessions %d: must be more than 0, and at most ten times the scenario's %d", c.Sessions, cfg.Sessions)
 	}
-	s := scenario(cfg)
+	s := simulated(cfg)
 	s.Name = cmp.Or(s.Name, c.Scenario)
 	if c.Seed >= 0 {
 		s.Seed = uint64(c.Seed)
@@ -72,20 +72,20 @@ func (c *simulateCommand) Run(env *environment) error {
 	return report.Print(env.out)
 }
 
-// simulateAll runs each pool with each kind of clients, as many at a time as
+// simulateAll runs each pool with each kind of clients, as many in parallel as
 // there are processors. The results are in the scenario's order.
 func simulateAll(ctx context.Context, env *environment, s *simulate.Scenario) ([]*simulate.Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	results := make([]*simulate.Result, len(s.Pools)*len(s.Clients))
-	places := make(chan struct{}, runtime.GOMAXPROCS(0))
+	semaphore := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var running sync.WaitGroup
-	var mu sync.Mutex // of env.err
+	var mu sync.Mutex // guards env.err
 	for i := range results {
 		pool, clients := i/len(s.Clients), i%len(s.Clients)
 		running.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
+			semaphore <- struct{}{}
+			defer func() { <-semaphore }()
 			began := time.Now()
 			r, err := simulate.Run(ctx, s, pool, clients)
 			if err != nil {
@@ -102,8 +102,8 @@ func simulateAll(ctx context.Context, env *environment, s *simulate.Scenario) ([
 	return results, context.Cause(ctx)
 }
 
-// scale makes a scenario one of so many sessions, and leaves as it is how long
-// things take: a backend is as slow for each of its sessions as before.
+// scale changes a scenario's number of sessions, and all capacities and rates in
+// proportion, so that things take as long as before.
 func scale(s *simulate.Scenario, sessions int) {
 	by := float64(sessions) / float64(s.Sessions)
 	scaled := func(n int) int { return max(1, int(by*float64(n)+0.5)) }
@@ -122,8 +122,8 @@ func scale(s *simulate.Scenario, sessions int) {
 	}
 }
 
-// scenario turns what a file says into what is simulated.
-func scenario(c *config.Scenario) *simulate.Scenario {
+// simulated converts a parsed scenario file to the simulation's options.
+func simulated(c *scenario.Scenario) *simulate.Scenario {
 	timeouts := config.Defaults().Timeouts
 	b := c.Backends
 	s := &simulate.Scenario{
@@ -141,27 +141,28 @@ func scenario(c *config.Scenario) *simulate.Scenario {
 	}
 	for _, k := range c.Clients {
 		s.Clients = append(s.Clients, simulate.Clients{Name: k.Name, Delay: k.Delay, Most: k.Max,
-			Factor: k.Factor, Jitter: float64(k.Jitter) / 100, Timeout: k.Timeout})
+			Factor: k.Factor, Jitter: float64(k.Jitter.Percent) / 100, Timeout: k.Timeout})
 	}
 	for _, e := range c.Events {
-		s.Events = append(s.Events, simulatedEvent(e))
+		s.Events = append(s.Events, simulatedEvent(c, e))
 	}
 	return s
 }
 
-func simulatedPool(p *config.Pool) simulate.Pool {
+func simulatedPool(p *scenario.Pool) simulate.Pool {
 	h, d := p.Health, p.Drain
 	sp := simulate.Pool{
 		Name: p.Name, Balance: p.Balance,
-		MinHealthy: h.MinHealthy, MinHealthyPercent: h.MinHealthyPercent,
+		MinHealthy: h.MinHealthy.Count, MinHealthyPercent: h.MinHealthy.Percent,
 		MaxFails: h.MaxFails, FailTimeout: h.FailTimeout, SlowStart: h.SlowStart,
 		Drain: simulate.Drain{Timeout: d.Timeout, Spread: d.Spread},
 	}
 	if a := p.Admit; a != nil {
-		sp.Admit = &simulate.Admit{Rate: a.Rate, Burst: a.Burst, Queue: a.Queue, QueueTimeout: a.QueueTimeout, Ramp: a.Ramp}
+		admit := simulate.Admit(*a)
+		sp.Admit = &admit
 	}
 	if r := p.Reattach; r != nil {
-		sp.Reattach = simulate.Reattach{Drain: r.Drain, Loss: r.Loss, Rebalance: r.Rebalance, Timeout: r.Timeout}
+		sp.Reattach = *r
 	}
 	if r := p.Rebalance; r != nil {
 		sp.Rebalance = &simulate.Rebalance{Above: float64(r.Above) / 100, Rate: r.Rate, MinAge: r.MinAge}
@@ -169,13 +170,13 @@ func simulatedPool(p *config.Pool) simulate.Pool {
 	return sp
 }
 
-func simulatedEvent(e config.SimEvent) simulate.Event {
+func simulatedEvent(c *scenario.Scenario, e scenario.Event) simulate.Event {
 	se := simulate.Event{At: e.At, Add: e.Add}
 	if r := e.Restart; r != nil {
-		se.Restart = &simulate.Restart{Servers: r.Backends, Parallel: r.Parallel, Pause: r.Pause}
+		se.Restart = &simulate.Restart{Servers: c.Count(r.Backends), Parallel: r.Parallel, Pause: r.Pause}
 	}
 	if k := e.Kill; k != nil {
-		se.Kill = &simulate.Kill{Servers: k.Backends, Back: -1}
+		se.Kill = &simulate.Kill{Servers: c.Count(k.Backends), Back: -1}
 		if k.Back != nil {
 			se.Kill.Back = *k.Back
 		}

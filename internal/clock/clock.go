@@ -1,5 +1,5 @@
-// Package clock is where the balancer's packages take the time from and wait,
-// so that a simulation can have them go by a time of its own.
+// Package clock tells the time and waits. Packages whose decisions depend on time
+// use a Clock, so that a simulation can run them by a time of its own.
 package clock
 
 import (
@@ -7,36 +7,34 @@ import (
 	"time"
 )
 
-// Clock tells the time and waits. Options have one that may be nil, which means
-// System: see Or.
+// Clock tells the time and waits. In options, a nil Clock means System: see Or.
 type Clock interface {
 	Now() time.Time
 	// AfterFunc calls f when d has passed.
 	AfterFunc(d time.Duration, f func())
-	// Loop makes a Loop that calls step. It idles until it is started.
+	// Loop makes a Loop that calls step once it is started.
 	Loop(step Step) Loop
 }
 
-// Step does what is due and returns how long to wait before the next one: 0 is
-// not at all. more is false where there is nothing to wait for.
+// Step does the work that is due and returns how long to wait before the next
+// call; 0 means not at all. If more is false, the Loop ends.
 type Step func() (wait time.Duration, more bool)
 
-// Idle is the wait of a Step that has nothing to do before a Nudge.
+// Idle is the wait of a Step that has nothing to do until a Nudge.
 const Idle time.Duration = math.MaxInt64
 
-// Loop calls a Step again and again, never two at a time.
+// Loop calls a Step repeatedly, never concurrently.
 type Loop interface {
-	// Start has the Step called until there is no more, the first time after
-	// Start has returned. A loop may be started again, not before its Step
-	// has decided that there is no more; under which lock is the caller's
-	// affair.
+	// Start calls the Step until more is false, the first time after Start has
+	// returned. A loop may be started again once its Step has decided to return
+	// false; the caller needs a lock for that decision.
 	Start()
-	// Nudge has the Step called without waiting any longer. It doesn't
-	// block.
+	// Nudge ends the current wait, so that the Step is called at once. It
+	// doesn't block.
 	Nudge()
 }
 
-// Or is c, or System where c is nil.
+// Or returns c, or System if c is nil.
 func Or(c Clock) Clock {
 	if c == nil {
 		return System{}
@@ -44,8 +42,8 @@ func Or(c Clock) Clock {
 	return c
 }
 
-// System is the time of package time. Its loops are goroutines that are there
-// from Start until there is no more.
+// System is the Clock of package time. Its loops are goroutines from Start until
+// their Step returns false.
 type System struct{}
 
 // Now implements Clock.

@@ -14,13 +14,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// journal notes when steps are made, and what they return.
+// journal records when steps are called, and returns their waits.
 type journal struct {
 	began time.Time
 
 	mu    sync.Mutex // guards the following
 	at    []time.Duration
-	waits []time.Duration // to be returned; none left is the end
+	waits []time.Duration // to return; the loop ends when none is left
 }
 
 func (j *journal) step() (time.Duration, bool) {
@@ -65,7 +65,7 @@ func TestLoop(t *testing.T) {
 	})
 }
 
-// A step with nothing to do is followed by none, but for a nudge.
+// After a step with nothing to do, only a nudge leads to another.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &journal{began: time.Now(), waits: []time.Duration{clock.Idle, clock.Idle}}
@@ -80,7 +80,7 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// A nudge that comes while the step runs is not lost.
+// A nudge while the step runs is not lost.
 func TestNudgeInStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		steps := 0

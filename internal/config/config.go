@@ -1,9 +1,11 @@
-// Package config turns a YAML file into a checked, plain Go value.
+// Package config is the model of a configuration: its values, their defaults,
+// and the rules for them. A program builds a Config starting from Defaults and
+// the SetDefaults methods, and calls Validate. The package config/yaml builds
+// one from a file; config/scenario has the model of simulations.
 //
-// All mistakes of a file are told at once, each with its position. What Parse
-// accepts can be used without further checks: every route's pool exists, every
-// address is well-formed, every number is in range. Whether names resolve, ports
-// are free and files of backends exist is not looked at.
+// A Config that Validate accepts can be used without further checks: every
+// route's pool exists, every address is well-formed, every number is in range.
+// Validate doesn't look whether names resolve, ports are free or files exist.
 //
 // docs/config.md describes every key.
 package config
@@ -11,114 +13,192 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
-// Config is a whole configuration, with the defaults filled in.
+// Address is the type of addresses in a Config.
+type Address = hostport.Address
+
+// Config is a whole configuration. The tags are described at Key.
 type Config struct {
 	// Listeners has at least one entry.
-	Listeners []Listener
+	Listeners []Listener `key:"listeners" want:"a list of listeners" item:"a listener with name and address"`
 	// Routes are tried in order. Empty means that the only pool serves all.
-	Routes []Route
-	// Pools has at least one entry, in the order of the file.
-	Pools     []Pool
-	Timeouts  Timeouts
-	Keepalive Keepalive
-	Forwarded Forwarded
-	Limits    Limits
-	Admin     Admin
-	Log       Log
-	// Engine is "auto", "epoll" or "portable".
-	Engine string
+	Routes []Route `key:"routes" want:"a list of routes" item:"a route with match and pool"`
+	// Pools has at least one entry, in the order of the file. Their names are
+	// unique.
+	Pools     []Pool    `key:"pools" want:"a mapping from names to pools" item:"a pool with balance and backends"`
+	Timeouts  Timeouts  `key:"timeouts" want:"a mapping of timeouts"`
+	Shutdown  Shutdown  `key:"shutdown" want:"a mapping with delay"`
+	Keepalive Keepalive `key:"keepalive" want:"a mapping with interval and timeout"`
+	Forwarded Forwarded `key:"forwarded" want:"a mapping with trust and the fields to send"`
+	HTTP      HTTP      `key:"http" want:"a mapping of what holds for plain HTTP"`
+	Limits    Limits    `key:"limits" want:"a mapping of limits"`
+	Admin     Admin     `key:"admin" want:"a mapping with an address"`
+	Log       Log       `key:"log" want:"a mapping with format and level"`
+	Engine    string    `key:"engine" words:"auto epoll portable"`
 
-	// Warnings are told to the user; the configuration works all the same.
+	// Warnings are about a configuration that works all the same. Validate
+	// sets them.
 	Warnings []Error
+
+	source Source // where the values were given; nil for a program's
 }
 
-// Pos is a place in the file, counted from 1, columns in characters. The zero
-// Pos belongs to what was not read from a file.
-type Pos struct{ Line, Col int }
+// Place returns where the value at a path was given, or else the section around it. It
+// is zero for a Config that a program has built.
+func (c *Config) Place(p Path) Place {
+	if c.source == nil {
+		return Place{}
+	}
+	return c.source.Place(p)
+}
+
+// Locate sets the places of errors that were found where values are used, such as
+// files that can't be read.
+func (c *Config) Locate(errs []Error) {
+	for i := range errs {
+		errs[i].Place = c.Place(errs[i].Path)
+	}
+}
+
+// Defaults returns the configuration of an empty file: usable once it has
+// listeners and pools.
+func Defaults() Config {
+	return Config{
+		Timeouts: Timeouts{
+			Connect:    5 * time.Second,
+			Handshake:  10 * time.Second,
+			Idle:       time.Hour,
+			IdleCounts: "all",
+			Close:      30 * time.Second,
+			Shutdown:   30 * time.Second,
+		},
+		Shutdown:  Shutdown{Delay: 5 * time.Second},
+		Forwarded: Forwarded{XForwarded: true},
+		HTTP: HTTP{
+			ResponseTimeout:    60 * time.Second,
+			BodyTimeout:        60 * time.Second,
+			SendTimeout:        60 * time.Second,
+			IdleTimeout:        75 * time.Second,
+			BackendIdleTimeout: 60 * time.Second,
+			MaxHeaderBytes:     16 << 10,
+			Via:                true,
+		},
+		Keepalive: Keepalive{Interval: 25 * time.Second, Timeout: 10 * time.Second},
+		Limits:    Limits{SendBuffer: 256 << 10},
+		Log:       Log{Format: "json", Level: "info"},
+		Engine:    "auto",
+	}
+}
 
 // Listener is an address to accept clients on.
 type Listener struct {
-	Name string
-	// Address is "host:port". The host may be empty (every network), the port
-	// may be 0 (the system chooses).
-	Address string
-	Pos
+	Name string `key:"name" as:"name"` // by default the address
+	// Address may have no host (every network) and the port 0 (the system
+	// chooses).
+	Address hostport.Address `key:"address" want:"an address such as \":8080\"" example:":8080 or 127.0.0.1:8080"`
+	// TLS is nil for a listener without it.
+	TLS *ListenerTLS `key:"tls" want:"a mapping with certificates or acme"`
+	// Redirect is "https" on a listener that sends clients to https; otherwise "".
+	Redirect string `key:"redirect" words:"https" zero:"unset"`
 }
 
 // Route sends the requests that Match to a pool.
 type Route struct {
-	Match Match
-	Pool  string // the Name of a pool in Pools
-	Pos
+	Match Match  `key:"match" want:"a mapping with host, path and websocket"`
+	Pool  string `key:"pool" want:"the name of a pool"` // in Pools
 }
 
-// Match is what a request must have; a zero field matches every request.
+// Match is the requests of a route; a zero field matches every request.
 type Match struct {
-	// Host is in lower case without a port: a name, an IPv4 address, an IPv6
-	// address in brackets, or "*.example.com" for all names below example.com.
-	Host string
-	// Path is a prefix on segment borders without a trailing slash: "/ws"
-	// matches /ws and /ws/x, not /wsx.
-	Path string
+	Host pattern.Host `key:"host" want:"a host such as ws.example.com"`
+	Path pattern.Path `key:"path" want:"a path such as /ws"`
 	// WebSocket true matches only upgrade requests, false only others.
-	WebSocket *bool
+	WebSocket *bool `key:"websocket"`
 }
 
 // Timeouts bound the phases of a session. Only Idle and MaxLifetime may be 0,
 // which means no bound.
 type Timeouts struct {
-	Connect     time.Duration
-	Handshake   time.Duration
-	Idle        time.Duration
-	MaxLifetime time.Duration
-	Shutdown    time.Duration
+	Connect   time.Duration `key:"connect"`
+	Handshake time.Duration `key:"handshake"`
+	Idle      time.Duration `key:"idle" range:"0|1ms..8760h"`
+	// IdleCounts is what Idle counts from the last of.
+	IdleCounts  string        `key:"idle_counts" words:"all messages"`
+	MaxLifetime time.Duration `key:"max_lifetime" range:"0|1ms..8760h"`
+	Close       time.Duration `key:"close"`
+	Shutdown    time.Duration `key:"shutdown"`
+}
+
+// Shutdown says how the balancer stops.
+type Shutdown struct {
+	// Delay is how long it still accepts sessions after SIGTERM, while its
+	// health is 503. 0 is none.
+	Delay time.Duration `key:"delay" range:"0|1ms..8760h"`
 }
 
 // Keepalive says when the balancer pings and how long it waits for a sign of
 // life. Interval 0 turns it off.
 type Keepalive struct {
-	Interval time.Duration
-	Timeout  time.Duration
+	Interval time.Duration `key:"interval" range:"0|1ms..8760h"`
+	Timeout  time.Duration `key:"timeout"`
 }
 
-// Forwarded says whose X-Forwarded-* and Forwarded headers are believed.
+// Forwarded says whose X-Forwarded-* and Forwarded fields are believed, and
+// which of these fields backends get.
 type Forwarded struct {
-	Trust []netip.Prefix // masked; a single address is a /32 or /128
+	// Trust has masked prefixes; a single address is a /32 or /128.
+	Trust []netip.Prefix `key:"trust" want:"a list of networks such as [10.0.0.0/8]" item:"a network such as 10.0.0.0/8"`
+
+	XForwarded bool `key:"x_forwarded"`
+	Forwarded  bool `key:"forwarded"`
+	XRealIP    bool `key:"x_real_ip"`
+}
+
+// HTTP bounds the steps of plain HTTP requests; the bound of heads and Via apply
+// to handshakes, too. Connecting and a head's time are in Timeouts.
+type HTTP struct {
+	ResponseTimeout    time.Duration `key:"response_timeout"`
+	BodyTimeout        time.Duration `key:"body_timeout"`
+	SendTimeout        time.Duration `key:"send_timeout"`
+	IdleTimeout        time.Duration `key:"idle_timeout"`
+	BackendIdleTimeout time.Duration `key:"backend_idle_timeout" range:"0|1ms..8760h"` // 0 keeps no connection
+	// MaxHeaderBytes below the least would shut out browsers; each handshake
+	// may take a buffer of the most.
+	MaxHeaderBytes int  `key:"max_header_bytes" range:"4096..1048576"`
+	AbortOnClose   bool `key:"abort_on_close"`
+	Via            bool `key:"via"`
 }
 
 // Limits bound what is open at a time. 0 means derived from the descriptor
-// limit at start.
+// limit at start. The highest is far above what one machine holds, and fits any
+// counter.
 type Limits struct {
-	MaxSessions   int
-	MaxHandshakes int
+	MaxSessions   int `key:"max_sessions" range:"0..100000000"`
+	MaxHandshakes int `key:"max_handshakes" range:"0..100000000"`
+	// MaxHandshakesPerAddress is for one address, or the first 64 bits of an IPv6
+	// address.
+	MaxHandshakesPerAddress int `key:"max_handshakes_per_address" range:"0..100000000"`
+	// SendBuffer is in bytes; 0 leaves it to the system. Less than a packet or
+	// two would only slow the balancer down; systems have none larger than a few
+	// MiB.
+	SendBuffer int `key:"send_buffer" as:"size" range:"0|16KiB..1024MiB"`
 }
 
-// Admin is the address of the admin interface, always with a host part. Empty
-// means off.
+// maxLimit is the highest of Limits, and of the limits of pools and backends.
+const maxLimit = 100_000_000
+
+// Admin is the address of the admin interface, which always has a host. The zero
+// Address means off.
 type Admin struct {
-	Address string
+	Address hostport.Address `key:"address" want:"an address such as 127.0.0.1:9900" empty:"ok" example:"127.0.0.1:9900"`
 }
 
 // Log says how and how much is logged.
 type Log struct {
-	Format string // "json" or "text"
-	Level  string // "debug", "info", "warn" or "error"
-}
-
-// Defaults is the configuration of an empty file: usable once it has
-// listeners and pools.
-func Defaults() Config {
-	return Config{
-		Timeouts: Timeouts{
-			Connect:   5 * time.Second,
-			Handshake: 10 * time.Second,
-			Idle:      time.Hour,
-			Shutdown:  30 * time.Second,
-		},
-		Keepalive: Keepalive{Interval: 25 * time.Second, Timeout: 10 * time.Second},
-		Log:       Log{Format: "json", Level: "info"},
-		Engine:    "auto",
-	}
+	Format string `key:"format" words:"json text"`
+	Level  string `key:"level" words:"debug info warn error"`
 }

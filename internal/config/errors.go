@@ -4,32 +4,48 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// Error is one mistake (or warning) and where it stands.
+// Error is one error or warning about a configuration.
 type Error struct {
-	File string // as given to Load, or a command line flag with its value
-	// Line and Col count from 1, Col in characters. Line 0 means that the
-	// mistake has no place, such as a missing section.
-	Line, Col int
-	Msg       string // one line
+	// Path is the value that it is about; "" if it is about a text that
+	// couldn't be read as a configuration, or about the whole.
+	Path Path
+	// Place is where the value was given. It is zero for a Config that a
+	// program has built.
+	Place
+	Msg string // one line
 }
 
-// Error is "holdfast.yaml:7:5: msg", or "holdfast.yaml: msg" without a place.
+// Place is where a value was given.
+type Place struct {
+	File string // the name of a file, or a command line flag with its value
+	// Line and Col count from 1, Col in characters. Line 0 means that there is
+	// no such place, as for a missing section.
+	Line, Col int
+}
+
+// Error is "holdfast.yaml:7:5: msg" for a value from a file, "holdfast.yaml:
+// msg" if it has no line, and "pools.chat.drain.code: msg" for one that a
+// program has set.
 func (e Error) Error() string {
-	if e.Line == 0 {
+	switch {
+	case e.File == "" && e.Path == "":
+		return e.Msg
+	case e.File == "":
+		return string(e.Path) + ": " + e.Msg
+	case e.Line == 0:
 		return e.File + ": " + e.Msg
 	}
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Col, e.Msg)
 }
 
-// Errors are all mistakes of a file, in file order, those without a place
-// first.
+// Errors are all errors of a configuration: those of a file in its order, those
+// without a line first.
 type Errors []Error
 
-// Error has one line for each mistake.
+// Error has one line for each error.
 func (es Errors) Error() string {
 	lines := make([]string, len(es))
 	for i, e := range es {
@@ -38,84 +54,55 @@ func (es Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// maxErrors bounds the mistakes told for one file, and with it the work done
-// on a file that is not a configuration at all.
+// maxErrors bounds the errors reported for one configuration, and with it the
+// work done on a file that isn't a configuration at all.
 const maxErrors = 200
 
-// place is where something was given: a position in a file, or a flag.
-type place struct {
-	file string
-	Pos
+// Report collects errors and warnings. What is reported twice for one place is
+// kept once, since text below an anchor is read again for every alias of it.
+type Report struct {
+	errs, warnings []Error
+	known          map[Error]bool
 }
 
-// earlier refers back to p from a later place.
-func (p place) earlier() string {
-	if p.Line == 0 {
-		return "given before"
+// Fail adds an error. Its Path doesn't count for whether there is the same one
+// already, unless it has no place.
+func (r *Report) Fail(e Error) { r.errs = r.add(r.errs, e) }
+
+// Warn adds a warning.
+func (r *Report) Warn(e Error) { r.warnings = r.add(r.warnings, e) }
+
+func (r *Report) add(list []Error, e Error) []Error {
+	key := e
+	if e.File != "" {
+		key.Path = ""
 	}
-	return fmt.Sprintf("on line %d", p.Line)
-}
-
-// report collects mistakes and warnings. What is reported twice is kept once:
-// text below an anchor is read again for every alias of it.
-type report struct {
-	errs     []Error
-	warnings []Error
-	told     map[Error]bool
-}
-
-func (r *report) fail(at place, format string, args ...any) {
-	if len(r.errs) < maxErrors {
-		r.errs = r.tell(r.errs, at.error(format, args...))
-	}
-}
-
-func (r *report) warn(at place, format string, args ...any) {
-	if len(r.warnings) < maxErrors {
-		r.warnings = r.tell(r.warnings, at.error(format, args...))
-	}
-}
-
-func (r *report) tell(list []Error, e Error) []Error {
-	if r.told[e] {
+	if len(list) >= maxErrors || r.known[key] {
 		return list
 	}
-	if r.told == nil {
-		r.told = make(map[Error]bool)
+	if r.known == nil {
+		r.known = make(map[Error]bool)
 	}
-	r.told[e] = true
+	r.known[key] = true
 	return append(list, e)
 }
 
-// full tells that looking for further mistakes is of no use.
-func (r *report) full() bool { return len(r.errs) >= maxErrors }
+// full reports whether looking for further errors is useless.
+func (r *Report) full() bool { return len(r.errs) >= maxErrors }
 
-func (p place) error(format string, args ...any) Error {
-	return Error{File: p.file, Line: p.Line, Col: p.Col, Msg: fmt.Sprintf(format, args...)}
-}
+// Errors returns the errors in their order, and Warnings the warnings. The last
+// one says so if there may be more.
+func (r *Report) Errors() Errors    { return inOrder(r.errs) }
+func (r *Report) Warnings() []Error { return inOrder(r.warnings) }
 
-// inFileOrder sorts es, and says so if it may not be all of them.
-func inFileOrder(es []Error) []Error {
+func inOrder(es []Error) []Error {
 	slices.SortStableFunc(es, func(a, b Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
 	if len(es) == maxErrors {
 		last := es[maxErrors-1]
-		last.Msg = fmt.Sprintf("no more than %d are told at once, there may be others", maxErrors)
+		last.Msg = fmt.Sprintf("no more than %d are reported at once, there may be others", maxErrors)
 		es = append(es, last)
 	}
 	return es
-}
-
-// quote is s in quotes, cut to a readable length, with everything escaped that
-// a terminal could stumble over.
-func quote(s string) string { return strconv.Quote(cut(s)) }
-
-// cut shortens s to a length that is readable in a message.
-func cut(s string) string {
-	const most = 80
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most]) + "…"
-	}
-	return s
 }

@@ -1,164 +1,163 @@
 package config
 
 import (
-	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v4"
+	"github.com/holdfast-ws/holdfast/internal/hint"
 )
 
 // Health says how a pool finds out which of its backends are well. HTTP,
 // WebSocket, TCP and Agent are active checks, which all must pass; without any
-// of them, only what becomes of handshakes counts.
+// of them, only the outcome of handshakes counts.
 type Health struct {
-	HTTP      *HTTPCheck      // nil: none
-	WebSocket *WebSocketCheck // nil: none
-	TCP       bool            // a connection can be opened
-	Agent     *AgentCheck     // nil: none
+	HTTP      *HTTPCheck      `key:"http" want:"a mapping with path"`      // nil: none
+	WebSocket *WebSocketCheck `key:"websocket" want:"a mapping with path"` // nil: none
+	TCP       bool            `key:"tcp"`                                  // a connection can be opened
+	Agent     *AgentCheck     `key:"agent" want:"a mapping with port"`     // nil: none
 
-	Interval time.Duration // between two checks of a backend, more than Timeout
-	Timeout  time.Duration // of one check, more than 0
-	Fall     int           // failures in a row until a backend is down, 1 to 100
-	Rise     int           // passes in a row until it is up again, 1 to 100
+	Interval time.Duration `key:"interval"`            // between two checks of a backend, more than Timeout
+	Timeout  time.Duration `key:"timeout"`             // of one check
+	Fall     int           `key:"fall" range:"1..100"` // failures in a row until a backend is down
+	Rise     int           `key:"rise" range:"1..100"` // passes in a row until it is up again
 
 	// MaxFails is how many handshakes may fail in a row before a backend gets
-	// none for FailTimeout; 0 is off, 1000 the most.
-	MaxFails    int
-	FailTimeout time.Duration // more than 0
+	// none for FailTimeout; 0 is off.
+	MaxFails    int           `key:"max_fails" range:"0..1000"`
+	FailTimeout time.Duration `key:"fail_timeout"`
 
-	// At most one of MinHealthy and MinHealthyPercent is not 0. When fewer
-	// backends than that, or less of the pool, are well, health is ignored.
-	MinHealthy        int // 0 to 10000
-	MinHealthyPercent int // 0 to 100
+	// MinHealthy: if fewer backends than that are well, health is ignored.
+	MinHealthy Share `key:"min_healthy" want:"a number of backends or a percentage such as \"50%\""`
 	// SlowStart is how long a backend that joins or returns takes to get its
-	// full share, at most an hour. 0 is no time at all.
-	SlowStart time.Duration
+	// full share.
+	SlowStart time.Duration `key:"slow_start" range:"0|1ms..1h"`
 }
 
-const (
-	maxRow       = 100 // of fall and rise
-	maxFails     = 1000
-	maxSlowStart = time.Hour
-)
-
-type healthDraft struct {
-	Health
-	interval, timeout located[time.Duration]
-	minHealthy        located[healthy]
-	// forChecks are the keys that were given of those that active checks use.
-	forChecks []located[string]
-}
-
-func newHealthDraft() healthDraft {
-	return healthDraft{
-		Health:   Health{Fall: 3, Rise: 2, MaxFails: 3, FailTimeout: 30 * time.Second},
-		interval: located[time.Duration]{value: 10 * time.Second, ok: true},
-		timeout:  located[time.Duration]{value: 2 * time.Second, ok: true},
+func defaultHealth() Health {
+	return Health{
+		Interval: 10 * time.Second, Timeout: 2 * time.Second, Fall: 3, Rise: 2,
+		MaxFails: 3, FailTimeout: 30 * time.Second,
 	}
 }
 
-// settings is what was read.
-func (h healthDraft) settings() Health {
-	s := h.Health
-	s.Interval, s.Timeout = h.interval.value, h.timeout.value
-	s.MinHealthy, s.MinHealthyPercent = h.minHealthy.value.count, h.minHealthy.value.percent
-	return s
+// Active reports whether there is an active check.
+func (h *Health) Active() bool {
+	return h.HTTP != nil || h.WebSocket != nil || h.TCP || h.Agent != nil
 }
 
-func readHealth(d *decoder, n *yaml.Node, p *poolDraft) {
-	h := &p.health
-	misspelt, _ := readMapping(d, n, "a mapping of checks and of what follows from them", d.at(n), healthKeys, h)
-	if h.HTTP == nil && h.WebSocket == nil && !h.TCP && h.Agent == nil {
-		for _, key := range h.forChecks {
-			d.warn(key.at, "%s does nothing without a check: add http, websocket, tcp or agent, or leave it out", key.value)
+// HTTPCheck is a GET request that must be answered with one of Expect.
+type HTTPCheck struct {
+	Path    string        `key:"path" as:"target" want:"a path such as /health"`
+	Expect  []StatusRange `key:"expect" item:"a status such as 200 or a range such as \"200-299\"" some:"no status is expected"` // none has 503 in it
+	Host    string        `key:"host" as:"host header"`                                                                          // "" is the backend's address
+	Headers Headers       `key:"headers" want:"a mapping from names of headers to values" item:"the value of a header"`
+}
+
+// SetDefaults implements Defaulter.
+func (c *HTTPCheck) SetDefaults() { c.Expect = []StatusRange{{200, 200}} }
+
+// Headers are names and values of header fields, in their order. It is an alias so
+// that a check can be converted to that of upstream/health as a whole.
+type Headers = [][2]string
+
+// WebSocketCheck is a WebSocket handshake, something sent, its answer, and a
+// clean close.
+type WebSocketCheck struct {
+	Path string `key:"path" as:"target" want:"a path such as /ws"`
+	// Send is "ping" for a ping frame, and then Expect is "pong". Otherwise
+	// both are the text of a message; Send "" sends nothing and waits for what
+	// the backend says first.
+	Send        string  `key:"send" as:"message"`
+	Expect      string  `key:"expect" as:"message"`
+	Host        string  `key:"host" as:"host header"` // "" is the backend's address
+	Headers     Headers `key:"headers" want:"a mapping from names of headers to values" item:"the value of a header"`
+	Subprotocol string  `key:"subprotocol" as:"subprotocol"` // "" offers none
+}
+
+// SetDefaults implements Defaulter.
+func (c *WebSocketCheck) SetDefaults() { c.Send, c.Expect = "ping", "pong" }
+
+// AgentCheck asks a program beside the backend for its load, as HAProxy's
+// agent-check does.
+type AgentCheck struct {
+	Port int    `key:"port" zero:"unset" range:"1..65535"` // on the backend's host
+	Send string `key:"send" as:"text"`                     // to write first; "" is nothing
+}
+
+func (v *Validator) health(p Path, h *Health) {
+	if !h.Active() && v.OK(p) {
+		for _, key := range []string{"interval", "timeout", "fall", "rise"} {
+			if v.Given(p.Key(key)) {
+				v.Warn(p.Key(key), "%s does nothing without a check: add http, websocket, tcp or agent, or leave it out", key)
+			}
 		}
 	}
-	if !h.interval.ok || !h.timeout.ok || h.timeout.value < h.interval.value {
+	if p := p.Key("http"); h.HTTP != nil && v.OK(p) {
+		v.Require(p.Key("path"), h.HTTP.Path != "", "the check has no path: write for example path: /health")
+		for i, s := range h.HTTP.Expect {
+			if _, err := ParseStatus(s.String()); err != nil && v.OK(p.Key("expect").Index(i)) {
+				v.Fail(p.Key("expect").Index(i), "%v", err)
+			}
+		}
+		v.headers(p.Key("headers"), h.HTTP.Headers, checkHeaderName)
+	}
+	if p := p.Key("websocket"); h.WebSocket != nil && v.OK(p) {
+		v.webSocketCheck(p, h.WebSocket)
+	}
+	if p := p.Key("agent"); h.Agent != nil {
+		v.Require(p.Key("port"), h.Agent.Port != 0, "the agent has no port: write for example port: 8081")
+	}
+
+	interval, timeout := p.Key("interval"), p.Key("timeout")
+	if !v.OK(interval) || !v.OK(timeout) || h.Timeout < h.Interval {
 		return
 	}
-	interval, timeout := short(h.interval.value), short(h.timeout.value)
 	switch {
-	case h.timeout.at != place{} && h.interval.at != place{}:
-		d.fail(h.timeout.at, "the timeout of %s must be shorter than the interval of %s", timeout, interval)
-	case h.timeout.at != place{} && !slices.Contains(misspelt, "interval"):
-		d.fail(h.timeout.at, "the timeout of %s must be shorter than the interval, which is %s if left out: add a longer interval", timeout, interval)
-	case h.interval.at != place{} && !slices.Contains(misspelt, "timeout"):
-		d.fail(h.interval.at, "the interval of %s must be longer than the timeout, which is %s if left out: add a shorter timeout", interval, timeout)
+	case v.Given(interval) == v.Given(timeout):
+		v.Fail(timeout, "the timeout of %s must be shorter than the interval of %s", Duration(h.Timeout), Duration(h.Interval))
+	case v.Given(timeout):
+		v.Fail(timeout, "the timeout of %s must be shorter than the interval, which is %s if left out: add a longer interval", Duration(h.Timeout), Duration(h.Interval))
+	default:
+		v.Fail(interval, "the interval of %s must be longer than the timeout, which is %s if left out: add a shorter timeout", Duration(h.Interval), Duration(h.Timeout))
 	}
 }
 
-// forChecks is a key that does nothing without an active check.
-func forChecks(name string, read func(*decoder, *yaml.Node, *healthDraft)) key[healthDraft] {
-	return key[healthDraft]{name: name, read: func(d *decoder, n *yaml.Node, h *healthDraft) {
-		h.forChecks = append(h.forChecks, located[string]{name, d.at(n), true})
-		read(d, n, h)
-	}}
+// webSocketCheck looks at how send and expect go together: a check that waits
+// for an answer that cannot come takes out every backend.
+func (v *Validator) webSocketCheck(p Path, c *WebSocketCheck) {
+	v.Require(p.Key("path"), c.Path != "", "the check has no path: write for example path: /ws")
+	v.headers(p.Key("headers"), c.Headers, checkWebSocketHeaderName)
+	send, expect := p.Key("send"), p.Key("expect")
+	ping, pong := c.Send == "ping", c.Expect == "pong"
+	switch {
+	case !v.OK(send) || !v.OK(expect):
+	case c.Expect == "":
+		v.Fail(expect, "the text is empty: write one, or leave the key out")
+	case ping == pong:
+	case pong && !v.Given(expect) && v.Given(send):
+		v.Fail(send, "the answer to wait for is missing: add expect: with the text that the backend sends")
+	case pong:
+		v.Fail(expect, "a pong answers only send: ping: write the text that the backend sends")
+	default:
+		v.Fail(expect, "a ping is answered by a pong: add send: with the text that %s answers, or send: \"\" if it comes by itself", hint.Quote(c.Expect))
+	}
 }
 
-var healthKeys = []key[healthDraft]{
-	{name: "http", read: func(d *decoder, n *yaml.Node, h *healthDraft) {
-		h.HTTP = &HTTPCheck{Expect: []StatusRange{{200, 200}}}
-		readMapping(d, n, "a mapping with path", d.at(n), httpKeys, h.HTTP)
-	}},
-	{name: "websocket", read: func(d *decoder, n *yaml.Node, h *healthDraft) {
-		h.WebSocket = readWebSocketCheck(d, n)
-	}},
-	{name: "tcp", read: func(d *decoder, n *yaml.Node, h *healthDraft) {
-		if tcp := d.boolean(n); tcp != nil {
-			h.TCP = *tcp
+// headers checks names, which check judges, and values. The path of an item is
+// its name's, and that of its value has the key "value".
+func (v *Validator) headers(p Path, headers Headers, check func(string) error) {
+	if !v.OK(p) {
+		return
+	}
+	for i, h := range headers {
+		if err := check(h[0]); err != nil {
+			v.Fail(p.Index(i), "%v", err)
 		}
-	}},
-	{name: "agent", read: func(d *decoder, n *yaml.Node, h *healthDraft) {
-		h.Agent = &AgentCheck{}
-		readMapping(d, n, "a mapping with port", d.at(n), agentKeys, h.Agent)
-	}},
-	forChecks("interval", func(d *decoder, n *yaml.Node, h *healthDraft) {
-		h.interval.at, h.interval.ok = d.at(n), d.duration(n, &h.interval.value, false)
-	}),
-	forChecks("timeout", func(d *decoder, n *yaml.Node, h *healthDraft) {
-		h.timeout.at, h.timeout.ok = d.at(n), d.duration(n, &h.timeout.value, false)
-	}),
-	forChecks("fall", func(d *decoder, n *yaml.Node, h *healthDraft) { d.integer(n, &h.Fall, 1, maxRow) }),
-	forChecks("rise", func(d *decoder, n *yaml.Node, h *healthDraft) { d.integer(n, &h.Rise, 1, maxRow) }),
-	{name: "max_fails", read: func(d *decoder, n *yaml.Node, h *healthDraft) { d.integer(n, &h.MaxFails, 0, maxFails) }},
-	{name: "fail_timeout", read: func(d *decoder, n *yaml.Node, h *healthDraft) { d.duration(n, &h.FailTimeout, false) }},
-	{name: "min_healthy", read: func(d *decoder, n *yaml.Node, h *healthDraft) {
-		h.minHealthy.at = d.at(n)
-		if text, ok := d.scalar(n, `a number of backends or a percentage such as "50%"`); ok {
-			v, err := parseHealthy(text.value)
-			if err != nil {
-				d.fail(text.at, "%v", err)
+		if value := p.Index(i).Key("value"); v.OK(value) {
+			if err := checkHeaderValue(h[1]); err != nil {
+				v.Fail(value, "bad value of the header %s: %v", hint.Quote(h[0]), err)
 			}
-			h.minHealthy.value, h.minHealthy.ok = v, err == nil
 		}
-	}},
-	{name: "slow_start", read: func(d *decoder, n *yaml.Node, h *healthDraft) {
-		d.durationWithin(n, &h.SlowStart, true, minDuration, maxSlowStart)
-	}},
-}
-
-// healthy is how much of a pool must be well: one of a number of backends and
-// a percentage.
-type healthy struct{ count, percent int }
-
-// maxHealthy bounds a number of backends.
-const maxHealthy = 10_000
-
-func parseHealthy(s string) (healthy, error) {
-	digits, percent := strings.CutSuffix(s, "%")
-	n, err := strconv.Atoi(digits)
-	switch {
-	case err != nil || strings.Trim(digits, "0123456789") != "":
-		return healthy{}, fmt.Errorf("expected a whole number of backends from 0 to %d or a percentage such as %q, got %s", maxHealthy, "50%", quote(s))
-	case percent && n > 100:
-		return healthy{}, fmt.Errorf("expected at most 100%%, got %s", quote(s))
-	case percent:
-		return healthy{percent: n}, nil
-	case n > maxHealthy:
-		return healthy{}, fmt.Errorf("expected a number from 0 to %d or a percentage such as %q, got %s", maxHealthy, "50%", cut(s))
 	}
-	return healthy{count: n}, nil
+	v.distinct("header", p, len(headers), func(i int) string { return strings.ToLower(headers[i][0]) })
 }

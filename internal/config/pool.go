@@ -1,234 +1,151 @@
 package config
 
 import (
-	"slices"
+	"time"
 
-	"go.yaml.in/yaml/v4"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
 
 // Pool is a group of backends that serve the same.
 type Pool struct {
 	Name    string
-	Balance string // "round_robin", "least_conn", "p2c", "random" or "hash"
+	Balance string `key:"balance" as:"algorithm"`
 	// Hash is for Balance "hash", and zero with others.
-	Hash Hash
+	Hash Hash `key:"hash" want:"a mapping with key and bound"`
 	// MaxSessions bounds the sessions of all backends together; 0 is no bound.
-	MaxSessions int
-	Affinity    Affinity
-	Health      Health
-	Drain       Drain
-	Admit       *Admit     // nil: no bound
-	Reattach    *Reattach  // nil: never
-	Rebalance   *Rebalance // nil: never
-	// Backends are those in the file; names and addresses are unique among
-	// them. It is empty only if there is DNS or File, which find others.
-	Backends []Backend
-	DNS      *DNS // nil: none
+	MaxSessions int               `key:"max_sessions" range:"0..100000000"`
+	Affinity    Affinity          `key:"affinity" want:"a mapping with cookie or token"`
+	Health      Health            `key:"health" want:"a mapping of checks and of what follows from them"`
+	Drain       Drain             `key:"drain" want:"a mapping with timeout and spread"`
+	Admit       *Admit            `key:"admit" want:"a mapping with rate"`               // nil: no bound
+	Reattach    *session.Reattach `key:"reattach" want:"a mapping with on and timeout"`  // nil: never
+	Rebalance   *Rebalance        `key:"rebalance" want:"a mapping with above and rate"` // nil: never
+	// TLS is spoken to the backends; nil is plain HTTP. Check sets it if a file or a
+	// flag has the addresses of backends as wss:// or https://.
+	TLS *PoolTLS `key:"tls" want:"a mapping with ca and server_name"`
+	// Backends have unique names and addresses. It is empty only if there is
+	// DNS or File, which find others.
+	Backends []Backend `key:"backends" want:"a list of backends" item:"a backend with an address"`
+	DNS      *DNS      `key:"dns" want:"a mapping with name and type"` // nil: none
 	// File is the absolute path of a file that lists backends; "" is none.
-	File string
-	Pos
+	File string `key:"file" as:"file" want:"the path of a file such as backends.json"`
 }
+
+// NewPool returns a pool of these backends with all defaults.
+func NewPool(name string, backends ...Backend) Pool {
+	p := Pool{Name: name, Backends: backends}
+	p.SetDefaults()
+	return p
+}
+
+// SetDefaults sets the defaults of everything but Name and the backends.
+func (p *Pool) SetDefaults() {
+	p.Balance = "least_conn"
+	p.Affinity = Affinity{Fallback: "balance"}
+	p.Health = defaultHealth()
+	p.Drain = DefaultDrain()
+}
+
+// Algorithms lists the values of Pool.Balance, which are those of stage/balance.
+var Algorithms = []string{"round_robin", "least_conn", "p2c", "random", "hash"}
 
 // Backend is one server of a pool.
 type Backend struct {
-	Name        string
-	Address     string // "host:port", the host a name or an IP, the port not 0
-	Weight      int    // 1 to 256
-	MaxSessions int    // 0 is no bound
+	Name        string           `key:"name" as:"name"` // by default the address
+	Address     hostport.Address `key:"address" as:"backend" want:"an address such as 10.0.0.1:3000" example:"10.0.0.1:3000"`
+	Weight      int              `key:"weight" as:"weight" zero:"unset"`
+	MaxSessions int              `key:"max_sessions" range:"0..100000000"` // 0 is no bound
 }
 
-// Hash says what of a request chooses its backend.
-type Hash struct {
-	// Key has at least one of "client_ip", "path", "header:NAME",
-	// "query:NAME" and "cookie:NAME"; several are joined.
-	Key []string
-	// Bound is how many times its share of the sessions a backend may have: 0
-	// is no bound, else 1.05 to 10.
-	Bound float64
-}
-
-// Values a key has when it is left out. DefaultBalance and DefaultWeight are
-// for every pool and backend and so not part of Defaults.
-const (
-	DefaultBalance = "least_conn"
-	DefaultWeight  = 1
-)
+// SetDefaults implements Defaulter.
+func (b *Backend) SetDefaults() { b.Weight = 1 }
 
 const maxWeight = 256
 
-const noBackends = "the pool has no backends: list them under backends, or find them by dns or file"
-
-type poolDraft struct {
-	name        located[string]
-	balance     located[string]
-	hash        located[Hash]
-	maxSessions located[int]
-	affinity    Affinity
-	health      healthDraft
-	drain       drainDraft
-	admit       *Admit
-	reattach    *Reattach
-	onRebalance place // where reattach says that word
-	rebalance   *rebalanceDraft
-	backends    []backendDraft
-	dns         *DNS
-	file        string
-	// sourced: there is something that backends come from, be it a wrong one.
-	sourced bool
-	// empty is where an empty list of backends stands.
-	empty place
+// Hash says which parts of a request choose its backend.
+type Hash struct {
+	// Key has at least one, of requestkey.Parse; several are joined.
+	Key []requestkey.Part `key:"key" item:"a key such as client_ip or header:X-User, without a space after the colon" some:"nothing to hash"`
+	// Bound is how many times its share of the sessions a backend may have; 0 is
+	// no bound. Below the lowest, hardly anything goes where its key says; above
+	// the highest, the bound does nothing.
+	Bound float64 `key:"bound" as:"number" range:"0|1.05..10"`
 }
 
-type backendDraft struct {
-	name        located[string]
-	address     located[address]
-	weight      int
-	maxSessions int
+// Drain says how a backend is emptied that must get no more sessions: by
+// command, by a check that is answered with 503, or because it left the
+// configuration or discovery. Its sessions go on, and those still there towards
+// the end are closed at a message boundary.
+type Drain struct {
+	Timeout time.Duration `key:"timeout" range:"0|1ms..24h"` // from the beginning to the deadline
+	// Spread is the last part of Timeout, over which sessions are closed
+	// evenly: 0 to Timeout.
+	Spread time.Duration `key:"spread" range:"0|1ms..24h"`
+	// Code is for the Close frame: 1000, 1001, 1008, 1011 to 1014 or 3000 to
+	// 4999.
+	Code   int    `key:"code" as:"close code"`
+	Reason string `key:"reason" as:"close reason"` // for the Close frame
+	// Sticky is "keep" if clients that affinity brings back are still taken.
+	Sticky string `key:"sticky" words:"move keep"`
 }
 
-func newPoolDraft(name located[string]) poolDraft {
-	return poolDraft{
-		name:     name,
-		balance:  located[string]{value: DefaultBalance, ok: true},
-		hash:     located[Hash]{value: Hash{Key: []string{"client_ip"}, Bound: 1.25}},
-		affinity: Affinity{Fallback: "balance"},
-		health:   newHealthDraft(),
-		drain:    newDrainDraft(),
-	}
+// DefaultDrain is the drain of a pool that says nothing about it.
+func DefaultDrain() Drain {
+	return Drain{Timeout: 300 * time.Second, Spread: 60 * time.Second, Code: 1001, Reason: "going away", Sticky: "move"}
 }
 
-func readPools(d *decoder, n *yaml.Node, f *draft) {
-	entries, ok := d.entries(n, "a mapping from names to pools")
-	f.badPools = !ok
-	if ok && len(entries) == 0 {
-		d.fail(d.at(n), noPools)
-	}
-	for _, e := range entries {
-		p := newPoolDraft(d.checkName(located[string]{e.key, e.at, true}))
-		p.empty = e.at
-		misspelt, ok := readMapping(d, e.value, "a pool with balance and backends", e.at, poolKeys, &p)
-		for _, source := range []string{"backends", "dns", "file"} {
-			p.sourced = p.sourced || slices.Contains(misspelt, source)
-		}
-		if ok && !p.sourced {
-			d.fail(p.empty, noBackends)
-		}
-		f.pools = append(f.pools, p)
-	}
+// Admit bounds how fast a pool's backends get handshakes. Those above it wait
+// in one queue for the whole pool.
+type Admit struct {
+	Rate float64 `key:"rate" as:"rate" zero:"unset"` // handshakes a second and backend
+	// Burst is how many a backend may get at once.
+	Burst int `key:"burst" zero:"unset" range:"1..1000000"`
+	// Queue is how many may wait. With 0, those above Rate are refused.
+	Queue        int           `key:"queue" range:"0..1000000"`
+	QueueTimeout time.Duration `key:"queue_timeout" range:"1ms..1h"` // of waiting
+	// Ramp is how long the rate of a backend that joins or returns takes to
+	// grow up to Rate.
+	Ramp time.Duration `key:"ramp" range:"0|1ms..1h"`
 }
 
-var poolKeys = []key[poolDraft]{
-	{name: "balance", read: func(d *decoder, n *yaml.Node, p *poolDraft) {
-		p.balance.ok = d.choice(n, &p.balance.value, "round_robin", "least_conn", "p2c", "random", "hash")
-	}},
-	{name: "hash", read: func(d *decoder, n *yaml.Node, p *poolDraft) {
-		if !isNull(n) {
-			p.hash.at, p.hash.ok = d.at(n), true
-			readMapping(d, n, "a mapping with key and bound", p.hash.at, hashKeys, &p.hash.value)
-		}
-	}},
-	{name: "max_sessions", read: func(d *decoder, n *yaml.Node, p *poolDraft) {
-		p.maxSessions.at, p.maxSessions.ok = d.at(n), d.integer(n, &p.maxSessions.value, 0, maxLimit)
-	}},
-	{name: "affinity", read: readAffinity},
-	{name: "health", read: readHealth},
-	{name: "drain", read: readDrain},
-	{name: "admit", read: readAdmit},
-	{name: "reattach", read: readReattach},
-	{name: "rebalance", read: readRebalance},
-	{name: "backends", read: func(d *decoder, n *yaml.Node, p *poolDraft) {
-		items, ok := d.list(n, "a list of backends")
-		p.sourced = !ok || len(items) > 0
-		p.empty = d.at(n)
-		for _, item := range items {
-			b := backendDraft{weight: DefaultWeight}
-			if _, ok := readMapping(d, item, "a backend with an address", d.at(item), backendKeys, &b); ok {
-				p.backends = append(p.backends, b)
-			}
-		}
-	}},
-	{name: "dns", read: readDNS},
-	{name: "file", read: readFilePath},
+// SetDefaults implements Defaulter.
+func (a *Admit) SetDefaults() {
+	a.Queue, a.QueueTimeout, a.Ramp = 5000, 30*time.Second, 30*time.Second
 }
 
-var backendKeys = []key[backendDraft]{
-	{name: "name", read: func(d *decoder, n *yaml.Node, b *backendDraft) {
-		b.name = d.name(n)
-	}},
-	{name: "address", missing: "the backend has no address: write for example address: 10.0.0.1:3000", read: func(d *decoder, n *yaml.Node, b *backendDraft) {
-		if text, ok := d.scalar(n, "an address such as 10.0.0.1:3000"); ok {
-			b.address = d.address(text.value, text.at, backendAddress)
-		}
-	}},
-	{name: "weight", read: func(d *decoder, n *yaml.Node, b *backendDraft) {
-		d.weight(n, &b.weight)
-	}},
-	{name: "max_sessions", read: func(d *decoder, n *yaml.Node, b *backendDraft) {
-		d.integer(n, &b.maxSessions, 0, maxLimit)
-	}},
+// Rebalance says how the sessions of a pool are evened out after a backend has
+// joined, come back or grown.
+type Rebalance struct {
+	// Above is how far a backend must be from its fair share for anything to
+	// be done, in percent of it.
+	Above int `key:"above" as:"percentage"`
+	// Rate is how many sessions each backend gives away, a second.
+	Rate   float64       `key:"rate" as:"rate"`
+	MinAge time.Duration `key:"min_age" range:"0|1ms..24h"` // of a session that is given away
+	// Sticky is "move" if sessions whose backend is chosen by a hash or by
+	// affinity are moved, too. Such a pool has Reattach.
+	Sticky string `key:"sticky" words:"keep move"`
 }
 
-var hashKeys = []key[Hash]{
-	{name: "key", read: func(d *decoder, n *yaml.Node, h *Hash) {
-		d.requestParts(n, &h.Key, hashParts)
-	}},
-	{name: "bound", read: func(d *decoder, n *yaml.Node, h *Hash) {
-		d.bound(n, &h.Bound)
-	}},
+// SetDefaults implements Defaulter.
+func (r *Rebalance) SetDefaults() {
+	r.Above, r.Rate, r.MinAge, r.Sticky = 10, 2, time.Minute, "keep"
 }
 
-// checkPool looks at how the keys of a pool go together.
-func (r *report) checkPool(p poolDraft) Pool {
-	pool := Pool{
-		Name:        p.name.value,
-		Balance:     p.balance.value,
-		MaxSessions: p.maxSessions.value,
-		Affinity:    p.affinity,
-		Health:      p.health.settings(),
-		Drain:       r.checkDrain(p),
-		Admit:       p.admit,
-		Reattach:    p.reattach,
-		Rebalance:   r.checkRebalance(p),
-		Backends:    r.checkBackends(p.backends),
-		DNS:         p.dns,
-		File:        p.file,
-		Pos:         p.name.at.Pos,
-	}
-	if p.balance.value == "hash" {
-		pool.Hash = p.hash.value
-	} else if p.hash.ok && p.balance.ok {
-		r.fail(p.hash.at, "hash is only for balance: hash, and this pool has balance: %s", p.balance.value)
-	}
-	if pool.DNS != nil || pool.File != "" {
-		return pool // how many backends there are is not known
-	}
-	most := 0
-	for _, b := range pool.Backends {
-		if b.MaxSessions == 0 {
-			most = maxLimit
-		}
-		most = min(most+b.MaxSessions, maxLimit)
-	}
-	if p.maxSessions.ok && pool.MaxSessions > most {
-		r.warn(p.maxSessions.at, "max_sessions %d is never reached: those of the backends come to %d", pool.MaxSessions, most)
-	}
-	if h := p.health.minHealthy; h.ok && h.value.count > len(pool.Backends) {
-		r.warn(h.at, "min_healthy %d is more than the backends there are, %d: their health would never count", h.value.count, len(pool.Backends))
-	}
-	return pool
+// DNS finds a pool's backends by a name that is looked up again and again.
+type DNS struct {
+	Name string `key:"name" as:"DNS name"`
+	Type string `key:"type" words:"srv a"`
+	Port int    `key:"port" zero:"unset" range:"1..65535"` // with "a", that of every backend; with "srv" 0
+	// Family is "both" only with "a".
+	Family string `key:"family" words:"auto ipv4 ipv6 both"`
+	// Refresh is the longest time between two lookups.
+	Refresh time.Duration `key:"refresh" range:"1s..1h"`
+	// Server is the server to ask; zero is that of the system.
+	Server hostport.Address `key:"server" want:"an address such as 10.0.0.2:53" example:"10.0.0.2:53"`
 }
 
-func (r *report) checkBackends(drafts []backendDraft) (backends []Backend) {
-	names, addresses := make(map[string]place), make(map[string]place)
-	for _, b := range drafts {
-		address := located[string]{b.address.value.String(), b.address.at, b.address.ok}
-		unique := r.checkUnique(addresses, "backend address", address)
-		name := b.name
-		if !name.ok && unique {
-			name = address
-		}
-		r.checkUnique(names, "backend name", name)
-		backends = append(backends, Backend{name.value, address.value, b.weight, b.maxSessions})
-	}
-	return backends
-}
+// SetDefaults implements Defaulter.
+func (d *DNS) SetDefaults() { d.Type, d.Family, d.Refresh = "srv", "auto", 10*time.Second }

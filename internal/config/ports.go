@@ -1,10 +1,15 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
 
-// ports are the addresses that are listened on. Each is entered under every
-// reach it has, so that overlaps are found without going through all.
-type ports map[claim]place
+	"github.com/holdfast-ws/holdfast/internal/hint"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+)
+
+// ports are the addresses that are listened on, with their paths. Each is entered
+// under every reach it has, so that overlaps are found without comparing all.
+type ports map[claim]Path
 
 type claim struct {
 	port  uint16
@@ -22,49 +27,50 @@ const (
 	everyone               // all addresses
 )
 
-// claims lists what listening on a takes, and what must not be taken before.
-func claims(a address) (takes, excludes []claim) {
-	exact := claim{a.port, exactly, a.host}
-	takes = []claim{exact, {port: a.port, reach: somewhere}}
-	excludes = []claim{exact, {port: a.port, reach: everyone}}
-	if a.ip.Is4() {
-		takes = append(takes, claim{port: a.port, reach: someIPv4})
-		excludes = append(excludes, claim{port: a.port, reach: everyIPv4})
+// claims lists the claims of listening on a, and those that must not have been
+// made before.
+func claims(a hostport.Address) (takes, excludes []claim) {
+	exact := claim{a.Port, exactly, a.HostString()}
+	takes = []claim{exact, {port: a.Port, reach: somewhere}}
+	excludes = []claim{exact, {port: a.Port, reach: everyone}}
+	if a.IP.Is4() {
+		takes = append(takes, claim{port: a.Port, reach: someIPv4})
+		excludes = append(excludes, claim{port: a.Port, reach: everyIPv4})
 	}
-	if a.ip == netip.IPv4Unspecified() {
-		takes = append(takes, claim{port: a.port, reach: everyIPv4})
-		excludes = append(excludes, claim{port: a.port, reach: someIPv4})
+	if a.IP == netip.IPv4Unspecified() {
+		takes = append(takes, claim{port: a.Port, reach: everyIPv4})
+		excludes = append(excludes, claim{port: a.Port, reach: someIPv4})
 	}
 	// Linux takes the IPv4 addresses along with "[::]".
-	if a.host == "" || a.ip == netip.IPv6Unspecified() {
-		takes = append(takes, claim{port: a.port, reach: everyone})
-		excludes = append(excludes, claim{port: a.port, reach: somewhere})
+	if a.HostString() == "" || a.IP == netip.IPv6Unspecified() {
+		takes = append(takes, claim{port: a.Port, reach: everyone})
+		excludes = append(excludes, claim{port: a.Port, reach: somewhere})
 	}
 	return takes, excludes
 }
 
-// checkPort enters a, and tells whether it can be listened on beside all that
-// were entered before.
-func (r *report) checkPort(taken ports, what string, a located[address]) bool {
-	if a.value.port == 0 { // the system finds a free one
+// port enters a, and reports whether it can be listened on beside all that were
+// entered before.
+func (v *Validator) port(taken ports, what string, p Path, a hostport.Address) bool {
+	if a.Port == 0 { // the system finds a free one
 		return true
 	}
-	takes, excludes := claims(a.value)
+	takes, excludes := claims(a)
 	for i, c := range excludes {
 		before, ok := taken[c]
 		switch {
 		case !ok:
 			continue
 		case i == 0:
-			r.fail(a.at, "duplicate %s %s (first %s)", what, quote(a.value.String()), before.earlier())
+			v.Fail(p, "duplicate %s %s (first %s)", what, hint.Quote(a.String()), v.where(before))
 		default:
-			r.fail(a.at, "%s %s overlaps with the one %s: both take port %d", what, quote(a.value.String()), before.earlier(), a.value.port)
+			v.Fail(p, "%s %s overlaps with the one %s: both take port %d", what, hint.Quote(a.String()), v.where(before), a.Port)
 		}
 		return false
 	}
 	for _, c := range takes {
 		if _, ok := taken[c]; !ok {
-			taken[c] = a.at
+			taken[c] = p
 		}
 	}
 	return true

@@ -1,102 +1,87 @@
 package httpproxy
 
 import (
-	"context"
+	"cmp"
 	"errors"
-	"io"
-	"maps"
-	"net"
 	"net/http"
 	"sync"
 	"time"
 )
 
-// attempts is an http.RoundTripper that tries one backend after another until
-// a connection is made. Once it is, the request is not repeated: something of
-// it may have been acted on.
-type attempts struct {
-	upstream  Upstream
-	transport *http.Transport
-	max       int
+// Timeouts bound the steps of a request. 0 means the default.
+type Timeouts struct {
+	Connect time.Duration // to one backend; 5 s
+	// Response bounds the wait for the head of an answer after the request was
+	// sent, and how long a backend may accept no bytes of the request; 60 s.
+	Response time.Duration
+	Body     time.Duration // between bytes of the client's body; 60 s
+	// BackendIdle is how long a connection to a backend is kept for later
+	// requests; 60 s. Negative means not at all.
+	BackendIdle time.Duration
+	// AbortOnClose means that a client that has closed its half of the
+	// connection has gone. Otherwise it still gets its answer.
+	AbortOnClose bool
 }
 
-// What a backend may cost in memory and descriptors.
-const (
-	maxIdle            = 1024
-	maxIdlePerBackend  = 128
-	idleTimeout        = 60 * time.Second
-	maxResponseHeaders = 256 << 10 // bytes
-)
+func (t Timeouts) orDefaults() Timeouts {
+	return Timeouts{
+		Connect:     cmp.Or(t.Connect, 5*time.Second),
+		Response:    cmp.Or(t.Response, time.Minute),
+		Body:        cmp.Or(t.Body, time.Minute),
+		BackendIdle: cmp.Or(t.BackendIdle, time.Minute),
 
-func newAttempts(o Options) *attempts {
-	dialer := &net.Dialer{Timeout: orDefault(o.ConnectTimeout, 5*time.Second)}
-	http1 := new(http.Protocols)
-	http1.SetHTTP1(true)
-	return &attempts{
-		upstream: o.Upstream,
-		max:      orDefault(o.Attempts, 3),
-		// No Proxy: HTTP_PROXY is not meant for the way to backends.
-		transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				conn, err := dialer.DialContext(ctx, network, addr)
-				if err != nil {
-					return nil, &connectError{err}
-				}
-				return conn, nil
-			},
-			Protocols:              http1,
-			DisableCompression:     true,
-			MaxIdleConns:           maxIdle,
-			MaxIdleConnsPerHost:    maxIdlePerBackend,
-			IdleConnTimeout:        idleTimeout,
-			ResponseHeaderTimeout:  orDefault(o.ResponseTimeout, time.Minute),
-			ExpectContinueTimeout:  time.Second,
-			MaxResponseHeaderBytes: maxResponseHeaders,
-		},
+		AbortOnClose: t.AbortOnClose,
 	}
 }
 
-func orDefault[T comparable](value, otherwise T) T {
-	var zero T
-	if value == zero {
-		return otherwise
-	}
-	return value
-}
-
-// connectError is a connection that could not be made, so nothing was sent.
-type connectError struct{ error }
-
-func (e *connectError) Unwrap() error { return e.error }
-
-// RoundTrip is part of http.RoundTripper.
-func (a *attempts) RoundTrip(out *http.Request) (*http.Response, error) {
-	in, _ := out.Context().Value(inKey{}).(*http.Request)
+// forward tries one backend after another until one can be connected to, and
+// passes the request on to it. After that it doesn't repeat the request, which the
+// backend may have acted on, unless that is impossible.
+//
+// It returns an error if the client can still be sent one, and panics with
+// http.ErrAbortHandler if the answer breaks off.
+func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) error {
 	var tried []uint32
 	var failed *connectError
-	for range a.max {
-		target, err := a.upstream.Pick(in, tried)
+	client := clientOf(in)
+	if err := client.refused(); err != nil {
+		return err
+	}
+	timeouts := p.timeouts()
+	for range cmp.Or(p.o.Attempts, 3) {
+		target, err := p.o.Upstream.Pick(in, tried, client.backends())
 		if err != nil {
 			refusal := asRefusal(err)
-			if failed != nil && !refusal.Final {
-				break // the last that failed says more than that none is left
+			if t.pool == "" {
+				t.pool = refusal.Pool
 			}
-			return nil, refusal
+			if failed != nil && !refusal.Final {
+				break // the failure of the last one says more than that none is left
+			}
+			return refusal
 		}
-		res, err := a.try(out, in, target)
-		if err == nil || !errors.As(err, &failed) || out.Context().Err() != nil {
-			return res, err
+		t.pool, t.backend = target.Pool, target.Name
+		err = p.forwardTo(w, in, t, &target, timeouts)
+		if err == nil || !errors.As(err, &failed) || in.Context().Err() != nil {
+			return err
 		}
 		tried = append(tried, target.Key)
 	}
-	var timeout net.Error
-	if errors.As(failed, &timeout) && timeout.Timeout() {
-		return nil, &Error{Status: http.StatusGatewayTimeout, Text: "no backend accepted a connection in time"}
+	told := &Error{Status: http.StatusBadGateway, Text: "no backend could be connected to"}
+	if isTimeout(failed) {
+		told = &Error{Status: http.StatusGatewayTimeout, Text: "no backend accepted a connection in time"}
 	}
-	return nil, &Error{Status: http.StatusBadGateway, Text: "no backend could be connected to"}
+	return &answerError{told, failed} // the log has the failure of the last one
 }
 
-// asRefusal makes what Pick returned an *Error.
+func (p *Proxy) timeouts() Timeouts {
+	if p.o.Timeouts == nil {
+		return Timeouts{}.orDefaults()
+	}
+	return p.o.Timeouts().orDefaults()
+}
+
+// asRefusal converts an error of Pick to an *Error.
 func asRefusal(err error) *Error {
 	var refusal *Error
 	if errors.As(err, &refusal) {
@@ -105,100 +90,45 @@ func asRefusal(err error) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Text: "no backend is available"}
 }
 
-// try makes one attempt, and has target released in the end.
-func (a *attempts) try(out, in *http.Request, target Target) (*http.Response, error) {
-	release := func() {}
+// forwardTo makes one attempt. At the end it releases target.
+func (p *Proxy) forwardTo(w http.ResponseWriter, in *http.Request, t *progress, target *Target, timeouts Timeouts) error {
 	if target.Release != nil {
-		release = sync.OnceFunc(target.Release)
+		defer target.Release()
 	}
-	// A RoundTripper must not change the request it was given.
-	url := *out.URL
-	url.Host = target.Addr.String()
-	sent := *out
-	sent.URL = &url
-	var body *requestBody
-	if out.Body != nil {
-		body = &requestBody{ReadCloser: out.Body, in: in, out: &sent}
-		sent.Body = body
-	}
-	res, err := a.transport.RoundTrip(&sent)
-	if err == nil && res.StatusCode == http.StatusSwitchingProtocols {
-		// Nothing was asked to switch. ReverseProxy would tunnel it.
-		res.Body.Close()
-		err = errors.New("101 without an upgrade that was asked for")
-	}
-	var unreached *connectError
-	if target.Reached != nil && (err == nil || errors.As(err, &unreached)) {
-		target.Reached(err)
-	}
-	if err != nil {
-		release()
-		if body != nil && body.broken() {
-			err = &Error{Status: http.StatusBadRequest, Text: "the request's body is broken or broke off"}
+	reached := sync.OnceFunc(func() {
+		if target.Reached != nil {
+			target.Reached(nil)
 		}
-		return nil, err
+	})
+	failed := func(err error) {
+		if in.Context().Err() == nil && target.Reached != nil {
+			target.Reached(err)
+		}
 	}
-	if target.SetCookie != "" {
-		res.Header.Add("Set-Cookie", target.SetCookie)
+	client := clientOf(in)
+	conn := client.takeDedicated(target)
+	if conn == nil {
+		conn = p.conns.take(target.endpoint())
 	}
-	res.Body = &responseBody{res.Body, release}
-	return res, nil
-}
-
-// requestBody is the client's body on its way out.
-//
-// A transport closes the body when it could not connect, after which another
-// attempt would have none: so that Close is held back until the body was
-// first read. (ReverseProxy closes it in any case.) And the trailers, known
-// with the end of the body only, are passed from in to out.
-type requestBody struct {
-	io.ReadCloser
-	in, out *http.Request
-
-	mu   sync.Mutex // guards the following: Close may come during a Read
-	read bool
-	err  error // of the last Read
-}
-
-func (b *requestBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	b.read = true
-	b.mu.Unlock()
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF && b.out.Trailer != nil {
-		maps.Copy(b.out.Trailer, b.in.Trailer)
+	for {
+		if conn == nil {
+			var err error
+			if conn, err = dialBackend(in.Context(), target.endpoint(), timeouts.Connect); err != nil {
+				failed(err)
+				return err
+			}
+		}
+		conn.backend = target.Backend
+		x := &exchange{p: p, w: w, rc: http.NewResponseController(w), in: in, progress: t, client: client, conn: conn,
+			target: target, timeouts: timeouts, reached: reached}
+		err := x.run()
+		if errors.As(err, new(*connectError)) {
+			failed(err)
+			return err
+		}
+		if !x.again(err) {
+			return err
+		}
+		conn = nil // the backend closed an idle connection just then
 	}
-	b.mu.Lock()
-	b.err = err
-	b.mu.Unlock()
-	return n, err
-}
-
-func (b *requestBody) Close() error {
-	b.mu.Lock()
-	read := b.read
-	b.mu.Unlock()
-	if !read {
-		return nil
-	}
-	return b.ReadCloser.Close()
-}
-
-// broken tells that the client's body could not be read to its end, unless
-// that is because it was closed meanwhile.
-func (b *requestBody) broken() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err != nil && b.err != io.EOF && !errors.Is(b.err, http.ErrBodyReadAfterClose)
-}
-
-// responseBody is a backend's body on its way to the client.
-type responseBody struct {
-	io.ReadCloser
-	release func()
-}
-
-func (b *responseBody) Close() error {
-	defer b.release()
-	return b.ReadCloser.Close()
 }

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// queueLength bounds the connections that wait for Accept. A server takes
-// them at once, so these are many.
+// queueLength bounds the connections that wait for Accept. A server accepts them
+// at once, so this is more than enough.
 const queueLength = 256
 
 // Listener is a net.Listener for connections that something else accepted.
@@ -18,14 +18,23 @@ type Listener struct {
 	closed bool
 }
 
-// NewListener makes a Listener that says it listens at addr.
+// NewListener makes a Listener with the given Addr.
 func NewListener(addr net.Addr) *Listener {
 	return &Listener{addr: addr, conns: make(chan net.Conn, queueLength)}
 }
 
-// Hand takes conn over and never waits. A connection that can't be taken, as
-// the Listener is closed or too many wait, is closed; false tells so.
+// Hand takes over conn. It never blocks. If the Listener is closed or too many
+// connections wait, it closes conn and reports false.
 func (l *Listener) Hand(conn net.Conn) bool {
+	if l.offer(conn) {
+		return true
+	}
+	conn.Close()
+	return false
+}
+
+// offer is Hand, but leaves a connection that it can't take open.
+func (l *Listener) offer(conn net.Conn) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if !l.closed {
@@ -35,11 +44,10 @@ func (l *Listener) Hand(conn net.Conn) bool {
 		default:
 		}
 	}
-	conn.Close()
 	return false
 }
 
-// Accept returns the next connection handed over, or net.ErrClosed.
+// Accept returns the next connection that was handed over, or net.ErrClosed.
 func (l *Listener) Accept() (net.Conn, error) {
 	conn, ok := <-l.conns
 	if !ok {
@@ -65,40 +73,3 @@ func (l *Listener) Close() error {
 
 // Addr is the address given to NewListener.
 func (l *Listener) Addr() net.Addr { return l.addr }
-
-// PrefixConn is conn whose Reads return already first: bytes that were read
-// from it before. already is kept until then.
-func PrefixConn(conn net.Conn, already []byte) net.Conn {
-	if len(already) == 0 {
-		return conn
-	}
-	return &prefixConn{Conn: conn, already: already}
-}
-
-type prefixConn struct {
-	net.Conn
-	already []byte
-}
-
-func (c *prefixConn) Read(p []byte) (int, error) {
-	if len(c.already) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.already)
-	if c.already = c.already[n:]; len(c.already) == 0 {
-		c.already = nil // the array may be big
-	}
-	return n, nil
-}
-
-// CloseWrite is what http.Server closes with when it has answered a request
-// that it didn't read to the end, lest a reset destroys the answer.
-func (c *prefixConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
-
-// NetConn is the connection inside, as of crypto/tls.Conn.
-func (c *prefixConn) NetConn() net.Conn { return c.Conn }

@@ -18,16 +18,18 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds what a test waits for; nothing takes that long.
-const patience = 10 * time.Second
-
-// inOrder is an Upstream that picks the first address not tried.
+// inOrder is an Upstream that picks the first address that was not tried.
 type inOrder struct {
 	addrs    []netip.AddrPort
+	tls      TLS // of all addresses, with host
+	host     string
 	err      error // unless nil, Pick's answer
 	end      error // unless nil, Pick's answer once all were tried
 	picked   atomic.Int64
@@ -36,14 +38,14 @@ type inOrder struct {
 	failed   atomic.Int64
 }
 
-func (u *inOrder) Pick(r *http.Request, tried []uint32) (Target, error) {
+func (u *inOrder) Pick(r *http.Request, tried, own []uint32) (Target, error) {
 	if u.err != nil {
 		return Target{}, u.err
 	}
 	for i, addr := range u.addrs {
 		if !slices.Contains(tried, uint32(i)) {
 			u.picked.Add(1)
-			return Target{Key: uint32(i), Addr: addr, Release: func() { u.released.Add(1) },
+			return Target{Key: uint32(i), Addr: addr, TLS: u.tls, Host: u.host, Release: func() { u.released.Add(1) },
 				SetCookie: fmt.Sprintf("mark=%d", i), Reached: func(err error) {
 					if err != nil {
 						u.failed.Add(1)
@@ -64,26 +66,37 @@ type rig struct {
 	t        *testing.T
 	addr     string
 	server   *Server
+	proxy    *Proxy
 	upstream *inOrder
 	statuses chan int // of Done
+	http2    bool     // all its clients speak that
 }
 
-// newRig hands connections over with their first bytes already read, as the
-// spine does. Everything is closed and checked for leaks in the end.
-func newRig(t *testing.T, o Options, onWebSocket func(http.ResponseWriter, *http.Request), addrs ...netip.AddrPort) *rig {
+// newRig hands connections over with their first bytes already read, as the spine
+// does. At the end everything is closed and checked for leaks.
+func newRig(t *testing.T, o Options, handBack func(net.Conn, transport.Meta, []byte), addrs ...netip.AddrPort) *rig {
 	t.Helper()
-	r := &rig{t: t, upstream: &inOrder{addrs: addrs}, statuses: make(chan int, 100)}
+	return startRig(t, o, ServerOptions{IsPlain: isPlain, HandBack: handBack}, false, addrs...)
+}
+
+// startRig is newRig for either version of HTTP. HTTP/2 comes without TLS, as the
+// spine hands it over.
+func startRig(t *testing.T, o Options, so ServerOptions, http2 bool, addrs ...netip.AddrPort) *rig {
+	t.Helper()
+	r := &rig{t: t, upstream: &inOrder{addrs: addrs}, statuses: make(chan int, 10_000), http2: http2}
 	o.Upstream, o.Log = r.upstream, slog.New(slog.DiscardHandler)
-	o.Done = func(status int, _ time.Duration) {
+	o.Done = func(_, _ string, status int, _ time.Duration) {
 		r.statuses <- status
 	}
 	proxy := New(o)
+	r.proxy = proxy
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.addr = l.Addr().String()
-	r.server = NewServer(ServerOptions{Addr: l.Addr(), Handler: proxy, OnWebSocket: onWebSocket, Log: o.Log})
+	so.Addr, so.Handler, so.Log = l.Addr(), proxy, o.Log
+	r.server = NewServer(so)
 	var all sync.WaitGroup
 	all.Go(func() {
 		if err := r.server.Serve(); err != nil {
@@ -96,27 +109,32 @@ func newRig(t *testing.T, o Options, onWebSocket func(http.ResponseWriter, *http
 			if err != nil {
 				return
 			}
+			if http2 {
+				r.server.Hand(conn, transport.Meta{TLS: &transport.TLS{Protocol: "h2"}}, nil)
+				continue
+			}
 			all.Go(func() {
 				first := make([]byte, 10)
-				conn.SetReadDeadline(time.Now().Add(patience))
+				conn.SetReadDeadline(time.Now().Add(testkit.Patience))
 				n, _ := conn.Read(first)
 				conn.SetReadDeadline(time.Time{})
-				r.server.Hand(conn, first[:n])
+				r.server.Hand(conn, transport.Meta{}, first[:n])
 			})
 		}
 	})
 	t.Cleanup(func() {
 		l.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 		defer cancel()
 		if err := r.server.Shutdown(ctx); err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
 		all.Wait()
 		proxy.Close()
-		if picked, released := r.upstream.picked.Load(), r.upstream.released.Load(); picked != released {
-			t.Errorf("%d targets were picked and %d released", picked, released)
-		}
+		// Shutdown doesn't wait for requests of an HTTP/2 connection that was cut.
+		testkit.Eventually(t, "all targets that were picked are released", func() bool {
+			return r.upstream.picked.Load() == r.upstream.released.Load()
+		})
 	})
 	return r
 }
@@ -163,11 +181,13 @@ func deadAddr(t *testing.T) netip.AddrPort {
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 
-// client has connections of its own, closed with the test.
+// client has its own connections, which are closed with the test.
 func (r *rig) client() *http.Client {
-	transport := &http.Transport{DisableCompression: true, ExpectContinueTimeout: patience}
+	transport := &http.Transport{DisableCompression: true, ExpectContinueTimeout: testkit.Patience, Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP1(!r.http2)
+	transport.Protocols.SetUnencryptedHTTP2(r.http2)
 	r.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
+	return &http.Client{Transport: transport, Timeout: testkit.Patience}
 }
 
 func (r *rig) url(path string) string { return "http://" + r.addr + path }
@@ -192,7 +212,7 @@ func readAll(t *testing.T, res *http.Response) string {
 	return string(body)
 }
 
-// raw sends request as it stands and returns all that comes back until the
+// raw sends request unchanged and returns everything that comes back until the
 // connection is closed.
 func (r *rig) raw(request string) string {
 	r.t.Helper()
@@ -201,7 +221,7 @@ func (r *rig) raw(request string) string {
 		r.t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testkit.Patience))
 	io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n"))
 	answer, err := io.ReadAll(conn)
 	if err != nil {

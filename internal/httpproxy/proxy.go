@@ -1,17 +1,14 @@
-// Package httpproxy serves the plain HTTP that comes on the same port as the
-// WebSockets: httputil.ReverseProxy with one pool of connections to the
-// backends, and an http.Server that is handed its connections one by one.
+// Package httpproxy serves plain HTTP that comes on the same port as WebSockets.
+// Server is a net/http server that is handed its connections one by one; Proxy
+// passes their requests on to backends. Which backend that is, the spine
+// (internal/proxy) decides, through Upstream.
 package httpproxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httputil"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,127 +18,161 @@ import (
 // Options of a Proxy.
 type Options struct {
 	Upstream Upstream
-	// SetForwarded sets X-Forwarded-* and Forwarded on the request that goes
-	// out, and takes out what else a client may not say to a backend. out has
-	// none of the former yet; what the client sent is in in.Header. nil does
-	// nothing.
+	// SetForwarded sets X-Forwarded-* and Forwarded in the request for the
+	// backend. out has none of the reserved fields; in.Header is what the client
+	// sent. nil sets nothing.
 	SetForwarded func(out http.Header, in *http.Request)
-	// ConnectTimeout bounds one attempt to connect to a backend;
-	// 0 means 5 seconds.
-	ConnectTimeout time.Duration
-	// ResponseTimeout bounds the wait for the head of an answer once the
-	// request was sent; 0 means 60 seconds.
-	ResponseTimeout time.Duration
+	// IsReserved reports whether a client may not send a field of that name to a
+	// backend, in the header or as a trailer. nil means that it may send all.
+	IsReserved func(name string) bool
+	// Timeouts are those of a request that begins now; nil means the defaults.
+	Timeouts func() Timeouts
+	// Via reports whether requests get a Via field (RFC 9110 §7.6.3); nil means
+	// that they do.
+	Via func() bool
 	// Attempts is how many backends are tried for a request; 0 means 3.
 	Attempts int
-	// Done is called after each request with the status that was sent; nil
-	// is allowed.
-	Done func(status int, d time.Duration)
-	// Log must be given.
+	// Done is called after each request with the status that was sent, and with
+	// the pool and backend that were chosen last. It may be nil.
+	Done func(pool, backend string, status int, d time.Duration)
+	// Cut is called for each request that CutAnswers ends, with its reason. It
+	// may be nil.
+	Cut func(reason string)
+	// Client is the client that sent a request, for the log; nil means the
+	// connection's other end.
+	Client func(r *http.Request) string
+	// Log must not be nil.
 	Log *slog.Logger
 }
 
-// Proxy is an http.Handler that passes requests on to backends. It is made to
-// live as long as the process: its connection pool is of use for later
-// requests only.
+// Proxy is an http.Handler that passes requests on to backends. It should live as
+// long as the process, since it keeps connections to backends for later requests.
 type Proxy struct {
 	o       Options
-	reverse *httputil.ReverseProxy
-	attempt *attempts
+	conns   backendConns
+	running running
+	buffers buffers
 }
 
 // New makes a Proxy; Close frees its connections.
-func New(o Options) *Proxy {
-	p := &Proxy{o: o, attempt: newAttempts(o)}
-	p.reverse = &httputil.ReverseProxy{
-		Rewrite:       p.rewrite,
-		Transport:     p.attempt,
-		FlushInterval: -1, // what a backend sends is passed on at once
-		ErrorHandler:  p.fail,
-		ErrorLog:      slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
-		BufferPool:    &buffers{},
-	}
-	return p
-}
+func New(o Options) *Proxy { return &Proxy{o: o} }
 
 // Close closes the connections to backends that no request uses.
-func (p *Proxy) Close() { p.attempt.transport.CloseIdleConnections() }
+func (p *Proxy) Close() { p.conns.close() }
 
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, in *http.Request) {
-	answer, began := &answer{ResponseWriter: w}, time.Now()
-	w = answer
+	answer, began := &statusRecorder{ResponseWriter: w}, time.Now()
+	t := new(progress)
 	if p.o.Done != nil {
-		// Deferred, as ReverseProxy ends a broken answer with a panic.
-		defer func() { p.o.Done(answer.status, time.Since(began)) }()
+		// Deferred, since an answer that breaks off ends with a panic.
+		defer func() { p.o.Done(t.pool, t.backend, answer.status, time.Since(began)) }()
 	}
 	if in.Method == http.MethodConnect {
-		http.Error(w, "405: CONNECT is not supported here", http.StatusMethodNotAllowed)
+		http.Error(answer, "405: CONNECT is not supported here", http.StatusMethodNotAllowed)
 		return
 	}
-	r := in.WithContext(context.WithValue(in.Context(), inKey{}, in))
-	// ReverseProxy would tunnel whatever a backend upgrades to. To decline is
-	// to ignore the header (RFC 9110 section 7.8).
-	if in.Header["Upgrade"] != nil {
-		r.Header = in.Header.Clone()
-		r.Header.Del("Upgrade")
+	defer func() {
+		if t.broken != nil && in.Context().Err() == nil { // the client is still there
+			p.logFailure(in, t, answer.status, t.broken)
+		}
+	}()
+	if in.ContentLength != 0 {
+		// Otherwise net/http reads the body before it passes an answer on.
+		http.NewResponseController(w).EnableFullDuplex()
 	}
-	p.reverse.ServeHTTP(w, r)
+	if err := p.forward(answer, in, t); err != nil {
+		p.fail(answer, in, t, err)
+	}
 }
 
-// inKey finds the request as it came in the context of the one that goes out.
-type inKey struct{}
+// progress is how far a request has come, for the log.
+type progress struct {
+	pool, backend string // chosen last; "" if none was
+	broken        error  // of reading the answer's body
+}
 
-func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
-	// The backend's address is set for each attempt; Host stays as it is.
-	r.Out.URL.Scheme = "http"
-	// ReverseProxy drops what it can't parse. That guards proxies that decide
-	// by the query, which this one doesn't.
-	r.Out.URL.RawQuery = r.In.URL.RawQuery
-	for _, name := range []string{"X-Forwarded-Port", "Http2-Settings"} {
-		r.Out.Header.Del(name)
+// Requests is the number of requests that are at a backend now.
+func (p *Proxy) Requests() int { return p.running.len() }
+
+// Cut says which requests to end that are at a backend, and when.
+type Cut struct {
+	// Which selects them by the Target's Backend, and by whether the answer is
+	// an event stream; nil selects all.
+	Which func(backend uint32, events bool) bool
+	// Reason is for Options.Cut.
+	Reason string
+	// Spread is the time over which they are ended evenly, the oldest first. The
+	// last one ends at its end; with Now, the first one ends at once.
+	Spread time.Duration
+	Now    bool
+}
+
+// CutAnswers ends requests, unless they end by themselves before. A client that
+// has no answer yet gets 503; an answer that has begun breaks off. CutAnswers
+// returns how many requests it selected.
+func (p *Proxy) CutAnswers(c Cut) int { return p.running.cutAll(c, p.o.Cut) }
+
+// KeepAnswers cancels what CutAnswers has not done yet to those that which
+// selects.
+func (p *Proxy) KeepAnswers(which func(backend uint32, events bool) bool) { p.running.keepAll(which) }
+
+// removeReserved removes the fields that a client may not send to a backend.
+func (o *Options) removeReserved(fields http.Header) {
+	if o.IsReserved == nil {
+		return
 	}
-	if p.o.SetForwarded != nil {
-		in, _ := r.In.Context().Value(inKey{}).(*http.Request)
-		p.o.SetForwarded(r.Out.Header, in)
+	for name := range fields {
+		if o.IsReserved(name) {
+			delete(fields, name)
+		}
 	}
 }
 
 // fail answers a request that got no answer from a backend.
-func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		// The client has gone. 499 is nobody's to see but the metrics'.
+func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, t *progress, err error) {
+	var refusal *Error
+	if !errors.As(err, &refusal) && r.Context().Err() != nil {
+		// The client has gone. Only the metrics see the 499.
 		w.WriteHeader(statusClientGone)
 		return
 	}
-	refusal := refusalOf(err)
-	p.o.Log.Info("plain HTTP request failed", "method", r.Method, "host", r.Host, "path", r.URL.Path,
-		"status", refusal.Status, "error", err.Error())
+	refusal = refusalOf(err)
+	p.logFailure(r, t, refusal.Status, err)
 	if refusal.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(refusal.RetryAfter.Seconds())))
+	}
+	if r.ContentLength != 0 {
+		clientOf(r).endWithAnswer() // the body isn't needed
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close")
+		}
 	}
 	http.Error(w, fmt.Sprintf("%d: %s", refusal.Status, refusal.Text), refusal.Status)
 }
 
-// statusClientGone is what nginx calls it.
+// logFailure logs a request that got no complete answer from a backend.
+func (p *Proxy) logFailure(in *http.Request, t *progress, status int, err error) {
+	client := in.RemoteAddr
+	if p.o.Client != nil {
+		client = p.o.Client(in)
+	}
+	p.o.Log.Info("plain HTTP request failed", "status", status, "client", client,
+		"method", in.Method, "host", in.Host, "path", in.URL.EscapedPath(), "pool", t.pool, "backend", t.backend, "error", err.Error())
+}
+
+// statusClientGone is nginx's status for it.
 const statusClientGone = 499
 
 func refusalOf(err error) *Error {
 	var refusal *Error
-	var timeout net.Error
 	switch {
 	case errors.As(err, &refusal):
 		return refusal
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		return &Error{Status: http.StatusGatewayTimeout, Text: "the backend did not answer in time"}
 	default:
 		return &Error{Status: http.StatusBadGateway, Text: "the backend's answer was broken or broke off"}
 	}
-}
-
-// IsWebSocket tells that a request asks for an upgrade to a WebSocket, rightly
-// or not. HTTP/1.0 knows no upgrades (RFC 9110 section 7.8).
-func IsWebSocket(r *http.Request) bool {
-	return r.ProtoAtLeast(1, 1) && hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
 }
 
 // hasToken looks for a token in lists (RFC 9110 section 5.6.1).
@@ -156,35 +187,30 @@ func hasToken(lists []string, token string) bool {
 	return false
 }
 
-// answer remembers the status that was sent, and drops a backend's 100.
-type answer struct {
+// statusRecorder remembers the status that was sent.
+type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
-func (a *answer) WriteHeader(status int) {
-	if status == http.StatusContinue {
-		// A backend's 100 makes the transport read the body, at which
-		// http.Server sends one. Two would race.
-		return
+func (r *statusRecorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 { // interim answers come before it
+		r.status = status
 	}
-	if a.status == 0 && status >= 200 { // interim answers come before it
-		a.status = status
-	}
-	a.ResponseWriter.WriteHeader(status)
+	r.ResponseWriter.WriteHeader(status)
 }
 
-func (a *answer) Write(p []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
+func (r *statusRecorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
 	}
-	return a.ResponseWriter.Write(p)
+	return r.ResponseWriter.Write(p)
 }
 
 // Unwrap is for http.ResponseController.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// buffers is the httputil.BufferPool for bodies.
+// buffers are for bodies.
 type buffers struct{ pool sync.Pool }
 
 const bufferSize = 32 << 10

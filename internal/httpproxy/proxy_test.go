@@ -3,17 +3,19 @@ package httpproxy
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
 func TestHeaders(t *testing.T) {
@@ -25,6 +27,8 @@ func TestHeaders(t *testing.T) {
 	})
 	r := newRig(t, Options{SetForwarded: func(out http.Header, in *http.Request) {
 		out.Set("X-Forwarded-For", "hook;was="+in.Header.Get("X-Forwarded-For"))
+	}, IsReserved: func(name string) bool {
+		return strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded"
 	}}, nil, addr)
 	got := r.raw("GET /a%2Fb//c?x=1;y&z=%zz HTTP/1.1\nHost: shop.example.com\n" +
 		"Connection: close, X-Hop, X-Forwarded-For, Upgrade, HTTP2-Settings\nX-Hop: 1\nKeep-Alive: 5\nTE: trailers\n" +
@@ -100,9 +104,6 @@ func TestMethodsAndStatuses(t *testing.T) {
 	if got := r.raw("GET /103 HTTP/1.1\nHost: x\nConnection: close\n\n"); !strings.HasPrefix(got, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n") {
 		t.Errorf("no 103 first: %q", got)
 	}
-	if got := r.raw("CONNECT example.com:443 HTTP/1.1\nHost: example.com:443\nConnection: close\n\n"); !strings.HasPrefix(got, "HTTP/1.1 405 ") {
-		t.Errorf("CONNECT: %q", got)
-	}
 	if got := r.raw("GET / HTTP/1.0\n\n"); !strings.HasPrefix(got, "HTTP/1.0 200 OK\r\n") || !strings.HasSuffix(got, "hello") {
 		t.Errorf("HTTP/1.0: %q", got)
 	}
@@ -110,9 +111,12 @@ func TestMethodsAndStatuses(t *testing.T) {
 
 func TestStreamsArriveAtOnce(t *testing.T) {
 	const events = 5
+	slowly := http.Header{"Content-Type": {"text/plain"}, "Content-Length": {fmt.Sprint(events * len("event 0\n"))}}
 	for name, header := range map[string]http.Header{
-		"events":            {"Content-Type": {"text/event-stream"}},
-		"a download slowly": {"Content-Type": {"text/plain"}, "Content-Length": {fmt.Sprint(events * len("event 0\n"))}},
+		"events":                      {"Content-Type": {"text/event-stream"}},
+		"a download slowly":           slowly,
+		"a download slowly in HTTP/2": slowly,
+		"events in HTTP/2":            {"Content-Type": {"text/event-stream"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			next := make(chan string)
@@ -124,7 +128,7 @@ func TestStreamsArriveAtOnce(t *testing.T) {
 					w.(http.Flusher).Flush()
 				}
 			})
-			r := newRig(t, Options{}, nil, addr)
+			r := startRig(t, Options{}, ServerOptions{IsPlain: isPlain}, strings.HasSuffix(name, "HTTP/2"), addr)
 			defer close(next)
 			res, err := r.client().Get(r.url("/"))
 			if err != nil {
@@ -152,9 +156,10 @@ func TestLargeUploadWithTrailers(t *testing.T) {
 		w.Header().Set("X-After", "done")
 		w.Header().Set(http.TrailerPrefix+"X-Unannounced", "too")
 	})
-	r := newRig(t, Options{}, nil, deadAddr(t), addr)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB
-	for _, chunked := range []bool{false, true} {
+	for i := range 4 {
+		chunked, http2 := i%2 == 1, i >= 2
+		r := startRig(t, Options{}, ServerOptions{IsPlain: isPlain}, http2, deadAddr(t), addr)
 		req, _ := http.NewRequest("POST", r.url("/"), bytes.NewReader(content))
 		sum := ""
 		if chunked {
@@ -167,7 +172,7 @@ func TestLargeUploadWithTrailers(t *testing.T) {
 		}
 		want := fmt.Sprintf("%d %x <nil> sum=%s", len(content), sha256.Sum256(content), sum)
 		if body := readAll(t, res); body != want {
-			t.Errorf("chunked %v: got %q, want %q", chunked, body, want)
+			t.Errorf("chunked %v, HTTP/2 %v: got %q, want %q", chunked, http2, body, want)
 		}
 		if res.Trailer.Get("X-After") != "done" || res.Trailer.Get("X-Unannounced") != "too" {
 			t.Errorf("trailers %v", res.Trailer)
@@ -185,10 +190,15 @@ func TestExpectContinue(t *testing.T) {
 		fmt.Fprintf(w, "got %s", body)
 	})
 	r := newRig(t, Options{}, nil, addr)
-	for path, want := range map[string]string{"/yes": "got content", "/no": ""} {
-		req, _ := http.NewRequest("POST", r.url(path), strings.NewReader("content"))
+	http2 := newHTTP2Rig(t, Options{}, ServerOptions{}, addr)
+	for path, want := range map[string]string{"/yes": "got content", "/no": "", "/yes/2": "got content"} {
+		by := r
+		if strings.HasSuffix(path, "2") {
+			by = http2
+		}
+		req, _ := http.NewRequest("POST", by.url(path), strings.NewReader("content"))
 		req.Header.Set("Expect", "100-continue")
-		res, err := r.client().Do(req)
+		res, err := by.client().Do(req)
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
@@ -231,7 +241,7 @@ func TestDeadBackends(t *testing.T) {
 			t.Errorf("%d %q", res.StatusCode, got)
 		}
 		if u := r.upstream; u.failed.Load() != 2 || u.reached.Load() != 1 {
-			t.Errorf("told of %d that failed and %d that answered, want 2 and 1", u.failed.Load(), u.reached.Load())
+			t.Errorf("%d attempts failed and %d were answered, want 2 and 1", u.failed.Load(), u.reached.Load())
 		}
 		if got := res.Header["Set-Cookie"]; len(got) != 1 || got[0] != "mark=2" {
 			t.Errorf("Set-Cookie %q, want that of the one that answered", got)
@@ -267,7 +277,7 @@ func TestDeadBackends(t *testing.T) {
 		{name: "full", status: 503, pick: &Error{Status: 503, Text: "full", RetryAfter: 7 * time.Second}, text: "503: full\n", again: "7"},
 		{name: "no route", status: 404, pick: fmt.Errorf("stage: %w", &Error{Status: 404, Text: "no route matches"}), text: "404: no route matches\n"},
 		{name: "any error", status: 503, pick: errors.New("secret"), text: "503: no backend is available\n"},
-		{name: "silent", status: 504, text: "504: the backend did not answer in time\n", o: Options{ResponseTimeout: 50 * time.Millisecond},
+		{name: "silent", status: 504, text: "504: the backend did not answer in time\n", o: Options{Timeouts: func() Timeouts { return Timeouts{Response: 50 * time.Millisecond} }},
 			addrs: func(t *testing.T) []netip.AddrPort {
 				end := make(chan struct{})
 				addr := backend(t, func(http.ResponseWriter, *http.Request) { <-end })
@@ -297,7 +307,7 @@ func TestDeadBackends(t *testing.T) {
 			}
 			r := newRig(t, test.o, nil, addrs...)
 			r.upstream.err = test.pick
-			// A POST: what had been sent must not be sent again.
+			// A POST must not be sent again.
 			res, err := r.client().Post(r.url("/"), "text/plain", strings.NewReader("x"))
 			if err != nil {
 				t.Fatal(err)
@@ -312,27 +322,82 @@ func TestDeadBackends(t *testing.T) {
 	}
 }
 
-func TestClientAbortCancelsTheBackendRequest(t *testing.T) {
-	began, ended := make(chan struct{}), make(chan struct{})
+// TestClientThatGoes: the request to the backend ends when the client has gone, as
+// far as that can be known.
+func TestClientThatGoes(t *testing.T) {
+	for name, test := range map[string]struct {
+		o      Options
+		answer string // of the backend, before the client goes
+		reset  bool   // or else the client only closes
+	}{
+		"reset":                          {reset: true},
+		"reset in an answer":             {reset: true, answer: "text/plain"},
+		"closed in an event stream":      {answer: "text/event-stream; charset=utf-8"},
+		"closed, and that is said to do": {o: Options{Timeouts: func() Timeouts { return Timeouts{AbortOnClose: true} }}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began, ended := make(chan struct{}), make(chan struct{})
+			addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
+				if test.answer != "" {
+					w.Header().Set("Content-Type", test.answer)
+					w.(http.Flusher).Flush()
+				}
+				close(began)
+				<-r.Context().Done()
+				close(ended)
+			})
+			r := newRig(t, test.o, nil, addr)
+			conn, err := net.Dial("tcp", r.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			<-began
+			if test.answer != "" {
+				bufio.NewReader(conn).ReadString('\n')
+			}
+			if test.reset {
+				conn.(*net.TCPConn).SetLinger(0)
+			}
+			conn.Close()
+			select {
+			case <-ended:
+			case <-time.After(testkit.Patience):
+				t.Fatal("the backend's request goes on")
+			}
+		})
+	}
+}
+
+// TestHalfClosedClient: a client that has closed its half gets its answer.
+func TestHalfClosedClient(t *testing.T) {
+	closed := make(chan struct{}, 1)
 	addr := backend(t, func(w http.ResponseWriter, r *http.Request) {
-		close(began)
-		<-r.Context().Done()
-		close(ended)
+		body, _ := io.ReadAll(r.Body)
+		<-closed
+		time.Sleep(50 * time.Millisecond) // so that the end has come to the balancer, most likely
+		fmt.Fprintf(w, "answer to %s%s", r.Method, body)
 	})
 	r := newRig(t, Options{}, nil, addr)
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		<-began
-		cancel()
-	}()
-	req, _ := http.NewRequestWithContext(ctx, "GET", r.url("/"), nil)
-	if _, err := r.client().Do(req); !errors.Is(err, context.Canceled) {
-		t.Fatalf("got %v", err)
-	}
-	select {
-	case <-ended:
-	case <-time.After(patience):
-		t.Fatal("the backend's request goes on")
+	for _, request := range []string{
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+		"GET / HTTP/1.0\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(testkit.Patience))
+		io.WriteString(conn, request)
+		conn.(*net.TCPConn).CloseWrite()
+		closed <- struct{}{}
+		got, err := io.ReadAll(conn)
+		if err != nil || !strings.Contains(string(got), " 200 OK") || !strings.Contains(string(got), "answer to") {
+			t.Errorf("%q is answered with %q, %v", request, got, err)
+		}
+		conn.Close()
 	}
 }
 
@@ -359,8 +424,9 @@ func TestAnswerThatBreaksOffIsNotCompleted(t *testing.T) {
 
 func TestProxyEnvironmentIsIgnored(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://192.0.2.1:1")
-	if (&http.Transport{Proxy: http.ProxyFromEnvironment}).Proxy == nil || New(Options{Log: nopLog}).attempt.transport.Proxy != nil {
-		t.Error("backends are asked through HTTP_PROXY")
+	r := newRig(t, Options{}, nil, backend(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "direct") }))
+	if got := r.raw("GET / HTTP/1.1\nHost: x\nConnection: close\n\n"); !strings.HasSuffix(got, "direct\r\n0\r\n\r\n") && !strings.HasSuffix(got, "direct") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package httpproxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
 var nopLog = slog.New(slog.DiscardHandler)
@@ -23,53 +27,40 @@ func TestWebSocketOnAKeptAliveConnection(t *testing.T) {
 		}
 		io.WriteString(w, "plain")
 	})
-	r := newRig(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
-		conn, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
+	const ws = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, UPGRADE\r\nUpgrade: foo, WebSocket\r\nsec-websocket-KEY: k\r\n\r\n"
+	r := newRig(t, Options{}, func(conn net.Conn, _ transport.Meta, first []byte) {
 		defer conn.Close()
-		early := make([]byte, 5)
-		if _, err := io.ReadFull(rw, early); err != nil {
-			t.Error(err)
+		whole := make([]byte, len(ws+"early"))
+		if _, err := io.ReadFull(io.MultiReader(bytes.NewReader(first), conn), whole); err != nil || string(whole) != ws+"early" {
+			t.Errorf("given back: %q, %v", whole, err)
 		}
-		io.WriteString(conn, "upgraded "+r.Header.Get("Sec-WebSocket-Key")+" "+string(early))
+		io.WriteString(conn, "upgraded")
 	}, addr)
-	got := r.raw("GET / HTTP/1.1\nHost: x\n\n" +
-		"GET /ws HTTP/1.1\nHost: x\nConnection: keep-alive, UPGRADE\nUpgrade: foo, WebSocket\nSec-WebSocket-Key: k\n\nearly")
-	if !strings.Contains(got, "\r\n\r\nplain") || !strings.HasSuffix(got, "upgraded k early") {
+	// Byte by byte, unchanged.
+	got := r.raw("GET / HTTP/1.1\nHost: x\n\n" + strings.ReplaceAll(ws, "\r\n", "\n") + "early")
+	if !strings.Contains(got, "\r\n\r\nplain") || !strings.HasSuffix(got, "upgraded") {
 		t.Errorf("got %q", got)
 	}
-	for _, not := range []string{
-		"GET / HTTP/1.0\nConnection: upgrade\nUpgrade: websocket\n\n",
-		"GET / HTTP/1.1\nHost: x\nConnection: close\nUpgrade: websocket\n\n",
-		"GET / HTTP/1.1\nHost: x\nConnection: close, upgrade\nUpgrade: websockets\n\n",
-	} {
-		if got := r.raw(not); !strings.HasSuffix(got, "plain") {
-			t.Errorf("%q is answered with %q", not, got)
-		}
+	if got := r.raw("GET / HTTP/1.1\nHost: x\nConnection: close, upgrade\nUpgrade: websockets\n\n"); !strings.HasSuffix(got, "plain") {
+		t.Errorf("an upgrade to something else is answered with %q", got)
 	}
 }
 
-func TestPrefixConn(t *testing.T) {
+func TestWhatWasReadBeforeComesFirst(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
 	go func() {
 		io.WriteString(far, "and the rest")
 		far.Close()
 	}()
-	conn := PrefixConn(near, []byte("already read "))
-	if got, err := io.ReadAll(iotest.OneByteReader(conn)); string(got) != "already read and the rest" || err != nil {
+	conn := &clientConn{served: served{Conn: near}, heads: newHeads(near, []byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nalready read "), nil, Limits{}.orDefaults())}
+	if got, err := io.ReadAll(iotest.OneByteReader(conn)); !strings.HasSuffix(string(got), "\r\n\r\nalready read and the rest") || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if conn.(interface{ NetConn() net.Conn }).NetConn() != near {
+	if conn.NetConn() != near {
 		t.Error("the connection inside is another")
 	}
-	if PrefixConn(near, nil) != near {
-		t.Error("without a prefix, the connection is wrapped all the same")
-	}
-	conn.Close()
+	near.Close()
 }
 
 func TestListenerOwnsWhatItIsHanded(t *testing.T) {
@@ -120,7 +111,7 @@ func TestShutdown(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- s.Shutdown(context.Background()) }()
 		near, far := net.Pipe()
-		for s.listener.Hand(near) { // until it has begun
+		for s.newest.http1.listener.Hand(near) { // until it has begun
 			far.Close()
 			near, far = net.Pipe()
 		}
@@ -157,8 +148,8 @@ func serveOne(t *testing.T, h http.HandlerFunc) (*Server, net.Conn) {
 	served := make(chan error)
 	go func() { served <- s.Serve() }()
 	near, far := net.Pipe()
-	far.SetDeadline(time.Now().Add(patience))
-	s.Hand(near, []byte("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+	far.SetDeadline(time.Now().Add(testkit.Patience))
+	s.Hand(near, transport.Meta{}, []byte("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
 	t.Cleanup(func() {
 		far.Close()
 		if err := <-served; err != nil {

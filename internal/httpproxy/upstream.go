@@ -1,6 +1,8 @@
 package httpproxy
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -8,37 +10,74 @@ import (
 
 // Upstream chooses where a request goes.
 type Upstream interface {
-	// Pick chooses a backend for r that is not in tried, the Keys of the
-	// choices that could not be connected to. It doesn't block. An error that
-	// is an *Error is told to the client as it stands; any other one is told
-	// as 503.
-	Pick(r *http.Request, tried []uint32) (Target, error)
+	// Pick chooses a backend for r that is not in tried, which are the Keys of
+	// the choices that could not be connected to. loggedIn are the Backends at
+	// which r's client has logged in by its connection; one of them should be
+	// chosen if possible. Pick doesn't block. If the error is an *Error, the
+	// client gets that answer, otherwise a 503.
+	Pick(r *http.Request, tried, loggedIn []uint32) (Target, error)
 }
 
 // Target is one choice of Upstream.
 type Target struct {
-	Key  uint32 // what tells this choice from others in Pick's tried
-	Name string // for the log
-	Addr netip.AddrPort
-	// Release is called once, when the answer was read to its end or there
+	Key uint32 // identifies this choice in Pick's tried
+	// Backend identifies the backend, whatever its address; 0 means none.
+	Backend uint32
+	Pool    string // and Name are for the log
+	Name    string
+	Addr    netip.AddrPort
+	// TLS is spoken to the backend, whose name is Host; nil means plain HTTP.
+	TLS  TLS
+	Host string
+	// Release is called once, after the answer was read completely or when there
 	// will be none. It may be nil.
 	Release func()
-	// Reached is called once a connection was made and answered, with nil, or
-	// could not be made. It may be nil.
+	// Reached is called with nil after the backend has answered, or with the
+	// error of the connect or of TLS. It may be nil.
 	Reached func(err error)
-	// SetCookie is the value of a Set-Cookie field to be added to the answer;
+	// SetCookie is the value of a Set-Cookie field that is added to the answer;
 	// empty adds none.
 	SetCookie string
 }
 
-// Error is an answer in place of a backend's.
+// TLS makes TLS handshakes with backends. Connections are used again only for the same
+// TLS, which must be comparable.
+type TLS interface {
+	// Client makes the handshake with the backend host on conn, until ctx ends.
+	// The result owns conn. After an error, conn is still the caller's.
+	Client(ctx context.Context, conn net.Conn, host string) (net.Conn, error)
+	// Rejection returns an error that explains err if that is how a backend
+	// ends a connection whose handshake seemed to be done, before it has read a
+	// request; otherwise nil.
+	Rejection(err error) error
+}
+
+// endpoint is where a connection leads. Requests share connections only if it is the
+// same.
+type endpoint struct {
+	addr netip.AddrPort
+	tls  TLS
+	host string // with tls
+}
+
+func (t *Target) endpoint() endpoint {
+	e := endpoint{addr: t.Addr, tls: t.TLS}
+	if e.tls != nil {
+		e.host = t.Host
+	}
+	return e
+}
+
+// Error is an answer instead of a backend's.
 type Error struct {
 	Status int    // of HTTP
-	Text   string // one line, told to the client
-	// RetryAfter is when to come again, in whole seconds; 0 doesn't say.
+	Text   string // one line, for the client
+	// RetryAfter is the value of Retry-After, in whole seconds; 0 means none.
 	RetryAfter time.Duration
-	// Final has it told also where a backend was tried in vain before.
+	// Final makes it the answer also if another backend was tried before.
 	Final bool
+	// Pool is the one that had no backend; "" if no pool was found.
+	Pool string
 }
 
 func (e *Error) Error() string { return e.Text }

@@ -3,11 +3,9 @@ package proxy_test
 import (
 	"testing"
 
-	"github.com/holdfast-ws/holdfast/internal/logging"
+	"github.com/holdfast-ws/holdfast/internal/ops/logging"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 )
-
-var engines = []string{"epoll", "portable"}
 
 func newEngine(t testing.TB, kind string, log *logging.Log, ended relay.Ended) relay.Engine {
 	t.Helper()

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/pool"
-	"github.com/holdfast-ws/holdfast/internal/route"
+	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
 func TestClientGetsItsAnswerAfterTheBackends(t *testing.T) {
@@ -103,8 +103,7 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// What is wrong with a handshake is told in the answer, and no backend hears
-// of it.
+// The answer says what is wrong with a handshake, and no backend gets it.
 func TestRefusals(t *testing.T) {
 	right := upgrade("/ws")
 	change := func(old, new string) string {
@@ -129,16 +128,19 @@ func TestRefusals(t *testing.T) {
 		"POST":             {change("GET", "POST"), 405, "method_not_allowed", "GET"},
 		"a body":           {change("Upgrade: websocket", "Content-Length: 3\r\nUpgrade: websocket") + "abc", 400, "bad_request", "body"},
 		"HTTP/1.0":         {change("HTTP/1.1", "HTTP/1.0"), 400, "bad_request", "HTTP/1.0"},
-		"CONNECT":          {change("GET /ws", "CONNECT ws.example.com:80"), 400, "bad_request", "CONNECT"},
+		"CONNECT":          {change("GET /ws", "CONNECT ws.example.com:80"), 501, "bad_request", "CONNECT"},
 		"no Host":          {change("Host: ws.example.com\r\n", ""), 400, "bad_request", ""},
-		"garbage":          {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n", 400, "bad_request", ""},
+		"garbage":          {"\x15\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n", 400, "bad_request", "request line"},
+		"HTTP/2":           {change("HTTP/1.1", "HTTP/2.0"), 505, "bad_request", "HTTP/1.1"},
+		"another coding":   {change("Upgrade: websocket", "Transfer-Encoding: gzip\r\nUpgrade: websocket"), 501, "bad_request", "chunked"},
+		"target too long":  {change("/ws", "/ws?"+strings.Repeat("x", 20<<10)), 414, "head_too_large", "target"},
 		"a head too large": {upgrade("/ws", "Cookie: "+strings.Repeat("x", 20<<10)), 431, "head_too_large", "too large"},
 		"broken off":       {right[:40], 400, "bad_request", "ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachEngine(t, func(t *testing.T, engine string) {
 				server := echoing(t, "one")
-				b := start(t, engine, setup{backends: []string{server.addr}, rules: []route.Rule{{Path: "/ws", Pool: "all"}}})
+				b := start(t, engine, setup{backends: []string{server.addr}, rules: []route.Rule{{Path: path(t, "/ws"), Pool: "all"}}})
 				cl := b.dial().send(c.request)
 				cl.Conn.(interface{ CloseWrite() error }).CloseWrite()
 				resp, body := cl.want(c.status)
@@ -161,8 +163,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A head that doesn't come to its end is answered in time; a connection that
-// never said anything is closed without a word and counted nowhere.
+// An incomplete head is answered in time. A connection on which nothing came is
+// closed without an answer and not counted.
 func TestSlowClients(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		b := start(t, engine, setup{handshake: 200 * time.Millisecond})
@@ -189,7 +191,7 @@ func TestFullGate(t *testing.T) {
 	})
 }
 
-// What a backend does wrong is 502 for the client, and never tunnelled.
+// A wrong answer of a backend is a 502 for the client, and never tunnelled.
 func TestBrokenBackends(t *testing.T) {
 	right := switching()
 	for name, answer := range map[string]string{
@@ -223,7 +225,7 @@ func TestBrokenBackends(t *testing.T) {
 	}
 }
 
-// A plain answer is the client's, body and all; its connection ends with it.
+// A plain answer is passed on with its body. Then the connection ends.
 func TestPlainAnswersArePassedBack(t *testing.T) {
 	for name, answer := range map[string]string{
 		"with a length": "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 9\r\n\r\nwho's it?",
@@ -269,7 +271,7 @@ func TestInterimAnswersBeforeThe101(t *testing.T) {
 	})
 }
 
-// A 101's offers and what else it says are passed on.
+// The fields of a 101 are passed on.
 func TestAnswerIsPassedOn(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		server := newBackend(t, func(p *peer, head string) {
@@ -302,8 +304,8 @@ func TestAnswerIsPassedOn(t *testing.T) {
 	})
 }
 
-// The client's going while a backend is waited for frees the backend at once,
-// on event loops; a goroutine notices when the backend answers.
+// If the client goes while its backend is being waited for, the backend is released
+// at once on event loops; a goroutine notices when the backend answers.
 func TestClientThatGoesAway(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		asked, gone := make(chan bool), make(chan bool)

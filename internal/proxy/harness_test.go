@@ -2,10 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"crypto/sha1"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,21 +15,29 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/admission"
-	"github.com/holdfast-ws/holdfast/internal/admit"
-	"github.com/holdfast-ws/holdfast/internal/balance"
-	"github.com/holdfast-ws/holdfast/internal/dial"
-	"github.com/holdfast-ws/holdfast/internal/forwarded"
-	"github.com/holdfast-ws/holdfast/internal/logging"
-	"github.com/holdfast-ws/holdfast/internal/pool"
+	"github.com/holdfast-ws/holdfast/internal/ops/logging"
 	"github.com/holdfast-ws/holdfast/internal/proxy"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
 	"github.com/holdfast-ws/holdfast/internal/relay"
-	"github.com/holdfast-ws/holdfast/internal/route"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/balance"
+	"github.com/holdfast-ws/holdfast/internal/stage/dial"
+	"github.com/holdfast-ws/holdfast/internal/stage/overload"
+	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
+	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/testkit/wspeer"
+	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
+	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
 // patience is how long a test waits for what must come.
-const patience = 10 * time.Second
+const patience = testkit.Patience
 
 // setup is what a balancer under test is made of; the zero value serves
 // everything from the pool "all" of no backends.
@@ -41,11 +46,16 @@ type setup struct {
 	pools       []pool.Spec
 	rules       []route.Rule
 	trust       []netip.Prefix
-	connect     time.Duration   // patience where 0
-	handshake   time.Duration   // patience where 0
-	maxSessions int             // 100 where 0
-	admit       *admit.Pool     // of all pools; nil is none
-	reattach    *proxy.Reattach // of every pool
+	connect     time.Duration          // patience where 0
+	handshake   time.Duration          // patience where 0
+	maxSessions int                    // 100 where 0
+	admit       *ratelimit.Limiter     // of all pools; nil is none
+	reattach    *session.Reattach      // of every pool
+	listener    transport.ListenerSpec // without its address
+	challenge   func(host, path string) (string, bool)
+	clientCert  *clientcert.Policy
+	tls         *transport.TLS  // what clients are taken to have agreed on
+	secure      *tlsconn.Config // clients really speak TLS
 	// wrap puts something around the engine.
 	wrap func(relay.Engine) relay.Engine
 }
@@ -56,9 +66,9 @@ type balancer struct {
 	addr     string
 	engine   relay.Engine
 	proxy    *proxy.Proxy
-	gate     *admission.Gate
+	gate     *overload.Gate
 	registry *pool.Registry
-	log      *lockedBuffer
+	log      *testkit.Log
 	mayPanic bool
 
 	mu       sync.Mutex // guards the following
@@ -66,58 +76,62 @@ type balancer struct {
 	results  []string
 	affinity []string
 	opened   []session.Info
+	secured  []string // results of TLS handshakes
+	left     int      // TLSLeft
 	ended    []session.Summary
 	plain    []int // status codes
-	moves    []proxy.Move
+	moves    []reattach.Move
 	notKept  int
-}
-
-// lockedBuffer is a log's destination that can be read at any time.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // eachEngine runs f once an engine.
 func eachEngine(t *testing.T, f func(t *testing.T, engine string)) {
-	for _, engine := range engines {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			f(t, engine)
-		})
-	}
+	t.Helper()
+	testkit.EachEngineParallel(t, f)
 }
 
 func start(t testing.TB, engine string, s setup) *balancer {
 	t.Helper()
-	b := &balancer{t: t, log: &lockedBuffer{}}
+	b := &balancer{t: t, log: &testkit.Log{}}
 	b.changed = sync.NewCond(&b.mu)
 	log := logging.New(b.log, logging.Text, slog.LevelDebug)
 	b.registry = pool.New(pool.Options{Logger: log.Logger()})
 	if s.maxSessions == 0 {
 		s.maxSessions = 100
 	}
-	b.gate = admission.New(admission.Options{MaxSessions: s.maxSessions})
+	b.gate = overload.New(overload.Options{MaxSessions: s.maxSessions})
 	b.engine = newEngine(t, engine, log, b.sessionEnded)
 	if s.wrap != nil {
 		b.engine = s.wrap(b.engine)
 	}
 	g := b.generation(s)
-	p := proxy.New(proxy.Options{Gate: b.gate, Engine: b.engine, Watcher: b, Log: log.Logger(), HTTPDone: b.httpDone, GiveBack: b.giveBack}, g)
+	p := proxy.New(proxy.Options{Gate: b.gate, Engine: b.engine, Watcher: b, Log: log.Logger(), ACMEChallenge: s.challenge, HTTPDone: b.httpDone, Ended: b.sessionEnded, Release: b.release,
+		BackendName: func(id uint32) string { return b.registry.Backend(id).Name }}, g)
 	b.proxy = p
-	ln, err := b.engine.Listen("127.0.0.1:0", p.Serve)
+	s.listener.Address = "127.0.0.1:0"
+	ln, err := b.engine.Listen(s.listener, func(c transport.Conn) {
+		if s.secure != nil {
+			if secure, err := tlsconn.Server(c, s.secure); err != nil {
+				c.Close()
+			} else {
+				p.Serve(secure)
+			}
+			return
+		}
+		if s.tls == nil {
+			p.Serve(c)
+			return
+		}
+		meta := c.Meta()
+		meta.TLS = s.tls
+		nc, err := c.Detach()
+		if err == nil {
+			err = b.engine.Adopt(nc, meta, nil, p.Serve)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +163,7 @@ func start(t testing.TB, engine string, s setup) *balancer {
 	return b
 }
 
-func (b *balancer) generation(s setup) *proxy.Generation {
+func (b *balancer) generation(s setup) *generation.Generation {
 	specs := s.pools
 	if specs == nil {
 		// Round robin by weight begins with the heaviest: with weights that
@@ -169,20 +183,18 @@ func (b *balancer) generation(s setup) *proxy.Generation {
 		}
 		return d
 	}
-	g := &proxy.Generation{
-		Number: 1, Pools: map[string]*proxy.Pool{}, Labels: map[string]uint32{},
-		Forwarded: &forwarded.Policy{Trust: s.trust},
+	g := &generation.Generation{
+		Number: 1, Pools: map[string]*generation.Pool{}, Labels: map[string]uint32{},
+		Forwarded: &forwarded.Policy{Trust: s.trust, Forwarded: true, Except: s.clientCert.IsReserved}, ClientCert: s.clientCert,
 		Dial:      dial.Dialer{Network: b.engine, Timeout: orPatience(s.connect)},
 		Handshake: orPatience(s.handshake),
 	}
+	g.Routes = route.New(s.rules)
 	var err error
-	if g.Routes, err = route.New(s.rules); err != nil {
-		b.t.Fatal(err)
-	}
 	pools, _ := b.registry.Apply(specs)
 	for name, p := range pools {
-		g.Pools[name] = &proxy.Pool{Reattach: s.reattach}
-		if g.Pools[name].Picker, err = balance.New(balance.Options{Kind: p.Balance}, p.Members); err != nil {
+		g.Pools[name] = &generation.Pool{Reattach: s.reattach}
+		if g.Pools[name].Picker, err = balance.New(balance.Options{Algorithm: p.Balance}, p.Members); err != nil {
 			b.t.Fatal(err)
 		}
 		if s.admit != nil {
@@ -199,25 +211,32 @@ func (b *balancer) note(f func()) {
 	b.changed.Broadcast()
 }
 
-func (b *balancer) SessionOpened(i session.Info) { b.note(func() { b.opened = append(b.opened, i) }) }
+func (b *balancer) SessionOpened(i session.Info, _ *transport.TLS) {
+	b.note(func() { b.opened = append(b.opened, i) })
+}
+func (b *balancer) TLSDone(result string, _ *transport.TLS) {
+	b.note(func() { b.secured = append(b.secured, result) })
+}
+func (b *balancer) TLSLeft() { b.note(func() { b.left++ }) }
 func (b *balancer) AffinityDone(result string) {
 	b.note(func() { b.affinity = append(b.affinity, result) })
 }
-func (b *balancer) HandshakeDone(result string, _ time.Duration) {
+func (b *balancer) HandshakeDone(_ proxy.Where, result string, _ time.Duration) {
 	b.note(func() { b.results = append(b.results, result) })
 }
-func (b *balancer) httpDone(status int, _ time.Duration) {
+func (b *balancer) httpDone(_ proxy.Where, status int, _ time.Duration) {
 	b.note(func() { b.plain = append(b.plain, status) })
 }
-func (b *balancer) SessionMoved(m proxy.Move)   { b.note(func() { b.moves = append(b.moves, m) }) }
-func (b *balancer) SessionNotKept(session.Info) { b.note(func() { b.notKept++ }) }
-func (b *balancer) giveBack(id uint32) {
+func (b *balancer) SessionCame(uint32)           {}
+func (b *balancer) SessionMoved(m reattach.Move) { b.note(func() { b.moves = append(b.moves, m) }) }
+func (b *balancer) SessionNotKept(session.Info)  { b.note(func() { b.notKept++ }) }
+func (b *balancer) release(id uint32) {
 	if backend := b.registry.Backend(id); backend != nil {
 		backend.Release()
 	}
 }
 func (b *balancer) sessionEnded(s session.Summary) {
-	b.giveBack(s.Backend)
+	b.release(s.Backend)
 	b.proxy.Forget(s.ID)
 	b.gate.SessionEnded()
 	b.note(func() { b.ended = append(b.ended, s) })
@@ -437,11 +456,7 @@ func field(t testing.TB, head, name string) string {
 }
 
 // switching is the 101 that answers upgrade.
-func switching(more ...string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Accept: " + base64.StdEncoding.EncodeToString(sum[:]) + "\r\n" + lines(more) + "\r\n"
-}
+func switching(more ...string) string { return wspeer.SwitchingProtocols(key, more...) }
 
 // echoing is a backend that accepts every handshake and sends what it is sent
 // back, unmasked; it names itself in the 101.
@@ -466,47 +481,19 @@ func echoing(t testing.TB, name string) *backend {
 	})
 }
 
-// readFrame reads a frame of less than 64 KiB, masked or not.
+// readFrame reads a frame, masked or not.
 func readFrame(r io.Reader) (op byte, payload string, err error) {
-	head := make([]byte, 2, 8)
-	if _, err := io.ReadFull(r, head); err != nil {
-		return 0, "", err
-	}
-	size := int(head[1] & 0x7F)
-	if size == 126 {
-		long := make([]byte, 2)
-		if _, err := io.ReadFull(r, long); err != nil {
-			return 0, "", err
-		}
-		size = int(long[0])<<8 | int(long[1])
-	}
-	var mask [4]byte
-	if head[1]&0x80 != 0 {
-		if _, err := io.ReadFull(r, mask[:]); err != nil {
-			return 0, "", err
-		}
-	}
-	body := make([]byte, size)
-	_, err = io.ReadFull(r, body)
-	for i := range body {
-		body[i] ^= mask[i%4]
-	}
-	return head[0] & 0x0F, string(body), err
+	f, _, err := wspeer.ReadFrame(r)
+	return f.Op, string(f.Payload), err
 }
 
 func serverFrame(op byte, payload string) string {
-	if len(payload) < 126 {
-		return string([]byte{0x80 | op, byte(len(payload))}) + payload
-	}
-	return string([]byte{0x80 | op, 126, byte(len(payload) >> 8), byte(len(payload))}) + payload
+	return string(wspeer.AppendFrame(nil, wspeer.Frame{Fin: true, Op: op, Payload: []byte(payload)}, false))
 }
 
-// clientFrame is masked, with a key that changes nothing.
+// clientFrame is masked.
 func clientFrame(op byte, payload string) string {
-	f := []byte(serverFrame(op, payload))
-	f[1] |= 0x80
-	head := len(f) - len(payload)
-	return string(f[:head]) + "\x00\x00\x00\x00" + payload
+	return string(wspeer.AppendFrame(nil, wspeer.Frame{Fin: true, Op: op, Payload: []byte(payload)}, true))
 }
 
 // refusing is an address where nobody listens.
@@ -518,4 +505,21 @@ func refusing(t testing.TB) string {
 	}
 	defer ln.Close()
 	return ln.Addr().String()
+}
+
+// host and path parse the patterns of a route.
+func host(t *testing.T, s string) pattern.Host {
+	h, err := pattern.ParseHost(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func path(t *testing.T, s string) pattern.Path {
+	p, err := pattern.ParsePath(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

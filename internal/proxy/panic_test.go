@@ -9,39 +9,43 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/admission"
-	"github.com/holdfast-ws/holdfast/internal/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/proxy"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
 	"github.com/holdfast-ws/holdfast/internal/relay"
-	"github.com/holdfast-ws/holdfast/internal/route"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/overload"
+	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
 )
 
 // results is a Watcher that only hears how handshakes ended.
 type results chan string
 
-func (results) SessionOpened(session.Info)                     {}
-func (results) SessionMoved(proxy.Move)                        {}
-func (results) SessionNotKept(session.Info)                    {}
-func (r results) AffinityDone(string)                          {}
-func (r results) HandshakeDone(result string, _ time.Duration) { r <- result }
+func (results) SessionOpened(session.Info, *transport.TLS)                    {}
+func (results) TLSDone(string, *transport.TLS)                                {}
+func (results) TLSLeft()                                                      {}
+func (results) SessionCame(uint32)                                            {}
+func (results) SessionMoved(reattach.Move)                                    {}
+func (results) SessionNotKept(session.Info)                                   {}
+func (r results) AffinityDone(string)                                         {}
+func (r results) HandshakeDone(_ proxy.Where, result string, _ time.Duration) { r <- result }
 
 // TestPanic: a bug of ours costs the one handshake it strikes, which is told
 // and counted, and the log has the place.
 func TestPanic(t *testing.T) {
-	routes, err := route.New([]route.Rule{{Pool: "no such pool"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := &lockedBuffer{}
+	routes := route.New([]route.Rule{{Pool: "no such pool"}})
+	log := &testkit.Log{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	engine := relay.NewPortable(relay.DefaultTimes, logger, func(session.Summary) {})
 	heard := make(results, 1)
-	gate := admission.New(admission.Options{MaxSessions: 10})
-	p := proxy.New(proxy.Options{Gate: gate, Engine: engine, Watcher: heard, Log: logger, HTTPDone: func(int, time.Duration) {}},
-		&proxy.Generation{Routes: routes, Forwarded: &forwarded.Policy{}, Handshake: patience})
+	gate := overload.New(overload.Options{MaxSessions: 10})
+	p := proxy.New(proxy.Options{Gate: gate, Engine: engine, Watcher: heard, Log: logger, HTTPDone: func(proxy.Where, int, time.Duration) {}},
+		&generation.Generation{Routes: routes, Forwarded: &forwarded.Policy{}, Handshake: patience})
 	defer p.Close(context.Background())
-	ln, err := engine.Listen("127.0.0.1:0", p.Serve)
+	ln, err := engine.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, p.Serve)
 	if err != nil {
 		t.Fatal(err)
 	}

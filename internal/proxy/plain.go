@@ -1,57 +1,107 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/balance"
-	"github.com/holdfast-ws/holdfast/internal/forwarded"
-	"github.com/holdfast-ws/holdfast/internal/handshake"
+	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
+	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/retry"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/balance"
+	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
+	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 )
 
-// newPlain makes the way of everything that is not a WebSocket: net/http.
-func (p *Proxy) newPlain(g *Generation) (*httpproxy.Proxy, *httpproxy.Server) {
+// newPlain makes what serves everything that is not a WebSocket, with net/http.
+func (p *Proxy) newPlain(g *generation.Generation) (*httpproxy.Proxy, *httpproxy.Server) {
 	plain := httpproxy.New(httpproxy.Options{
-		Upstream:       upstream{p},
-		SetForwarded:   p.setForwarded,
-		ConnectTimeout: g.Dial.Timeout,
-		Attempts:       maxTries,
-		Done:           p.HTTPDone,
-		Log:            p.Log,
+		Upstream:     upstream{p},
+		SetForwarded: p.setForwarded,
+		IsReserved: func(name string) bool {
+			b := []byte(name)
+			return handshake.IsReserved(b) || forwarded.IsReserved(b) || p.generation.Load().ClientCert.IsReserved(b)
+		},
+		Timeouts: func() httpproxy.Timeouts {
+			g := p.generation.Load()
+			t := g.HTTP
+			t.Connect = g.Dial.Timeout
+			return t
+		},
+		Via:      func() bool { return p.generation.Load().Forwarded.Via },
+		Attempts: retry.MaxBackends,
+		Done: func(pool, backend string, status int, d time.Duration) {
+			p.HTTPDone(Where{pool, backend}, status, d)
+		},
+		Cut:    p.HTTPCut,
+		Client: p.plainClient,
+		Log:    p.Log,
 	})
 	server := httpproxy.NewServer(httpproxy.ServerOptions{
-		Addr:              &net.TCPAddr{},
-		Handler:           plain,
-		ReadHeaderTimeout: g.Handshake,
-		OnWebSocket:       p.adopt,
-		ConnEnded:         p.httpEnded,
-		Log:               p.Log,
+		Addr:      &net.TCPAddr{},
+		Handler:   plain,
+		Limits:    g.ClientLimits(),
+		IsPlain:   p.isPlain,
+		HandBack:  p.adopt,
+		Enter:     p.enterStream,
+		Leave:     p.Gate.SessionEnded,
+		ConnEnded: p.httpEnded,
+		Log:       p.Log,
 	})
 	return plain, server
 }
 
-// httpEnded gives back what handToHTTP took for a connection.
+// isPlain reports whether a request on a kept-alive connection is for net/http. The
+// others are for the spine, which must then not hand them to net/http.
+func (p *Proxy) isPlain(r *httphead.Request) bool {
+	_, challenge := p.challenge(r)
+	return !challenge && !handshake.IsWebSocket(r)
+}
+
+// HTTPRequests is the number of plain HTTP requests that are at a backend now.
+func (p *Proxy) HTTPRequests() int { return p.plain.Requests() }
+
+// CutAnswers ends plain HTTP requests, see [httpproxy.Proxy.CutAnswers].
+func (p *Proxy) CutAnswers(c httpproxy.Cut) int { return p.plain.CutAnswers(c) }
+
+// KeepAnswers cancels what CutAnswers has not done yet.
+func (p *Proxy) KeepAnswers(which func(backend uint32, events bool) bool) { p.plain.KeepAnswers(which) }
+
+// httpEnded ends what handToHTTP began for a connection.
 func (p *Proxy) httpEnded() {
 	p.HTTPEnds()
 	p.Gate.SessionEnded()
 }
 
-// upstream chooses backends for plain HTTP with the same routes and pickers.
+// enterStream counts a request of an HTTP/2 connection that has others, as a session:
+// it needs a connection to a backend of its own.
+func (p *Proxy) enterStream() error {
+	if p.Gate.Full() {
+		p.server.CloseIdle()
+	}
+	ticket, err := p.Gate.Enter(netip.Addr{})
+	if err != nil {
+		return plainRefusal(err)
+	}
+	ticket.Opened()
+	return nil
+}
+
+// upstream chooses backends for plain HTTP, with the same routes and pickers.
 type upstream struct{ p *Proxy }
 
 // Pick implements httpproxy.Upstream; keys are members' indexes.
-func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error) {
+func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, error) {
 	g := u.p.generation.Load()
-	// As it came, since routes are matched to what the backend will get.
-	target := r.RequestURI
-	if len(target) == 0 || target[0] != '/' {
-		target = r.URL.RequestURI()
-	}
+	// Unchanged, since routes must match what the backend will get.
+	target := httpproxy.OriginForm(r)
 	rule, err := g.Routes.Match(r.Host, target, false)
 	if err != nil {
 		return httpproxy.Target{}, plainRefusal(err)
@@ -61,7 +111,7 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 		t.Add(int(i))
 	}
 	pool := g.Pools[rule.Pool]
-	c, marked, result, err := pool.take(plainRequest{r, g.Forwarded, target}, t)
+	c, marked, result, err := pool.TakePlain(generation.PlainRequest{Request: r, Forwarded: g.Forwarded, Target: target, Peer: httpproxy.MetaOf(r).Peer}, t, own)
 	count := func() {
 		if result != "" {
 			u.p.Watcher.AffinityDone(result)
@@ -70,78 +120,61 @@ func (u upstream) Pick(r *http.Request, tried []uint32) (httpproxy.Target, error
 	if err != nil {
 		count()
 		refused := plainRefusal(err)
-		refused.Final = errors.Is(err, errSticky)
+		refused.Pool = rule.Pool
+		refused.Final = errors.Is(err, generation.ErrAffinity)
 		return httpproxy.Target{}, refused
 	}
-	picked := httpproxy.Target{Key: uint32(c.Index), Name: c.Backend.Name, Addr: c.Addr, Release: c.Backend.Release,
+	to := pool.Target(c)
+	picked := httpproxy.Target{Host: to.Host, Key: uint32(c.Index), Backend: c.Backend.ID, Pool: c.Backend.Pool, Name: c.Backend.Name, Addr: c.Addr, Release: c.Backend.ReleaseRequest,
 		Reached: func(err error) {
-			if err == nil || len(tried) == maxTries-1 {
-				count() // or the next choice says what became of the client
+			if err == nil || len(tried) == retry.MaxBackends-1 {
+				count() // otherwise the next choice decides the result
 			}
 			if err == nil {
-				c.Backend.HandshakeOK()
+				c.Backend.HandshakeSucceeded()
 			} else if another := c.Backend.DialFailed(c.Addr); !another {
-				c.Backend.HandshakeFailed(err.Error())
+				c.Backend.ConnectFailed(err.Error())
 			}
 		}}
+	if pool.TLS != nil {
+		picked.TLS = pool.TLS
+	}
 	if pool.Cookie != nil && marked != c.Index {
-		peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-		https := g.Forwarded.IsHTTPSOf(r.Header, forwarded.Hop{Peer: peer, Proto: "http"})
+		https := g.Forwarded.IsHTTPSOf(r.Header, attempt.HopOf(httpproxy.MetaOf(r), nil))
 		picked.SetCookie = string(pool.Cookie.AppendSetCookie(nil, c.Index, https))
 	}
 	return picked, nil
 }
 
-// plainRefusal is what a request is told of err, as a handshake would be.
+// plainRefusal is the answer to a request that fails with err. It is the same as
+// for a handshake.
 func plainRefusal(err error) *httpproxy.Error {
-	r, _ := answer(err)
+	r := failure.Of(err).Refusal
 	refused := &httpproxy.Error{Status: r.Status, Text: r.Message}
 	if r.Status == http.StatusServiceUnavailable {
-		refused.RetryAfter = comeAgainIn()
+		refused.RetryAfter = retryAfter()
 	}
 	return refused
 }
 
-func (p *Proxy) setForwarded(out http.Header, in *http.Request) {
-	for name := range out {
-		if handshake.Owns([]byte(name)) {
-			delete(out, name)
-		}
-	}
-	hop := forwarded.Hop{Host: []byte(in.Host), Proto: "http"}
-	hop.Peer, _ = netip.ParseAddrPort(in.RemoteAddr)
-	if local, ok := in.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		hop.Local, _ = netip.ParseAddrPort(local.String())
-	}
-	p.generation.Load().Forwarded.SetHeaders(out, in.Header, hop)
+// plainClient is the address of the client that sent r, through trusted proxies.
+func (p *Proxy) plainClient(r *http.Request) string {
+	return p.generation.Load().Forwarded.ClientAddrOf(r.Header, httpproxy.MetaOf(r).Peer).String()
 }
 
-// adopt brings a handshake that came on a connection kept alive for plain HTTP
-// back to the beginning of the spine, as the bytes it would have been had it
-// come first.
-func (p *Proxy) adopt(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		http.Error(w, "A request for a WebSocket must have no body.", http.StatusBadRequest)
-		return
-	}
-	conn, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		http.Error(w, "The connection can't be upgraded.", http.StatusInternalServerError)
-		return
-	}
-	first := new(bytes.Buffer)
-	fmt.Fprintf(first, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Host)
-	r.Header.Write(first)
-	first.WriteString("\r\n")
-	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Reader.Peek(n)
-		first.Write(early)
-	}
-	if inner, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = inner.NetConn()
-	}
-	if err := p.Engine.Adopt(conn, first.Bytes(), p.Serve); err != nil {
-		p.Log.Error("cannot take over a connection for a WebSocket", "error", err)
+// setForwarded tells a backend about the client.
+func (p *Proxy) setForwarded(out http.Header, in *http.Request) {
+	g, meta := p.generation.Load(), httpproxy.MetaOf(in)
+	g.Forwarded.SetHeaders(out, in.Header, attempt.HopOf(meta, []byte(in.Host)))
+	g.ClientCert.Each(meta.ListenerName(), meta.ClientCertificate(), out.Set)
+}
+
+// adopt brings a connection that was kept alive for plain HTTP back to the
+// beginning of the spine, since something else has come on it: a handshake, or
+// bytes that are no request.
+func (p *Proxy) adopt(conn net.Conn, meta transport.Meta, first []byte) {
+	if err := tlsconn.Adopt(p.Engine, conn, meta, first, p.Serve); err != nil {
+		p.Log.Error("cannot take a connection back from plain HTTP", "error", err)
 		conn.Close()
 	}
 }

@@ -1,108 +1,130 @@
-// Package proxy is the spine: it knows every stage and takes a connection
-// through them, one after another. No stage knows another.
+// Package proxy is the spine: it takes a client's connection through the stages,
+// one after another. It is the only package that knows all of them; no stage
+// knows another one. internal/app makes a Proxy, and gives its Serve to the
+// listeners.
 //
-//	listener → handshake → admission → route → balance → dial → relay → closing
-//	                 ▲                             │
-//	                 └──────── admit's queue ◀─────┘
+//	listener → overload → secure → handshake → route → balance → dial → relay → closing
+//	               ▲                                      │
+//	               └────────── ratelimit's queue ◀────────┘
+//
+// The files are:
+//
+//   - handshake.go: the steps of a handshake; clientHandshake.run lists them
+//   - queue.go: the wait for a backend in a pool with admit
+//   - answers.go: what the balancer answers itself: redirects to https, challenges
+//     of ACME, TLS on a plain port
+//   - outcome.go: what a refused client gets, and what is logged and counted
+//   - plain.go: everything that isn't a WebSocket, which goes to net/http
+//     (internal/httpproxy)
+//
+// The packages below it are attempt, one try at a backend; generation, how a
+// backend is chosen, by the current configuration; reattach, how a live session
+// gets another backend; and reservation, its token for one in a pool with admit.
 package proxy
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/admission"
-	"github.com/holdfast-ws/holdfast/internal/balance"
-	"github.com/holdfast-ws/holdfast/internal/dial"
-	"github.com/holdfast-ws/holdfast/internal/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
 	"github.com/holdfast-ws/holdfast/internal/relay"
-	"github.com/holdfast-ws/holdfast/internal/route"
 	"github.com/holdfast-ws/holdfast/internal/session"
-	"github.com/holdfast-ws/holdfast/internal/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 )
 
-// Generation is what one configuration came to. It is immutable; a reload
-// makes another and swaps a pointer. A handshake keeps to the one it began
-// with, and an open session to none.
-type Generation struct {
-	Number    uint64
-	Routes    *route.Table
-	Pools     map[string]*Pool
-	Labels    map[string]uint32 // of the rules' labels, in session.Names
-	Forwarded *forwarded.Policy
-	Limits    relay.Limits
-	Dial      dial.Dialer
-	Handshake time.Duration // for a client's head, and for a backend's answer
+// Watcher is told what happens, for log and metrics. Its methods are called on
+// event loops and must not block.
+type Watcher interface {
+	// SessionOpened is called before the engine takes the session over. The second
+	// argument is nil if the client doesn't speak TLS.
+	SessionOpened(session.Info, *transport.TLS)
+	// TLSDone is called once for each TLS handshake with a client. The result is one of
+	// secure.Results, or "" if the client has sent nothing; the second argument is nil
+	// unless that is secure.OK. TLSLeft is called when a client has gone, or has been
+	// silent for too long, after its handshake.
+	TLSDone(result string, t *transport.TLS)
+	TLSLeft()
+	// HandshakeDone is called once for each WebSocket handshake, and for each
+	// connection that failed before it was known whether it is one; see Results.
+	HandshakeDone(at Where, result string, d time.Duration)
+	// AffinityDone is called for each choice in a pool with affinity; see
+	// generation.AffinityResults.
+	AffinityDone(result string)
+	reattach.Watcher
 }
 
-// Watcher hears of what the spine does, for log and metrics. Its methods are
-// called on event loops and must not block.
-type Watcher interface {
-	// SessionOpened is called before the engine takes the session over.
-	SessionOpened(session.Info)
-	// HandshakeDone is called once for each WebSocket handshake; see Results.
-	HandshakeDone(result string, d time.Duration)
-	// AffinityDone is called for each choice in a pool with affinity; see
-	// AffinityResults.
-	AffinityDone(result string)
-	// SessionMoved is called at the end of each attempt to give a session
-	// another backend.
-	SessionMoved(Move)
-	// SessionNotKept is called for a session that can't be given another
-	// backend, since its handshake is too large to be kept.
-	SessionNotKept(session.Info)
-}
+// Where is the pool that a request was routed to, and the backend that was chosen
+// last; "" for what it didn't get to.
+type Where struct{ Pool, Backend string }
 
 // Options are what a Proxy works with. All are used as long as it lives.
 type Options struct {
-	Gate    *admission.Gate
+	Gate    *overload.Gate
 	Engine  relay.Engine
 	Watcher Watcher
 	Log     *slog.Logger
-	// HTTPDone hears of plain HTTP requests.
-	HTTPDone func(status int, d time.Duration)
+	// ACMEChallenge has the answers to HTTP-01 challenges (RFC 8555 §8.3). It is
+	// asked for requests whose path is that of one, on all listeners. host has no
+	// port and is in lower case. It must not block, and may be nil.
+	ACMEChallenge func(host, path string) (answer string, ok bool)
+	// HTTPDone is called after each plain HTTP request.
+	HTTPDone func(at Where, status int, d time.Duration)
+	// HTTPCut is called for each plain HTTP request that CutAnswers ends; it may be
+	// nil.
+	HTTPCut func(reason string)
 	// HTTPBegins and HTTPEnds are called around the life of each connection
 	// that net/http serves. They must not block, and may both be nil.
 	HTTPBegins, HTTPEnds func()
-	// GiveBack gives back a lease on a backend that a session has left, or
-	// was not moved to. It must not block. It may be nil where no pool has
-	// Reattach.
-	GiveBack func(backend uint32)
+	// Ended ends a session that the Watcher knows of and that the engine has not
+	// taken, as the engine would. It must not block.
+	Ended func(session.Summary)
+	// Release releases a lease on a backend that a session has left, or was not
+	// moved to. It must not block. It may be nil if no pool has Reattach.
+	Release func(backend uint32)
+	// BackendName is the name of a backend that has sessions, "" if it is not
+	// known. It must not block, and may be nil.
+	BackendName func(backend uint32) string
 }
 
 // Proxy takes connections through the stages.
 type Proxy struct {
 	Options
-	generation atomic.Pointer[Generation]
-	attempts   sync.Pool // of *attempt
-	kept       keptTable
-	bookings   bookings
+	generation atomic.Pointer[generation.Generation]
+	reattacher *reattach.Reattacher
+	handshakes sync.Pool    // of *clientHandshake
+	lingering  atomic.Int64 // connections without a ticket, see clientHandshake.conclude
 	plain      *httpproxy.Proxy
 	server     *httpproxy.Server
 }
 
-// New makes a Proxy that serves g. Close ends it.
-func New(o Options, g *Generation) *Proxy {
+// New makes a Proxy that serves by g. Close ends it.
+func New(o Options, g *generation.Generation) *Proxy {
 	p := &Proxy{Options: o}
 	if o.HTTPBegins == nil {
 		p.HTTPBegins, p.HTTPEnds = func() {}, func() {}
 	}
-	p.attempts.New = newAttempt
+	if o.BackendName == nil {
+		p.BackendName = func(uint32) string { return "" }
+	}
+	p.handshakes.New = func() any { return new(clientHandshake) }
 	p.generation.Store(g)
-	p.Engine.SetMover(mover{p})
+	p.reattacher = reattach.New(reattach.Options{Generation: p.Generation, Watcher: o.Watcher, Release: o.Release,
+		BackendName: p.BackendName, Log: o.Log})
+	p.Engine.SetReattacher(p.reattacher)
 	p.plain, p.server = p.newPlain(g)
 	go p.server.Serve()
 	return p
 }
 
-// Close ends the plain HTTP side: requests come to their end until ctx is over.
-// WebSocket sessions are the engine's.
+// Close ends plain HTTP. Requests may go on until ctx is over. It leaves
+// WebSocket sessions to the engine.
 func (p *Proxy) Close(ctx context.Context) {
 	if err := p.server.Shutdown(ctx); err != nil {
 		p.Log.Warn("plain HTTP requests were broken off", "error", err)
@@ -110,83 +132,43 @@ func (p *Proxy) Close(ctx context.Context) {
 	p.plain.Close()
 }
 
-// Swap makes g what handshakes from now on go by.
-func (p *Proxy) Swap(g *Generation) { p.generation.Store(g) }
+// Swap makes new handshakes go by g.
+func (p *Proxy) Swap(g *generation.Generation) {
+	p.generation.Store(g)
+	p.server.SetLimits(g.ClientLimits())
+}
 
-// Generation is what handshakes go by now.
-func (p *Proxy) Generation() *Generation { return p.generation.Load() }
+// Generation is what new handshakes go by.
+func (p *Proxy) Generation() *generation.Generation { return p.generation.Load() }
+
+// Forget drops what is kept of a session that has ended.
+func (p *Proxy) Forget(id session.ID) { p.reattacher.Forget(id) }
 
 // Serve takes c through the stages. It is a listener's serve function.
 func (p *Proxy) Serve(c transport.Conn) { p.serve(c, nil) }
 
-// serve is Serve, for one that has waited in a queue, too.
-func (p *Proxy) serve(c transport.Conn, waited *waiting) {
-	a := p.attempts.Get().(*attempt)
-	a.reset(p, c, waited)
+// serve is Serve, also for a handshake that has waited in a queue.
+func (p *Proxy) serve(c transport.Conn, waited *queuedHandshake) {
+	h := p.handshakes.Get().(*clientHandshake)
+	h.reset(p, c, waited)
 	defer func() {
 		if r := recover(); r != nil {
 			p.Log.Error("panic in a handshake; its client is told 500", "panic", r, "stack", string(debug.Stack()))
-			a.conclude(errInternal)
+			h.conclude(errInternal)
 		}
-		a.ticket.Leave()
+		h.ticket.Leave()
 		if waited != nil {
-			waited.giveBack()
-			a.waited = nil
+			waited.release()
+			h.waited = nil
 		}
-		p.put(a)
+		p.put(h)
 	}()
-	a.conclude(a.run())
+	h.conclude(h.run())
 }
 
-// put keeps an attempt for the next use.
-func (p *Proxy) put(a *attempt) {
-	if len(a.in)+len(a.ans) == 2*usualHead { // a large one would be kept for small heads
-		p.attempts.Put(a)
+// put keeps h for the next use, unless its buffers have grown.
+func (p *Proxy) put(h *clientHandshake) {
+	if h.req.IsUsual() && h.try.IsUsual() {
+		p.handshakes.Put(h)
 	}
-}
-
-// run is the way of one connection. An error ends it there; what the client is
-// told and what is counted follow from the error.
-func (a *attempt) run() error {
-	if err := a.enter(); err != nil { // admission
-		return err
-	}
-	if err := a.readRequest(); err != nil { // handshake, the client's half
-		return err
-	}
-	if !a.isWebSocket() {
-		return a.handToHTTP()
-	}
-	if err := a.checkRequest(); err != nil {
-		return err
-	}
-	if err := a.chooseRoute(); err != nil { // route
-		return err
-	}
-	var failed error // of the backend tried last
-	for {
-		err := a.takeBackend() // balance
-		switch {
-		case err == nil:
-		case errors.Is(err, balance.ErrHeld):
-			return a.wait() // admit; it comes back to the beginning
-		case errors.Is(err, errSticky):
-			return err // no other was wanted, whatever its own failed with
-		default:
-			// A backend that failed says more than that none is left.
-			return cmp.Or(failed, err)
-		}
-		err = a.connect() // dial
-		if err == nil {
-			err = a.exchange() // handshake, the backend's half
-		}
-		if err == nil {
-			break
-		}
-		if again := a.giveUpBackend(err); !again {
-			return err
-		}
-		failed = err
-	}
-	return a.relay() // relay; closing hears of its end
 }

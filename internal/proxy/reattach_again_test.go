@@ -11,15 +11,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/admit"
-	"github.com/holdfast-ws/holdfast/internal/balance"
-	"github.com/holdfast-ws/holdfast/internal/pool"
-	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/stage/balance"
+	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
-// What may be over in a moment is worth another look, a definite answer isn't.
+// A failure that may pass leads to another search, a definite answer doesn't.
 func TestReattachTellsWhatPasses(t *testing.T) {
 	with := func(answer string) func(*testing.T) string {
 		return func(t *testing.T) string { return answering(t, answer).addr }
@@ -61,8 +60,8 @@ func TestReattachTellsWhatPasses(t *testing.T) {
 			e.started(t, 0)
 			_, err := e.Reattach(nil, m)
 			e.Moved(m, 0, time.Millisecond, err)
-			if got := b.moves[0].Result; got != c.result || errors.As(err, &relay.NotNow{}) != c.passes {
-				t.Errorf("%v: %s, and may pass: %v", err, got, errors.As(err, &relay.NotNow{}))
+			if got := b.moves[0].Result; got != c.result || errors.As(err, &relay.Retryable{}) != c.passes {
+				t.Errorf("%v: %s, and may pass: %v", err, got, errors.As(err, &relay.Retryable{}))
 			}
 			if conns, _ := own.seen(); conns != 1 {
 				t.Errorf("the backend that is lost was asked %d times", conns-1)
@@ -70,10 +69,10 @@ func TestReattachTellsWhatPasses(t *testing.T) {
 		})
 	}
 	t.Run("off", func(t *testing.T) {
-		b, e := still(t, setup{backends: []string{answering(t, switching()).addr}, reattach: &proxy.Reattach{Drain: true, Timeout: patience}})
+		b, e := still(t, setup{backends: []string{answering(t, switching()).addr}, reattach: &session.Reattach{Drain: true, Timeout: patience}})
 		b.dial().send(upgrade("/")).want(101)
 		e.started(t, 0)
-		if _, err := e.Reattach(nil, b.moving(session.Loss)); err == nil || errors.As(err, &relay.NotNow{}) {
+		if _, err := e.Reattach(nil, b.moving(session.Loss)); err == nil || errors.As(err, &relay.Retryable{}) {
 			t.Errorf("%v may pass", err)
 		}
 	})
@@ -90,10 +89,10 @@ func TestReattachTellsWhatPasses(t *testing.T) {
 	})
 }
 
-// Looking again, the backend that was lost is one of the pool, and the session's
-// own lease doesn't make it full.
+// A later search may choose the backend that was lost, and the session's own lease
+// doesn't make it full.
 func TestReattachToTheLostOne(t *testing.T) {
-	for _, kind := range balance.Kinds() {
+	for _, kind := range balance.Algorithms() {
 		t.Run(kind, func(t *testing.T) {
 			own, other := answering(t, switching()), answering(t, switching())
 			b, e := still(t, setup{pools: []pool.Spec{{Name: "all", Balance: kind, MaxSessions: 2, Backends: []pool.BackendSpec{
@@ -120,7 +119,8 @@ func TestReattachToTheLostOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found.Backend.Close()
+			found.Conn.Close()
+			e.Swapped(m, found.ID)
 			e.Moved(m, found.ID, time.Millisecond, nil)
 			if n := lost.Sessions(); n != 1 || found.ID != lost.ID {
 				t.Errorf("moved to %d, it has %d leases", found.ID, n)
@@ -138,7 +138,7 @@ func TestReattachToTheLostOne(t *testing.T) {
 	}
 }
 
-// The lost one may hang: there must be time left for others.
+// The lost backend may hang, so there must be time left for others.
 func TestReattachToTheLostOneThatHangs(t *testing.T) {
 	var asked atomic.Bool
 	own := newBackend(t, func(p *peer, _ string) {
@@ -162,25 +162,25 @@ func TestReattachToTheLostOneThatHangs(t *testing.T) {
 	}
 }
 
-// What Delay finds may pass, too, and what is booked comes within the time that
-// is left.
+// A failure of Reserve may pass, too. A reservation must be due within the time
+// that is left.
 func TestBookingAgain(t *testing.T) {
-	q := slow(admit.Options{Rate: 10})
+	q := slow(ratelimit.Options{Rate: 10})
 	defer q.Close()
 	b, e := still(t, setup{backends: []string{answering(t, switching()).addr}, admit: q})
 	b.dial().send(upgrade("/")).want(101)
 	e.started(t, 0)
 	m := b.moving(session.Loss)
-	if _, err := e.Delay(m); !errors.As(err, &relay.NotNow{}) || !errors.Is(err, balance.ErrNone) {
+	if _, err := e.Reserve(m); !errors.As(err, &relay.Retryable{}) || !errors.Is(err, balance.ErrNoBackend) {
 		t.Errorf("without another backend: %v", err)
 	}
 	m.Again = true
 	m.Deadline = time.Now().Add(time.Millisecond)
-	if _, err := e.Delay(m); err != relay.ErrMoveWaited {
+	if _, err := e.Reserve(m); err != relay.ErrMoveWaited {
 		t.Errorf("a token that comes too late: %v", err)
 	}
 	m.Deadline = time.Now().Add(patience)
-	if d, err := e.Delay(m); err != nil || d <= 0 || d > 200*time.Millisecond {
+	if d, err := e.Reserve(m); err != nil || d <= 0 || d > 200*time.Millisecond {
 		t.Errorf("a delay of %v, %v", d, err)
 	}
 	if to, _ := b.wantMove(e, m, "moved"); to != b.registry.Backends()[0].Address {
@@ -188,8 +188,8 @@ func TestBookingAgain(t *testing.T) {
 	}
 }
 
-// reborn is a backend that can be killed and come back at the same address. It
-// answers with its life's number.
+// reborn is a backend that can be killed and restarted at the same address. It
+// answers with the number of its life.
 type reborn struct {
 	t    testing.TB
 	addr string
@@ -245,7 +245,7 @@ func (s *reborn) start() {
 	}()
 }
 
-// kill ends it as a process's end does.
+// kill ends it as the end of a process would.
 func (s *reborn) kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -257,9 +257,9 @@ func (s *reborn) kill() {
 	s.conns = nil
 }
 
-// A pool with one backend, that is killed and comes back: all its sessions go
-// on, and the log isn't flooded meanwhile.
-func TestLookAgain(t *testing.T) {
+// The only backend of a pool is killed and restarted: all its sessions survive, and
+// the log isn't flooded meanwhile.
+func TestSearchAgain(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		const sessions = 60
 		server := newReborn(t)
@@ -273,13 +273,13 @@ func TestLookAgain(t *testing.T) {
 			clients = append(clients, c)
 		}
 		server.kill()
-		looked := func() int { return strings.Count(b.log.String(), "level=DEBUG msg=\"a backend doesn't take over") }
-		for end := time.Now().Add(patience); looked() < 3*sessions; time.Sleep(10 * time.Millisecond) {
+		searched := func() int { return strings.Count(b.log.String(), "level=DEBUG msg=\"a backend doesn't take over") }
+		for end := time.Now().Add(patience); searched() < 3*sessions; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("%d looks", looked())
+				t.Fatalf("%d searches", searched())
 			}
 		}
-		if lines := strings.Count(b.log.String(), "\n") - looked(); lines > 20 {
+		if lines := strings.Count(b.log.String(), "\n") - searched(); lines > 20 {
 			t.Errorf("%d lines are in the log:\n%s", lines, b.log)
 		}
 		b.note(func() {
@@ -291,7 +291,7 @@ func TestLookAgain(t *testing.T) {
 		for _, c := range clients {
 			c.wantBytes(serverFrame(1, "again here"))
 		}
-		b.wait("all to be told of", func() bool { return len(b.moves) == sessions })
+		b.wait("all moves to be reported", func() bool { return len(b.moves) == sessions })
 		for _, m := range b.moves {
 			if m.Result != "moved" || m.To != m.Info.Backend || m.Attempt != 1 || m.Gap < 100*time.Millisecond {
 				t.Fatalf("%+v", m)
@@ -310,8 +310,8 @@ func TestLookAgain(t *testing.T) {
 	})
 }
 
-// Where none comes, its client is told 1012 when the time is over.
-func TestLookAgainInVain(t *testing.T) {
+// If no backend comes, the client gets 1012 when the time is over.
+func TestSearchAgainInVain(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		server := newReborn(t)
 		re := *always

@@ -15,14 +15,12 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/holdfast-ws/holdfast/internal/admit"
-	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 )
 
-// chat is a backend by a library: it sends messages back with its name before
-// them.
+// chat is a backend made with a library: it echoes messages after its name.
 type chat struct {
 	*httptest.Server
 	addr string
@@ -63,17 +61,16 @@ func (c *chat) asked() []http.Header {
 	return append([]http.Header(nil), c.asks...)
 }
 
-// drain has the sessions with a backend moved, or else closed.
-func drain(from uint32) relay.Order {
-	return relay.Order{
-		Select: func(i session.Info) bool { return i.Backend == from },
-		Cause:  session.BackendDrained, Code: 1001, Reason: relay.GoingAway,
-		Move: true, Why: session.Drain,
+// drain moves the sessions of a backend, or else closes them.
+func drain(from uint32) relay.MoveRequest {
+	return relay.MoveRequest{
+		Selection: relay.OfBackend(from), Why: session.Drain,
+		OrClose: &relay.Close{Cause: session.BackendDrained, Code: 1001, Reason: relay.GoingAway},
 	}
 }
 
-// Two ends that would both compress with context go on talking with another
-// backend as if it were the same.
+// Two ends that offer compression with context can continue with another backend
+// as if it were the same.
 func TestReattachOverSockets(t *testing.T) {
 	for name, mode := range map[string]websocket.CompressionMode{
 		"plain": websocket.CompressionDisabled, "context takeover": websocket.CompressionContextTakeover, "no context": websocket.CompressionNoContextTakeover,
@@ -104,7 +101,7 @@ func TestReattachOverSockets(t *testing.T) {
 				go func() {
 					for i := range messages {
 						if i == half {
-							if n := b.engine.CloseSessions(drain(from)); n != 1 {
+							if n := b.engine.MoveSessions(drain(from)); n != 1 {
 								t.Errorf("%d sessions are to be moved", n)
 							}
 						}
@@ -171,7 +168,7 @@ func TestReattachOverSockets(t *testing.T) {
 	}
 }
 
-// losing is a backend that goes without a word when it is told to.
+// losing is a backend that cuts its connections when told to.
 func losing(t testing.TB, answer string) *backend {
 	return newBackend(t, func(p *peer, _ string) {
 		io.WriteString(p, answer)
@@ -190,7 +187,7 @@ func losing(t testing.TB, answer string) *backend {
 	})
 }
 
-// A backend that is lost takes nothing with it but what it hadn't answered.
+// When a backend is lost, only what it hadn't answered is lost with it.
 func TestReattachOnLoss(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		other := echoing(t, "two")
@@ -214,8 +211,8 @@ func TestReattachOnLoss(t *testing.T) {
 	})
 }
 
-// Where no other backend will have it, a session ends with words: as the order
-// says, or, with its backend lost, with 1012.
+// If no other backend accepts it, a session ends with a Close frame: as the request
+// says, or with 1012 if its backend was lost.
 func TestReattachFailsOverSockets(t *testing.T) {
 	close := func(code int, reason string) string {
 		return serverFrame(8, string([]byte{byte(code >> 8), byte(code)})+reason)
@@ -229,7 +226,7 @@ func TestReattachFailsOverSockets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, why := range []session.Why{session.Drain, session.Loss} {
 				if why == session.Loss && second.answer == "" {
-					continue // it looks again, see TestLookAgainInVain
+					continue // it searches again, see TestSearchAgainInVain
 				}
 				t.Run(why.String(), func(t *testing.T) {
 					eachEngine(t, func(t *testing.T, engine string) {
@@ -245,7 +242,7 @@ func TestReattachFailsOverSockets(t *testing.T) {
 						want, cause := close(1012, "server lost"), session.BackendLost
 						if why == session.Drain {
 							want, cause = close(1001, "going away"), session.BackendDrained
-							b.engine.CloseSessions(drain(b.moving(why).Info.Backend))
+							b.engine.MoveSessions(drain(b.moving(why).Info.Backend))
 						} else {
 							c.send(clientFrame(1, "go"))
 						}
@@ -262,7 +259,7 @@ func TestReattachFailsOverSockets(t *testing.T) {
 	}
 }
 
-// await waits for the channel to be closed, at most as long as the test takes.
+// await waits for the channel to be closed.
 func await(t testing.TB, c chan struct{}) {
 	select {
 	case <-c:
@@ -272,12 +269,12 @@ func await(t testing.TB, c chan struct{}) {
 	}
 }
 
-// A backend dies while another is asked, for something else, to take over its
-// session, and that one says no.
+// A backend dies while another one is asked to take over its session for another
+// reason, and refuses.
 func TestBackendLostWhileMoved(t *testing.T) {
-	drainOnly := &proxy.Reattach{Drain: true, Timeout: patience}
+	drainOnly := &session.Reattach{Drain: true, Timeout: patience}
 	for name, of := range map[string]struct {
-		reattach *proxy.Reattach
+		reattach *session.Reattach
 		admits   bool
 	}{"drain": {drainOnly, false}, "drain and loss": {always, false}, "drain and loss, with admit": {always, true}} {
 		t.Run(name, func(t *testing.T) {
@@ -302,14 +299,14 @@ func TestBackendLostWhileMoved(t *testing.T) {
 				})
 				s := setup{backends: []string{one.addr, two.addr}, reattach: of.reattach}
 				if of.admits {
-					s.admit = slow(admit.Options{Rate: 100})
+					s.admit = slow(ratelimit.Options{Rate: 100})
 					t.Cleanup(s.admit.Close)
 				}
 				b := start(t, engine, s)
 				c := b.dial().send(upgrade("/"))
 				c.want(101)
 				order := drain(b.moving(session.Drain).Info.Backend)
-				for b.engine.CloseSessions(order) == 0 { // the engine has it in a moment
+				for b.engine.MoveSessions(order) == 0 { // the engine has it in a moment
 					runtime.Gosched()
 				}
 				await(t, asked)

@@ -8,30 +8,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/admit"
-	"github.com/holdfast-ws/holdfast/internal/affinity"
-	"github.com/holdfast-ws/holdfast/internal/balance"
-	"github.com/holdfast-ws/holdfast/internal/pool"
-	"github.com/holdfast-ws/holdfast/internal/proxy"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/relay"
-	"github.com/holdfast-ws/holdfast/internal/requestkey"
 	"github.com/holdfast-ws/holdfast/internal/session"
-	"github.com/holdfast-ws/holdfast/internal/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/balance"
+	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/affinity"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
 
-// always is what a pool has that moves its sessions whenever that is of use.
-var always = &proxy.Reattach{Drain: true, Loss: true, Rebalance: true, Timeout: patience}
+// always moves sessions for every reason.
+var always = &session.Reattach{Drain: true, Loss: true, Rebalance: true, Timeout: patience}
 
-// stillEngine moves no session: tests ask the spine what a moving one would.
+// stillEngine moves no session: the test calls the Reattacher as an engine would.
 type stillEngine struct {
 	relay.Engine
-	relay.Mover
+	relay.Reattacher
 
 	mu     sync.Mutex // guards the following
 	starts []relay.Start
 }
 
-func (e *stillEngine) SetMover(m relay.Mover) { e.Mover = m }
+func (e *stillEngine) SetReattacher(m relay.Reattacher) { e.Reattacher = m }
 
 func (e *stillEngine) Start(client, backend transport.Conn, s relay.Start) error {
 	real := s
@@ -44,7 +45,7 @@ func (e *stillEngine) Start(client, backend transport.Conn, s relay.Start) error
 	return e.Engine.Start(client, backend, real)
 }
 
-// started is the i-th session's Start, once it is there.
+// started waits for the i-th session and returns its Start.
 func (e *stillEngine) started(t testing.TB, i int) relay.Start {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
@@ -60,7 +61,7 @@ func (e *stillEngine) started(t testing.TB, i int) relay.Start {
 	}
 }
 
-// still starts a balancer whose sessions move only where a test has them.
+// still starts a balancer whose sessions move only when the test says so.
 func still(t *testing.T, s setup) (*balancer, *stillEngine) {
 	t.Helper()
 	e := &stillEngine{}
@@ -74,10 +75,10 @@ func still(t *testing.T, s setup) (*balancer, *stillEngine) {
 	return start(t, "portable", s), e
 }
 
-// moving is what the engine would say of the first session.
-func (b *balancer) moving(why session.Why) relay.Moving {
+// moving is the ReattachRequest of the first session.
+func (b *balancer) moving(why session.Why) relay.ReattachRequest {
 	b.t.Helper()
-	m := relay.Moving{Why: why, Attempt: 1, Deadline: time.Now().Add(patience)}
+	m := relay.ReattachRequest{Why: why, Attempt: 1, Deadline: time.Now().Add(patience)}
 	b.wait("a session", func() bool {
 		if len(b.opened) > 0 {
 			m.Info = b.opened[0]
@@ -87,15 +88,14 @@ func (b *balancer) moving(why session.Why) relay.Moving {
 	return m
 }
 
-// wantMove has the first session moved, wants that to come out so, and takes
-// the connection.
-func (b *balancer) wantMove(e *stillEngine, m relay.Moving, result string) (to string, early string) {
+// wantMove moves the first session, checks the result, and returns where it went.
+func (b *balancer) wantMove(e *stillEngine, m relay.ReattachRequest, result string) (to string, early string) {
 	b.t.Helper()
 	e.started(b.t, 0)
 	found, err := e.Reattach(nil, m)
 	if err == nil {
 		to, early = b.registry.Backend(found.ID).Address, string(found.Early)
-		found.Backend.Close()
+		found.Conn.Close()
 		if result != "moved" {
 			b.t.Errorf("it was moved, want %q", result)
 		}
@@ -111,7 +111,7 @@ func (b *balancer) wantMove(e *stillEngine, m relay.Moving, result string) (to s
 	return to, early
 }
 
-// answering is a backend that answers every handshake with the same.
+// answering is a backend that gives every handshake the same answer.
 func answering(t testing.TB, answer string) *backend {
 	return newBackend(t, func(p *peer, _ string) {
 		io.WriteString(p, answer)
@@ -124,7 +124,7 @@ const (
 	noTakeover = takeover + "; server_no_context_takeover; client_no_context_takeover"
 )
 
-// The second backend is asked what the first was asked, and told why.
+// The second backend gets the same request as the first, and the reason.
 func TestReattachAsksAgain(t *testing.T) {
 	one := answering(t, switching("Sec-WebSocket-Protocol: v2", noTakeover))
 	two := answering(t, switching("Sec-WebSocket-Protocol: v2", takeover+"; server_no_context_takeover; server_max_window_bits=15")+serverFrame(1, "early"))
@@ -145,11 +145,11 @@ func TestReattachAsksAgain(t *testing.T) {
 	_, first := one.seen()
 	_, second := two.seen()
 	id := m.Info.ID.String()
-	own := "Holdfast-Session: " + id + "\r\n"
-	if !strings.Contains(first[0], noTakeover+"; client_max_window_bits\r\n"+own+"\r\n") || strings.Count(strings.ToLower(first[0]), "holdfast") != 1 {
+	own := "Holdfast-Session: " + id + "\r\nHoldfast-Control: 1\r\n"
+	if !strings.Contains(first[0], noTakeover+"; client_max_window_bits\r\n"+own+"\r\n") || strings.Count(strings.ToLower(first[0]), "holdfast") != 2 {
 		t.Errorf("the first was sent\n%s", first[0])
 	}
-	if want := strings.Replace(first[0], own, own+"Holdfast-Reattach: drain\r\nHoldfast-Attempt: 1\r\n", 1); len(second) != 1 || second[0] != want {
+	if want := strings.Replace(first[0], own, own+"Holdfast-From: "+one.addr+"\r\nHoldfast-Move: 1\r\nHoldfast-Reattach: drain\r\nHoldfast-Attempt: 1\r\n", 1); len(second) != 1 || second[0] != want {
 		t.Errorf("the second was sent\n%q\nwant\n%s", second, want)
 	}
 	if field(t, first[0], "X-Forwarded-For") != "192.0.2.7, 127.0.0.1" || field(t, first[0], "Sec-WebSocket-Key") != key {
@@ -161,8 +161,7 @@ func TestReattachAsksAgain(t *testing.T) {
 	}
 }
 
-// What a backend does in place of the right answer sends the session on to the
-// next one.
+// If a backend doesn't give the right answer, the next one is asked.
 func TestReattachTriesOthers(t *testing.T) {
 	type backends []func(*testing.T) string
 	with := func(answer string) func(*testing.T) string {
@@ -212,6 +211,35 @@ func TestReattachTriesOthers(t *testing.T) {
 	}
 }
 
+// A session whose backend gets notices moves only to one that wants them too.
+func TestReattachControl(t *testing.T) {
+	const control = "Holdfast-Control: 1"
+	for name, c := range map[string]struct {
+		first, second []string
+		result        string
+	}{
+		"both":            {[]string{control}, []string{control}, "moved"},
+		"only before":     {[]string{control}, nil, "different"},
+		"only after":      {nil, []string{control}, "moved"},
+		"neither":         {nil, nil, "moved"},
+		"another version": {[]string{"Holdfast-Control: 2"}, nil, "moved"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			one, two := answering(t, switching(c.first...)), answering(t, switching(c.second...))
+			b, e := still(t, setup{backends: []string{one.addr, two.addr}})
+			resp, _ := b.dial().send(upgrade("/")).want(101)
+			if got := resp.Header.Get("Holdfast-Control"); got != "" {
+				t.Errorf("the client is told %q", got)
+			}
+			m := b.moving(session.Drain)
+			if m.Control = e.started(t, 0).Control; m.Control != (len(c.first) > 0 && c.first[0] == control) {
+				t.Errorf("it starts with Control %v", m.Control)
+			}
+			b.wantMove(e, m, c.result)
+		})
+	}
+}
+
 func TestReattachCountsAttempts(t *testing.T) {
 	decline := answering(t, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 	last := answering(t, switching())
@@ -222,14 +250,14 @@ func TestReattachCountsAttempts(t *testing.T) {
 	}
 	_, first := decline.seen()
 	_, second := last.seen()
-	for i := range 2 { // each move counts anew
+	for i := range 2 { // each move is counted
 		if field(t, first[i], "Holdfast-Attempt") != "1" || field(t, second[i], "Holdfast-Attempt") != "2" || field(t, second[i], "Holdfast-Reattach") != "rebalance" {
 			t.Errorf("asked with\n%s\n%s", first[i], second[i])
 		}
 	}
 }
 
-// The time for a move that runs out is not held against a backend.
+// A backend isn't blamed if the time for the move is over.
 func TestReattachTimeout(t *testing.T) {
 	mute := newBackend(t, func(p *peer, _ string) { io.Copy(io.Discard, p.br) })
 	specs := []pool.Spec{{Name: "all", MaxFails: 1, FailTimeout: time.Hour, Backends: []pool.BackendSpec{
@@ -243,46 +271,52 @@ func TestReattachTimeout(t *testing.T) {
 		t.Errorf("%d backends were tried", conns)
 	}
 	for _, backend := range b.registry.Backends() {
-		if backend.Fitness() != pool.Fit {
-			t.Errorf("%s is %v", backend.Name, backend.Fitness())
+		if backend.Availability() != pool.Available {
+			t.Errorf("%s is %v", backend.Name, backend.Availability())
 		}
 	}
 }
 
-// One that never answers costs its part of the time, and is known for it.
+// A backend that never answers takes its share of the time, and the failure is counted against it.
 func TestReattachPassesOverTheMute(t *testing.T) {
 	mute := newBackend(t, func(p *peer, _ string) { io.Copy(io.Discard, p.br) })
 	good := answering(t, switching())
 	specs := []pool.Spec{{Name: "all", MaxFails: 1, FailTimeout: time.Hour, Backends: []pool.BackendSpec{
 		{Address: answering(t, switching()).addr, Weight: 256}, {Address: mute.addr, Weight: 64}, {Address: good.addr, Weight: 8}}}}
-	b, e := still(t, setup{pools: specs, handshake: 100 * time.Millisecond})
-	b.dial().send(upgrade("/")).want(101)
-	if to, _ := b.wantMove(e, b.moving(session.Drain), "moved"); to != good.addr {
-		t.Errorf("moved to %s", to)
+	b, e := still(t, setup{pools: specs, handshake: 100 * time.Millisecond, trust: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	b.dial().send(upgrade("/", "X-Forwarded-For: 192.0.2.1")).want(101)
+	m := b.moving(session.Drain)
+	b.dial().send(upgrade("/", "X-Forwarded-For: 192.0.2.2")).want(101)
+	b.wait("a second session", func() bool { return len(b.opened) == 2 })
+	for i := range 2 { // one client alone is no reason to eject it
+		m.Info = b.opened[i]
+		if to, _ := b.wantMove(e, m, "moved"); to != good.addr {
+			t.Errorf("moved to %s", to)
+		}
 	}
 	for _, backend := range b.registry.Backends() {
-		if ejected := backend.Fitness() == pool.Ejected; ejected != (backend.Address == mute.addr) {
-			t.Errorf("%s is %v", backend.Address, backend.Fitness())
+		if ejected := backend.Availability() == pool.Ejected; ejected != (backend.Address == mute.addr) {
+			t.Errorf("%s is %v", backend.Address, backend.Availability())
 		}
 	}
 }
 
-// A reload decides about sessions that are there, too.
+// A reload also applies to sessions that exist.
 func TestReattachGoesByTheConfigurationOfNow(t *testing.T) {
 	other := answering(t, switching())
 	s := setup{backends: []string{answering(t, switching()).addr, other.addr}}
 	b, e := still(t, s)
 	b.dial().send(upgrade("/")).want(101)
 	b.wantMove(e, b.moving(session.Loss), "moved")
-	swap := func(change func(*proxy.Pool)) {
+	swap := func(change func(*generation.Pool)) {
 		g := b.generation(s)
 		g.Pools["all"].Reattach = always
 		change(g.Pools["all"])
 		b.proxy.Swap(g)
 	}
 	for _, why := range []session.Why{session.Drain, session.Loss, session.Rebalance} {
-		swap(func(p *proxy.Pool) {
-			p.Reattach = &proxy.Reattach{Drain: why == session.Drain, Loss: why == session.Loss, Rebalance: why == session.Rebalance}
+		swap(func(p *generation.Pool) {
+			p.Reattach = &session.Reattach{Drain: why == session.Drain, Loss: why == session.Loss, Rebalance: why == session.Rebalance}
 		})
 		for _, asked := range []session.Why{session.Drain, session.Loss, session.Rebalance} {
 			want := "off"
@@ -292,7 +326,7 @@ func TestReattachGoesByTheConfigurationOfNow(t *testing.T) {
 			b.wantMove(e, b.moving(asked), want)
 		}
 	}
-	swap(func(p *proxy.Pool) { p.Reattach = nil })
+	swap(func(p *generation.Pool) { p.Reattach = nil })
 	b.wantMove(e, b.moving(session.Loss), "off")
 
 	g := b.generation(s)
@@ -300,8 +334,8 @@ func TestReattachGoesByTheConfigurationOfNow(t *testing.T) {
 	b.proxy.Swap(g)
 	b.wantMove(e, b.moving(session.Loss), "off")
 
-	// What is a bug of ours costs the session its move, and nothing else.
-	swap(func(p *proxy.Pool) { p.Picker = nil })
+	// A bug of the balancer costs only the move, not the session.
+	swap(func(p *generation.Pool) { p.Picker = nil })
 	if _, err := e.Reattach(nil, b.moving(session.Loss)); err == nil {
 		t.Error("a move without a picker succeeded")
 	}
@@ -309,19 +343,19 @@ func TestReattachGoesByTheConfigurationOfNow(t *testing.T) {
 	b.mayPanic = true
 }
 
-// A lease is held on both backends while a session moves, and then on one.
+// While a session moves it has leases on both backends, afterwards on one.
 func TestReattachLeases(t *testing.T) {
 	b, e := still(t, setup{backends: []string{answering(t, switching()).addr, answering(t, switching()).addr}})
 	b.dial().send(upgrade("/")).want(101)
 	m := b.moving(session.Drain)
 	e.started(t, 0)
-	find := func() (relay.Found, *pool.Backend, *pool.Backend) {
+	find := func() (relay.NewBackend, *pool.Backend, *pool.Backend) {
 		t.Helper()
 		found, err := e.Reattach(nil, m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		found.Backend.Close()
+		found.Conn.Close()
 		return found, b.registry.Backend(m.Info.Backend), b.registry.Backend(found.ID)
 	}
 	want := func(old, to *pool.Backend, oldWant, toWant int) {
@@ -337,6 +371,7 @@ func TestReattachLeases(t *testing.T) {
 	e.Moved(m, 0, time.Millisecond, relay.ErrNoBoundary)
 	want(old, to, 1, 0)
 	found, old, to = find()
+	e.Swapped(m, found.ID)
 	e.Moved(m, found.ID, time.Millisecond, nil)
 	want(old, to, 0, 1)
 	var results []string
@@ -365,8 +400,8 @@ func TestLargeHandshakesAreNotKept(t *testing.T) {
 	}
 }
 
-// Without reattach nothing is kept, told or rewritten, and yet nothing can be
-// forged.
+// Without reattach nothing is saved, sent to backends or rewritten; but clients
+// still can't forge fields.
 func TestNoReattach(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		server := newBackend(t, func(p *peer, head string) {
@@ -386,9 +421,14 @@ func TestNoReattach(t *testing.T) {
 		b.dial().send("GET / HTTP/1.1\r\nHost: ws.example.com\r\n" + lines(forged) + "\r\n").want(200)
 		_, heads := server.seen()
 		for _, head := range heads {
-			if strings.Count(strings.ToLower(head), "holdfast") != 1 || field(t, head, "Holdfast-Else") != "4" {
+			if n := strings.Count(strings.ToLower(head), "holdfast"); n > 1 || n == 1 && !strings.Contains(head, "Upgrade: websocket") {
 				t.Errorf("the backend was sent\n%s", head)
 			}
+		}
+		// Every backend can join its log with ours.
+		b.wait("the session", func() bool { return len(b.opened) == 1 })
+		if got := field(t, heads[0], "Holdfast-Session"); got != b.opened[0].ID.String() {
+			t.Errorf("the backend was told session %q, and it is %s", got, b.opened[0].ID)
 		}
 		if !strings.Contains(heads[0], takeover+"; client_max_window_bits, mux\r\n") {
 			t.Errorf("the backend was sent\n%s", heads[0])
@@ -396,21 +436,21 @@ func TestNoReattach(t *testing.T) {
 	})
 }
 
-// A backend that keeps its context can't have its sessions moved, so it gets
-// none, and the log says what is wrong with it.
+// The sessions of a backend that keeps its compression context can't be moved. So
+// it gets none, and the log says what is wrong.
 func TestContextTakeoverIsRefused(t *testing.T) {
 	specs := []pool.Spec{{Name: "all", MaxFails: 1, FailTimeout: time.Hour, Backends: []pool.BackendSpec{{Address: answering(t, switching(takeover)).addr}}}}
-	b := start(t, engines[0], setup{pools: specs, reattach: always})
+	b := start(t, testkit.Engines()[0], setup{pools: specs, reattach: always})
 	b.dial().send(upgrade("/", takeover)).want(502)
 	b.wantResult("backend_broken")
 	b.waitLog("server_no_context_takeover")
-	if f := b.registry.Backends()[0].Fitness(); f != pool.Fit {
+	if f := b.registry.Backends()[0].Availability(); f != pool.Available {
 		t.Errorf("what a client offers has made its backend %v", f)
 	}
 }
 
-// The backend is chosen as for a new session, but for the one to be left:
-// whatever says that the session belongs there is of no account.
+// The backend is chosen as for a new session, except for the one that the session
+// leaves: affinity with it is ignored.
 func TestReattachChoice(t *testing.T) {
 	cookie := affinity.Cookie{Name: "sid", Secret: "0123456789abcdef"}
 	names := []string{"a", "b", "c"}
@@ -418,41 +458,41 @@ func TestReattachChoice(t *testing.T) {
 		pair, _, _ := strings.Cut(string(affinity.NewTable(cookie, "all", []string{name}).AppendSetCookie(nil, 0, false)), ";")
 		return "Cookie: " + pair
 	}
-	byCookie := func(p *proxy.Pool) { p.Cookie = affinity.NewTable(cookie, "all", names) }
-	byToken := func(p *proxy.Pool) {
+	byCookie := func(p *generation.Pool) { p.Cookie = affinity.NewTable(cookie, "all", names) }
+	byToken := func(p *generation.Pool) {
 		part, err := requestkey.ParseToken("header:X-Room")
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.Token = []requestkey.Part{part}
-		if p.Tokens, err = balance.New(balance.Options{Kind: "hash"}, p.Picker.Members()); err != nil {
+		if p.Tokens, err = balance.New(balance.Options{Algorithm: "hash"}, p.Picker.Members()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	byHash := func(p *proxy.Pool) {
+	byHash := func(p *generation.Pool) {
 		part, err := requestkey.Parse("header:X-Room")
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.Key = []requestkey.Part{part}
-		if p.Picker, err = balance.New(balance.Options{Kind: "hash"}, p.Picker.Members()); err != nil {
+		if p.Picker, err = balance.New(balance.Options{Algorithm: "hash"}, p.Picker.Members()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	refuse := func(p *proxy.Pool) { p.Refuse = true }
+	refuse := func(p *generation.Pool) { p.Refuse = true }
 	for name, c := range map[string]struct {
 		field string
-		pool  []func(*proxy.Pool)
+		pool  []func(*generation.Pool)
 		begin int // the member it is with
 		want  int // the one it comes to; -1: whichever
 	}{
-		"cookie of the old one":         {cookieOf("a"), []func(*proxy.Pool){byCookie}, 0, 1},
-		"and no other is wanted":        {cookieOf("a"), []func(*proxy.Pool){byCookie, refuse}, 0, 1},
-		"cookie of a third":             {cookieOf("c"), []func(*proxy.Pool){byCookie}, 2, -1},
-		"no cookie":                     {"X: y", []func(*proxy.Pool){byCookie, refuse}, 0, 1},
-		"token":                         {"X-Room: 1", []func(*proxy.Pool){byToken}, -1, -1},
-		"token, and no other is wanted": {"X-Room: 2", []func(*proxy.Pool){byToken, refuse}, -1, -1},
-		"hash":                          {"X-Room: 3", []func(*proxy.Pool){byHash}, -1, -1},
+		"cookie of the old one":         {cookieOf("a"), []func(*generation.Pool){byCookie}, 0, 1},
+		"and no other is wanted":        {cookieOf("a"), []func(*generation.Pool){byCookie, refuse}, 0, 1},
+		"cookie of a third":             {cookieOf("c"), []func(*generation.Pool){byCookie}, 2, -1},
+		"no cookie":                     {"X: y", []func(*generation.Pool){byCookie, refuse}, 0, 1},
+		"token":                         {"X-Room: 1", []func(*generation.Pool){byToken}, -1, -1},
+		"token, and no other is wanted": {"X-Room: 2", []func(*generation.Pool){byToken, refuse}, -1, -1},
+		"hash":                          {"X-Room: 3", []func(*generation.Pool){byHash}, -1, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var spec pool.Spec
@@ -483,8 +523,8 @@ func TestReattachChoice(t *testing.T) {
 	}
 }
 
-// A client's cookie that names neither the old one nor one that is gone leads
-// the session back to where the client belongs.
+// A cookie that names a third backend leads the session back to where the client
+// belongs.
 func TestReattachByCookie(t *testing.T) {
 	cookie := affinity.Cookie{Name: "sid", Secret: "0123456789abcdef"}
 	spec := pool.Spec{Name: "all", Checked: true}
@@ -509,10 +549,10 @@ func TestReattachByCookie(t *testing.T) {
 	}
 }
 
-// A session that has waited in its pool's queue is as any other. A move doesn't
-// wait in that queue.
+// A session that has waited in its pool's queue can be moved like any other. A
+// move doesn't wait in that queue.
 func TestReattachWithAdmission(t *testing.T) {
-	q := slow(admit.Options{})
+	q := slow(ratelimit.Options{})
 	defer q.Close()
 	one, two := answering(t, switching(noTakeover)), answering(t, switching(noTakeover))
 	b, e := still(t, setup{backends: []string{one.addr, two.addr}, admit: q})
@@ -522,7 +562,7 @@ func TestReattachWithAdmission(t *testing.T) {
 	c := b.dial().send(upgrade("/", takeover))
 	b.awaitQueue(q, 1)
 	b.wantMove(e, b.moving(session.Drain), "moved")
-	q.Configure(admit.Options{})
+	q.Configure(ratelimit.Options{})
 	resp, _ := c.want(101)
 	if got := resp.Header.Get("Sec-WebSocket-Extensions"); "Sec-WebSocket-Extensions: "+got != noTakeover {
 		t.Errorf("the client that waited is answered %q", got)
@@ -534,15 +574,15 @@ func TestReattachWithAdmission(t *testing.T) {
 	_, heads := one.seen()
 	_, others := two.seen()
 	if all := strings.Join(append(heads, others...), ""); strings.Count(all, "Holdfast-Session: "+last.Info.ID.String()+"\r\n") != 1 {
-		t.Errorf("%s was not told of in\n%s", last.Info.ID, all)
+		t.Errorf("%s isn't in the log:\n%s", last.Info.ID, all)
 	}
 	m := b.moving(session.Loss)
 	m.Info = last.Info
 	b.wantMove(e, m, "moved")
 }
 
-// On rebalance the session goes to the least loaded, whatever the pool's own
-// choice would be, and nowhere if no other has fewer than its fair share.
+// On a rebalance the session moves to the least loaded backend, whatever the pool's
+// algorithm. It stays if no other has fewer sessions than its fair share.
 func TestRebalanceGoesToTheLeastLoaded(t *testing.T) {
 	specs := []pool.Spec{{Name: "all", Balance: "round_robin"}}
 	for range 3 {

@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/holdfast-ws/holdfast/internal/pool"
-	"github.com/holdfast-ws/holdfast/internal/route"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
-// Frames that come in one piece with either side's head are kept, in order.
+// Frames that arrive together with either side's head are kept, in order.
 func TestEarlyFrames(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		got := make(chan string, 3)
@@ -63,7 +63,7 @@ func TestSessionIsCounted(t *testing.T) {
 	})
 }
 
-// Routes tell WebSockets from plain HTTP on one port.
+// Routes distinguish WebSockets from plain HTTP on one port.
 func TestRoutes(t *testing.T) {
 	no := false
 	eachEngine(t, func(t *testing.T, engine string) {
@@ -74,8 +74,8 @@ func TestRoutes(t *testing.T) {
 				{Name: "api", Backends: []pool.BackendSpec{{Address: api.addr}}},
 			},
 			rules: []route.Rule{
-				{Path: "/api", WebSocket: &no, Pool: "api"},
-				{Host: "ws.example.com", Path: "/", Pool: "chat"},
+				{Path: path(t, "/api"), WebSocket: &no, Pool: "api"},
+				{Host: host(t, "ws.example.com"), Pool: "chat"},
 			},
 		})
 		for _, c := range []struct {
@@ -97,8 +97,7 @@ func TestRoutes(t *testing.T) {
 	})
 }
 
-// A plain request that finds no server is told when to come again, as a
-// handshake is.
+// A plain request that finds no server gets Retry-After, as a handshake does.
 func TestPlainRequestComesAgain(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		b := start(t, engine, setup{})
@@ -139,8 +138,8 @@ func TestUpgradeOnAKeptConnection(t *testing.T) {
 	})
 }
 
-// The same in one piece with everything else, frames included: nothing of what
-// was read ahead is lost.
+// The same if everything arrives at once, with the frames: nothing that was read
+// ahead is lost.
 func TestPipelinedUpgrade(t *testing.T) {
 	get := "GET /page HTTP/1.1\r\nHost: ws.example.com\r\n\r\n"
 	for _, size := range []int{10, 3000, 9000} {
@@ -168,12 +167,12 @@ func TestNoOtherUpgrade(t *testing.T) {
 		if head := heads[0]; field(t, head, "Upgrade") != "" || field(t, head, "HTTP2-Settings") != "" || strings.Contains(field(t, head, "Connection"), "pgrade") {
 			t.Errorf("the backend was sent %q", head)
 		}
-		b.dial().send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").want(400)
+		b.dial().send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").want(505)
 		b.dial().send("GET / HTTP/1.0\r\nHost: a\r\n\r\n").want(200)
 	})
 }
 
-// What a client says of where it came from is believed from trusted peers only.
+// Only trusted peers are believed about where a client comes from.
 func TestForwarded(t *testing.T) {
 	said := []string{"X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https", "X-Real-IP: 203.0.113.7"}
 	for name, c := range map[string]struct {

@@ -1,23 +1,24 @@
 package relay
 
-// backlog keeps the bytes that sockets did not take, by number, so that a
-// record can refer to them without a pointer. At most one read's worth, and
-// control frames of our own, is kept for a side.
+// backlog keeps the bytes that sockets didn't take, by number, so that a record can
+// refer to them without a pointer. At most the bytes of one read and our own control
+// frames are kept for a side. While bytes are kept, the engine doesn't read the other
+// side (io_linux.go).
 type backlog struct {
 	kept []kept // number n is kept[n-1]
 	free []int32
-	pool [][]byte // buffers of keepSize, to be used again
+	pool [][]byte // free buffers of keepSize
 	size int      // of all buffers in use, in bytes
 }
 
 type kept struct {
 	buf  []byte // all of it
-	from int    // what is still to be sent begins here
+	from int    // the unsent bytes begin here
 }
 
 const (
-	keepSize  = 256 << 10 // as much as one read can give
-	keepSmall = 64 << 10  // what is smaller gets a buffer of its own size
+	keepSize  = 256 << 10 // the largest read
+	keepSmall = 64 << 10  // up to this, a buffer has the size of its bytes
 	poolSize  = 8
 )
 
@@ -51,7 +52,7 @@ func (b *backlog) add(n int32, p []byte) {
 	b.size += cap(k.buf)
 }
 
-// bytes is what is still to be sent.
+// bytes is what is not sent yet.
 func (b *backlog) bytes(n int32) []byte {
 	k := &b.kept[n-1]
 	return k.buf[k.from:]
@@ -75,5 +76,5 @@ func (b *backlog) drop(n int32) {
 	b.free = append(b.free, n)
 }
 
-// trim forgets the buffers that are kept to be used again.
+// trim releases the free buffers.
 func (b *backlog) trim() { b.pool = nil }

@@ -2,112 +2,144 @@ package relay_test
 
 import (
 	"log/slog"
+	"slices"
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/internal/relay"
 )
 
-// engine is one to be held to the suite. Those of one system only add
-// themselves.
+// engine is an engine under test. Those for one system add themselves to engines.
 type engine struct {
 	name string
 	make func(relay.Times, *slog.Logger, relay.Ended) (relay.Engine, error)
+	tls  speaksTLS
 }
 
 var engines = []engine{{name: "portable", make: func(times relay.Times, log *slog.Logger, ended relay.Ended) (relay.Engine, error) {
 	return relay.NewPortable(times, log, ended), nil
 }}}
 
-// suite is what every engine does, whatever it is made of.
-var suite = []struct {
+// conformance is a test of an engine.
+type conformance struct {
 	name string
 	run  func(*testing.T, engine)
-}{
+}
+
+// suite has the tests that every engine must pass.
+var suite = []conformance{
 	{"frames pass unchanged however they are cut", testCuts},
 	{"early bytes come first", testEarly},
-	{"a reader that is stopped stops the writer", testBackpressure},
+	{"backpressure", testBackpressure},
 	{"floods both ways with slow readers", testFlood},
 	{"counts while open", testCounts},
+	{"counts for each backend", testMeter},
 
 	{"close by either side", testClose},
 	{"close without a code", testCloseWithoutCode},
-	{"close behind much that a slow reader has to take", testCloseBehindMuch},
-	{"backend says goodbye and goes, client goes on talking", testCloseAndGone},
+	{"close after much data for a slow reader", testCloseBehindMuch},
+	{"backend closes and disconnects while the client sends", testCloseAndGone},
 	{"a client that is lost", testClientLost},
 	{"a backend that is lost", testBackendLost},
 	{"a backend that is lost inside a frame", testBackendLostInFrame},
 	{"data after a half-close", testHalfClose},
-	{"broken framing", testBroken},
+	{"protocol violation", testBroken},
 	{"no answer to a close", testCloseUnanswered},
+	{"a late answer to a close", testCloseAnsweredLate},
+	{"close timeout", testCloseTimeout},
+	{"backend disconnects without answering the client's close", testCloseHungUp},
+	{"protocol violation after a message", testBrokenAnswered},
+	{"the violated rule, and where", testFault},
+	{"the text of a close", testCloseReason},
+	{"move: the text of a close is not payload", testMoveKeepsNoPayload},
 
-	{"pings of ours", testPings},
+	{"our pings", testPings},
 	{"pongs in pieces", testPongInPieces},
-	{"pings and pongs of others", testForeignPongs},
+	{"other pings and pongs", testForeignPongs},
 	{"no ping inside a frame", testNoPingInFrame},
 	{"a silent side", testSilent},
 	{"a silent backend with a client that floods", testSilentWithFlood},
+	{"a pong for two pings", testPongForBoth},
+	{"a side that doesn't answer the other side's ping", testSilentTheirs},
 	{"idle timeout", testIdle},
+	{"idle timeout: messages only", testIdleMessages},
 	{"maximum lifetime", testLifetime},
 	{"limits beyond the clock", testHugeLimits},
 
-	{"order: at once, both sides asked", testOrder},
-	{"order: not inside a message", testOrderInMessage},
-	{"order: not before the boundary, then between fragments", testOrderForced},
-	{"order: taken back", testOrderTakenBack},
-	{"order: with words of its own", testOrderText},
-	{"order: for the oldest of some backends", testOrderMost},
-	{"order: a frame that never ends", testOrderInFrame},
-	{"order: selected ones, once", testOrderSelect},
-	{"order: spread evenly, oldest first", testOrderSpread},
-	{"order: sides that don't answer", testOrderUnanswered},
-	{"order: a client that floods", testOrderFlood},
+	{"request: at once, both sides asked", testRequest},
+	{"request: not inside a message", testRequestInMessage},
+	{"request: not before the boundary, then between fragments", testRequestForced},
+	{"request: cancelled", testRequestCancelled},
+	{"request: with its own reason text", testRequestText},
+	{"request: for the oldest of some backends", testRequestMost},
+	{"request: a frame that never ends", testRequestInFrame},
+	{"request: by backend and age, once", testRequestSelect},
+	{"request: spread evenly, oldest first", testRequestSpread},
+	{"request: sides that don't answer", testRequestUnanswered},
+	{"request: a client that floods", testRequestFlood},
 	{"move", testMove},
 	{"move: the client is inside a message", testMoveClientInMessage},
 	{"move: the backend is inside a message", testMoveBackendInMessage},
 	{"move: a client that does not end its message", testMoveNoBoundary},
 	{"move: no other backend", testMoveRefused},
-	{"move: an old backend that is stuck", testMoveOldStuck},
+	{"move: an old backend that reads nothing", testMoveOldStuck},
 	{"move: a search without end", testMoveTimeout},
 	{"move: a search that panics", testMovePanics},
 	{"move: an old backend that doesn't answer", testMoveSilentOld},
-	{"move: an old backend that goes inside a message", testMoveOldCut},
+	{"move: an old backend that is lost inside a message", testMoveOldCut},
 	{"move: an old backend that closes by itself", testMoveOldCloses},
-	{"move: the client goes", testMoveClientGoes},
-	{"move: an order to close", testMoveShutdown},
+	{"move: an old backend whose own Close crosses ours", testMoveOldCloseCrosses},
+	{"move: answers to our Close", testMoveOldAnswers},
+	{"move: the client closes or is lost", testMoveClientGoes},
+	{"move: a request to close", testMoveShutdown},
 	{"move: abort and close of the engine", testMoveAbort},
 	{"move: limits", testMoveIdle},
-	{"move: another order", testMoveAgain},
-	{"move: which order stands", testMoveOrders},
+	{"move: another request", testMoveAgain},
+	{"move: which request wins", testMoveRequests},
 	{"move: pings", testMovePings},
+	{"move: its end is reported before the session's", testMoveReportedFirst},
+	{"notices", testNotices},
+	{"notices: their pongs", testNoticePongs},
+	{"notices: the old backend's Close", testNoticeCloses},
+	{"notices: an old backend that stays", testNoticeBound},
+	{"notices: after a loss", testNoticeLoss},
+	{"probation", testProbation},
+	{"probation: a backend that rejects", testProbationRejected},
+	{"probation: a Close for the client", testProbationVerdict},
+	{"probation: other ends and requests", testProbationEnds},
+	{"probation: backends that all reject", testProbationForever},
+	{"drain: its deadline", testDrainDeadline},
+	{"drain: a repeated request", testDrainRepeated},
+	{"drain: a request to close after one to move", testDrainUpgraded},
 	{"loss", testLoss},
-	{"loss: not to be mended", testLossUnwanted},
+	{"loss: without a move", testLossUnwanted},
 	{"loss: no other backend", testLossRefused},
 	{"loss: by silence", testLossSilence},
 	{"loss: inside a message", testLossInMessage},
 	{"loss: the client is inside a message", testLossInClientMessage},
 	{"loss: the client closes inside a message", testLossCloseInMessage},
-	{"loss: before another backend was asked", testLossWhileTurning},
-	{"loss: or a Close, before another backend was asked", testCloseWhileTurning},
-	{"loss: while another is looked for in vain", testLossWhileSeeking},
-	{"loss: while another is found", testLossFoundWhileSeeking},
-	{"loss: inside a move", testLossWhileMoved},
-	{"again: until there is one", testAgain},
-	{"again: where the Mover knows it without a look", testAgainDelay},
-	{"again: in vain", testAgainDeadline},
-	{"again: not for one that has its backend", testAgainNotLost},
-	{"again: an order to move meanwhile", testAgainOrder},
+	{"loss: before the search", testLossWhileAwaitingBoundary},
+	{"loss or Close before the search, inside a message", testCloseWhileAwaitingBoundary},
+	{"loss: during a search that finds nothing", testLossWhileConnecting},
+	{"loss: during a search that succeeds", testLossFoundWhileConnecting},
+	{"loss: during a move, other ends", testLossWhileMoved},
+	{"again: until a backend is found", testAgain},
+	{"again: Reserve fails", testAgainDelay},
+	{"again: until the time is over", testAgainDeadline},
+	{"again: not if the session has its backend", testAgainNotLost},
+	{"again: a request to move meanwhile", testAgainRequest},
 	{"again: the session ends", testAgainEnds},
-	{"line: an order taken back", testLineTakenBack},
-	{"line: not for ever", testLineTime},
-	{"line: a Mover that has them wait", testLineDelay},
-	{"line: the session ends", testLineEnds},
+	{"queue: a cancelled request", testQueueCancelled},
+	{"queue: timeout", testQueueTime},
+	{"queue: a delay from Reserve", testQueueDelay},
+	{"queue: the session ends", testQueueEnds},
 	{"move: numbered messages both ways", testMoveNumbered},
 	{"move: a client that floods", testMoveFlood},
 	{"move: inside a large message", testMoveLarge},
 
+	{"a list in pages", testSessionsPages},
 	{"abort", testAbort},
 	{"close of the engine", testEngineClose},
-	{"start refuses strangers", testStartRefuses},
+	{"start refuses connections of others", testStartRefuses},
 }
 
 func TestConformance(t *testing.T) {
@@ -117,6 +149,38 @@ func TestConformance(t *testing.T) {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
 					c.run(t, e)
+				})
+			}
+		})
+	}
+}
+
+// withTLS has the tests of the suite that also run with TLS. Those that are left out
+// test decisions, which TLS doesn't touch, or take long.
+var withTLS = []string{
+	"frames pass unchanged however they are cut", "early bytes come first", "floods both ways with slow readers", "counts while open",
+	"close by either side", "close after much data for a slow reader", "backend closes and disconnects while the client sends",
+	"a client that is lost", "a backend that is lost", "a backend that is lost inside a frame", "data after a half-close", "protocol violation",
+	"request: at once, both sides asked", "request: not inside a message",
+	"move", "move: the client is inside a message", "move: the backend is inside a message", "move: no other backend",
+	"probation", "loss", "loss: inside a message", "loss: the client is inside a message", "again: until a backend is found",
+	"move: numbered messages both ways", "move: a client that floods", "abort", "close of the engine",
+}
+
+// TestConformanceTLS runs them with TLS on both sides, or on one.
+func TestConformanceTLS(t *testing.T) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			for i, name := range withTLS {
+				at := slices.IndexFunc(suite, func(c conformance) bool { return c.name == name })
+				if at < 0 {
+					t.Fatalf("there is no test %q", name)
+				}
+				e := e
+				e.tls = [...]speaksTLS{{true, true}, {true, false}, {false, true}}[i%3]
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					suite[at].run(t, e)
 				})
 			}
 		})

@@ -1,52 +1,77 @@
 package relay
 
 import (
-	"github.com/holdfast-ws/holdfast/internal/eventloop"
+	"sync/atomic"
+
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 )
 
-// ticks are Times as a record counts them.
-type ticks struct{ linger, boundary eventloop.Tick }
-
-func (t Times) ticks() ticks {
-	return ticks{linger: eventloop.Ticks(t.Linger), boundary: eventloop.Ticks(t.Boundary)}
+// ticks are Times in the unit that records use, and the Tuning of the engine.
+type ticks struct {
+	linger, boundary, reply, probation eventloop.Tick
+	*tuned
 }
 
-// due is when the record wants to be looked at next. Carrying bytes only ever
-// makes it later, so that a timer need not be moved for every message: when it
-// runs out, expired finds nothing to do and due says when to look again.
+// tuned is Tuning. Sessions read it while it is changed.
+type tuned struct {
+	close        atomic.Uint32 // eventloop.Tick
+	idleMessages atomic.Bool
+	unsent       atomic.Int64
+}
+
+func (t Times) ticks() ticks {
+	all := ticks{linger: eventloop.Ticks(t.Linger), boundary: eventloop.Ticks(t.Boundary), reply: eventloop.Ticks(t.Reply),
+		probation: eventloop.Ticks(t.Probation), tuned: &tuned{}}
+	all.close.Store(uint32(all.linger))
+	return all
+}
+
+// Tune implements Engine.
+func (t *tuned) Tune(by Tuning) {
+	t.close.Store(uint32(eventloop.Ticks(by.CloseTimeout)))
+	t.idleMessages.Store(by.IdleMessages)
+	t.unsent.Store(int64(by.Unsent))
+}
+
+// due is when expired must be called next. Passing bytes on only ever makes it
+// later, so the timer need not be set for every message: if it runs out too early,
+// expired finds nothing to do, and due returns the next time.
 func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 	at := eventloop.Never
 	if r.cause != session.None {
-		at = r.moved + t.linger
+		if _, ok := r.violator(); ok {
+			return r.deadline + t.reply
+		}
+		at = r.lastProgress + r.patience(t)
 		if r.waitsForBoundary() {
-			at = min(at, r.forceAt)
+			at = min(at, r.deadline)
 		}
 		return at
 	}
-	if r.phase != staying {
-		if at = r.moveDue(t); r.phase == leaving {
-			return at // all else waits until it is with its new backend
+	if r.phase != idle {
+		if at = r.moveDue(t); r.phase == drainingOld {
+			return at // everything else waits for the new backend
 		}
 	}
 	if r.idle != 0 {
-		at = min(at, r.moved+r.idle)
+		at = min(at, r.quietSince(t)+r.idle)
 	}
 	if r.endAt != 0 {
 		at = min(at, r.endAt)
 	}
-	if r.closeAt != 0 && !r.postponed() {
-		at = min(at, r.closeAt)
+	if r.requestAt != 0 && !r.postponed() {
+		at = min(at, r.requestAt)
 	}
 	if r.interval != 0 {
-		for s := range r.half {
-			h := &r.half[s]
+		for s := range r.sides {
+			h := &r.sides[s]
 			if r.unheard(session.Side(s)) {
 				continue
 			}
 			at = min(at, h.keepaliveDue(r))
-			// The answer that may come meanwhile moves no timer either, and
-			// timeout may be the longer of the two.
+			// An answer that comes meanwhile doesn't set the timer either,
+			// and timeout may be longer than interval.
 			if h.unanswered() {
 				at = min(at, h.pingAt+((now-h.pingAt)/r.interval+1)*r.interval)
 			}
@@ -55,37 +80,67 @@ func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 	return at
 }
 
-func (r *record) waitsForBoundary() bool {
-	return !r.forced && (r.half[0].flags|r.half[1].flags)&wantClose != 0
+// patience is how long a closing session may go on without progress. If a side has
+// closed, the other one may take longer to answer: it may have to finish its work
+// and send the results first.
+func (r *record) patience(t ticks) eventloop.Tick {
+	for i := range r.sides {
+		h, o := &r.sides[i], &r.sides[1-i]
+		if r.cause == [2]session.Cause{session.ClientClosed, session.BackendClosed}[i] &&
+			h.flags&(isLost|hasLingered) == 0 && o.flags&(isClosed|isEOF|isLost) == 0 {
+			return eventloop.Tick(t.close.Load())
+		}
+	}
+	return t.linger
 }
 
-func (h *half) keepaliveDue(r *record) eventloop.Tick {
+// quietSince is the time from which timeouts.idle counts.
+func (r *record) quietSince(t ticks) eventloop.Tick {
+	if t.idleMessages.Load() {
+		return r.lastProgress
+	}
+	return max(r.sides[0].lastIn, r.sides[1].lastIn)
+}
+
+// waitsForBoundary reports that a Close waits for the end of a message.
+func (r *record) waitsForBoundary() bool {
+	return r.marks&isForced == 0 && (r.sides[0].flags|r.sides[1].flags)&wantClose != 0
+}
+
+// keepaliveDue is when the side must be pinged, or its silence checked.
+func (h *side) keepaliveDue(r *record) eventloop.Tick {
 	if h.unanswered() {
 		return h.pingAt + r.timeout
 	}
 	return max(h.lastIn, h.pingAt) + r.interval
 }
 
-// unanswered: nothing at all has come since the ping. Bytes that wait to be
-// taken ask as much, where a ping has no place since they end inside a frame.
-func (h *half) unanswered() bool {
-	return (h.flags&isPinged != 0 || h.pending != 0) && h.lastIn < h.pingAt
+// unanswered reports that nothing has come since the ping, or since a ping was
+// impossible because bytes for the side are pending that end inside a frame: it
+// must then take those.
+func (h *side) unanswered() bool {
+	return (h.flags&isPinged != 0 || h.asked != 0 || h.pending != 0) && h.lastIn < h.pingAt
 }
 
-// expired does what is due. taking reports whether a silent side has been
-// taking bytes since the last look, which is a sign of life: a ping waits
-// behind all that was sent before it.
+// expired does what is due. taking reports whether a silent side has taken bytes
+// since the last call. If so, it is alive: our ping waits behind everything that
+// was sent before it.
 func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) bool) {
 	if r.cause != session.None {
-		if r.waitsForBoundary() && now >= r.forceAt {
-			r.forced = true
+		if s, ok := r.violator(); ok {
+			if now >= r.deadline+t.reply {
+				r.fail(s, now, now+t.boundary)
+			}
+			return
 		}
-		if now >= r.moved+t.linger {
-			// A slow reader may take long over what is kept for it before
-			// there is room for more.
-			for s := range r.half {
-				if r.half[s].pending != 0 && taking(session.Side(s)) {
-					r.moved = now
+		if r.waitsForBoundary() && now >= r.deadline {
+			r.marks |= isForced
+		}
+		if now >= r.lastProgress+r.patience(t) {
+			// A slow reader may take long for what is pending.
+			for s := range r.sides {
+				if r.sides[s].pending != 0 && taking(session.Side(s)) {
+					r.lastProgress = now
 					return
 				}
 			}
@@ -93,40 +148,40 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 		}
 		return
 	}
-	if r.phase != staying && r.moveExpired(now, t, taking) {
+	if r.phase != idle && r.moveExpired(now, t, taking) {
 		return
 	}
-	if r.closeAt != 0 && now >= r.closeAt && r.phase == staying && r.plan&toMove != 0 {
-		r.wait(now)
+	if r.requestAt != 0 && now >= r.requestAt && r.phase == idle && r.plan&toMove != 0 {
+		r.beginMove(now)
 	}
 	switch {
-	case r.closeAt != 0 && now >= r.closeAt && !r.postponed():
-		r.begin(r.half[session.Client].want, now, t.boundary)
+	case r.requestAt != 0 && now >= r.requestAt && !r.postponed():
+		r.beginClose(r.sides[session.Client].want, now, t.boundary)
 		return
 	case r.endAt != 0 && now >= r.endAt:
-		r.begin(closeOrder{CodeGoingAway, TooOld, session.MaxLifetime}, now, t.boundary)
+		r.beginClose(plannedClose{CodeGoingAway, TooOld, session.MaxLifetime}, now, t.boundary)
 		return
-	case r.idle != 0 && now >= r.moved+r.idle:
-		r.begin(closeOrder{CodeGoingAway, Idle, session.IdleTimeout}, now, t.boundary)
+	case r.idle != 0 && now >= r.quietSince(t)+r.idle:
+		r.beginClose(plannedClose{CodeGoingAway, Idle, session.IdleTimeout}, now, t.boundary)
 		return
 	}
 	if r.interval == 0 {
 		return
 	}
-	for i := range r.half {
-		s, h := session.Side(i), &r.half[i]
+	for i := range r.sides {
+		s, h := session.Side(i), &r.sides[i]
 		switch {
 		case r.unheard(s), now < h.keepaliveDue(r):
 		case !h.unanswered():
 			h.flags |= wantPing
 			h.pingAt = now
-		case h.pending == 0 && r.half[s.Other()].pending != 0, taking(s):
-			// A side that isn't read, since the other one doesn't take what
-			// it sent before, can't be heard.
+		case h.pending == 0 && r.sides[s.Other()].pending != 0, taking(s):
+			// A side isn't read while the other one doesn't take what it sent
+			// before.
 			h.pingAt = now
 		default:
-			if s == session.Backend && r.outlives() {
-				r.bereave(session.BackendSilent, now)
+			if s == session.Backend && r.survivesLoss() {
+				r.onBackendLost(session.BackendSilent, now)
 			} else {
 				r.end([2]session.Cause{session.ClientSilent, session.BackendSilent}[s], now)
 			}
@@ -136,52 +191,56 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 	}
 }
 
-// postponed: closeAt waits for the end of the move that is under way.
-func (r *record) postponed() bool { return r.phase != staying && r.plan&toMove != 0 }
+// postponed reports that requestAt waits for the end of the current move.
+func (r *record) postponed() bool { return r.phase != idle && r.plan&toMove != 0 }
 
-// unheard: the side can't show that it lives.
+// unheard reports that the side isn't read, so that it can't show that it is alive.
 func (r *record) unheard(s session.Side) bool {
-	h := &r.half[s]
-	return h.flags&isHeld != 0 || r.phase != staying && s == session.Backend && gone(h)
+	h := &r.sides[s]
+	return h.flags&readPaused != 0 || r.phase != idle && s == session.Backend && readClosed(h)
 }
 
-// moveDue is when a move wants to be looked at.
+// moveDue is when moveExpired must be called.
 func (r *record) moveDue(t ticks) eventloop.Tick {
 	switch r.phase {
-	case waiting, turning, seeking:
-		return r.forceAt
-	case leaving:
-		if gone(&r.half[session.Backend]) {
-			return r.forceAt
+	case queued, onProbation, awaitingBoundary, connecting:
+		return r.deadline
+	case drainingOld:
+		if readClosed(&r.sides[session.Backend]) || r.notified() {
+			return r.deadline
 		}
-		return min(r.forceAt, r.moved+t.linger)
+		return min(r.deadline, r.lastProgress+t.linger)
 	}
 	return eventloop.Never
 }
 
-// moveExpired does what is due for the move, and reports whether nothing else
-// is to be done.
+// moveExpired does what is due for the move, and reports whether the rest of
+// expired must wait.
 func (r *record) moveExpired(now eventloop.Tick, t ticks, taking func(session.Side) bool) bool {
 	if now < r.moveDue(t) {
-		return r.phase == leaving
+		return r.phase == drainingOld
 	}
-	b, c := &r.half[session.Backend], &r.half[session.Client]
+	b, c := &r.sides[session.Backend], &r.sides[session.Client]
 	switch {
-	case r.phase != leaving || gone(b):
+	case r.phase == onProbation:
+		r.abortMove() // the backend has kept the session
+	case r.phase != drainingOld || readClosed(b):
 		r.plan |= tooLate
 		r.moveFailed(now, t)
+	case r.notified():
+		r.closeOld(now) // its time is over
 	case c.pending != 0 && taking(session.Client):
-		// The old backend isn't heard since the client is slow to take what
-		// it said before.
-		r.moved, r.forceAt = now, max(r.forceAt, now+t.linger)
-	case c.pending != 0 && now < r.forceAt:
-		r.moved = now
+		// The old backend isn't read while the client is slow to take what it
+		// sent before.
+		r.lastProgress, r.deadline = now, max(r.deadline, now+t.linger)
+	case c.pending != 0 && now < r.deadline:
+		r.lastProgress = now
 	case c.pending != 0:
 		r.plan |= tooLate
-		r.strand(now) // what the old backend may still have said would be missing
+		r.closeOrphan(now) // otherwise what the old backend may still have sent would be missing
 	default:
-		r.forceAt = now + t.boundary // should the client be inside a message
-		r.lose(session.Backend, now) // it does not answer our Close
+		r.deadline = now + t.boundary // if the client is inside a message
+		r.lose(session.Backend, now)  // it doesn't answer our Close
 	}
 	return true
 }

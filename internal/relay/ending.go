@@ -2,71 +2,119 @@ package relay
 
 import (
 	"cmp"
-	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 )
 
-// end sets the cause, if there is none yet: the first one stays.
+// end sets the cause, unless there is one already, and aborts a move.
 func (r *record) end(cause session.Cause, now eventloop.Tick) {
 	if r.cause == session.None {
 		r.cause = cause
-		r.moved = now
-		r.closeAt = 0
-		r.quit()
+		r.lastProgress = now
+		r.requestAt = 0
+		r.abortMove()
 	}
 }
 
-// sendClose asks for a Close frame to s, unless it had one or can't have one.
-func (r *record) sendClose(s session.Side, code uint16, reason Reason, forceAt eventloop.Tick) {
-	h := &r.half[s]
-	if h.flags&(isMuted|isLost|wantClose) != 0 {
+// sendClose makes inject send a Close frame to s, unless s has got one or can't
+// get one. A client that has sent one gets its own code back (RFC 6455 §5.5.1),
+// whatever happened to the backend.
+func (r *record) sendClose(s session.Side, code uint16, reason Reason, deadline eventloop.Tick) {
+	h := &r.sides[s]
+	if h.flags&(writeClosed|isLost|wantClose) != 0 {
 		return
 	}
+	if s == session.Client && h.flags&isClosed != 0 {
+		code, reason = echo(h.walker.CloseCode()), NoReason
+	}
 	h.flags |= wantClose
-	h.want = closeOrder{code: code, reason: reason}
-	r.forceAt = forceAt
+	h.want = plannedClose{code: code, reason: reason}
+	r.deadline = deadline
 }
 
-// closeCame: the Close frame of s has been walked and goes on to the other
-// side, as the last frame there.
-func (r *record) closeCame(s session.Side, now eventloop.Tick) {
-	h, o := &r.half[s], &r.half[s.Other()]
-	h.flags |= isClosed | isDeaf
-	if r.cause == session.None {
+// echo is the code that answers a Close with this code; 0 is a Close without one.
+// Codes that must not be in a frame, or are not assigned (RFC 6455 §7.4), are not
+// repeated.
+func echo(code uint16) uint16 {
+	switch {
+	case code == 0,
+		code >= 1000 && code <= 1003, code >= 1007 && code <= 1014,
+		code >= 3000 && code <= 4999:
+		return code
+	}
+	return CodeProtocol
+}
+
+// onClose is called when the Close frame of s has been walked. It is passed to the
+// other side, as the last frame there.
+func (r *record) onClose(s session.Side, now eventloop.Tick) {
+	h, o := &r.sides[s], &r.sides[s.Other()]
+	h.flags |= isClosed | discardReads
+	if r.cause == session.None || o.flags&isViolator != 0 {
 		r.code = h.walker.CloseCode()
 	}
 	r.end([2]session.Cause{session.ClientClosed, session.BackendClosed}[s], now)
 	if s == session.Client && o.flags&isLost != 0 {
-		// Nobody else is there to answer it: the session was being moved.
-		r.sendClose(s, cmp.Or(r.code, CodeServiceRestart), NoReason, now+1)
+		// There is no backend to answer it: the session was being moved.
+		r.sendClose(s, r.code, NoReason, now+1)
 	}
-	o.flags = o.flags&^(wantClose|wantPing) | isMuted
+	o.flags = o.flags&^(wantClose|wantPing) | writeClosed
+	if o.flags&isViolator != 0 {
+		r.fail(s.Other(), now, now+1) // this was the last answer
+	}
 }
 
-// broke: s violated RFC 6455. §7.1.7 wants its connection failed.
-func (r *record) broke(s session.Side, now eventloop.Tick) {
-	r.half[s].flags |= isDeaf
+// onViolation is called when s has violated RFC 6455. By §7.1.7 its connection must
+// fail. Its earlier messages were valid and have been passed on, so the other side
+// first gets time to answer them, and s gets the answers. See fail.
+func (r *record) onViolation(s session.Side, now eventloop.Tick) {
+	h, o := &r.sides[s], &r.sides[s.Other()]
+	answer := r.cause == session.None && h.walker.Messages > 0 && !readClosed(o) && o.flags&writeClosed == 0
+	h.flags |= discardReads | isViolator
 	r.end([2]session.Cause{session.ClientProtocol, session.BackendProtocol}[s], now)
 	r.ours = true
-	// It is not heard any more, so its connection is shut too, and read on
-	// until its end: closing it over unread bytes would reset it, and the
-	// Close might be lost.
-	r.half[s].flags |= wantFin
-	r.half[s.Other()].flags |= wantFin
-	r.sendClose(s, CodeProtocol, ProtocolError, now+1)
-	if s == session.Client {
-		r.sendClose(session.Backend, CodeGoingAway, GoingAway, now+1)
-	} else {
-		r.sendClose(session.Client, CodeInternal, BackendBroken, now+1)
+	r.deadline = now // Times.Reply counts from here
+	if !answer {
+		r.fail(s, now, now+1)
 	}
 }
 
-// eof: s will send nothing more. Half-close is honoured: what the other side
-// still has to say is carried to s.
+// violator is the side that violated RFC 6455 and for which fail was not called
+// yet.
+func (r *record) violator() (s session.Side, ok bool) {
+	switch {
+	case r.sides[session.Client].flags&isViolator != 0:
+		return session.Client, true
+	case r.sides[session.Backend].flags&isViolator != 0:
+		return session.Backend, true
+	}
+	return 0, false
+}
+
+// fail ends the session because s violated RFC 6455. Both sides get a Close.
+func (r *record) fail(s session.Side, now, deadline eventloop.Tick) {
+	// The stream to s is shut down too, and s is read until its end: closing a
+	// connection with unread bytes resets it, and the Close might be lost.
+	r.sides[s].flags = r.sides[s].flags&^isViolator | wantFin
+	r.sides[s.Other()].flags |= wantFin
+	r.lastProgress = now
+	r.sendClose(s, CodeProtocol, ProtocolError, deadline)
+	if s == session.Client {
+		code := uint16(CodeGoingAway)
+		if b := &r.sides[session.Backend]; b.flags&isClosed != 0 {
+			code = echo(b.walker.CloseCode())
+		}
+		r.sendClose(session.Backend, code, GoingAway, deadline)
+	} else {
+		r.sendClose(session.Client, CodeInternal, BackendBroken, deadline)
+	}
+}
+
+// eof is called when s has ended its stream. What the other side still sends is
+// passed to s (half-close).
 func (r *record) eof(s session.Side, now eventloop.Tick) {
-	h := &r.half[s]
+	h := &r.sides[s]
 	if h.flags&(isEOF|isLost) != 0 {
 		return
 	}
@@ -74,49 +122,61 @@ func (r *record) eof(s session.Side, now eventloop.Tick) {
 	r.peerGone(s, now)
 }
 
-// lose: the connection of s is of no more use in either direction.
+// lose is called when the connection of s can't be used any more in either
+// direction.
 func (r *record) lose(s session.Side, now eventloop.Tick) {
-	h := &r.half[s]
+	h := &r.sides[s]
 	if h.flags&isLost != 0 {
 		return
 	}
-	h.flags = h.flags&^(wantClose|wantPing|wantFin) | isLost | isMuted
+	h.giveUp()
 	r.peerGone(s, now)
 }
 
-// unwritable: the connection of s has ended, as a write to it has told. What s
-// sent before that, a Close perhaps, is still to be read, and then the end.
+// giveUp marks a side whose connection can't be used any more.
+func (h *side) giveUp() {
+	h.flags = h.flags&^(wantClose|wantPing|wantFin) | isLost | writeClosed
+}
+
+// unwritable is called when a write has failed since the peer has closed the
+// connection of s. What s sent before, perhaps a Close, is still read, and then the
+// end.
 func (r *record) unwritable(s session.Side, now eventloop.Tick) {
-	h := &r.half[s]
-	h.flags = h.flags&^(wantClose|wantPing|wantFin) | isMuted
+	h := &r.sides[s]
+	h.flags = h.flags&^(wantClose|wantPing|wantFin) | writeClosed
 	if s == session.Backend {
-		r.bereave(session.BackendLost, now)
+		r.onBackendLost(session.BackendLost, now)
 	}
 }
 
-// peerGone tells the other side of the end of s. A client is told in words: a
-// bare end of the connection would be a 1006 to it. A backend sees what it
-// would see without a balancer, so that it can tell a lost client from one
-// that said goodbye.
+// peerGone reports the end of s to the other side. A client gets a Close, since
+// without one it would see 1006. A backend sees what it would see without a
+// balancer, so that it can tell a lost client from one that closed.
 func (r *record) peerGone(s session.Side, now eventloop.Tick) {
-	if s == session.Backend && r.survives(now) {
+	if s == session.Backend && r.tryReattach(now) {
 		return
 	}
-	if r.half[s].flags&isClosed == 0 {
+	if f, ok := r.violator(); ok {
+		if f == s && r.sides[s].flags&isLost == 0 {
+			return // it can still get the answers to its messages
+		}
+		r.fail(f, now, now+1)
+	}
+	if r.sides[s].flags&isClosed == 0 {
 		r.end([2]session.Cause{session.ClientLost, session.BackendLost}[s], now)
 	}
-	if s == session.Backend && r.half[session.Client].flags&isEOF == 0 {
+	if s == session.Backend && r.sides[session.Client].flags&isEOF == 0 {
 		r.sendClose(session.Client, CodeServiceRestart, BackendLost, now+1)
 	}
-	o := &r.half[s.Other()]
+	o := &r.sides[s.Other()]
 	if o.flags&isLost == 0 {
 		o.flags |= wantFin
 	}
 }
 
-// begin closes the session by our own decision. The client's answer goes on to
-// the backend and ends the session there too.
-func (r *record) begin(c closeOrder, now eventloop.Tick, boundary eventloop.Tick) {
+// beginClose closes the session by our own decision. The client's answer is passed
+// to the backend and ends the session there too.
+func (r *record) beginClose(c plannedClose, now eventloop.Tick, boundary eventloop.Tick) {
 	if r.cause != session.None {
 		return
 	}
@@ -125,60 +185,11 @@ func (r *record) begin(c closeOrder, now eventloop.Tick, boundary eventloop.Tick
 	r.sendClose(session.Client, c.code, c.reason, now+boundary)
 }
 
-// chosen reports whether o is about this session.
-func (r *record) chosen(o *Order) bool {
-	if r.cause != session.None || o.Keep && r.closeAt == 0 && r.phase != waiting {
-		return false
-	}
-	if o.Late && r.closeAt != 0 && (o.Move || r.plan&toMove == 0) {
-		return false
-	}
-	if o.Most != nil && o.Most[r.backend] == 0 {
-		return false
-	}
-	if o.MoveOnly && (r.plan&movable == 0 || r.closeAt != 0 || r.phase != staying) {
-		return false
-	}
-	return o.Select == nil || o.Select(r.info())
-}
-
-// leaves reports that the session won't be with its backend much longer,
-// unless an order is taken back or a move fails.
-func (r *record) leaves() bool {
-	return r.cause != session.None || r.closeAt != 0 || r.phase != staying
-}
-
-// schedule has the session closed or moved by o after so long, unless an
-// earlier order stands, see Order; or takes that back.
-func (r *record) schedule(o *Order, now eventloop.Tick, after time.Duration) {
-	at := now + max(1, eventloop.Ticks(after))
-	if o.Keep {
-		r.closeAt = 0
-		r.plan |= orNothing // should it be moved right now
-		if r.phase == waiting {
-			r.quit()
-		}
-		return
-	}
-	moves := (o.Move || o.MoveOnly) && r.plan&movable != 0
-	if moves && r.phase >= turning && r.plan.why() == session.Loss {
-		return // it leaves that backend already
-	}
-	stands := r.closeAt != 0 && at >= r.closeAt
-	if r.closeAt != 0 && moves != (r.plan&toMove != 0) {
-		stands = moves
-	}
-	if !stands {
-		r.closeAt, r.half[session.Client].want = at, closeOrder{code: o.Code, reason: o.Reason, cause: o.Cause}
-		r.plan = r.plan.with(moves, o)
-	}
-}
-
-// settled reports that the session is over but for closing its sockets. A
-// server closes first (RFC 6455 §7.1.1): the client's connection is ours to
-// close once its Close has come, the backend's end is awaited.
+// settled reports that only the connections are left to close. The server closes
+// first (RFC 6455 §7.1.1): we close the client's connection after its Close, and
+// wait for the backend to end its own.
 func (r *record) settled() bool {
-	c, b := &r.half[session.Client], &r.half[session.Backend]
+	c, b := &r.sides[session.Client], &r.sides[session.Backend]
 	if r.cause == session.None {
 		return false
 	}
@@ -187,27 +198,26 @@ func (r *record) settled() bool {
 	return cDone && bDone && drained(c) && drained(b)
 }
 
-// drained: nothing is left to be written to the side.
-func drained(h *half) bool {
+// drained reports that nothing is left to write to the side.
+func drained(h *side) bool {
 	return h.flags&isLost != 0 || h.pending == 0 && h.flags&wantClose == 0
 }
 
-// lingered is called when nothing has moved for too long in a closing
-// session. A side that was never told is told now; one that does not answer is
-// given up.
+// lingered is called when a closing session has made no progress for too long. A
+// side that has got no Close gets one now; a side that doesn't answer is given up.
 func (r *record) lingered(now eventloop.Tick) {
-	code := r.code
-	if code == 0 {
-		code = CodeGoingAway
-	}
-	for s := range r.half {
-		side := session.Side(s)
-		if r.half[s].flags&(hasLingered|isMuted) != 0 {
+	for s := range r.sides {
+		side, h := session.Side(s), &r.sides[s]
+		if h.flags&(hasLingered|writeClosed) != 0 {
 			r.lose(side, now)
 			continue
 		}
-		r.half[s].flags |= hasLingered
+		h.flags |= hasLingered
+		code := cmp.Or(r.code, CodeGoingAway)
+		if h.flags&isClosed != 0 {
+			code = echo(h.walker.CloseCode())
+		}
 		r.sendClose(side, code, NoReason, now+1)
 	}
-	r.moved = now
+	r.lastProgress = now
 }

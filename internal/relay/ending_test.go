@@ -8,8 +8,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
 
-// endAny waits for the end of a session, whatever it was.
-func (r *rig) endAny() session.Summary {
+// endAny waits for the end of a session, with any cause.
+func (r *fixture) endAny() session.Summary {
 	r.t.Helper()
 	select {
 	case s := <-r.ends:
@@ -38,7 +38,7 @@ func silent(s session.Side) session.Cause {
 
 func testClose(t *testing.T, e engine) {
 	for _, from := range sides {
-		r := newRig(t, e, quick, relay.Limits{})
+		r := newFixture(t, e, quick, relay.Limits{})
 		p, q := r.both(from)
 		p.text("last words")
 		p.close(4001)
@@ -65,7 +65,7 @@ func testClose(t *testing.T, e engine) {
 
 func testCloseWithoutCode(t *testing.T, e engine) {
 	for _, from := range sides {
-		r := newRig(t, e, quick, relay.Limits{})
+		r := newFixture(t, e, quick, relay.Limits{})
 		p, q := r.both(from)
 		p.send(p.frame(fin|opClose, ""))
 		q.want(fin|opClose, "")
@@ -77,11 +77,11 @@ func testCloseWithoutCode(t *testing.T, e engine) {
 	}
 }
 
-// testCloseBehindMuch: a Close waits behind what was sent before it, however
-// long that takes the reader.
+// testCloseBehindMuch: a Close follows everything that was sent before it, however
+// slowly that is read.
 func testCloseBehindMuch(t *testing.T, e engine) {
 	for _, from := range sides {
-		r := newRig(t, e, relay.Times{Linger: 150 * time.Millisecond, Boundary: quick.Boundary},
+		r := newFixture(t, e, relay.Times{Linger: 150 * time.Millisecond, Boundary: quick.Boundary},
 			relay.Limits{KeepaliveInterval: patience, KeepaliveTimeout: patience})
 		p, q := r.both(from)
 		q.SetReadBuffer(32 << 10)
@@ -106,10 +106,10 @@ func testCloseBehindMuch(t *testing.T, e engine) {
 	}
 }
 
-// testCloseAndGone: a backend says goodbye and is gone at once, while its
-// client is still talking. The client is to hear the goodbye.
+// testCloseAndGone: a backend closes and disconnects at once while its client still
+// sends. The client must get that Close.
 func testCloseAndGone(t *testing.T, e engine) {
-	r := newRig(t, e, quick, relay.Limits{})
+	r := newFixture(t, e, quick, relay.Limits{})
 	for range 30 {
 		c, b := r.open()
 		stop := make(chan struct{})
@@ -123,7 +123,7 @@ func testCloseAndGone(t *testing.T, e engine) {
 		}()
 		b.want(fin|opText, "chatter")
 		b.close(1001)
-		b.TCPConn.Close() // over unread bytes: an RST
+		b.TCPConn.Close() // with unread bytes: an RST
 		g, err := c.next()
 		if err != nil || g.first != fin|opClose {
 			t.Fatalf("the client got %v (%v), want a Close", g, err)
@@ -148,7 +148,7 @@ func testClientLost(t *testing.T, e engine) {
 		{"FIN inside a message", func(p *peer) []byte { return p.frame(opText, "part") }, func(p *peer) { p.TCPConn.Close() }},
 		{"FIN inside a frame", func(p *peer) []byte { return p.frame(fin|opText, "cut off")[:9] }, func(p *peer) { p.TCPConn.Close() }},
 	} {
-		r := newRig(t, e, quick, relay.Limits{})
+		r := newFixture(t, e, quick, relay.Limits{})
 		p, b := r.open()
 		p.text("before")
 		b.wantText("before")
@@ -174,7 +174,7 @@ func testBackendLost(t *testing.T, e engine) {
 		{"FIN inside a message", func(p *peer) []byte { return p.frame(opText, "part") }, func(p *peer) { p.TCPConn.Close() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, e, quick, relay.Limits{})
+			r := newFixture(t, e, quick, relay.Limits{})
 			p, b := r.open()
 			b.text("before")
 			p.wantText("before")
@@ -194,7 +194,7 @@ func testBackendLost(t *testing.T, e engine) {
 // testBackendLostInFrame: a Close can't be sent in the middle of a frame.
 func testBackendLostInFrame(t *testing.T, e engine) {
 	for _, cut := range []int{1, 4, 10} {
-		r := newRig(t, e, quick, relay.Limits{})
+		r := newFixture(t, e, quick, relay.Limits{})
 		c, b := r.open()
 		b.send(b.frame(fin|opText, string(make([]byte, 300)))[:cut])
 		b.TCPConn.Close()
@@ -205,14 +205,14 @@ func testBackendLostInFrame(t *testing.T, e engine) {
 
 func testHalfClose(t *testing.T, e engine) {
 	times := relay.Times{Linger: 3 * quick.Linger, Boundary: quick.Boundary} // room for a slow machine
-	r := newRig(t, e, times, relay.Limits{})
+	r := newFixture(t, e, times, relay.Limits{})
 	c, b := r.open()
 	c.text("question")
 	c.CloseWrite()
 	b.wantText("question")
 	b.wantEnd()
 	b.text("answer")
-	time.Sleep(times.Linger / 2) // twice, to pass Linger with a byte moving meanwhile
+	time.Sleep(times.Linger / 2) // twice: longer than Linger, with progress in between
 	b.text("more")
 	time.Sleep(3 * times.Linger / 4)
 	b.text("and more")
@@ -247,7 +247,7 @@ func testBroken(t *testing.T, e engine) {
 			"close":    func(p *peer) []byte { return p.frame(fin|opClose, "x") },
 		} {
 			t.Run(from.String()+"'s "+name, func(t *testing.T) {
-				r := newRig(t, e, quick, relay.Limits{})
+				r := newFixture(t, e, quick, relay.Limits{})
 				p, q := r.both(from)
 				p.send(p.frame(fin|opText, "good"), bad(p), p.frame(fin|opText, "unheard"))
 				q.wantText("good")
@@ -258,7 +258,7 @@ func testBroken(t *testing.T, e engine) {
 				q.wantClose(other)
 				q.close(other)
 				p.wantClose(relay.CodeProtocol)
-				// Both are told; the rest is up to them.
+				// Both get a Close.
 				p.TCPConn.Close()
 				q.TCPConn.Close()
 				s := r.endAny()
@@ -273,11 +273,11 @@ func testBroken(t *testing.T, e engine) {
 	}
 }
 
-// testCloseUnanswered: who said goodbye gets an answer even if the other side
-// gives none.
+// testCloseUnanswered: a side that closes gets an answer even if the other side
+// doesn't answer.
 func testCloseUnanswered(t *testing.T, e engine) {
 	for _, from := range sides {
-		r := newRig(t, e, quick, relay.Limits{})
+		r := newFixture(t, e, quick, relay.Limits{})
 		p, q := r.both(from)
 		p.close(4000)
 		q.wantClose(4000)

@@ -1,26 +1,18 @@
-// Package relay holds sessions: it carries frames between a client and a
-// backend from the moment both handshakes are done until both connections are
-// closed, and ends each session with one cause.
-//
-// Two engines do the same: Epoll, for Linux, whose idle sessions cost a fixed
-// record and nothing else, and Portable, on goroutines, for every other
-// system. What a session is, and every decision about it, is in record.go and
-// is shared; an engine only moves bytes and keeps time.
 package relay
 
 import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
-	"github.com/holdfast-ws/holdfast/internal/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 )
 
 // Limits bound a session in time. Zero values mean "never".
 type Limits struct {
-	Idle              time.Duration // without a message either way
+	Idle              time.Duration // without bytes from either side; see Tuning.IdleMessages
 	Lifetime          time.Duration
-	KeepaliveInterval time.Duration // of a side's silence, before it is pinged
-	KeepaliveTimeout  time.Duration // of further silence, before it is given up
+	KeepaliveInterval time.Duration // how long a side is silent before it is pinged
+	KeepaliveTimeout  time.Duration // how long it is silent after that before it is given up
 }
 
 // Start is what a session begins with.
@@ -31,52 +23,19 @@ type Start struct {
 	// session.Side. It is used before Start returns and not retained.
 	Early [2][]byte
 
-	// Movable lets the session be given another backend, by an Order or,
-	// with OnLoss, when its backend is lost. Without a Mover none is moved.
+	// Movable lets the session be given another backend, by a MoveRequest or,
+	// with OnLoss, when its backend is lost. Without a Reattacher none is moved.
 	Movable, OnLoss bool
-	// MoveTimeout bounds how long it waits for its turn to look for that
-	// backend, then the search itself, and then how long the old one may take
-	// to say the rest of what it has to say.
+	// MoveTimeout limits, one after the other, the wait for the session's turn,
+	// the search for the backend, and the time in which the old backend may send
+	// the rest and close.
 	MoveTimeout time.Duration
+	// Control means that the backend wants notices of planned moves, see notice.go.
+	Control bool
 }
 
-// Order tells an engine to close sessions politely: a Close frame at a message
-// boundary, its answer awaited on both sides.
-type Order struct {
-	Select func(session.Info) bool // nil selects all; called on the engine's goroutines
-	Cause  session.Cause
-	Code   uint16
-	Reason Reason
-	// Text takes the place of Reason where it isn't empty; at most 123 bytes.
-	Text string
-	// Most bounds how many sessions are chosen, by their backends; those of
-	// backends that are not in it are not. The oldest are, of all there are at
-	// that moment. nil is no bound.
-	Most map[uint32]int
-	// Spread is the time over which the sessions are closed, evenly, in the
-	// order of their age; 0 is all at once.
-	Spread time.Duration
-	// Late leaves alone the sessions that an earlier order has given a turn.
-	// Without it, the order for sooner holds. A turn to be moved does not
-	// count for an order to close.
-	Late bool
-	// Keep takes back what earlier orders have planned and not begun, as a
-	// move that waits for its turn; of the rest of an Order, only Select is
-	// looked at.
-	Keep bool
-
-	// Move has each session that is movable given another backend at its
-	// turn, and closed as said above only where that fails. An order to close
-	// replaces one to move, and is never replaced by one.
-	Move bool
-	Why  session.Why
-	// MoveOnly is Move that leaves a session where it is rather than close it,
-	// and chooses only such as are movable and have not been given a turn.
-	MoveOnly bool
-}
-
-// Reason numbers the texts that our Close frames carry, so that a record can
-// hold one.
+// Reason is the number of a text for our Close frames, since a record has no room
+// for the text itself.
 type Reason uint8
 
 const (
@@ -118,67 +77,107 @@ func (r Reason) String() string {
 
 // Close codes, RFC 6455 §7.4.1 and the IANA registry.
 const (
+	codeNormal         = 1000
 	CodeGoingAway      = 1001
 	CodeProtocol       = 1002
 	CodeInternal       = 1011
 	CodeServiceRestart = 1012
 	CodeTryAgainLater  = 1013
+	codeBadGateway     = 1014
 )
 
-// Engine owns sessions. It is the network as well, since a session lives where
-// its two connections were made. All methods may be called from anywhere but
-// the engine's own tasks and callbacks, except Start, which is for the task
-// that holds the connections, and Dial.
+// Engine owns sessions. It is also the network, since a session runs where its two
+// connections were opened. The engine's own tasks and callbacks must not call its
+// methods, except Dial and Start, which is for the task that has the connections.
 type Engine interface {
 	transport.Network
-	// SetMover says who finds other backends for sessions, before the first
-	// that is movable starts.
-	SetMover(m Mover)
+	// Tune changes settings for all sessions, including the present ones. It may
+	// be called at any time.
+	Tune(t Tuning)
+	// SetReattacher sets the Reattacher. It must be called before the first
+	// movable session starts.
+	SetReattacher(m Reattacher)
 	// Start takes over both connections, whose handshakes are done, and
 	// returns. On an error they are still the caller's.
 	Start(client, backend transport.Conn, s Start) error
 	// CloseSessions begins to close sessions and returns how many; they end
-	// later, each with Order.Cause unless something else comes first.
-	CloseSessions(o Order) int
-	// Leaving counts, by backend, the sessions that won't be with it much
-	// longer: those that are being moved or closed, or have been given a turn
-	// for that. It takes as long as looking at every session.
+	// later, each with the request's Cause unless something else comes first.
+	CloseSessions(CloseRequest) int
+	// MoveSessions begins to move sessions and returns how many.
+	MoveSessions(MoveRequest) int
+	// Cancel cancels what is scheduled for sessions and returns for how many.
+	Cancel(CancelRequest) int
+	// Leaving counts, by backend, the sessions that will soon leave it: those
+	// that are being moved or closed, or are scheduled for that. It visits every
+	// session.
 	Leaving() map[uint32]int
 	// Abort ends all sessions now, cutting their connections.
 	Abort(cause session.Cause)
-	// Each calls f for every session there is. The cause is None while it
-	// is open.
+	// Sessions lists at most limit sessions, which must be more than 0, and
+	// returns the Cursor for the next call; 0 means that there are no more. A
+	// session that exists from the first call to the last is listed once. The
+	// cause is None while it is open.
+	Sessions(from Cursor, limit int) ([]session.Summary, Cursor)
+	// Each calls f for every session, as Sessions lists them.
 	Each(f func(session.Summary))
-	// Traffic is what all sessions together sent so far, by session.Side.
+	// Traffic is what all sessions together have sent so far, by session.Side.
 	Traffic() [2]session.Traffic
-	// Active is the number of sessions.
+	// BackendTraffic is what the sessions of each backend have sent so far, by
+	// backend and session.Side. What a session sent before a move counts for the
+	// backend that it had then. A backend for which keep returns false is included
+	// once more and then forgotten; it must have no sessions. keep must not block.
+	BackendTraffic(keep func(backend uint32) bool) map[uint32][2]session.Traffic
+	// Active is the number of sessions that have not ended.
 	Active() int
-	// SpareProcessors says whether goroutines outside the engine have work
-	// that should not wait for a moment in which the engine has none, see
-	// eventloop.Group. At first it is on.
+	// Loops is the number of event loops, which never changes, and the number of
+	// processors that the process may use, which changes with its CPU quota.
+	Loops() (loops, processors int)
+	// SpareProcessors sets whether goroutines outside the engine have work that
+	// should not wait until the engine is idle, see eventloop.Group. At first it is
+	// on.
 	SpareProcessors(on bool)
-	// Trim gives memory back that only a burst of handshakes or sessions
-	// needed. It takes as long as looking at every session.
+	// Trim releases memory that only a burst of handshakes or sessions needed. It
+	// visits every session.
 	Trim()
-	// Close ends the engine: listeners, tasks, and sessions, which are cut.
-	// It returns when nothing of it runs any more.
+	// Close ends the engine: it closes listeners, cancels tasks, and cuts the
+	// connections of sessions. It returns when nothing of the engine runs any more.
 	Close()
 }
 
-// Ended is called once for every session when both its connections are
-// closed, on an engine's goroutine: it must not block or call the engine.
+// Ended is called once for every session when both its connections are closed, and
+// after Reattacher.Moved if it was being moved. It runs on a goroutine of the engine
+// and must neither block nor call the engine.
 type Ended func(session.Summary)
 
-// Times are the engine's own bounds on a session that is being closed.
+// Times are the engine's own time limits.
 type Times struct {
-	// Linger is how long a closing session may go on without a byte moving:
-	// for the answer to a Close frame, or the rest of a half-closed stream.
+	// Linger is how long a closing session may go on without progress: while it
+	// waits for the answer to a Close frame, or the rest of a half-closed stream.
 	Linger time.Duration
-	// Boundary is how long a Close of ours waits for the end of the message
-	// that is under way before it goes out between two fragments, or, in
-	// the middle of a frame, the connection is cut.
+	// Boundary is how long our Close waits for the end of a message. After that it
+	// is sent between two fragments or, in the middle of a frame, the connection
+	// is cut.
 	Boundary time.Duration
+	// Reply is how long the other side may take to answer the messages that a side
+	// sent before it violated the protocol. Then both get a Close.
+	Reply time.Duration
+	// Probation is how long a new backend must keep a session after the swap
+	// until the move counts as done; 0 means that there is no probation.
+	Probation time.Duration
 }
 
-// DefaultTimes are the Times in use.
-var DefaultTimes = Times{Linger: 5 * time.Second, Boundary: 5 * time.Second}
+// DefaultTimes are the Times of the balancer.
+var DefaultTimes = Times{Linger: 5 * time.Second, Boundary: 5 * time.Second, Reply: time.Second, Probation: time.Second}
+
+// Tuning is what can be changed for all sessions of an engine at once.
+type Tuning struct {
+	// CloseTimeout replaces Times.Linger while the first Close frame of a session,
+	// sent by one of its sides, is unanswered. Without Tune it is Times.Linger.
+	CloseTimeout time.Duration
+	// IdleMessages makes Limits.Idle count from the last byte of a message. Without
+	// it, any bytes count, including pings and pongs.
+	IdleMessages bool
+	// Unsent limits, for new sessions, how many unsent bytes the kernel keeps for a
+	// side; 0 means no limit. Only on Linux.
+	Unsent int
+}

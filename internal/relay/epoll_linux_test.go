@@ -10,8 +10,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
 
-// slow reads what comes to p, some bytes at a time, and tells of the first
-// Close frame or the end.
+// slow reads what p gets, a few bytes at a time, until the first Close frame or the
+// end.
 func (p *peer) slow(until time.Time) (total int, err error) {
 	buf := make([]byte, 4<<10)
 	for time.Now().Before(until) {
@@ -24,18 +24,18 @@ func (p *peer) slow(until time.Time) (total int, err error) {
 	return total, nil
 }
 
-// TestEpollSlowReader: a ping waits behind all that was sent before it, so its
-// answer is late where that is taken slowly. Who takes bytes lives.
+// A ping waits behind everything that was sent before it, so a slow reader answers
+// late. A side that takes bytes is alive.
 func TestEpollSlowReader(t *testing.T) {
 	t.Parallel()
 	for _, from := range sides {
 		t.Run("from the "+from.String(), func(t *testing.T) {
 			t.Parallel()
 			limits := relay.Limits{KeepaliveInterval: 200 * time.Millisecond, KeepaliveTimeout: 400 * time.Millisecond}
-			r := newRig(t, epoll(t), quick, limits)
+			r := newFixture(t, epoll(t), quick, limits)
 			source, sink := r.both(from)
 			sink.SetReadBuffer(32 << 10)
-			go func() { // it writes as much as is taken, until the test's end
+			go func() { // writes as much as the client takes, until the end of the test
 				f := source.frame(fin|2, string(bytes.Repeat([]byte("x"), 50_000)))
 				for {
 					if _, err := source.Write(f); err != nil {

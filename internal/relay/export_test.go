@@ -1,3 +1,3 @@
 package relay
 
-const MaxSeeking = maxSeeking
+const MaxConnecting = maxConnecting

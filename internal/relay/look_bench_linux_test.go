@@ -2,13 +2,12 @@ package relay
 
 import (
 	"testing"
-
-	"github.com/holdfast-ws/holdfast/internal/session"
+	"time"
 )
 
-// BenchmarkLook is what a loop is held up by one portion of the looks at all
-// sessions that a rebalance takes: for who is leaving, and for the oldest of a
-// third of them.
+// BenchmarkLook measures how long one portion of a look at all sessions holds up a
+// loop. The looks are those of a rebalance: for sessions that are leaving, and for
+// the oldest sessions of a third of the backends.
 func BenchmarkLook(b *testing.B) {
 	const sessions = portion * chunkRecords
 	el := &epollLoop{}
@@ -29,11 +28,12 @@ func BenchmarkLook(b *testing.B) {
 		}
 	})
 	b.Run("oldest", func(b *testing.B) {
-		o := Order{Most: map[uint32]int{1: 25}, MoveOnly: true, Select: func(session.Info) bool { return true }}
+		oldestOf := Selection{Backends: map[uint32]Bound{1: {Most: 25, UpTo: time.Now()}}}
+		q := (&MoveRequest{Selection: oldestOf}).request(nil)
 		for b.Loop() {
-			all := oldest[int32]{most: o.Most}
+			all := oldest[int32]{bounds: oldestOf.Backends}
 			el.each(func(slot int32, r *record) {
-				if r.chosen(&o) {
+				if q.includes(r) {
 					all.add(r.backend, r.started, slot)
 				}
 			})

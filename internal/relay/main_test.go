@@ -8,7 +8,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The tests mostly wait for timeouts; the command line may say otherwise.
+	// The tests mostly wait for timeouts. The command line can override this.
 	flag.Set("test.parallel", "8")
 	goleak.VerifyTestMain(m)
 }

@@ -4,339 +4,308 @@ import (
 	"errors"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/eventloop"
-	"github.com/holdfast-ws/holdfast/internal/frame"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 )
 
-// phase is how far a session is on its way to another backend.
-//
-//	        an Order's              a place in          the client is held, and all
-//	        turn                    the line            it said before is written
-//	staying ───────────▶ waiting ───────────▶ turning ───────────────────▶ seeking
-//	 ▲ ▲ │  a lost backend, now or waiting     ▲ ▲│ none now, after a loss   │  │ found: the old backend
-//	 │ │ │                                     │ └┼──────────────────────────┤  │ is sent a Close
-//	 │ │ └──────────────────┬──────────────────┘  │ no boundary,             │  │
-//	 │ │                    │ no place            │ no place                 │  │
-//	 │ │                    │ in time             │ in time    none found,   │  ▼
-//	 │ │ stayed             ▼                     ▼            or too late   │ leaving
-//	 │ └────────────────quitting ◀──────────────────────────────────────────┘  │
-//	 │                      ▲                                                   │
-//	 │                      └──────────────── the session ends ────────────────┤
-//	 └─────────────────────────────────────────────────────────────────────────┘
-//	    swapped: the old backend has ended, the client is held
-//
-// A session whose old backend is lost while another is looked for in vain comes
-// to staying as well, and is as one that has lost it there.
-//
-// Waiting, a session goes on as ever, and only its place in the engine's line
-// tells it from one that stays; see place. One that has lost its backend is
-// turning while it waits, and so is one that came to its boundary late: their
-// clients are held, and they go first. Where there is none to be had for it now,
-// it is turning again until its time is over, and has a place only now and then.
-//
-// Held, the client stands between two messages and isn't read; TCP makes it
-// wait. The old backend talks to it all the while.
-//
-// Nothing is lost, doubled or reordered where the old backend reads what it
-// was sent and says what it has to say before it answers our Close:
-//
-//   - The client's bytes are one row, and isHeld cuts it in two, where the
-//     walker stands between two messages. It is set by nothing but hold, and
-//     only swapped and stayed take it off. What is before the cut has all been
-//     given to the old backend's connection, since seeking begins only when
-//     nothing of it waits; our Close follows it there. What is behind the cut
-//     is the rest of the last read, which the engine keeps, and then what is in
-//     the socket: none of it is walked or written while isHeld is set, and then
-//     it goes, in this order, to the one backend that there is.
-//   - The old backend's bytes go to the client up to its Close, behind which it
-//     can say nothing (RFC 6455 §5.5.1), or to its end. Only then, and only
-//     where they end between two messages, is it swapped, and the new one's
-//     first byte read. What waits for the client is in one row for both.
-//
-// Where the old backend is lost, what it had not answered may be lost with it,
-// and the rest of a message that it had begun to get is thrown away.
-type phase uint8
-
-const (
-	staying phase = iota
-	waiting
-	turning
-	seeking
-	leaving
-	quitting // the engine has yet to put its part of the move away
-)
-
-// plan is what is to become of a session at its turn, and what may. Its upper
-// bits are a session.Why.
+// plan is what a request wants from a session, and what is possible. Its upper bits
+// are a session.Why.
 type plan uint8
 
 const (
 	movable plan = 1 << iota
 	onLoss
-	toMove     // closeAt is for a move
-	orNothing  // and not for a close if that fails
+	toMove     // requestAt is for a move
+	orStay     // if that fails, the session stays
 	tooLate    // the move ran out of time
-	cutShort   // the old backend went inside a message
+	cutShort   // the old backend was lost inside a message
 	planBits   = iota
 	withoutWhy = 1<<planBits - 1
 )
-
-func (p plan) with(moves bool, o *Order) plan {
-	p &= movable | onLoss | tooLate | cutShort
-	if !moves {
-		return p
-	}
-	p |= toMove
-	if o.MoveOnly {
-		p |= orNothing
-	}
-	return p.because(o.Why)
-}
 
 func (p plan) because(w session.Why) plan { return p&withoutWhy | plan(w)<<planBits }
 
 func (p plan) why() session.Why { return session.Why(p >> planBits) }
 
-// move is what only sessions that are being moved have beside their record.
+// move is what a session has in addition to its record while it isn't idle.
 type move struct {
-	// begun is the beginning of a Close frame of the old backend's, of which
-	// it isn't known yet whether the client is to see it.
+	// begun is the beginning of a Close frame from the old backend, while it isn't
+	// known whether the client should see it.
 	begun []byte
 
-	place  place
-	from   phase          // in which it got its place
-	why    session.Why    // it was to be moved then
-	turned bool           // its client was to be held, so a boundary was awaited
-	waitBy eventloop.Tick // forceAt, while place is later; when to look again no more
+	queue  queueState
+	from   phase          // in which it was queued
+	why    session.Why    // for which it was queued
+	turned bool           // it has had its turn, and so awaited a boundary
+	waitBy eventloop.Tick // the deadline without the delay; the end of all searches
 
-	// err is what the Mover said why there is no backend. With NotNow it is to
-	// look again, else it is moved no more.
+	// err is the Reattacher's reason for finding no backend. If it is Retryable,
+	// the session searches again, otherwise its move has failed.
 	err error
+
+	// If the new backend rejects the session, another move follows.
+	swapped bool
+	gap     time.Duration  // for which the client wasn't read
+	until   eventloop.Tick // for all moves since the first rejection; 0 if there was none
+
+	kept     []byte    // what was read of the client beyond the boundary at which it is paused
+	pausedAt time.Time // zero if it isn't
+	search   *search   // nil until Reattach is called, and between two searches
+	woken    bool      // driver.advance will be called
 }
 
-// step is what the engine is to do for a session that is being moved.
+// step is what the driver must do next for a move.
 type step uint8
 
 const (
-	stepNone step = iota
-	stepLine      // ask the Mover how long it is to wait, and then put it in the line; record.await
-	stepSwap      // put the backend that was found in place; record.swapped
-	stepStay      // put all of the move away; record.stayed
+	stepNone    step = iota
+	stepReserve      // call Reserve, and put the session into the queue; record.reserved
+	stepSwap         // put the new backend in place; record.swapped
+	stepKeep         // end the move; record.moveEnded
 )
 
-// next is asked after anything has happened to the record, while it isn't
-// staying.
-func (r *record) next(m *move) step {
-	c, b := &r.half[session.Client], &r.half[session.Backend]
+// nextStep is called after each change of a record that isn't idle.
+func (r *record) nextStep(m *move) step {
+	c, b := &r.sides[session.Client], &r.sides[session.Backend]
 	switch r.phase {
-	case waiting:
-		if m.place == apart {
-			return stepLine
+	case queued:
+		if m.queue == notQueued {
+			return stepReserve
 		}
-	case turning:
-		if r.maySeek() && (m.place == apart || m.why != r.plan.why()) {
-			return stepLine
+	case awaitingBoundary:
+		if r.maySearch() && (m.queue == notQueued || m.why != r.plan.why()) {
+			return stepReserve
 		}
-	case leaving:
-		if gone(b) && c.flags&isHeld != 0 {
+	case drainingOld:
+		if readClosed(b) && c.flags&readPaused != 0 {
 			return stepSwap
 		}
-	case quitting:
-		return stepStay
+	case aborting:
+		return stepKeep
 	}
 	return stepNone
 }
 
-// gone: nothing that the side says is heard any more.
-func gone(h *half) bool { return h.flags&(isEOF|isLost|isDeaf) != 0 }
+// readClosed reports that nothing more from the side is read.
+func readClosed(h *side) bool { return h.flags&(isEOF|isLost|discardReads) != 0 }
 
-// bereave is told that the session has lost its backend, and with which cause
-// it is to end if no other is to be had. Where none has been asked yet, it is
-// moved for the loss from now on, if it may, whatever it was to be moved for. A
-// search that is under way goes on; what comes after it, moveFailed says.
-func (r *record) bereave(cause session.Cause, now eventloop.Tick) {
+// onBackendLost notes that the session has lost its backend, and the cause with
+// which it ends if there is no other. If no search has begun, the session is moved
+// because of the loss from now on, if it may be, whatever the reason was before. A
+// search in progress goes on; moveFailed decides what follows it.
+func (r *record) onBackendLost(cause session.Cause, now eventloop.Tick) {
 	switch {
-	case r.cause != session.None || r.half[session.Backend].flags&isClosed != 0:
-	case r.phase == leaving: // it was told to go
-	case r.phase == seeking || r.phase == quitting:
+	case r.cause != session.None || r.sides[session.Backend].flags&isClosed != 0:
+	case r.phase == drainingOld: // it has got our Close or a notice
+	case r.phase == onProbation:
+		if r.plan&onLoss != 0 { // moveEnded begins a move for the loss
+			r.failure = cause
+			r.abortMove()
+		}
+	case r.phase == connecting || r.phase == aborting:
 		if r.failure == session.ReattachFailed {
 			r.failure = cause
 		}
-	case r.phase == turning && r.plan.why() == session.Loss: // known already
+	case r.phase == awaitingBoundary && r.plan.why() == session.Loss: // known already
 	case r.plan&onLoss != 0:
-		r.phase, r.failure = turning, cause
+		r.enter(awaitingBoundary)
+		r.failure = cause
 		r.plan = (r.plan &^ (tooLate | cutShort)).because(session.Loss)
-		r.forceAt = now + r.moveTimeout
+		r.deadline = now + r.moveTimeout
 		r.hold()
 	}
 }
 
-// outlives: the loss of its backend does not end the session.
-func (r *record) outlives() bool {
+// survivesLoss reports whether the session goes on if its backend is lost.
+func (r *record) survivesLoss() bool {
 	switch {
 	case r.cause != session.None:
 		return false
-	case r.phase == seeking || r.phase == leaving:
-		return true // whatever another is asked for
-	case r.phase == turning && r.half[session.Backend].flags&isClosed != 0:
-		return true // its backend has closed for it to be moved
+	case r.phase == connecting || r.phase == drainingOld:
+		return true // whatever the move is for
+	case r.phase == awaitingBoundary && r.sides[session.Backend].flags&isClosed != 0:
+		return true // its backend has closed so that it is moved
 	}
 	return r.plan&onLoss != 0
 }
 
-// survives reports whether the session goes on although its backend has gone
-// without a word, since it is, or can be, moved.
-func (r *record) survives(now eventloop.Tick) bool {
-	if !r.outlives() {
+// tryReattach is called when the backend was lost without a Close. It reports
+// whether the session goes on, since it is being moved or can be.
+func (r *record) tryReattach(now eventloop.Tick) bool {
+	if !r.survivesLoss() {
 		return false
 	}
-	r.bereave(session.BackendLost, now)
-	b := &r.half[session.Backend]
-	b.flags = b.flags&^(wantClose|wantPing|wantFin) | isLost | isMuted
-	r.mustNotBeInside(now)
+	r.onBackendLost(session.BackendLost, now)
+	r.sides[session.Backend].giveUp()
+	r.endIfInside(now)
 	return true
 }
 
-// mustNotBeInside ends a session whose old backend has ended inside a message:
-// no other can end that.
-func (r *record) mustNotBeInside(now eventloop.Tick) {
-	if !r.half[session.Backend].walker.AtMessage() {
+// endIfInside ends the session if its old backend has ended inside a message,
+// which no other backend can continue.
+func (r *record) endIfInside(now eventloop.Tick) {
+	if !r.sides[session.Backend].walker.AtMessage() {
 		r.plan |= cutShort
-		r.strand(now)
+		r.closeOrphan(now)
 	}
 }
 
-// bereft: it has lost its backend, and what it says goes nowhere.
-func (r *record) bereft() bool {
-	b := &r.half[session.Backend]
-	return gone(b) || b.flags&isMuted != 0
+// backendGone reports that the session has lost its backend: what its client sends
+// goes nowhere.
+func (r *record) backendGone() bool {
+	b := &r.sides[session.Backend]
+	return readClosed(b) || b.flags&writeClosed != 0
 }
 
-// sought: the Mover has been asked.
-func (r *record) sought(m *move, now eventloop.Tick) {
-	r.phase = seeking
-	r.forceAt = now + r.left(m, now) + 2 // what Reattach says of its deadline comes before
+// beginSearch is called when Reattach is.
+func (r *record) beginSearch(m *move, now eventloop.Tick) {
+	r.enter(connecting)
+	r.deadline = now + r.left(m, now) + 2 // an error of Reattach at its deadline comes first
 	if m.err == nil {
 		r.countMove()
 	}
 }
 
-// countMove counts a move at its first look.
+// countMove counts a move at its first search.
 func (r *record) countMove() { r.moves = max(r.moves, r.moves+1) } // stays at 255
 
-// found: another backend is there.
+// found is called when Reattach has found another backend.
 func (r *record) found(m *move, now eventloop.Tick, t ticks) {
 	m.err = nil
-	r.phase, r.moved = leaving, now
-	r.forceAt = now + r.moveTimeout
-	if gone(&r.half[session.Backend]) {
-		r.forceAt = now + t.boundary // for the client to end the message that is thrown away
+	r.enter(drainingOld)
+	r.lastProgress = now
+	if readClosed(&r.sides[session.Backend]) {
+		r.deadline = now + t.boundary // for the client to end its message, which is thrown away
 		return
 	}
-	r.sendClose(session.Backend, CodeServiceRestart, Moved, r.forceAt)
-}
-
-// swapped: the new backend's connection is in the place of the old one's. The
-// pings that the old one has not answered are forgotten.
-func (r *record) swapped(id uint32, now eventloop.Tick) {
-	b := &r.half[session.Backend]
-	*b = half{walker: frame.Walker{Messages: b.walker.Messages}, bytes: b.bytes, pings: b.pings, lastIn: now}
-	r.backend = id
-	if r.plan&toMove != 0 || ofBackend(r.half[session.Client].want.cause) {
-		r.closeAt = 0
+	if r.marks&hasControl != 0 {
+		r.marks |= wantNotice
+		r.deadline = now + r.moveTimeout
+		return
 	}
-	r.stayed(now)
+	r.closeOld(now)
 }
 
-// ofBackend: an order with this cause was about the backend a session was with.
+// closeOld sends the old backend a Close. The ping before it distinguishes the
+// answer to that Close from one that crosses it, see answersClose. A backend that
+// is inside a frame can't answer now and gets no ping.
+func (r *record) closeOld(now eventloop.Tick) {
+	r.lastProgress, r.deadline = now, now+r.moveTimeout
+	if b := &r.sides[session.Backend]; b.walker.AtFrame() {
+		b.flags |= wantPing
+	}
+	r.sendClose(session.Backend, CodeServiceRestart, Moved, r.deadline)
+}
+
+// swapped is called when the new backend's connection has replaced the old one's.
+// The pings that the old backend has not answered are forgotten.
+func (r *record) swapped(id uint32, control bool, now eventloop.Tick, t ticks) {
+	b := &r.sides[session.Backend]
+	*b = side{walker: frame.Walker{Messages: b.walker.Messages}, bytes: b.bytes, pings: b.pings, lastIn: now,
+		fd: b.fd, flags: b.flags & (isReadable | isEnded)}
+	r.backend = id
+	if r.marks &= isForced | hasTLS; control { // what is about the backend has ended
+		r.marks |= hasControl | wantNotice
+	}
+	if r.plan&toMove != 0 || ofBackend(r.sides[session.Client].want.cause) {
+		r.requestAt = 0
+	}
+	r.moveEnded(now)
+	if t.probation != 0 {
+		r.enter(onProbation)
+		r.failure, r.deadline = session.ReattachFailed, now+t.probation
+	}
+}
+
+// ofBackend reports that a request with this cause is about the backend of the
+// session.
 func ofBackend(c session.Cause) bool {
 	return c == session.BackendRemoved || c == session.BackendDrained || c == session.Rebalanced
 }
 
-// stayed: the engine has put its part of the move away. What it has kept of
-// the client's is to be passed now.
-func (r *record) stayed(now eventloop.Tick) {
-	c := &r.half[session.Client]
-	r.phase = staying
-	if c.flags&isHeld != 0 {
-		c.flags &^= isHeld
-		c.lastIn = now // it could not be heard
+// moveEnded is called when the driver has cleaned up after the move. It must pass on
+// now what it has kept of the client's bytes.
+func (r *record) moveEnded(now eventloop.Tick) {
+	c := &r.sides[session.Client]
+	r.enter(idle)
+	if c.flags&readPaused != 0 {
+		c.flags &^= readPaused
+		c.lastIn = now // it wasn't read
 	}
-	if r.cause != session.None || !r.bereft() {
+	if r.cause != session.None || !r.backendGone() {
 		return
 	}
-	r.bereave(r.failure, now) // lost during the move
-	if r.half[session.Backend].flags&isLost != 0 {
+	r.onBackendLost(r.failure, now) // it was lost during the move
+	if r.sides[session.Backend].flags&isLost != 0 {
 		r.peerGone(session.Backend, now)
 	}
 }
 
-// quit gives a move up, as the session's end does.
-func (r *record) quit() {
-	if r.phase != staying {
-		r.phase = quitting
+// abortMove gives up the move, if there is one.
+func (r *record) abortMove() {
+	if r.phase != idle {
+		r.enter(aborting)
 	}
 }
 
-// moveFailed: no other backend is to be had. The session goes on with the old
-// one, or is closed as the Order says. Where that one was lost meanwhile, it is
-// stayed that has it moved for the loss, if it may.
+// moveFailed is called when no other backend was found. The session goes on with
+// the old one, or is closed if the request says so. If the old one was lost
+// meanwhile, moveEnded begins a move because of the loss, if that is allowed.
 func (r *record) moveFailed(now eventloop.Tick, t ticks) {
-	r.quit()
-	goesOn := r.plan&onLoss != 0 && r.plan.why() != session.Loss && r.half[session.Backend].flags&isClosed == 0
+	r.abortMove()
+	goesOn := r.plan&onLoss != 0 && r.plan.why() != session.Loss && r.sides[session.Backend].flags&isClosed == 0
 	switch {
-	case r.bereft() && goesOn:
-	case r.bereft():
-		r.strand(now)
-	case r.failure == session.ReattachFailed && r.closeAt == 0 && r.plan&orNothing == 0:
-		r.begin(r.half[session.Client].want, now, t.boundary)
+	case r.backendGone() && goesOn:
+	case r.backendGone():
+		r.closeOrphan(now)
+	case r.failure == session.ReattachFailed && r.requestAt == 0 && r.plan&orStay == 0:
+		r.beginClose(r.sides[session.Client].want, now, t.boundary)
 	}
 }
 
-// strand ends a session that has lost its backend for good.
-func (r *record) strand(now eventloop.Tick) {
+// closeOrphan ends a session that has lost its backend for good.
+func (r *record) closeOrphan(now eventloop.Tick) {
 	r.end(r.failure, now)
-	b, c := &r.half[session.Backend], &r.half[session.Client]
-	b.flags = b.flags&^(wantClose|wantPing|wantFin) | isLost | isMuted
+	r.sides[session.Backend].giveUp()
 	r.sendClose(session.Client, CodeServiceRestart, BackendLost, now+1)
-	c.flags |= wantFin
+	r.sides[session.Client].flags |= wantFin
 }
 
-// clientEnds: the client has closed its end, or all of its connection, behind
-// what is unread. It needs no other backend while it has one, and is not worth
-// one's handshake while nobody was asked.
+// clientEnds is called when a paused client has closed its stream or connection,
+// after what is unread. The session then needs no other backend if it has one, and
+// begins no search.
 func (r *record) clientEnds(now eventloop.Tick) {
-	switch bereft := r.bereft(); {
-	case !bereft && (r.phase == turning || r.phase == seeking):
-		r.quit()
-	case bereft && r.phase == turning:
+	switch backendGone := r.backendGone(); {
+	case !backendGone && (r.phase == awaitingBoundary || r.phase == connecting):
+		r.abortMove()
+	case backendGone && r.phase == awaitingBoundary:
 		r.failure = session.ClientLost
-		r.strand(now)
+		r.closeOrphan(now)
 	}
 }
 
-// moving is what a Mover is told.
-func (r *record) moving(m *move, now eventloop.Tick) Moving {
-	return Moving{Info: r.info(), Why: r.plan.why(), Attempt: int(r.moves), Again: m.err != nil,
-		Deadline: time.Now().Add(r.left(m, now).Duration())}
+// reattachRequest is what the Reattacher is asked for.
+func (r *record) reattachRequest(m *move, now eventloop.Tick) ReattachRequest {
+	return ReattachRequest{Info: r.info(), Why: r.plan.why(), Attempt: int(r.moves), Again: m.err != nil,
+		Control: r.marks&hasControl != 0, Deadline: time.Now().Add(r.left(m, now).Duration())}
 }
 
-// whyNotMoved is what a Mover is told of the end of a move that failed.
+// whyNotMoved is the error for the Reattacher at the end of a move that failed.
 func (r *record) whyNotMoved(m *move, asked, found bool) error {
-	var notNow NotNow
-	looksAgain := errors.As(m.err, &notNow)
+	var retryable Retryable
+	searchesAgain := errors.As(m.err, &retryable)
 	switch {
-	case m.err != nil && !looksAgain:
+	case m.err != nil && !searchesAgain:
 		return m.err
 	case r.plan&cutShort != 0:
 		return ErrMessageCut
-	case r.plan&tooLate == 0 && r.cause == session.None && m.from == waiting && !m.turned:
+	case r.plan&tooLate == 0 && r.cause == session.None && m.from == queued && !m.turned:
 		return ErrTakenBack // nothing else ends the wait of a session that goes on
 	case r.plan&tooLate == 0:
 		return ErrMoveOver
-	case looksAgain:
-		return notNow.Err
+	case searchesAgain:
+		return retryable.Err
 	case asked && !found:
 		return ErrMoveTimeout
 	case !asked && !m.turned:

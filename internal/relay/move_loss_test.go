@@ -1,245 +1,299 @@
 package relay_test
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
-	"github.com/holdfast-ws/holdfast/internal/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 )
 
-// losses are the ways a backend goes without a word.
-var losses = map[string]func(*peer){
-	"EOF": func(b *peer) { b.TCPConn.Close() },
-	"RST": func(b *peer) { b.reset() },
+// lossKind is a way in which a session can lose its backend while it is being moved
+// for another reason.
+type lossKind struct {
+	request relay.MoveRequest
+	lose    func(b *peer)
+	known   func(b *peer) // waits until the engine knows
+	onLoss  bool
 }
 
-// testLoss: a session outlives its backend, and gets all that that had said.
-func testLoss(t *testing.T, e engine) {
-	for name, lose := range losses {
-		r, to := newMoveRig(t, e, quick, relay.Limits{})
-		c, b := r.open()
-		through(c, b, "before")
-		b.text("last words")
-		time.Sleep(20 * time.Millisecond) // an RST may overtake them in the kernel
-		lose(b)
-		b2 := to.accept()
-		c.wantText("last words")
-		through(c, b2, "after "+name)
-		m := r.moved(session.Loss, 8, nil)
-		if m.gap > 5*time.Second || m.Info.Backend != 7 {
-			t.Errorf("%s: %+v", name, m)
-		}
-		// And once more, to a third.
-		b2.text("last words")
-		time.Sleep(20 * time.Millisecond)
-		third := r.station(9)
-		r.mover.sendTo(third)
-		lose(b2)
-		b3 := third.accept()
-		c.wantText("last words")
-		if m := r.moved(session.Loss, 9, nil); m.Attempt != 2 || m.Info.Backend != 8 {
-			t.Errorf("%s: %+v", name, m)
-		}
-		through(c, b3, "after")
-		r.finish(c, b3)
-	}
-}
-
-// testLossUnwanted: a pool that moves on drain alone loses its sessions with
-// their backend.
-func testLossUnwanted(t *testing.T, e engine) {
-	for _, lose := range losses {
-		r, _ := newMoveRig(t, e, quick, relay.Limits{})
-		r.onLoss.Store(false)
-		c, b := r.open()
-		lose(b)
-		c.want(fin|opClose, "\x03\xf4server lost")
-		c.close(1012)
-		r.end(session.BackendLost, 1012)
-		if n := r.mover.asked(); n != 0 {
-			t.Errorf("it was asked for another %d times", n)
+func eachLossKind(t *testing.T, f func(t *testing.T, how lossKind)) {
+	for name, how := range map[string]lossKind{
+		"EOF": {lose: func(b *peer) { b.CloseWrite() }, known: (*peer).wantCut},
+		"RST": {lose: (*peer).reset, known: func(*peer) { time.Sleep(300 * time.Millisecond) }}, // the test can't see when
+	} {
+		for _, request := range []relay.MoveRequest{drain, moveOnly()} {
+			for _, onLoss := range []bool{true, false} {
+				how := how
+				how.request, how.onLoss = request, onLoss
+				t.Run(fmt.Sprintf("%s, %s, on loss %v", how.request.Why, name, how.onLoss), func(t *testing.T) {
+					t.Parallel()
+					f(t, how)
+				})
+			}
 		}
 	}
 }
 
-// testLossRefused: no other backend for a session that has lost its own.
-func testLossRefused(t *testing.T, e engine) {
-	r, _ := newMoveRig(t, e, quick, relay.Limits{})
-	r.mover.use(refuse)
-	c, b := r.open()
-	b.reset()
+// wantLost waits for the end of a session that has lost its backend and isn't moved.
+func (r *fixture) wantLost(c *peer) {
+	r.t.Helper()
 	c.want(fin|opClose, "\x03\xf4server lost")
-	r.moved(session.Loss, 0, errNoOther)
-	c.text("unheard")
 	c.close(1012)
 	r.end(session.BackendLost, 1012)
-	c.wantEnd()
 }
 
-// testLossSilence: a backend that says nothing, not even a pong.
-func testLossSilence(t *testing.T, e engine) {
-	limits := relay.Limits{KeepaliveInterval: 300 * time.Millisecond, KeepaliveTimeout: 1500 * time.Millisecond}
-	r, to := newMoveRig(t, e, quick, limits)
-	c, b := r.open()
-	texts := make(chan string, 10)
-	c.answer(func(g got) { texts <- g.payload })
-	b2 := to.accept()
-	b2.text("hello")
-	if s := <-texts; s != "hello" {
-		t.Errorf("the client got %q", s)
-	}
-	r.moved(session.Loss, 8, nil)
-	b.wantPing() // of the old
-	b2.wantPing()
-	r.mover.use(refuse)
-	r.moved(session.Loss, 0, errNoOther)
-	r.end(session.BackendSilent, 1012)
-}
-
-// testLossInMessage: what the lost backend had not said to its end nobody can.
-func testLossInMessage(t *testing.T, e engine) {
-	for _, lose := range losses {
-		r, _ := newMoveRig(t, e, quick, relay.Limits{})
-		c, b := r.open()
-		b.send(b.frame(opText, "one "))
-		c.want(opText, "one ")
-		lose(b)
-		c.wantClose(1012)
-		c.close(1012)
-		r.end(session.BackendLost, 1012)
-		r.moved(session.Loss, 0, relay.ErrMessageCut)
-		if n := r.mover.asked(); n != 0 {
-			t.Errorf("it was asked for another %d times", n)
+// testLossWhileAwaitingBoundary: the old backend is lost before the search. With
+// OnLoss the session is then moved because of the loss.
+func testLossWhileAwaitingBoundary(t *testing.T, e engine) {
+	eachLossKind(t, func(t *testing.T, how lossKind) {
+		awaitingBoundary := func(r *fixture) (c, b *peer) {
+			r.onLoss.Store(how.onLoss)
+			c, b = r.open()
+			c.send(c.frame(opText, "one ")) // the move waits for its end
+			b.want(opText, "one ")
+			asks := r.reattacher.reserves()
+			r.request(how.request, 1)
+			r.until("Reserve was called", func() bool { return r.reattacher.reserves() > asks })
+			time.Sleep(20 * time.Millisecond)
+			return c, b
 		}
-	}
-}
-
-// testLossInClientMessage: the rest of a message that had begun to go to the
-// lost backend goes nowhere, and what comes behind it to the new one.
-func testLossInClientMessage(t *testing.T, e engine) {
-	for _, early := range []bool{true, false} { // the client ends it before another backend is found, or after
-		r, to := newMoveRig(t, e, quick, relay.Limits{})
-		release := make(chan struct{})
-		r.mover.use(func(near transport.Conn, m relay.Moving) (relay.Found, error) {
-			f, err := r.mover.dial(near, m)
-			if err == nil && early {
-				_, err = f.Backend.Read(make([]byte, 1))
+		times := relay.Times{Linger: time.Second, Boundary: patience}
+		r, to := newMoveFixture(t, e, times, relay.Limits{})
+		c, b := awaitingBoundary(r)
+		if !how.onLoss {
+			how.lose(b)
+			r.wantLost(c)
+			r.moved(how.request.Why, 0, relay.ErrMoveOver)
+			if n := r.reattacher.searches(); n != 0 {
+				t.Errorf("%d searches", n)
 			}
-			return f, err
-		})
-		c, b := r.open()
-		c.send(c.frame(opText, "one "))
-		b.want(opText, "one ")
-		b.reset()
+			return
+		}
+		how.lose(b)
 		b2 := to.accept()
-		if !early {
-			time.Sleep(50 * time.Millisecond)
-		}
-		f := c.frame(0, "two ")
-		c.send(f[:3])
-		time.Sleep(20 * time.Millisecond)
-		c.send(f[3:], c.frame(fin|opPing, "lost too"), c.frame(fin, "three"), c.frame(fin|opText, "whole"))
-		if early {
-			b2.quiet(50 * time.Millisecond)
-			b2.send([]byte("x"))
-		}
+		c.send(c.frame(fin, "two"), c.frame(fin|opText, "whole"))
 		b2.wantText("whole")
 		r.moved(session.Loss, 8, nil)
-		close(release)
 		through(c, b2, "after")
 		r.finish(c, b2)
-	}
-	// It never ends it.
-	r, to := newMoveRig(t, e, quick, relay.Limits{})
-	c, b := r.open()
-	c.send(c.frame(opText, "one "))
-	b.want(opText, "one ")
-	b.TCPConn.Close()
-	b2 := to.accept()
-	c.wantClose(1012)
-	b2.wantCut()
-	r.moved(session.Loss, 8, relay.ErrNoBoundary)
-	c.close(1012)
-	r.end(session.BackendLost, 1012)
+		// No backend takes it.
+		r.reattacher.onReattach(refuse)
+		c, b = awaitingBoundary(r)
+		how.lose(b)
+		r.wantLost(c)
+		r.moved(session.Loss, 0, errNoOther)
+	})
 }
 
-// testLossCloseInMessage: a client may close between two fragments, and is
-// answered by whoever is there.
-func testLossCloseInMessage(t *testing.T, e engine) {
-	r, _ := newMoveRig(t, e, quick, relay.Limits{})
-	r.mover.use(r.mover.hang)
-	c, b := r.open()
-	c.send(c.frame(opText, "one "))
-	b.want(opText, "one ")
-	b.TCPConn.Close()
-	r.until("it is asked for", func() bool { return r.mover.asked() == 1 })
-	c.close(4000)
-	c.wantClose(4000)
-	c.wantEnd()
-	r.end(session.ClientClosed, 4000)
-	r.moved(session.Loss, 0, relay.ErrMoveOver)
-}
+// testLossWhileConnecting: the old backend is lost during the search, which finds no
+// other. With OnLoss the session is then moved because of the loss.
+func testLossWhileConnecting(t *testing.T, e engine) {
+	eachLossKind(t, func(t *testing.T, how lossKind) {
+		for _, timeout := range []bool{false, true} {
+			failed := io.EOF
+			if timeout {
+				failed = relay.ErrMoveTimeout
+			}
+			// seek makes the engine search for another backend, which fails.
+			// The second search may succeed or not.
+			seek := func(refused bool) (r *fixture, c *peer, first moved) {
+				r, to := newMoveFixture(t, e, quick, relay.Limits{})
+				r.onLoss.Store(how.onLoss)
+				if timeout {
+					r.moveTimeout.Store(int64(time.Second))
+				}
+				var firstEnds atomic.Int64 // the deadline of the first attempt, in Unix nanoseconds
+				r.reattacher.onReattach(func(near transport.Conn, m relay.ReattachRequest) (relay.NewBackend, error) {
+					if m.Attempt == 1 {
+						firstEnds.Store(m.Deadline.UnixNano())
+						f, err := r.reattacher.dial(near, m)
+						if err == nil {
+							f.Conn.SetDeadline(time.Time{})
+							_, err = f.Conn.Read(make([]byte, 1))
+							f.Conn.Close()
+						}
+						return relay.NewBackend{}, err
+					}
+					// It has the whole time again, from the end of the first.
+					var later time.Duration
+					if timeout {
+						later = time.Duration(r.moveTimeout.Load())
+					}
+					if d := m.Deadline.Sub(time.Unix(0, firstEnds.Load())); m.Why != session.Loss || d < later*9/10-100*time.Millisecond {
+						t.Errorf("the second attempt is for %s, and ends %v after the first's deadline, want about %v", m.Why, d, later)
+					}
+					if refused {
+						return refuse(near, m)
+					}
+					return r.reattacher.dial(near, m)
+				})
+				c, b := r.open()
+				r.request(how.request, 1)
+				b2 := to.accept()
+				c.text("held")
+				how.lose(b)
+				how.known(b)
+				if !timeout {
+					b2.TCPConn.Close()
+				}
+				if first = r.moved(how.request.Why, 0, failed); first.Attempt != 1 {
+					t.Errorf("%+v", first)
+				}
+				return r, c, first
+			}
+			if !how.onLoss {
+				r, c, _ := seek(true)
+				r.wantLost(c)
+				if n := r.reattacher.searches(); n != 1 {
+					t.Errorf("%d searches", n)
+				}
+				continue
+			}
+			r, c, first := seek(false)
+			b2 := r.reattacher.to.accept()
+			b2.wantText("held")
+			if m := r.moved(session.Loss, 8, nil); m.Attempt != 2 || m.gap <= first.gap {
+				t.Errorf("%+v, after %+v: its client is paused from the first on", m, first)
+			}
+			through(c, b2, "after")
+			r.finish(c, b2)
 
-// testMoveClientGoes: the client closes or vanishes in each phase of a move.
-func testMoveClientGoes(t *testing.T, e engine) {
-	for _, how := range []string{"close", "EOF", "RST"} {
-		for _, when := range []string{"held", "leaving"} {
-			r, to := newMoveRig(t, e, quick, relay.Limits{})
-			if when == "held" {
-				r.mover.use(r.mover.hang)
-				r.moveTimeout.Store(int64(time.Second))
-			}
-			c, b := r.open()
-			r.order(moveOnly(), 1)
-			b2 := to.accept()
-			if when == "leaving" {
-				b.want(fin|opClose, "\x03\xf4session moved")
-			}
-			if how == "RST" {
-				c.reset()
-			} else {
-				c.text("last words")
-				c.close(4000)
-				if how == "EOF" {
-					c.TCPConn.CloseWrite()
-				}
-			}
-			switch {
-			case when == "held":
-				// Given up, or timed out where nobody could see it.
-				if how != "RST" {
-					b.wantText("last words")
-					b.wantClose(4000)
-					b.close(4000)
-				}
-				if how != "RST" {
-					b.TCPConn.Close()
-				}
-				if m := r.nextMove(); m.err == nil {
-					t.Errorf("%s: moved", how)
-				}
-				b.TCPConn.Close()
-				b2.wantCut()
-			case how == "RST":
-				b.TCPConn.Close()
-				b2.wantCut()
-			default:
-				b.close(1012)
-				b2.wantText("last words")
-				b2.wantClose(4000)
-				b2.close(4000)
-				b2.TCPConn.Close()
-			}
-			s := r.endAny()
-			want := session.ClientClosed
-			if how == "RST" {
-				want = session.ClientLost
-			}
-			if s.Cause != want {
-				t.Errorf("%s while %s: ended with %s", how, when, s.Cause)
-			}
+			r, c, _ = seek(true)
+			r.moved(session.Loss, 0, errNoOther)
+			r.wantLost(c)
 		}
+	})
+}
+
+// testLossFoundWhileConnecting: a search in progress goes on, whatever its reason.
+func testLossFoundWhileConnecting(t *testing.T, e engine) {
+	eachLossKind(t, func(t *testing.T, how lossKind) {
+		r, to := newMoveFixture(t, e, quick, relay.Limits{})
+		r.onLoss.Store(how.onLoss)
+		r.reattacher.onReattach(r.reattacher.dialAndRead)
+		c, b := r.open()
+		r.request(how.request, 1)
+		b2 := to.accept()
+		c.text("held")
+		how.lose(b)
+		how.known(b)
+		c.quiet(50 * time.Millisecond)
+		b2.send([]byte("x"))
+		b2.wantText("held")
+		r.moved(how.request.Why, 8, nil)
+		through(c, b2, "after")
+		r.finish(c, b2)
+	})
+}
+
+// testCloseWhileAwaitingBoundary: the old backend closes before the search, while its
+// client is inside a message. No other backend can get the whole message, so this
+// is like a loss, or like the Close of a session that isn't moved.
+func testCloseWhileAwaitingBoundary(t *testing.T, e engine) {
+	for _, onLoss := range []bool{true, false} {
+		r, to := newMoveFixture(t, e, relay.Times{Linger: time.Second, Boundary: patience}, relay.Limits{})
+		r.onLoss.Store(onLoss)
+		c, b := r.inPhase(to, "awaitingBoundary")
+		b.close(1001)
+		if onLoss {
+			b2 := to.accept()
+			c.send(c.frame(fin, "two"), c.frame(fin|opText, "whole"))
+			b2.wantText("whole")
+			r.moved(session.Loss, 8, nil)
+			through(c, b2, "after")
+			r.finish(c, b2)
+			continue
+		}
+		c.wantClose(1001)
+		c.send(c.frame(fin, "two"))
+		c.close(1001)
+		b.want(fin, "two")
+		b.wantClose(1001)
+		b.TCPConn.Close()
+		r.moved(session.Drain, 0, relay.ErrMoveOver)
+		r.end(session.BackendClosed, 1001)
+	}
+}
+
+// testLossWhileMoved: other ends of a session that loses its backend during a
+// search.
+func testLossWhileMoved(t *testing.T, e engine) {
+	for _, onLoss := range []bool{true, false} {
+		// loseBackend returns a session whose backend was lost after these bytes,
+		// in a search that hangs.
+		loseBackend := func(limits relay.Limits, last func(b *peer), lose func(b *peer)) (r *fixture, c, b2 *peer) {
+			r, to := newMoveFixture(t, e, quick, limits)
+			r.onLoss.Store(onLoss)
+			r.reattacher.onReattach(func(near transport.Conn, m relay.ReattachRequest) (relay.NewBackend, error) {
+				if m.Why == session.Loss {
+					return refuse(near, m)
+				}
+				return r.reattacher.hang(near, m)
+			})
+			c, b := r.open()
+			r.request(drain, 1)
+			b2 = to.accept()
+			last(b)
+			lose(b)
+			return r, c, b2
+		}
+		nothing := func(*peer) {}
+		fin1 := func(b *peer) { b.CloseWrite(); b.wantCut() }
+
+		// It is lost inside a message, which no other backend can finish.
+		r, c, b2 := loseBackend(relay.Limits{}, func(b *peer) { b.send(b.frame(opText, "one ")) }, fin1)
+		c.want(opText, "one ")
+		r.wantLost(c)
+		r.moved(session.Drain, 0, relay.ErrMessageCut)
+		b2.wantCut()
+
+		// It doesn't answer a ping.
+		limits := relay.Limits{KeepaliveInterval: 200 * time.Millisecond, KeepaliveTimeout: 600 * time.Millisecond}
+		r, c, b2 = loseBackend(limits, nothing, func(b *peer) { b.wantPing(); b.wantCut() })
+		b2.TCPConn.Close()
+		if m := r.nextMove(); m.Why != session.Drain || m.err == nil {
+			t.Errorf("%+v", m)
+		}
+		if onLoss {
+			r.moved(session.Loss, 0, errNoOther)
+		}
+		c.wantClose(1012)
+		c.close(1012)
+		r.end(session.BackendSilent, 1012)
+
+		// Reserve fails for the loss.
+		r, c, b2 = loseBackend(relay.Limits{}, nothing, fin1)
+		errNoTurn := errors.New("no turn")
+		r.reattacher.onReserve(func(relay.ReattachRequest) (time.Duration, error) { return 0, errNoTurn })
+		b2.TCPConn.Close()
+		r.nextMove()
+		if onLoss {
+			r.moved(session.Loss, 0, errNoTurn)
+		}
+		r.wantLost(c)
+
+		// Its client disconnects, which is noticed at the latest at the end.
+		r, c, b2 = loseBackend(relay.Limits{}, nothing, fin1)
+		c.reset()
+		b2.TCPConn.Close()
+		r.nextMove()
+		if s := r.endAny(); s.Cause != session.ClientLost && s.Cause != session.BackendLost {
+			t.Errorf("ended with %s", s.Cause)
+		}
+
+		// It is closed meanwhile.
+		r, c, b2 = loseBackend(relay.Limits{}, nothing, fin1)
+		r.request(shutdown, 1)
+		c.wantClose(1001)
+		c.close(1001)
+		r.moved(session.Drain, 0, relay.ErrMoveOver)
+		r.end(session.Shutdown, 1001)
+		b2.wantCut()
 	}
 }

@@ -9,36 +9,36 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
-	"github.com/holdfast-ws/holdfast/internal/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 )
 
-// testMove: what a move is, from the outside.
+// testMove: a move as its peers see it.
 func testMove(t *testing.T, e engine) {
-	r, to := newMoveRig(t, e, quick, relay.Limits{})
-	r.mover.use(func(near transport.Conn, m relay.Moving) (relay.Found, error) {
+	r, to := newMoveFixture(t, e, quick, relay.Limits{})
+	r.reattacher.onReattach(func(near transport.Conn, m relay.ReattachRequest) (relay.NewBackend, error) {
 		if m.Info.Backend != 7 || m.Info.Route != 9 || m.Why != session.Drain || m.Attempt != 1 {
 			t.Errorf("Reattach is told %+v", m)
 		}
-		if d := time.Until(m.Deadline); d < patience-time.Second || d > patience+time.Second {
+		if d := time.Until(m.Deadline); d < patience/2 || d > patience+time.Second {
 			t.Errorf("its deadline is in %v", d)
 		}
-		f, err := r.mover.dial(near, m)
+		f, err := r.reattacher.dial(near, m)
 		if err != nil {
 			return f, err
 		}
-		// A handshake: the new backend's answer is waited for.
+		// The handshake waits for the new backend's answer.
 		buf := make([]byte, 3)
-		f.Backend.SetDeadline(m.Deadline)
-		if _, err = io.ReadFull(f.Backend, buf); err == nil {
-			f.Early = buf[2:] // of a message
+		f.Conn.SetDeadline(m.Deadline)
+		if _, err = io.ReadFull(f.Conn, buf); err == nil {
+			f.Early = buf[2:] // the beginning of a message
 		}
 		return f, err
 	})
 	c, b := r.open()
 	through(c, b, "before")
-	r.order(drain, 1)
+	r.request(drain, 1)
 	b2 := to.accept()
-	c.text("held") // not for the old one
+	c.text("held") // goes to the new backend
 	b.text("while held")
 	c.wantText("while held")
 	c.quiet(50 * time.Millisecond)
@@ -48,7 +48,7 @@ func testMove(t *testing.T, e engine) {
 	b.text("last words")
 	c.wantText("last words")
 	b2.send(hello[3:])
-	c.quiet(50 * time.Millisecond) // the old one has not ended
+	c.quiet(50 * time.Millisecond) // the old backend has not ended
 	b2.quiet(50 * time.Millisecond)
 	b.close(1012)
 	c.wantText("hello")
@@ -59,7 +59,7 @@ func testMove(t *testing.T, e engine) {
 	}
 	through(c, b2, "after")
 	s := r.onlySession()
-	// Swallowed frames are not counted: the old backend's Close.
+	// The old backend's Close wasn't passed on and isn't counted.
 	if want := uint64(5*2 + len("down beforewhile heldlast wordshellodown after")); s.Backend != 8 ||
 		s.From[0].Messages != 3 || s.From[1] != (session.Traffic{Messages: 5, Bytes: want}) {
 		t.Errorf("%+v, want %d bytes", s, want)
@@ -67,13 +67,13 @@ func testMove(t *testing.T, e engine) {
 	r.finish(c, b2)
 }
 
-// testMoveClientInMessage: the turn comes inside a message of the client's.
+// testMoveClientInMessage: the session's turn comes inside a message of the client.
 func testMoveClientInMessage(t *testing.T, e engine) {
-	r, to := newMoveRig(t, e, relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
+	r, to := newMoveFixture(t, e, relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
 	c, b := r.open()
 	c.send(c.frame(opText, "one "))
 	b.want(opText, "one ")
-	r.order(drain, 1)
+	r.request(drain, 1)
 	b.quiet(100 * time.Millisecond)
 	c.send(c.frame(fin|opPing, "p"), c.frame(0, "two "))
 	b.want(fin|opPing, "p")
@@ -86,7 +86,7 @@ func testMoveClientInMessage(t *testing.T, e engine) {
 	c.send(f[4:], c.frame(fin|opText, "next"), c.frame(opText, "and "))
 	b.want(fin, "three")
 	b2 := to.accept()
-	b.bye()
+	b.answerClose()
 	b2.wantText("next")
 	b2.want(opText, "and ")
 	c.send(c.frame(fin, "more"))
@@ -96,14 +96,14 @@ func testMoveClientInMessage(t *testing.T, e engine) {
 	r.finish(c, b2)
 }
 
-// testMoveBackendInMessage: the turn comes inside a message of the old
-// backend's, which it ends after our Close.
+// testMoveBackendInMessage: the session's turn comes inside a message of the old
+// backend, which ends it after our Close.
 func testMoveBackendInMessage(t *testing.T, e engine) {
-	r, to := newMoveRig(t, e, relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
+	r, to := newMoveFixture(t, e, relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
 	c, b := r.open()
 	b.send(b.frame(opText, "one "))
 	c.want(opText, "one ")
-	r.order(drain, 1)
+	r.request(drain, 1)
 	b2 := to.accept()
 	b2.text("new")
 	b.want(fin|opClose, "\x03\xf4session moved")
@@ -119,24 +119,24 @@ func testMoveBackendInMessage(t *testing.T, e engine) {
 	r.finish(c, b2)
 }
 
-// testMoveNoBoundary: a client that does not end its message isn't moved.
+// testMoveNoBoundary: a client that doesn't end its message isn't moved.
 func testMoveNoBoundary(t *testing.T, e engine) {
-	r, to := newMoveRig(t, e, quick, relay.Limits{})
+	r, to := newMoveFixture(t, e, quick, relay.Limits{})
 	c, b := r.open()
 	c.send(c.frame(opText, "never "))
 	b.want(opText, "never ")
-	r.order(moveOnly(), 1)
+	r.request(moveOnly(), 1)
 	if m := r.moved(session.Rebalance, 0, relay.ErrNoBoundary); m.gap != 0 || m.Attempt != 0 {
-		t.Errorf("it was held: %+v", m)
+		t.Errorf("it was paused: %+v", m)
 	}
 	c.send(c.frame(fin, "ends"))
 	b.want(fin, "ends")
 	through(c, b, "goes on")
-	// With an order to close, it is closed; that Close waits for the backend's
-	// messages alone.
+	// If the request says so, it is closed. That Close waits only for the
+	// backend's messages.
 	c.send(c.frame(opText, "never "))
 	b.want(opText, "never ")
-	r.order(drain, 1)
+	r.request(drain, 1)
 	r.moved(session.Drain, 0, relay.ErrNoBoundary)
 	c.wantClose(1001)
 	c.send(c.frame(fin, "ends"))
@@ -152,24 +152,24 @@ func testMoveNoBoundary(t *testing.T, e engine) {
 	}
 }
 
-// testMoveRefused: without another backend it goes on with the old one, or is
-// closed as the order says; nothing is lost.
+// testMoveRefused: without another backend the session goes on with the old one, or
+// is closed if the request says so. Nothing is lost.
 func testMoveRefused(t *testing.T, e engine) {
-	r, _ := newMoveRig(t, e, quick, relay.Limits{})
+	r, _ := newMoveFixture(t, e, quick, relay.Limits{})
 	release := make(chan struct{})
-	r.mover.use(func(near transport.Conn, m relay.Moving) (relay.Found, error) {
-		f, err := r.mover.hang(near, m)
+	r.reattacher.onReattach(func(near transport.Conn, m relay.ReattachRequest) (relay.NewBackend, error) {
+		f, err := r.reattacher.hang(near, m)
 		return f, errors.Join(errNoOther, err)
 	})
-	to := r.mover.to
+	to := r.reattacher.to
 	c, b := r.open()
-	go func() { // the new backend takes its time
+	go func() { // the new backend refuses late
 		p := to.accept()
 		<-release
 		p.text("no")
 	}()
-	r.order(moveOnly(), 1)
-	r.until("it is asked for", func() bool { return r.mover.asked() == 1 })
+	r.request(moveOnly(), 1)
+	r.until("the search has begun", func() bool { return r.reattacher.searches() == 1 })
 	c.send(c.frame(fin|opText, "kept 1"), c.frame(opText, "kept 2"))
 	b.quiet(100 * time.Millisecond)
 	b.text("meanwhile")
@@ -184,8 +184,8 @@ func testMoveRefused(t *testing.T, e engine) {
 	b.want(fin, "!")
 	through(c, b, "goes on")
 
-	r.mover.use(refuse)
-	r.order(drain, 1)
+	r.reattacher.onReattach(refuse)
+	r.request(drain, 1)
 	if m := r.moved(session.Drain, 0, errNoOther); m.Attempt != 2 {
 		t.Errorf("attempt %d, want 2", m.Attempt)
 	}
@@ -199,15 +199,15 @@ func testMoveRefused(t *testing.T, e engine) {
 	r.end(session.BackendDrained, 1001)
 }
 
-// testMoveTimeout: Reattach does not come back.
+// testMoveTimeout: Reattach doesn't return.
 func testMoveTimeout(t *testing.T, e engine) {
-	r, _ := newMoveRig(t, e, quick, relay.Limits{})
+	r, _ := newMoveFixture(t, e, quick, relay.Limits{})
 	r.moveTimeout.Store(int64(300 * time.Millisecond))
-	r.mover.use(r.mover.hang) // has no deadline
+	r.reattacher.onReattach(r.reattacher.hang) // has no deadline
 	c, b := r.open()
 	began := time.Now()
-	r.order(moveOnly(), 1)
-	r.until("it is asked for", func() bool { return r.mover.asked() == 1 })
+	r.request(moveOnly(), 1)
+	r.until("the search has begun", func() bool { return r.reattacher.searches() == 1 })
 	c.text("kept")
 	r.moved(session.Rebalance, 0, relay.ErrMoveTimeout)
 	if d := time.Since(began); d < 200*time.Millisecond || d > 5*time.Second {
@@ -218,18 +218,18 @@ func testMoveTimeout(t *testing.T, e engine) {
 	r.finish(c, b)
 }
 
-// testMovePanics: a Mover that panics costs the move, and no more.
+// testMovePanics: if the Reattacher panics, only the move fails.
 func testMovePanics(t *testing.T, e engine) {
-	r, to := newMoveRig(t, e, quick, relay.Limits{})
-	r.mover.use(func(near transport.Conn, m relay.Moving) (relay.Found, error) {
-		if _, err := r.mover.dial(near, m); err != nil {
+	r, to := newMoveFixture(t, e, quick, relay.Limits{})
+	r.reattacher.onReattach(func(near transport.Conn, m relay.ReattachRequest) (relay.NewBackend, error) {
+		if _, err := r.reattacher.dial(near, m); err != nil {
 			t.Error(err)
 		}
 		panic("a bug")
 	})
 	c, b := r.open()
 	r.mayLog.Store(true)
-	r.order(moveOnly(), 1)
+	r.request(moveOnly(), 1)
 	if m := r.nextMove(); m.err == nil || m.to != 0 {
 		t.Errorf("it ended with %+v", m)
 	}
@@ -242,11 +242,11 @@ func testMovePanics(t *testing.T, e engine) {
 	r.finish(c, b)
 }
 
-// testMoveSilentOld: the old backend does not answer our Close.
+// testMoveSilentOld: the old backend doesn't answer our Close.
 func testMoveSilentOld(t *testing.T, e engine) {
-	r, to := newMoveRig(t, e, quick, relay.Limits{})
+	r, to := newMoveFixture(t, e, quick, relay.Limits{})
 	c, b := r.open()
-	r.order(drain, 1)
+	r.request(drain, 1)
 	b2 := to.accept()
 	b.want(fin|opClose, "\x03\xf4session moved")
 	c.text("kept")
@@ -259,9 +259,9 @@ func testMoveSilentOld(t *testing.T, e engine) {
 	r.finish(c, b2)
 }
 
-// testMoveOldCut: the old backend goes inside a message to the client.
+// testMoveOldCut: the old backend is lost inside a message to the client.
 func testMoveOldCut(t *testing.T, e engine) {
-	r, to := newMoveRig(t, e, quick, relay.Limits{})
+	r, to := newMoveFixture(t, e, quick, relay.Limits{})
 	for _, how := range []string{"between fragments", "inside a frame", "with a Close between fragments"} {
 		c, b := r.open()
 		inFrame := how == "inside a frame"
@@ -274,7 +274,7 @@ func testMoveOldCut(t *testing.T, e engine) {
 			b.send(b.frame(opText, "one "))
 			c.want(opText, "one ")
 		}
-		r.order(drain, 1)
+		r.request(drain, 1)
 		to.accept()
 		b.want(fin|opClose, "\x03\xf4session moved")
 		if how == "with a Close between fragments" {
@@ -295,15 +295,15 @@ func testMoveOldCut(t *testing.T, e engine) {
 	}
 }
 
-// testMoveOldCloses: what the old backend's own Close means while another is
-// looked for depends on its code.
+// testMoveOldCloses: the meaning of the old backend's own Close during the search
+// depends on its code.
 func testMoveOldCloses(t *testing.T, e engine) {
 	for _, cut := range []int{0, 1, 2, 3} { // the frame comes in pieces
-		r, to := newMoveRig(t, e, quick, relay.Limits{})
-		r.mover.use(r.mover.dialAndRead)
+		r, to := newMoveFixture(t, e, quick, relay.Limits{})
+		r.reattacher.onReattach(r.reattacher.dialAndRead)
 		begin := func() (c, b, b2 *peer) {
 			c, b = r.open()
-			r.order(drain, 1)
+			r.request(drain, 1)
 			return c, b, to.accept()
 		}
 		say := func(b *peer, f []byte) {
@@ -313,7 +313,7 @@ func testMoveOldCloses(t *testing.T, e engine) {
 			}
 			b.send(f[cut:])
 		}
-		// It makes room, as it was to: it is answered, and the move goes on.
+		// It agrees to the move: its Close is answered, and the move goes on.
 		c, b, b2 := begin()
 		b.text("bye")
 		say(b, b.frame(fin|opClose, "\x03\xe9so long"))
@@ -324,7 +324,7 @@ func testMoveOldCloses(t *testing.T, e engine) {
 		r.moved(session.Drain, 8, nil)
 		through(c, b2, "after")
 		r.finish(c, b2)
-		// It has a word for the client.
+		// The Close is for the client.
 		c, b, b2 = begin()
 		c.text("unheard")
 		say(b, b.frame(fin|opClose, "\x0f\xa1kicked"))
@@ -336,7 +336,7 @@ func testMoveOldCloses(t *testing.T, e engine) {
 		b.TCPConn.Close()
 		r.end(session.BackendClosed, 4001)
 		b2.wantCut()
-		// It begins to close when the move is given up.
+		// Its Close has only begun when the move is given up.
 		if cut == 0 {
 			continue
 		}
@@ -356,10 +356,10 @@ func testMoveOldCloses(t *testing.T, e engine) {
 	}
 }
 
-// testMoveOldStuck: an old backend that does not take what its client has said
-// is not left before it has.
+// testMoveOldStuck: a session doesn't leave a backend that has not taken everything
+// that the client sent.
 func testMoveOldStuck(t *testing.T, e engine) {
-	r, to := newMoveRig(t, e, quick, relay.Limits{})
+	r, to := newMoveFixture(t, e, quick, relay.Limits{})
 	c, b := r.open()
 	b.SetReadBuffer(128 << 10)
 	c.SetWriteBuffer(64 << 10)
@@ -372,23 +372,23 @@ func testMoveOldStuck(t *testing.T, e engine) {
 	last := uint64(0)
 	r.until("it takes no more", func() bool {
 		before := last
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Second) // on a slow machine it may pause for less
 		last = r.onlySession().From[session.Client].Bytes
 		return last > 0 && last == before
 	})
-	r.order(moveOnly(), 1)
+	r.request(moveOnly(), 1)
 	r.moved(session.Rebalance, 0, relay.ErrNoBoundary)
-	if n := r.mover.asked(); n != 0 {
-		t.Errorf("it was asked for another %d times", n)
+	if n := r.reattacher.searches(); n != 0 {
+		t.Errorf("%d searches", n)
 	}
 	for i := range 300 {
 		if g, err := b.next(); err != nil || len(g.payload) != 60_000 {
 			t.Fatalf("message %d: %v, %d bytes", i, err, len(g.payload))
 		}
 	}
-	r.order(moveOnly(), 1)
+	r.request(moveOnly(), 1)
 	b2 := to.accept()
-	b.bye()
+	b.answerClose()
 	r.moved(session.Rebalance, 8, nil)
 	through(c, b2, "after")
 	r.finish(c, b2)

@@ -5,17 +5,17 @@ import (
 	"slices"
 )
 
-// oldest collects the sessions that an Order is for: all it is given or, with
-// most, the oldest so many of each backend.
+// oldest chooses the sessions of a request: of a backend with Bound.Most, the
+// oldest ones up to that number, otherwise all that are added.
 type oldest[T any] struct {
-	most map[uint32]int // Order.Most
-	rows map[uint32]*row[T]
+	bounds map[uint32]Bound // Selection.Backends
+	rows   map[uint32]*row[T]
 }
 
 type row[T any] struct {
 	list []aged[T]
-	// Of most that were on the list at one time, the youngest had begun then:
-	// who is younger has no place. 0 is not known yet.
+	// latest is when the youngest session began that was left by the last cut.
+	// Younger ones aren't added. 0 means that there was no cut.
 	latest int64
 }
 
@@ -37,12 +37,13 @@ func (o *oldest[T]) add(backend uint32, started int64, session T) {
 		return
 	}
 	r.list = append(r.list, aged[T]{started, session})
-	// Twice as many as are wanted, so that the list is seldom sorted.
-	if most := o.most[backend]; most > 0 && len(r.list) >= 2*most {
+	// Up to twice as many as wanted, so that the list is seldom sorted.
+	if most := o.bounds[backend].Most; most > 0 && len(r.list)/2 >= most {
 		r.cut(most)
 	}
 }
 
+// cut keeps the oldest.
 func (r *row[T]) cut(most int) {
 	slices.SortFunc(r.list, byAge)
 	if len(r.list) >= most {
@@ -51,10 +52,10 @@ func (r *row[T]) cut(most int) {
 	}
 }
 
-// sorted returns them, the oldest first.
+// sorted returns the chosen sessions, the oldest first.
 func (o *oldest[T]) sorted() (all []aged[T]) {
 	for backend, r := range o.rows {
-		if most := o.most[backend]; most > 0 {
+		if most := o.bounds[backend].Most; most > 0 {
 			r.cut(most)
 		}
 		all = append(all, r.list...)

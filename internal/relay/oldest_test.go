@@ -7,12 +7,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever the order they come in, it is the oldest of each backend that are
-// kept, sorted by age.
+// In whatever order sessions are added, the oldest of each backend are kept, sorted
+// by age.
 func TestOldest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		most := rapid.MapOfN(rapid.Uint32Range(1, 4), rapid.IntRange(1, 20), 1, 4).Draw(t, "most")
-		o := oldest[int]{most: most}
+		o := oldest[int]{bounds: map[uint32]Bound{}}
+		for backend, n := range most {
+			o.bounds[backend] = Bound{Most: n}
+		}
 		ages := rapid.Permutation(slices.Collect(func(yield func(int64) bool) {
 			for i := range int64(rapid.IntRange(0, 200).Draw(t, "sessions")) {
 				if !yield(i + 1) {

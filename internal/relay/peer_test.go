@@ -3,6 +3,7 @@ package relay_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ const (
 	fin     = 0x80
 )
 
-// wire writes a frame by hand. masked is for a client's.
+// wire returns an encoded frame. A client's must be masked.
 func wire(first byte, masked bool, payload []byte) []byte {
 	b := []byte{first, 0}
 	switch n := len(payload); {
@@ -51,9 +52,10 @@ func wire(first byte, masked bool, payload []byte) []byte {
 	return b
 }
 
-// peer is one end of a session, played by the test.
+// peer is a client or backend, controlled by the test.
 type peer struct {
 	*net.TCPConn
+	tls  *tls.Conn // nil without TLS
 	t    *testing.T
 	side session.Side
 	r    *bufio.Reader
@@ -62,10 +64,12 @@ type peer struct {
 func newPeer(t *testing.T, side session.Side, c net.Conn) *peer {
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(patience))
-	return &peer{c.(*net.TCPConn), t, side, bufio.NewReader(c)}
+	p := &peer{TCPConn: c.(*net.TCPConn), t: t, side: side}
+	p.r = bufio.NewReader(p)
+	return p
 }
 
-// frame is one as this side sends it.
+// frame is a frame as this side sends it.
 func (p *peer) frame(first byte, payload string) []byte {
 	return wire(first, p.side == session.Client, []byte(payload))
 }
@@ -84,7 +88,7 @@ func (p *peer) close(code uint16) {
 	p.send(p.frame(fin|opClose, string(binary.BigEndian.AppendUint16(nil, code))))
 }
 
-// got is a frame that came.
+// got is a received frame.
 type got struct {
 	first   byte
 	payload string
@@ -93,7 +97,7 @@ type got struct {
 
 func (g got) String() string { return fmt.Sprintf("%#x %q", g.first, g.payload) }
 
-// next reads a frame, which must be masked as the other side's are.
+// next reads a frame, and checks its masking.
 func (p *peer) next() (g got, err error) {
 	read := func(n uint64) []byte {
 		b := make([]byte, n)
@@ -132,9 +136,13 @@ func (p *peer) next() (g got, err error) {
 	return g, err
 }
 
+// want reads a frame. Before a Close, a ping of the balancer may come.
 func (p *peer) want(first byte, payload string) {
 	p.t.Helper()
 	g, err := p.next()
+	for err == nil && first == fin|opClose && g.first == fin|opPing && len(g.payload) == 8 {
+		g, err = p.next()
+	}
 	if err != nil || g.first != first || g.payload != payload {
 		p.t.Fatalf("the %s got %v (%v), want %#x %q", p.side, g, err, first, payload)
 	}
@@ -142,7 +150,7 @@ func (p *peer) want(first byte, payload string) {
 
 func (p *peer) wantText(s string) { p.t.Helper(); p.want(fin|opText, s) }
 
-// wantClose reads a Close frame, ignoring pings before it if there may be any.
+// wantClose reads a Close frame, and ignores pings before it.
 func (p *peer) wantClose(code uint16) {
 	p.t.Helper()
 	g, err := p.next()
@@ -162,7 +170,7 @@ func (p *peer) wantEnd() {
 	}
 }
 
-// wantCut reads until the connection ends in any way, and no Close before.
+// wantCut reads until the connection ends in any way, without a Close.
 func (p *peer) wantCut() {
 	p.t.Helper()
 	for {
@@ -193,8 +201,8 @@ func (p *peer) reset() {
 	p.TCPConn.Close()
 }
 
-// answer answers pings with pongs until the connection ends; other frames go
-// to the function.
+// answer answers pings with pongs until the connection ends, and calls others for
+// other frames.
 func (p *peer) answer(others func(got)) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() {
@@ -214,7 +222,7 @@ func (p *peer) answer(others func(got)) (done chan struct{}) {
 	return done
 }
 
-// noise is n bytes that tell one place from another.
+// noise is n random bytes.
 func noise(rnd *rand.Rand, n int) []byte {
 	b := make([]byte, n)
 	for i := 0; i < n; i += 1000 {

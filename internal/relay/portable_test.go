@@ -8,11 +8,11 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
-	"github.com/holdfast-ws/holdfast/internal/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 )
 
-// TestPortablePingBlocks: a client that takes nothing at all holds up even the
-// ping that asks whether it lives. Its silence ends the session all the same.
+// A client that takes nothing at all doesn't even get the keepalive ping. Its silence
+// ends the session nevertheless.
 func TestPortablePingBlocks(t *testing.T) {
 	backends, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -22,9 +22,9 @@ func TestPortablePingBlocks(t *testing.T) {
 	ends := make(chan session.Summary, 1)
 	e := relay.NewPortable(quick, slog.New(slog.NewTextHandler(complaints{t}, nil)), func(s session.Summary) { ends <- s })
 	defer e.Close()
-	near, far := net.Pipe() // has no buffer: what isn't read isn't written
+	parent, far := net.Pipe() // has no buffer: what isn't read isn't written
 	defer far.Close()
-	err = e.Adopt(near, nil, func(c transport.Conn) {
+	err = e.Adopt(parent, transport.Meta{}, nil, func(c transport.Conn) {
 		b, err := e.Dial(c, backends.Addr().(*net.TCPAddr).AddrPort(), time.Now().Add(patience))
 		if err != nil {
 			t.Error(err)

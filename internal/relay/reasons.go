@@ -6,18 +6,18 @@ import (
 	"sync/atomic"
 )
 
-// texts are the reasons that Orders have brought along in words, so that a
-// record needs no more than their number. The zero value is ready.
+// texts has the reasons that requests gave as text, so that a record only needs a
+// number. The zero value is ready to use.
 type texts struct {
-	mu   sync.Mutex // held by who replaces list
+	mu   sync.Mutex // held to replace list
 	list atomic.Pointer[[]string]
 }
 
-// firstText is the number of the first reason in words.
+// firstText is the number of the first of them.
 const firstText Reason = 64
 
-// number is that of text. They are as many as configurations have had; once
-// there is no room for another, GoingAway stands for it.
+// number is the Reason for a text. Texts come from configurations and are never
+// removed. If there is no room for another one, it is GoingAway.
 func (t *texts) number(text string) Reason {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -37,17 +37,8 @@ func (t *texts) number(text string) Reason {
 	return firstText + Reason(i)
 }
 
-// reason is that of an Order, by number.
-func (t *texts) reason(o *Order) Reason {
-	if o.Text == "" {
-		return o.Reason
-	}
-	return t.number(o.Text)
-}
-
-// of is the text of a reason, its own or one of the fixed ones. t may be nil,
-// and has none of its own then.
-func (t *texts) of(r Reason) string {
+// text is the text of a reason. t may be nil if no request has given one.
+func (t *texts) text(r Reason) string {
 	if r < firstText || t == nil {
 		return r.String()
 	}

@@ -6,27 +6,28 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/eventloop"
-	"github.com/holdfast-ws/holdfast/internal/frame"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 )
 
-// record is a session. It is plain data of a fixed size, without pointers, so
-// that an idle session costs nothing else and can be handed to another
-// process. It decides; the engine that owns it moves the bytes.
+// record is the state of a session. It is plain data of a fixed size, without
+// pointers, so that an idle session costs nothing else and could be handed to
+// another process. It makes the decisions; the driver and the engine carry them
+// out.
 //
-// A session's life, by what its record says:
+// The states of a session:
 //
 //	open ──▶ closing ──▶ settled
 //
-// closing begins with the first of: a Close frame or EOF from a peer, a lost
-// connection, broken framing, or our own decision (a timeout, an Order). That
-// first thing is the cause. A session is settled when nothing more is awaited
-// from either side and everything has been written; it is cut when the linger
-// time passes first. While it is open it may be moved from one backend to
-// another, see phase.
+// closing begins with the first of these: a Close frame or EOF from a peer, a
+// lost connection, a protocol violation, or our own decision (a timeout, a
+// request). This sets the cause. A session is settled when nothing more is
+// expected from either side and everything has been written. If the linger time
+// passes first, its connections are cut. An open session can be moved from one
+// backend to another, see phase.
 type record struct {
-	half [2]half // by session.Side
+	sides [2]side // by session.Side
 
 	started int64 // Unix nanoseconds
 	id      session.ID
@@ -38,47 +39,55 @@ type record struct {
 
 	idle, interval, timeout eventloop.Tick // Limits
 
-	// moved is when bytes were last carried over. Idle is counted from here;
-	// while closing linger is, which begins anew with every step of the end
-	// and, where that was our decision, with those alone.
-	moved   eventloop.Tick
-	endAt   eventloop.Tick // when it has reached Limits.Lifetime; 0 is never
-	closeAt eventloop.Tick // when an Order wants the client's half.want sent; 0 is never
-	forceAt eventloop.Tick // when a wanted Close stops waiting for a message's end
+	// lastProgress is when bytes of a message were last passed on, see
+	// quietSince. While the session is being moved or closed, all bytes count.
+	// The linger time of a closing session counts from here. Each step of the
+	// end sets it again; if we decided to close, nothing else does.
+	lastProgress eventloop.Tick
+	endAt        eventloop.Tick // when Limits.Lifetime is over; 0 is never
+	requestAt    eventloop.Tick // when a request wants the session moved, or the client's side.want sent; 0 is never
+	deadline     eventloop.Tick // of a Close that waits for the end of a message, or of the phase of a move
 
-	cause  session.Cause
-	ours   bool // the end was our decision: nothing that comes may put it off
-	forced bool // forceAt has passed
-	live   bool // engine's: the record is in use
+	cause session.Cause
+	ours  bool // we decided to close: nothing that is received may delay it
+	marks marks
+	live  bool // the record is in use; set by the driver and the engine
 
-	// Of being moved.
+	// For moves.
 	moveTimeout eventloop.Tick
 	phase       phase
 	plan        plan
-	moves       uint8         // for which a backend was looked for
-	failure     session.Cause // of the end, should the move fail with the old backend gone
+	moves       uint8         // how many have searched for a backend; stays at 255
+	failure     session.Cause // of the end, if the move fails and the old backend is gone
 }
 
-// half is one side: what came from it, and what is wanted of its connection.
-type half struct {
-	walker frame.Walker // of the bytes that come from this side
-	bytes  uint64       // from this side, without pongs swallowed
+// side is one side of a session: what came from it, and what must be done with
+// its connection.
+type side struct {
+	walker frame.Walker // of the bytes from this side
+	bytes  uint64       // from this side, without the pongs that answer our pings
 
-	lastIn eventloop.Tick // when bytes last came from, or were last taken by, this side
-	pingAt eventloop.Tick // when it was last pinged, or that was last tried
-	acked  uint32         // engine's: bytes acknowledged at the last look, or when a write began
+	lastIn eventloop.Tick // when this side last sent bytes, or took bytes that waited for it
+	pingAt eventloop.Tick // when we last pinged it, or last tried to
+	acked  uint32         // engine's: bytes acknowledged at the last call of taking, or when a write began
 
 	fd      int32 // engine's
-	pending int32 // engine's: number of the buffer with bytes for this side; 0 is none
+	pending int32 // engine's: the buffer with bytes for this side; 0 is none
 
 	flags flags
-	want  closeOrder // the Close that wantClose, or closeAt, is about
-	pings uint16     // how many nonces its pings have used
-	owed  uint8      // pongs to pings of ours that have not come
+	want  plannedClose // the Close for wantClose or requestAt
+	pings uint16       // how many nonces our pings have used
+	owed  uint8        // pongs to our pings that have not come; stays at 255
+
+	// asked is how many pings of the other side were passed to this one and are
+	// unanswered, as far as we can tell. askedSum is a checksum of the last
+	// one's payload. See noteAnswers.
+	asked    uint8
+	askedSum uint16
 }
 
-// closeOrder is a Close frame that is to be sent, and why.
-type closeOrder struct {
+// plannedClose is a Close frame that will be sent, and the cause of that.
+type plannedClose struct {
 	code   uint16
 	reason Reason
 	cause  session.Cause
@@ -88,26 +97,28 @@ type flags uint16
 
 const (
 	// What came from this side.
-	isEOF    flags = 1 << iota // it will send nothing more
-	isLost                     // its connection is of no more use
-	isClosed                   // its Close frame has come
-	isDeaf                     // what still comes is thrown away unseen
+	isEOF        flags = 1 << iota // it will send nothing more
+	isLost                         // its connection can't be used any more
+	isClosed                       // its Close frame was received
+	discardReads                   // what else it sends is thrown away
 
 	// What goes to this side.
-	isMuted     // its last frame, a Close, has been sent: nothing may follow
-	hasLingered // linger has passed once
-	wantClose   // half.want is to be sent at the next boundary
+	writeClosed // its last frame, a Close, was sent: nothing may follow
+	hasLingered // the linger time has passed once
+	wantClose   // side.want must be sent at the next boundary
 	wantPing
-	wantFin // its stream is to be shut once all is written
+	wantFin // its stream must be shut down when everything is written
 	finSent
-	isPinged // a ping of ours is unanswered
+	isPinged // one of our pings is unanswered
 
 	// The engine's.
-	isReadable // there may be bytes that no event will tell of
-	isEnded    // an event told of its end: read on until it comes
-	isAgain    // it is on the list of those to be read again
+	isReadable // there may be bytes for which no event will come
+	isEnded    // an event has reported its end: read on until it comes
+	isAgain    // it is on the list of sides to read again
 
-	isHeld // the client's alone: it isn't read, its session is being moved
+	readPaused // only for the client: it isn't read, since the session is being moved
+
+	isViolator // it violated RFC 6455; fail is called when the other side has had time to answer its earlier messages
 )
 
 func newRecord(s *Start, now eventloop.Tick) record {
@@ -119,24 +130,27 @@ func newRecord(s *Start, now eventloop.Tick) record {
 		backend: s.Info.Backend,
 		route:   s.Info.Route,
 
-		idle:     eventloop.Ticks(s.Limits.Idle),
-		interval: eventloop.Ticks(s.Limits.KeepaliveInterval),
-		timeout:  eventloop.Ticks(s.Limits.KeepaliveTimeout),
-		moved:    now,
+		idle:         eventloop.Ticks(s.Limits.Idle),
+		interval:     eventloop.Ticks(s.Limits.KeepaliveInterval),
+		timeout:      eventloop.Ticks(s.Limits.KeepaliveTimeout),
+		lastProgress: now,
 	}
-	r.moveTimeout = max(1, eventloop.Ticks(cmp.Or(s.MoveTimeout, DefaultMoveTimeout)))
+	r.moveTimeout = max(1, eventloop.Ticks(cmp.Or(s.MoveTimeout, defaultMoveTimeout)))
 	if s.Movable {
 		r.plan |= movable
 		if s.OnLoss {
 			r.plan |= onLoss
 		}
 	}
+	if s.Movable && s.Control {
+		r.marks |= hasControl
+	}
 	if s.Limits.Lifetime > 0 {
 		r.endAt = now + eventloop.Ticks(s.Limits.Lifetime)
 	}
-	r.half[session.Client].walker.Masked = true
-	for i := range r.half {
-		r.half[i].lastIn = now
+	r.sides[session.Client].walker.Masked = true
+	for i := range r.sides {
+		r.sides[i].lastIn = now
 	}
 	return r
 }
@@ -154,40 +168,50 @@ func (r *record) info() session.Info {
 func (r *record) summary() session.Summary {
 	i := r.info()
 	s := session.Summary{Info: i, Cause: r.cause, Code: r.code, Duration: time.Since(i.Started)}
-	for i := range r.half {
-		s.From[i] = session.Traffic{Messages: r.half[i].walker.Messages, Bytes: r.half[i].bytes}
+	for i := range r.sides {
+		w := &r.sides[i].walker
+		s.From[i] = session.Traffic{Messages: w.Messages, Bytes: r.sides[i].bytes}
+		if r.cause == [2]session.Cause{session.ClientProtocol, session.BackendProtocol}[i] {
+			s.Fault, s.FaultAt = w.FaultRule(), w.FaultOffset()
+		}
 	}
 	return s
 }
 
-// pass takes p, which came from side s, and returns what of it, and of our own
-// frames, is to be written to the other side: p or a part of it in the usual
-// case, else *scratch, which it may use and grow.
+// pass returns the bytes to write to the other side after p was received from
+// side s, including frames of our own. Usually that is p or a part of it,
+// otherwise *scratch, which pass may use and grow.
 func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]byte, t *texts) []byte {
-	h, o := &r.half[s], &r.half[s.Other()]
-	if h.flags&isDeaf != 0 {
+	h, o := &r.sides[s], &r.sides[s.Other()]
+	if h.flags&discardReads != 0 {
 		return nil
 	}
 	h.bytes += uint64(len(p))
 	h.lastIn = now
-	if h.flags&isPinged != 0 || o.flags&(wantClose|isMuted) != 0 {
+	if h.flags&isPinged != 0 || o.flags&(wantClose|writeClosed) != 0 {
 		*scratch, _ = r.passSlow(nil, s, p, now, (*scratch)[:0], t)
 		return *scratch
 	}
-	r.carried(now)
-	n, ev := h.walker.Walk(p, 0)
-	r.walked(s, ev, now)
+	n, ev := h.walker.Walk(p, frame.StopAfterPing)
+	for ev == frame.AfterPing {
+		r.noteAnswers(s)
+		var more int
+		more, ev = h.walker.Walk(p[n:], frame.StopAfterPing)
+		n += more
+	}
+	r.passed(s, now)
+	r.walked(s, ev, len(p)-n, now)
 	return p[:n]
 }
 
-// passSlow is pass while more than frame counting is to be done: a pong of
-// ours to be swallowed, a Close of ours to be put in, or all of it to be
-// walked but not carried over, since a Close of ours has gone before. With a
-// move m it may leave a rest, see passMoving.
+// passSlow is pass for when more is needed than counting frames: a pong that
+// answers our ping must be removed, our Close must be inserted, or the bytes must
+// be walked but not passed on, since our Close was already sent. With a move m it
+// may return a rest, see passMoving.
 func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick, out []byte, t *texts) (_, rest []byte) {
-	h, o := &r.half[s], &r.half[s.Other()]
+	h, o := &r.sides[s], &r.sides[s.Other()]
 	atPong := h.walker.Held() > 0
-	for len(p) > 0 && h.flags&(isDeaf|isHeld) == 0 {
+	for len(p) > 0 && h.flags&(discardReads|readPaused) == 0 {
 		out = r.inject(s.Other(), now, out, t)
 		if atPong {
 			p, out = r.matchPong(s, p, now, out)
@@ -212,53 +236,79 @@ func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick,
 			continue
 		}
 		if ev == frame.AtClose {
-			p, out = r.oldCloses(m, p, now, out)
+			p, out = r.onOldClose(m, p, now, out)
 		}
 		if s == session.Client {
 			r.hold()
 		}
 	}
-	if h.flags&isHeld != 0 {
+	if h.flags&readPaused != 0 {
 		rest = p
 		h.bytes -= uint64(len(rest))
 	}
 	return r.inject(s.Other(), now, out, t), rest
 }
 
-// walk walks p, which came from s, up to an event, and appends what was walked
-// to out unless the other side may get nothing more.
+// walk walks p, which came from s, up to an event. It appends the walked bytes to
+// out, unless the other side may get nothing more.
 func (r *record) walk(s session.Side, p []byte, stop frame.Stop, now eventloop.Tick, out []byte) (int, frame.Event, []byte) {
-	h, o := &r.half[s], &r.half[s.Other()]
-	n, ev := h.walker.Walk(p, stop)
-	if n > 0 && o.flags&isMuted == 0 {
+	h, o := &r.sides[s], &r.sides[s.Other()]
+	n, ev := h.walker.Walk(p, stop|frame.StopAfterPing)
+	if n > 0 && o.flags&writeClosed == 0 {
 		out = append(out, p[:n]...)
-		r.carried(now)
+		r.passed(s, now)
+		if ev == frame.AfterPing {
+			r.noteAnswers(s)
+		}
 	}
-	r.walked(s, ev, now)
+	r.walked(s, ev, len(p)-n, now)
 	return n, ev, out
 }
 
-func (r *record) walked(s session.Side, ev frame.Event, now eventloop.Tick) {
+// walked handles an event. The last rest bytes that came from s were not walked.
+func (r *record) walked(s session.Side, ev frame.Event, rest int, now eventloop.Tick) {
 	switch ev {
 	case frame.Closed:
-		r.closeCame(s, now)
+		r.onClose(s, now)
 	case frame.Broken:
-		r.broke(s, now)
+		h := &r.sides[s]
+		h.walker.SetFaultEnd(h.bytes - uint64(rest))
+		r.onViolation(s, now)
 	}
 }
 
-// matchPong compares p, or what is held and p, with the pong that answers our
-// ping. What turns out to be another frame is walked and carried on. It returns
-// what is left of p.
+// noteAnswers notes a ping or a pong that was passed from s to the other side.
+//
+// A peer may answer only the latest ping it has received (RFC 6455 §5.5.3). So we
+// don't ping a side that has not answered a ping of the other side: it might
+// answer only our ping, and we don't pass that pong on. The other side's ping
+// shows just as well whether it is alive. The pong for a ping of the other side
+// that follows ours is always passed on.
+func (r *record) noteAnswers(s session.Side) {
+	h, o := &r.sides[s], &r.sides[s.Other()]
+	switch ping, sum := h.walker.LastPing(); {
+	case ping:
+		o.asked, o.askedSum = max(o.asked, o.asked+1), sum // stays at 255
+	case sum == h.askedSum:
+		h.asked = 0 // this answers all earlier ones too
+	case h.asked > 0:
+		h.asked--
+	}
+}
+
+// matchPong compares the bytes that the walker holds, followed by p, with the pong
+// that answers our ping. If they turn out to be another frame, they are walked and
+// passed on. It returns the rest of p.
 func (r *record) matchPong(s session.Side, p []byte, now eventloop.Tick, out []byte) (rest, _ []byte) {
-	h := &r.half[s]
+	h := &r.sides[s]
+	if s == session.Backend && r.isNotice(p) {
+		return r.matchNotice(p, now, out)
+	}
 	n, m := h.walker.HoldPong(p, r.nonce(s))
 	switch m {
 	case frame.Same:
-		if h.owed--; h.owed == 0 {
-			h.flags &^= isPinged
-		}
-		h.bytes -= uint64(frame.PongSize(s == session.Client))
+		h.owed--
+		r.onPong(s, uint64(frame.PongSize(s == session.Client)))
 	case frame.Different:
 		var kept [frame.MaxPong]byte
 		_, _, out = r.walk(s, h.walker.ReleasePong(kept[:0], r.nonce(s)), 0, now, out) // it is within one frame
@@ -266,10 +316,11 @@ func (r *record) matchPong(s session.Side, p []byte, now eventloop.Tick, out []b
 	return p[n:], out
 }
 
-// nonce is what our latest pings to s carry. It says nothing of the id.
+// nonce is the payload of our latest pings to s. The session's ID can't be derived
+// from it.
 func (r *record) nonce(s session.Side) uint64 {
 	x := binary.LittleEndian.Uint64(r.id[:]) ^ uint64(binary.LittleEndian.Uint32(r.id[8:]))<<20
-	x += uint64(r.half[s].pings)<<1 | uint64(s)
+	x += uint64(r.sides[s].pings)<<1 | uint64(s)
 	x ^= x >> 33 // the finaliser of MurmurHash3
 	x *= 0xff51afd7ed558ccd
 	x ^= x >> 33
@@ -277,30 +328,43 @@ func (r *record) nonce(s session.Side) uint64 {
 	return x ^ x>>33
 }
 
-// carried notes that bytes were carried over.
-func (r *record) carried(now eventloop.Tick) {
-	if !r.ours {
-		r.moved = now
+// passed notes that walked bytes of s were passed on.
+func (r *record) passed(s session.Side, now eventloop.Tick) {
+	if r.sides[s].walker.SawData() || r.cause != session.None || r.phase != idle {
+		r.progressed(now)
 	}
 }
 
-// inject appends to out the frames that are wanted for side s, as far as the
-// stream towards it stands at a place for them.
+// progressed notes that bytes of messages were passed on, or that a side took
+// bytes that waited for it.
+func (r *record) progressed(now eventloop.Tick) {
+	if !r.ours {
+		r.lastProgress = now
+	}
+}
+
+// inject appends to out the frames of our own that are wanted for side s, if the
+// stream to it is at a place where they may be inserted.
 func (r *record) inject(s session.Side, now eventloop.Tick, out []byte, t *texts) []byte {
-	h, o := &r.half[s], &r.half[s.Other()]
-	if h.flags&(wantClose|wantPing) == 0 {
+	h, o := &r.sides[s], &r.sides[s.Other()]
+	if !r.wants(s) {
 		return out
 	}
-	if h.flags&(isMuted|isLost) != 0 {
-		h.flags &^= wantClose | wantPing
+	if h.flags&(writeClosed|isLost) != 0 {
+		if h.flags &^= wantClose | wantPing; s == session.Backend {
+			r.marks &^= wantNotice
+		}
 		return out
 	}
 	atFrame := o.walker.AtFrame()
+	if s == session.Backend && r.marks&wantNotice != 0 && atFrame {
+		out = r.appendNotice(out)
+	}
 	if h.flags&wantPing != 0 {
 		h.flags &^= wantPing
-		if atFrame {
-			// A slow reader may be sent another before its answer comes;
-			// with one nonce for all of these, so may their answers be.
+		if atFrame && (h.asked == 0 || r.phase == drainingOld) {
+			// A slow reader may get several pings before it answers. They
+			// have one nonce, so that any of its pongs answers them.
 			if h.owed == 0 {
 				h.pings++
 			}
@@ -312,19 +376,18 @@ func (r *record) inject(s session.Side, now eventloop.Tick, out []byte, t *texts
 	if h.flags&wantClose == 0 {
 		return out
 	}
-	// Nothing will end the message that is under way where its sender is
-	// gone: then a Close may stand between two of its fragments, as any
-	// control frame may (RFC 6455 §5.4), and in the middle of a frame it
-	// can't be sent at all.
-	last := r.forced || o.flags&(isEOF|isLost|isDeaf) != 0
+	// If the sender of a message is gone, the message will never end. Then the
+	// Close may follow any of its fragments, as every control frame may (RFC
+	// 6455 §5.4). In the middle of a frame it can't be sent at all.
+	last := r.marks&isForced != 0 || o.flags&(isEOF|isLost|discardReads) != 0
 	switch {
 	case o.walker.AtMessage() || last && atFrame:
-		h.flags = h.flags&^wantClose | isMuted
-		out = frame.AppendClose(out, s == session.Backend, h.want.code, t.of(h.want.reason))
-		if r.code == 0 && r.cause != session.None { // not one that only ends its part in the session
+		h.flags = h.flags&^wantClose | writeClosed
+		out = frame.AppendClose(out, s == session.Backend, h.want.code, t.text(h.want.reason))
+		if r.code == 0 && r.cause != session.None { // a Close of a move isn't the session's
 			r.code = h.want.code
 		}
-		r.moved = now
+		r.lastProgress = now
 	case last:
 		r.lose(s, now)
 	}

@@ -9,13 +9,13 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/holdfast-ws/holdfast/internal/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 )
 
 func mustAddr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-// wire writes a frame by hand; a client's is masked.
+// wire returns an encoded frame. A client's is masked.
 func wire(s session.Side, first byte, payload []byte) []byte {
 	b := []byte{first}
 	if len(payload) < 126 {
@@ -35,14 +35,14 @@ func wire(s session.Side, first byte, payload []byte) []byte {
 	return b
 }
 
-// piece is a frame that was cut out of a stream by hand.
+// piece is a frame that was cut out of a stream without the walker.
 type piece struct {
 	first        byte
 	masked       bool
 	raw, payload []byte
 }
 
-// cut cuts a stream into frames; what is left is less than a frame.
+// cut cuts a stream into frames. The rest is less than a frame.
 func cut(p []byte) (frames []piece, rest []byte) {
 	for len(p) >= 2 {
 		at, size := 2, int(p[1]&127)
@@ -71,33 +71,33 @@ func cut(p []byte) (frames []piece, rest []byte) {
 	return frames, p
 }
 
-// ours tells our own control frames from those of the peers in this test:
-// theirs have no pings of 8 bytes, and Closes with codes from 4000 and a
-// reason. (A Close of ours without reason answers with the peer's own code.)
+// ours distinguishes our own control frames from those of the peers in this test.
+// They send no pings of 8 bytes, and their Closes have a code from 4000 on and a
+// reason. (If our Close has no reason, it answers with the peer's own code.)
 func (f *piece) ours() bool {
 	return f.first == 0x89 && len(f.payload) == 8 ||
 		f.first == 0x88 && (len(f.payload) == 2 || binary.BigEndian.Uint16(f.payload) < 4000)
 }
 
-// world is a record with peers that behave as they like, and an engine that
-// keeps what is written instead of sending it.
+// world is a record with peers that do anything, and an engine that keeps the bytes
+// it should send.
 type world struct {
 	t   *rapid.T
 	r   record
 	now eventloop.Tick
 
-	open    [2]bool   // a message of that side's is open
+	open    [2]bool   // that side is inside a message
 	unsent  [2][]byte // frames of that side that it has not sent
-	fed     [2][]byte // what of it was, without its answers to our pings
-	pongs   [2][]span // where in all its bytes those are
-	sent    [2]int    // all its bytes that were
-	queued  [2]int    // all its bytes
+	fed     [2][]byte // bytes that it has sent, without its answers to our pings
+	pongs   [2][]span // where in all its bytes these answers are
+	sent    [2]int    // how many bytes it has sent
+	queued  [2]int    // how many bytes it has, sent or not
 	out     [2][]byte // what was written to it
-	seen    [2]int    // frames of out that it has looked at
+	seen    [2]int    // how many frames of out it has read
 	closing [2]bool   // it has sent a Close
 	cause   session.Cause
 
-	moving journey // see move_property_test.go
+	moving journey // see phase_property_test.go
 }
 
 type span struct{ from, to int }
@@ -109,7 +109,7 @@ func newWorld(t *rapid.T, l Limits) *world {
 
 var testTicks = Times{Linger: time.Second, Boundary: time.Second}.ticks()
 
-// queue has s send a frame some time.
+// queue makes s send a frame later.
 func (w *world) queue(s session.Side, first byte, payload []byte, pong bool) {
 	f := wire(s, first, payload)
 	if pong {
@@ -122,7 +122,7 @@ func (w *world) queue(s session.Side, first byte, payload []byte, pong bool) {
 	}
 }
 
-// speak has s queue a frame that it may.
+// speak makes s queue any frame that is allowed.
 func (w *world) speak(s session.Side) {
 	if w.closing[s] {
 		return
@@ -145,9 +145,9 @@ func (w *world) speak(s session.Side) {
 	}
 }
 
-// feed has s send up to n bytes.
+// feed makes s send up to n bytes.
 func (w *world) feed(s session.Side, n int) {
-	h, o := &w.r.half[s], &w.r.half[s.Other()]
+	h, o := &w.r.sides[s], &w.r.sides[s.Other()]
 	n = min(n, len(w.unsent[s]))
 	if n == 0 || o.pending != 0 || h.flags&(isEOF|isLost) != 0 {
 		return
@@ -155,7 +155,7 @@ func (w *world) feed(s session.Side, n int) {
 	p := bytes.Clone(w.unsent[s][:n])
 	w.unsent[s] = w.unsent[s][n:]
 	fed := make([]bool, len(p))
-	if h.flags&isDeaf == 0 {
+	if h.flags&discardReads == 0 {
 		for i, b := range p {
 			at, own := w.sent[s]+i, false
 			for _, sp := range w.pongs[s] {
@@ -173,51 +173,51 @@ func (w *world) feed(s session.Side, n int) {
 }
 
 func (w *world) write(s session.Side, p []byte) {
-	if w.r.half[s].flags&isLost == 0 {
+	if w.r.sides[s].flags&isLost == 0 {
 		w.out[s] = append(w.out[s], p...)
 	}
 }
 
-// settle is what engines do after everything.
+// settle is driver.settle.
 func (w *world) settle() {
 	for range 2 {
-		for i := range w.r.half {
+		for i := range w.r.sides {
 			s := session.Side(i)
 			w.write(s, w.r.inject(s, w.now, nil, nil))
 		}
 	}
-	for i := range w.r.half {
-		if h := &w.r.half[i]; h.flags&isLost != 0 {
+	for i := range w.r.sides {
+		if h := &w.r.sides[i]; h.flags&isLost != 0 {
 			h.pending = 0
 		}
 	}
 	w.step()
 }
 
-// expire lets time pass to now and the timer run out where it is due.
+// expire lets time pass, and the timer expire if it is due.
 func (w *world) expire(by eventloop.Tick, taking bool) {
 	w.now += by
 	if w.r.settled() || w.r.due(w.now, testTicks) > w.now {
 		return
 	}
 	before := w.moving.ends
-	w.r.waited(&w.moving.move, w.now)
+	w.r.delayOver(&w.moving.move, w.now)
 	w.r.expired(w.now, testTicks, func(session.Side) bool { return taking })
 	w.settle()
-	// What a move has put off may be due with its end.
+	// The end of a move may make something due that waited for it.
 	if at := w.r.due(w.now, testTicks); !w.r.settled() && at <= w.now && w.moving.ends == before {
-		w.t.Fatalf("at tick %d it wants to be looked at again at %d", w.now, at)
+		w.t.Fatalf("at tick %d it is due at %d", w.now, at)
 	}
 }
 
-// check compares what was written to each side with what came from the other.
+// check compares the bytes written to each side with those from the other.
 func (w *world) check() {
 	w.t.Helper()
 	if w.cause != session.None && w.r.cause != w.cause {
 		w.t.Fatalf("the cause was %s and is %s", w.cause, w.r.cause)
 	}
 	w.cause = w.r.cause
-	for i := range w.r.half {
+	for i := range w.r.sides {
 		to := session.Side(i)
 		from := to.Other()
 		frames, rest := cut(w.out[to])
@@ -239,21 +239,21 @@ func (w *world) check() {
 			w.t.Fatalf("after a Close the %s got %x", to, rest)
 		}
 		theirs = append(theirs, rest...)
-		h, o := &w.r.half[from], &w.r.half[to]
+		h, o := &w.r.sides[from], &w.r.sides[to]
 		if !bytes.HasPrefix(w.fed[from], theirs) {
-			w.t.Fatalf("the %s got\n%x, which is no beginning of what the %s sent,\n%x", to, theirs, from, w.fed[from])
+			w.t.Fatalf("the %s got\n%x, which isn't a prefix of what the %s sent,\n%x", to, theirs, from, w.fed[from])
 		}
-		swallowed := w.r.cause == session.None && h.flags&isClosed != 0 // the Close of a backend that it is moved from
-		if lag := len(w.fed[from]) - len(theirs); !swallowed && o.flags&isMuted == 0 && h.flags&(isEOF|isLost) == 0 && lag > h.walker.Held()+w.waiting(from) {
+		swallowed := w.r.cause == session.None && h.flags&isClosed != 0 // the Close of an old backend isn't passed on
+		if lag := len(w.fed[from]) - len(theirs); !swallowed && o.flags&writeClosed == 0 && h.flags&(isEOF|isLost) == 0 && lag > h.walker.Held()+w.notPassed(from) {
 			w.t.Fatalf("%d bytes have not come to the %s, %d are held", lag, to, h.walker.Held())
 		}
-		if h.flags&(isDeaf|isEOF|isLost) == 0 && h.walker.Held() == 0 && int(h.bytes) != w.moving.before[from]+len(w.fed[from])-w.waiting(from) {
-			w.t.Fatalf("%d bytes from the %s are counted, of %d", h.bytes, from, w.moving.before[from]+len(w.fed[from])-w.waiting(from))
+		if h.flags&(discardReads|isEOF|isLost) == 0 && h.walker.Held() == 0 && int(h.bytes) != w.moving.before[from]+len(w.fed[from])-w.notPassed(from) {
+			w.t.Fatalf("%d bytes from the %s are counted, of %d", h.bytes, from, w.moving.before[from]+len(w.fed[from])-w.notPassed(from))
 		}
 	}
 }
 
-// hear has s look at what came, and answer it or not.
+// hear makes s read what came, and answer it or not.
 func (w *world) hear(s session.Side) {
 	frames, _ := cut(w.out[s])
 	for ; w.seen[s] < len(frames); w.seen[s]++ {
@@ -262,7 +262,11 @@ func (w *world) hear(s session.Side) {
 		case f.first == 0x89 && f.ours() && !w.closing[s]:
 			w.queue(s, 0x8A, f.payload, true)
 		case f.first == 0x88 && !w.closing[s] && !w.open[s] && rapid.Bool().Draw(w.t, "answer"):
-			w.queue(s, 0x88, []byte{0x0F, 0xA1, 'x'}, false)
+			answer := []byte{0x0F, 0xA1, 'x'}
+			if w.r.phase == drainingOld && s == session.Backend && rapid.IntRange(0, 3).Draw(w.t, "echo") > 0 {
+				answer = []byte{0x03, 0xF4, 'x'} // otherwise the Close is for the client
+			}
+			w.queue(s, 0x88, answer, false)
 		}
 	}
 }
@@ -289,8 +293,8 @@ func TestRecordProperties(t *testing.T) {
 			"time": func(t *rapid.T) {
 				w.expire(eventloop.Tick(rapid.IntRange(0, 5).Draw(t, "ticks")), rapid.Bool().Draw(t, "taking"))
 			},
-			"block":   func(*rapid.T) { w.r.half[side()].pending = 1 },
-			"unblock": func(*rapid.T) { w.r.half[0].pending, w.r.half[1].pending = 0, 0 },
+			"block":   func(*rapid.T) { w.r.sides[side()].pending = 1 },
+			"unblock": func(*rapid.T) { w.r.sides[0].pending, w.r.sides[1].pending = 0, 0 },
 			"seldom": func(t *rapid.T) {
 				s := side()
 				switch rapid.IntRange(0, 40).Draw(t, "what") {
@@ -302,10 +306,7 @@ func TestRecordProperties(t *testing.T) {
 					w.r.unwritable(s, w.now)
 					w.r.eof(s, w.now)
 				case 3:
-					o := &Order{Code: CodeGoingAway, Reason: GoingAway, Cause: session.Shutdown}
-					if w.r.chosen(o) {
-						w.r.schedule(o, w.now, time.Duration(rapid.IntRange(0, 3).Draw(t, "spread"))*time.Second)
-					}
+					w.carryOut(closeForTest.request(nil), time.Duration(rapid.IntRange(0, 3).Draw(t, "spread"))*time.Second)
 				case 4:
 					if !w.closing[s] {
 						w.queue(s, 0x88, []byte{0x0F, 0xA0, 'x'}, false)
@@ -319,11 +320,21 @@ func TestRecordProperties(t *testing.T) {
 	})
 }
 
-// wind holds that a session ends in time once it has begun to, whatever its
-// peers leave undone.
+var closeForTest = CloseRequest{Close: Close{Code: CodeGoingAway, Reason: GoingAway, Cause: session.Shutdown}}
+
+// carryOut schedules q for the session, if q includes it.
+func (w *world) carryOut(q *request, after time.Duration) bool {
+	if !q.includes(&w.r) {
+		return false
+	}
+	q.schedule(&w.r, w.now, after)
+	return true
+}
+
+// wind checks that a closing session ends in time, even if its peers do nothing.
 func (w *world) wind() {
 	if w.r.cause == session.None {
-		w.r.begin(closeOrder{CodeGoingAway, GoingAway, session.Shutdown}, w.now, testTicks.boundary)
+		w.r.beginClose(plannedClose{CodeGoingAway, GoingAway, session.Shutdown}, w.now, testTicks.boundary)
 		w.settle()
 	}
 	bound := w.now + 2*testTicks.linger + testTicks.boundary + 4

@@ -7,13 +7,13 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/holdfast-ws/holdfast/internal/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 )
 
-// TestRecordIsPlain: a record has no pointers, or the collector would look at
-// every session, and none could be handed to another process; and it is what
-// an idle session costs.
+// A record has no pointers: otherwise the garbage collector would scan every session,
+// and none could be handed to another process. Its size is the cost of an idle
+// session.
 func TestRecordIsPlain(t *testing.T) {
 	if size := unsafe.Sizeof(record{}); size != 232 {
 		t.Errorf("a record takes %d bytes, want 232", size)
@@ -51,7 +51,7 @@ func TestRecordKeepsInfo(t *testing.T) {
 	}
 }
 
-// TestPongsOwed: as many pongs are swallowed as pings were sent.
+// As many pongs are removed as pings were sent.
 func TestPongsOwed(t *testing.T) {
 	r := newRecord(&Start{}, 10)
 	pong := func() bool {
@@ -61,10 +61,10 @@ func TestPongsOwed(t *testing.T) {
 	}
 	for pings := 1; pings < 4; pings++ {
 		if pong() {
-			t.Error("a pong was swallowed that nobody asked for")
+			t.Error("a pong without a ping of ours was removed")
 		}
 		for range pings {
-			r.half[session.Client].flags |= wantPing
+			r.sides[session.Client].flags |= wantPing
 			r.inject(session.Client, 10, nil, nil)
 		}
 		for i := range pings {
@@ -75,8 +75,8 @@ func TestPongsOwed(t *testing.T) {
 	}
 }
 
-// TestPingAfterLateAnswer: an answer that comes after more than the interval,
-// and within the timeout, puts the next ping off by no more than that.
+// An answer that comes after the interval but before the timeout delays the next ping
+// by at most the interval.
 func TestPingAfterLateAnswer(t *testing.T) {
 	const late = 25
 	r := newRecord(&Start{Limits: Limits{KeepaliveInterval: eventloop.Tick(10).Duration(), KeepaliveTimeout: eventloop.Tick(200).Duration()}}, 10)
@@ -85,10 +85,10 @@ func TestPingAfterLateAnswer(t *testing.T) {
 		if now = r.due(now, testTicks); now > 100 {
 			t.Fatalf("pings at %d, and then none until %d", pings, now)
 		}
-		if c := &r.half[session.Client]; len(pings) == 1 && now > pings[0]+late {
+		if c := &r.sides[session.Client]; len(pings) == 1 && now > pings[0]+late {
 			c.lastIn = pings[0] + late
 		}
-		r.half[session.Backend].lastIn = now
+		r.sides[session.Backend].lastIn = now
 		r.expired(now, testTicks, func(session.Side) bool { return false })
 		if len(r.inject(session.Client, now, nil, nil)) > 0 {
 			pings = append(pings, now)
@@ -99,8 +99,29 @@ func TestPingAfterLateAnswer(t *testing.T) {
 	}
 }
 
-// TestReasons: each Close of ours says something a person can read, in the
-// room there is, and no two the same.
+// A side from which nothing comes is pinged after the interval, and lost when the
+// timeout has passed since: not a tick earlier.
+func TestSilentAfterTimeout(t *testing.T) {
+	const began, interval, timeout = eventloop.Tick(10), eventloop.Tick(20), eventloop.Tick(45)
+	r := newRecord(&Start{Limits: Limits{KeepaliveInterval: interval.Duration(), KeepaliveTimeout: timeout.Duration()}}, began)
+	pinged := eventloop.Never
+	for now := began; r.cause == session.None; now++ {
+		if now > began+interval+timeout {
+			t.Fatalf("the session has not ended after %d ticks", now-began)
+		}
+		r.sides[session.Backend].lastIn = now
+		due := r.due(now, testTicks)
+		r.expired(now, testTicks, func(session.Side) bool { return false })
+		if len(r.inject(session.Client, now, nil, nil)) > 0 {
+			pinged = min(pinged, now)
+		}
+		if r.cause != session.None && (r.cause != session.ClientSilent || pinged != began+interval || now != pinged+timeout || due > now) {
+			t.Errorf("%v: pinged after %d ticks, ended after %d (due at %d)", r.cause, pinged-began, now-began, due-began)
+		}
+	}
+}
+
+// Each reason has a readable text that fits in a Close frame, and no two are equal.
 func TestReasons(t *testing.T) {
 	seen := map[string]Reason{}
 	for r := NoReason + 1; r <= Uneven; r++ {

@@ -3,24 +3,24 @@ package relay
 import (
 	"syscall"
 
-	"github.com/holdfast-ws/holdfast/internal/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 )
 
-// minSplice is how much of a frame must be still to come for splicing it to
-// cost less than copying it.
+// minSplice is how many bytes of a frame must be left so that splicing costs less
+// than copying.
 const minSplice = 32 << 10
 
-// splicer is a loop's pipe, made when it is first needed. It is empty between
-// any two calls: what a socket does not take is copied out of it at once, to
-// where such bytes are always kept. So one is enough for all sessions, and
-// bytes can't overtake each other.
+// splicer is a loop's pipe, created when it is first needed. It is empty between
+// any two calls: what a socket doesn't take is copied from the pipe to the backlog
+// at once. So one pipe is enough for all sessions, and the order of bytes is kept.
 type splicer struct {
 	pipe eventloop.Pipe
 	open bool
-	off  bool // there is none to be had; until the next trim
+	off  bool // no pipe could be created, or it failed; until the next trim
 }
 
+// ready creates the pipe if necessary, and reports whether there is one.
 func (sp *splicer) ready() bool {
 	if !sp.open && !sp.off {
 		var err error
@@ -37,7 +37,7 @@ func (sp *splicer) close() {
 	sp.open, sp.off = false, true
 }
 
-// takeOut fills b with what is in the pipe, as much as is left in it.
+// takeOut fills b from the pipe, which contains len(b) bytes.
 func (sp *splicer) takeOut(b []byte) bool {
 	for len(b) > 0 {
 		n, e := sp.pipe.Read(b)
@@ -50,43 +50,44 @@ func (sp *splicer) takeOut(b []byte) bool {
 	return true
 }
 
+// trim allows another attempt to create the pipe.
 func (sp *splicer) trim() { sp.off = false }
 
-// unseen is how many bytes of those that come next from s can go on to the
-// other side without being looked at, since they are payload.
+// unseen is how many of the next bytes from s can be passed to the other side
+// without being read, since they are payload.
 func (r *record) unseen(s session.Side) uint64 {
-	if r.half[s].flags&isDeaf != 0 || r.half[s.Other()].flags&(isMuted|isLost) != 0 {
+	if r.marks&hasTLS != 0 || r.sides[s].flags&discardReads != 0 || r.sides[s.Other()].flags&(writeClosed|isLost) != 0 {
 		return 0
 	}
-	return r.half[s].walker.Payload()
+	return r.sides[s].walker.Payload()
 }
 
-// passUnseen is pass for n of the bytes that unseen told of.
+// passUnseen is pass for n bytes, at most as many as unseen returned.
 func (r *record) passUnseen(s session.Side, n int, now eventloop.Tick) {
-	h := &r.half[s]
+	h := &r.sides[s]
 	h.bytes += uint64(n)
 	h.lastIn = now
 	h.walker.Skip(uint64(n))
-	r.carried(now)
+	r.progressed(now)
 	if s == session.Client {
 		r.hold()
 	}
 }
 
-// splice carries over some of what s has sent, where the stream stands in the
-// payload of a large frame, and returns how much that was. 0 without an error
-// means that it is to be read: splice can't tell an empty socket from one with
-// urgent data, or not being allowed to from either.
+// splice passes on some bytes of s if its stream is inside the payload of a large
+// frame, and returns how many. 0 without an error means that s must be read:
+// splice can't distinguish an empty socket from one with urgent data, or from a
+// system that doesn't allow it.
 func (el *epollLoop) splice(slot int32, r *record, s session.Side) (int, syscall.Errno) {
 	left := r.unseen(s)
 	if left < minSplice || !el.splicer.ready() {
 		return 0, 0
 	}
-	most := len(el.Buf) // all of it may have to be kept
+	most := len(el.Buf) // drain may have to copy everything into it
 	if el.backlog.size >= maxBacklog {
 		most = firstRead
 	}
-	n, e := el.splicer.pipe.Fill(r.half[s].fd, int(min(left, uint64(most))))
+	n, e := el.splicer.pipe.Fill(r.sides[s].fd, int(min(left, uint64(most))))
 	switch {
 	case e == syscall.EAGAIN:
 		return 0, 0
@@ -96,27 +97,26 @@ func (el *epollLoop) splice(slot int32, r *record, s session.Side) (int, syscall
 	case e != 0 || n == 0:
 		return 0, e
 	}
-	messages := r.half[s].walker.Messages
+	messages := r.sides[s].walker.Messages
 	r.passUnseen(s, n, el.Now())
-	el.traffic[s].Bytes += uint64(n)
-	el.traffic[s].Messages += r.half[s].walker.Messages - messages
+	el.count(r, s, uint64(n), r.sides[s].walker.Messages-messages)
 	el.drain(slot, r, s.Other(), n)
 	return n, 0
 }
 
-// drain writes the n bytes that are in the pipe to s.
+// drain writes the n bytes in the pipe to s.
 func (el *epollLoop) drain(slot int32, r *record, s session.Side, n int) {
 	for n > 0 {
-		sent, e := el.splicer.pipe.Drain(r.half[s].fd, n)
+		sent, e := el.splicer.pipe.Drain(r.sides[s].fd, n)
 		if n -= sent; sent > 0 && e == 0 {
 			continue
 		}
 		rest := el.Buf[:n]
 		switch {
 		case !el.splicer.takeOut(rest):
-			r.lose(s, el.Now()) // its stream would have a hole
+			r.lose(s, el.Now()) // bytes would be missing in its stream
 		case e == 0 || e == syscall.EAGAIN || isRefusal(e):
-			el.write(slot, r, s, rest)
+			el.send(slot, r, s, rest)
 		default:
 			el.writeFailed(slot, r, s, e)
 		}
@@ -124,8 +124,8 @@ func (el *epollLoop) drain(slot int32, r *record, s session.Side, n int) {
 	}
 }
 
-// isRefusal tells that a system doesn't splice for us, which says nothing of
-// the connection: a sandbox, or a kernel short of memory.
+// isRefusal reports that the system doesn't splice: a sandbox, or a kernel that is
+// short of memory. The connection is not at fault.
 func isRefusal(e syscall.Errno) bool {
 	switch e {
 	case syscall.EINVAL, syscall.ENOSYS, syscall.EPERM, syscall.EACCES, syscall.EOPNOTSUPP, syscall.EBADF, syscall.ENOMEM:

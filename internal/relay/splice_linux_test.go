@@ -12,10 +12,10 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
 
-// large are payload sizes about the bounds of what is read and spliced at once.
+// large are payload sizes around the limits of reading and splicing.
 var large = []int{0, 100, 4 << 10, 32 << 10, 64<<10 - 14, 64 << 10, 96 << 10, 96<<10 + 1, 256 << 10, 300_000, 1 << 20}
 
-// speech is frames as side sends them, many of them large, with pings between.
+// speech is frames as side sends them, many of them large, with pings in between.
 func speech(rnd *rand.Rand, side session.Side, total int) (stream []byte, messages uint64) {
 	masked := side == session.Client
 	some := func() []byte { return noise(rnd, large[rnd.IntN(len(large))]) }
@@ -33,7 +33,7 @@ func speech(rnd *rand.Rand, side session.Side, total int) (stream []byte, messag
 	return stream, messages
 }
 
-// taste reads want from p in its own way.
+// taste reads want from p, in pieces of random size.
 func taste(p *peer, rnd *rand.Rand, want []byte) {
 	most := 5_000 << (2 * rnd.IntN(4))
 	pause := time.Duration(rnd.IntN(3)) * 100 * time.Microsecond
@@ -50,11 +50,11 @@ func taste(p *peer, rnd *rand.Rand, want []byte) {
 	}
 }
 
-// TestLargeFrames: large frames come unchanged, in order and once, both ways at
-// the same time, to readers of all speeds; every byte and message is counted.
+// Large frames come unchanged, in order and once, both ways at the same time, to
+// readers of all speeds. Every byte and message is counted.
 func TestLargeFrames(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, epoll(t), quick, relay.Limits{})
+	r := newFixture(t, epoll(t), quick, relay.Limits{})
 	for seed := range uint64(8) {
 		c, b := r.open()
 		rnd := rand.New(rand.NewPCG(seed, 2))
@@ -94,12 +94,12 @@ func TestLargeFrames(t *testing.T) {
 	}
 }
 
-// TestCloseBehindLargeFrame: a Close comes right behind a large message, and
-// after all of it, however slowly that is taken.
+// A Close follows a large message and comes after all of it, however slowly that is
+// read.
 func TestCloseBehindLargeFrame(t *testing.T) {
 	t.Parallel()
 	for _, from := range sides {
-		r := newRig(t, epoll(t), quick, relay.Limits{})
+		r := newFixture(t, epoll(t), quick, relay.Limits{})
 		source, sink := r.both(from)
 		sink.SetReadBuffer(64 << 10)
 		text := string(noise(rand.New(rand.NewPCG(1, 1)), 3<<20))
@@ -119,10 +119,10 @@ func TestCloseBehindLargeFrame(t *testing.T) {
 	}
 }
 
-// TestOrderInLargeFrame: a Close of ours waits for the end of a large frame.
-func TestOrderInLargeFrame(t *testing.T) {
+// Our Close waits for the end of a large frame.
+func TestRequestInLargeFrame(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, epoll(t), relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
+	r := newFixture(t, epoll(t), relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
 	c, b := r.open()
 	text := string(noise(rand.New(rand.NewPCG(1, 2)), 2<<20))
 	came := make(chan got)
@@ -135,8 +135,8 @@ func TestOrderInLargeFrame(t *testing.T) {
 	}()
 	f := b.frame(fin|2, text)
 	b.send(f[:1<<20])
-	r.order(shutdown, 1)
-	r.until("the order has come", func() bool { return r.onlySession().Cause == session.Shutdown })
+	r.request(shutdown, 1)
+	r.until("the request has come", func() bool { return r.onlySession().Cause == session.Shutdown })
 	b.send(f[1<<20:], b.frame(fin|2, "no more"))
 	if g := <-came; g.first != fin|2 || g.payload != text {
 		t.Errorf("the client got %#x of %d bytes, or other ones", g.first, len(g.payload))
@@ -149,12 +149,12 @@ func TestOrderInLargeFrame(t *testing.T) {
 	r.end(session.Shutdown, 1001)
 }
 
-// TestLostInLargeFrame: either side goes in the middle of a large frame, in
-// either way, while the other one reads or doesn't.
+// Either side is lost in the middle of a large frame, in every way, while the other
+// one reads or doesn't.
 func TestLostInLargeFrame(t *testing.T) {
 	t.Parallel()
 	const size, sent, read = 3 << 20, 2 << 20, 1 << 20
-	r := newRig(t, epoll(t), quick, relay.Limits{})
+	r := newFixture(t, epoll(t), quick, relay.Limits{})
 	payload := noise(rand.New(rand.NewPCG(1, 3)), size)
 	frames := [2][]byte{wire(fin|2, true, payload), wire(fin|2, false, payload)}
 	for n := range 32 {
@@ -162,7 +162,7 @@ func TestLostInLargeFrame(t *testing.T) {
 		source, sink := r.both(from)
 		sink.SetReadBuffer(64 << 10)
 		var work sync.WaitGroup
-		work.Go(func() { source.Write(frames[from][:sent]) }) // may fail, as what it is about
+		work.Go(func() { source.Write(frames[from][:sent]) }) // may fail, since the other side is lost
 		came := 0
 		if reads {
 			k, err := io.ReadFull(sink.r, make([]byte, read))
@@ -194,11 +194,10 @@ func TestLostInLargeFrame(t *testing.T) {
 	}
 }
 
-// TestHalfCloseInLargeFrame: all of what a side sent before its end comes to
-// the other one.
+// Everything that a side sent before its end comes to the other one.
 func TestHalfCloseInLargeFrame(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, epoll(t), relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
+	r := newFixture(t, epoll(t), relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
 	c, b := r.open()
 	b.SetReadBuffer(64 << 10)
 	f := c.frame(fin|2, string(noise(rand.New(rand.NewPCG(1, 4)), 3<<20)))

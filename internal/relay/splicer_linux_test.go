@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/session"
-	"github.com/holdfast-ws/holdfast/internal/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 )
 
-// pipes counts the pipes' ends among this process's descriptors.
+// pipes counts the ends of pipes among this process's descriptors.
 func pipes(t *testing.T) (n int) {
 	t.Helper()
 	dir, err := os.ReadDir("/proc/self/fd")
@@ -41,7 +41,7 @@ func largeThrough(t *testing.T, e *Epoll) {
 	}
 	defer backends.Close()
 	to := backends.Addr().(*net.TCPAddr).AddrPort()
-	ln, err := e.Listen("127.0.0.1:0", func(c transport.Conn) {
+	ln, err := e.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, func(c transport.Conn) {
 		b, err := e.Dial(c, to, time.Now().Add(10*time.Second))
 		if err == nil {
 			err = e.Start(c, b, Start{})
@@ -72,17 +72,17 @@ func largeThrough(t *testing.T, e *Epoll) {
 		f[i] = byte(i / 1000)
 	}
 	go c.Write(f)
-	time.Sleep(100 * time.Millisecond) // until much waits
-	b.SetReadDeadline(time.Now().Add(20 * time.Second))
+	time.Sleep(100 * time.Millisecond) // until many bytes wait
+	b.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	came := make([]byte, len(f))
 	if n, err := io.ReadFull(b, came); err != nil || !bytes.Equal(came, f) {
 		t.Fatalf("%d of %d bytes came (%v), or other ones", n, len(f), err)
 	}
 }
 
-// TestSplicer: large messages make one pipe for a loop, which is empty
-// afterwards and is closed with it. Where there is none, or no splice, they are
-// carried over all the same, and a trim has it tried again.
+// Large messages make a loop create one pipe. It is empty afterwards and is closed
+// with the loop. Without a pipe, or if splice fails, they are passed on nevertheless,
+// and Trim allows another attempt.
 func TestSplicer(t *testing.T) {
 	before := pipes(t)
 	ended := make(chan session.Summary, 10)

@@ -14,19 +14,19 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
-	"github.com/holdfast-ws/holdfast/internal/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 )
 
-// TestStorm has sessions come and go in every way, many at a time, while the
-// engine is asked about them, and looks at what is left of it all.
+// TestStorm opens and ends many sessions at a time in every way, while the engine
+// lists and counts them. Then it checks what is left.
 func TestStorm(t *testing.T) {
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) { storm(t, e) })
 	}
 }
 
-// descriptors is how many there are, those included that the runtime makes for
-// itself with the first connection.
+// descriptors is how many are open, including those that the runtime creates with the
+// first connection.
 func descriptors() int {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -35,7 +35,7 @@ func descriptors() int {
 	ln.Close()
 	d, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return 0 // not on this system
+		return 0 // not available on this system
 	}
 	return len(d)
 }
@@ -70,7 +70,7 @@ func storm(t *testing.T, e engine) {
 		}
 	})
 	to := backend.Addr().(*net.TCPAddr).AddrPort()
-	ln, err := engine.Listen("127.0.0.1:0", func(c transport.Conn) {
+	ln, err := engine.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, func(c transport.Conn) {
 		b, err := engine.Dial(c, to, time.Now().Add(patience))
 		if err != nil {
 			return // the client may be gone already
@@ -98,8 +98,8 @@ func storm(t *testing.T, e engine) {
 			if n := engine.Active(); n < 0 || n > sessions || seen > sessions {
 				t.Errorf("Active = %d, Each tells of %d", n, seen)
 			}
-			engine.CloseSessions(relay.Order{Cause: session.BackendRemoved, Code: 1012,
-				Select: func(i session.Info) bool { return i.ID[0] == 0xFF }}) // none
+			engine.CloseSessions(relay.CloseRequest{Selection: relay.OfBackend(99), // none
+				Close: relay.Close{Cause: session.BackendRemoved, Code: 1012}})
 			engine.Trim()
 		}
 	})
@@ -116,7 +116,8 @@ func storm(t *testing.T, e engine) {
 	close(stop)
 	asking.Wait()
 	ln.Close()
-	for end := time.Now().Add(patience); engine.Active() > 0 && time.Now().Before(end); {
+	// The end of a session is reported after it stops being counted as active.
+	for end := time.Now().Add(patience); (engine.Active() > 0 || ended.Load() < started.Load()) && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	if n := engine.Active(); n != 0 {
@@ -144,8 +145,8 @@ func storm(t *testing.T, e engine) {
 	}
 }
 
-// echo is a backend: it returns messages until its connection ends, and every
-// seventh hangs up on its client after one.
+// echo is a backend. It returns messages until its connection ends. Every seventh
+// connection is closed after one message.
 func echo(c net.Conn, n int) {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(patience))
@@ -168,7 +169,7 @@ func echo(c net.Conn, n int) {
 	}
 }
 
-// oneClient opens a session, talks, and ends it in one of several ways.
+// oneClient opens a session, sends messages, and ends it in one of several ways.
 func oneClient(address string, n int) error {
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -179,12 +180,12 @@ func oneClient(address string, n int) error {
 	p := &peer{TCPConn: c.(*net.TCPConn), side: session.Client}
 	p.r = bufio.NewReader(c)
 	if n%11 == 0 {
-		return nil // it never says a word
+		return nil // it sends nothing
 	}
 	for i := range 3 {
 		text := fmt.Sprintf("message %d of %d", i, n)
 		if _, err := c.Write(p.frame(fin|opText, text)); err != nil {
-			return nil // the backend has hung up on it
+			return nil // the backend has disconnected
 		}
 		g, err := p.next()
 		for err == nil && g.first == fin|opPing { // on a slow machine

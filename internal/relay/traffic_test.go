@@ -42,7 +42,7 @@ func chatter(rnd *rand.Rand, masked bool, total int) (stream []byte, messages ui
 }
 
 func testCuts(t *testing.T, e engine) {
-	r := newRig(t, e, quick, relay.Limits{})
+	r := newFixture(t, e, quick, relay.Limits{})
 	for seed := range uint64(8) {
 		c, b := r.open()
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -91,11 +91,11 @@ func testCuts(t *testing.T, e engine) {
 	}
 }
 
-// testEarly has both sides send frames behind their handshakes, at once, so
-// that some come with the handshake and some are still in the socket.
+// testEarly: both sides send frames right after their handshakes, so that some come
+// with the handshake and some are still in the socket.
 func testEarly(t *testing.T, e engine) {
 	const preface = "GET / or 101"
-	r := newRigWithPreface(t, e, quick, relay.Limits{}, len(preface))
+	r := newFixtureWithPreface(t, e, quick, relay.Limits{}, len(preface))
 	for _, early := range []int64{0, 1, 9, 20} {
 		r.early.Store(early)
 		c, b := r.open()
@@ -134,12 +134,12 @@ func (g *gauge) Write(p []byte) (int, error) {
 	return g.Hash.Write(p)
 }
 
-// testBackpressure lets one side send until nothing is taken any more, and
-// then reads it all.
+// testBackpressure: one side sends until nothing more is taken. Then everything is
+// read.
 func testBackpressure(t *testing.T, e engine) {
-	const bound = 64 << 20 // what two sockets of the kernel may hold, and more
+	const bound = 64 << 20 // more than the buffers of two sockets
 	for _, from := range sides {
-		r := newRig(t, e, quick, relay.Limits{})
+		r := newFixture(t, e, quick, relay.Limits{})
 		source, sink := r.both(from)
 		source.SetWriteBuffer(64 << 10)
 		sink.SetReadBuffer(64 << 10)
@@ -176,9 +176,9 @@ func testBackpressure(t *testing.T, e engine) {
 	}
 }
 
-// testFlood: both sides send all the time and read in fits and starts.
+// testFlood: both sides send without pause and read with pauses.
 func testFlood(t *testing.T, e engine) {
-	r := newRig(t, e, quick, relay.Limits{})
+	r := newFixture(t, e, quick, relay.Limits{})
 	c, b := r.open()
 	const total = 8 << 20
 	var sent, came [2]*gauge
@@ -210,7 +210,7 @@ func testFlood(t *testing.T, e engine) {
 		})
 	}
 	work.Wait()
-	// The first EOF may have been the backend's: the client got a Close then.
+	// If the first EOF was the backend's, the client got a Close.
 	s := r.endAny()
 	if got, want := came[session.Backend].n, sent[session.Client].n; got != want {
 		t.Errorf("%d of %d bytes came to the backend", got, want)
@@ -224,7 +224,7 @@ func testFlood(t *testing.T, e engine) {
 }
 
 func testCounts(t *testing.T, e engine) {
-	r := newRig(t, e, quick, relay.Limits{})
+	r := newFixture(t, e, quick, relay.Limits{})
 	c, b := r.open()
 	if s := r.onlySession(); s.Cause != session.None || s.From != [2]session.Traffic{} || s.Backend != 7 || s.Route != 9 ||
 		s.Client.String() != c.LocalAddr().String() {
@@ -240,7 +240,7 @@ func testCounts(t *testing.T, e engine) {
 	c.wantText("bb")
 	c.wantText("ccc")
 	want := [2]session.Traffic{{Messages: 1, Bytes: 7 + 10 + 7}, {Messages: 2, Bytes: 4 + 5}}
-	// Traffic may be told a moment later.
+	// Traffic may be updated a moment later.
 	r.until("all is counted", func() bool { return r.engine.Traffic() == want })
 	if s := r.onlySession(); s.From != want {
 		t.Errorf("Each: %+v, want %+v", s.From, want)

@@ -2,17 +2,18 @@ package session
 
 import "sync"
 
-// Names gives small numbers to strings and keeps them for the life of the
-// process, so that a session's record can hold a number in place of a pointer.
-// It is meant for words out of the configuration, whose variety is bounded.
-// The zero value is ready to use; number 0 is always "".
+// Names assigns small numbers to strings and keeps them for the life of the
+// process, so that a session's record can have a number instead of a pointer. It
+// is meant for words of the configuration, whose number is bounded. The zero value
+// is ready to use; number 0 is always "". Names may be used from several
+// goroutines at once.
 type Names struct {
 	mu    sync.RWMutex // guards the following
 	words []string
 	index map[string]uint32
 }
 
-// Number returns the number of word, a new one where it has none yet.
+// Number returns the number of word, a new one if it has none yet.
 func (n *Names) Number(word string) uint32 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -27,7 +28,7 @@ func (n *Names) Number(word string) uint32 {
 	return i
 }
 
-// Word is the inverse of Number; "" for a number that was never given.
+// Word is the inverse of Number. It is "" for a number that was never assigned.
 func (n *Names) Word(i uint32) string {
 	n.mu.RLock()
 	defer n.mu.RUnlock()

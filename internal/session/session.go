@@ -1,6 +1,6 @@
-// Package session holds the words every part uses of a session: its id, its
-// two sides, and the one typed cause it ends with. The same cause stands in
-// the log, in the metrics and in the API.
+// Package session has what all parts say about a session: its ID, its two sides,
+// and the typed cause of its end. The log, the metrics and the API have the same
+// cause.
 package session
 
 import (
@@ -19,7 +19,7 @@ const (
 	Backend
 )
 
-// Other is the side across from s.
+// Other is the other side.
 func (s Side) Other() Side { return s ^ 1 }
 
 func (s Side) String() string {
@@ -29,12 +29,12 @@ func (s Side) String() string {
 	return "backend"
 }
 
-// ID names a session uniquely across processes and restarts.
+// ID identifies a session across processes and restarts.
 type ID [12]byte
 
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)
 
-// NewID draws an ID at random.
+// NewID returns a random ID.
 func NewID() (id ID) {
 	rand.Read(id[:]) // never fails (crypto/rand, Go 1.24 on)
 	return id
@@ -49,8 +49,8 @@ func (id ID) AppendTo(b []byte) []byte { return idEncoding.AppendEncode(b, id[:]
 // ParseID is the inverse of String.
 func ParseID(s string) (id ID, err error) {
 	b, err := idEncoding.DecodeString(s)
-	// What decodes to an ID and is not its String has line breaks in it, or
-	// bits set that the last character has no use for.
+	// A text that decodes to an ID and isn't its String has line breaks in it, or
+	// unused bits set in its last character.
 	if err != nil || len(b) != len(id) || ID(b).String() != s {
 		return id, fmt.Errorf("session id %q is not 20 characters of 0-9 and A-V", s)
 	}
@@ -58,12 +58,12 @@ func ParseID(s string) (id ID, err error) {
 	return id, nil
 }
 
-// Cause says why a session ended. Every session has exactly one: the first
-// thing that made its end inevitable, whatever followed from it.
+// Cause says why a session ended. Every session has exactly one: the first thing
+// that made its end inevitable, whatever happened after it.
 type Cause uint8
 
 const (
-	// None is the cause of a session that goes on.
+	// None is the cause of a session that hasn't ended.
 	None Cause = iota
 	// ClientClosed and BackendClosed: that side sent the first Close frame.
 	ClientClosed
@@ -72,25 +72,25 @@ const (
 	// without a Close frame before it.
 	ClientLost
 	BackendLost
-	// ClientSilent and BackendSilent: nothing came from that side within
-	// keepalive.interval + keepalive.timeout, not even a pong.
+	// ClientSilent and BackendSilent: that side sent nothing, not even a pong,
+	// within keepalive.interval + keepalive.timeout.
 	ClientSilent
 	BackendSilent
-	// ClientProtocol and BackendProtocol: that side broke RFC 6455 framing.
+	// ClientProtocol and BackendProtocol: that side violated RFC 6455 framing.
 	ClientProtocol
 	BackendProtocol
-	// IdleTimeout: no message either way for timeouts.idle.
+	// IdleTimeout: neither side sent anything, or no message, for timeouts.idle.
 	IdleTimeout
 	// MaxLifetime: the session reached timeouts.max_lifetime.
 	MaxLifetime
 	// BackendRemoved: the backend left the configuration.
 	BackendRemoved
-	// BackendDrained: the backend is being emptied, and time was up.
+	// BackendDrained: the backend drains, and its time was over.
 	BackendDrained
-	// Rebalanced: its backend had more than its part, another less.
+	// Rebalanced: its backend had more than its fair share, another less.
 	Rebalanced
-	// ReattachFailed: it was being given another backend, which came to nothing
-	// when the old one had closed, or been told to close.
+	// ReattachFailed: it should have been moved to another backend. That failed
+	// when the old backend had closed, or had been told to close.
 	ReattachFailed
 	// Shutdown: the balancer was told to stop.
 	Shutdown
@@ -123,7 +123,7 @@ func (c Cause) String() string {
 	return fmt.Sprintf("cause(%d)", uint8(c))
 }
 
-// Causes lists every cause a session can end with.
+// Causes lists all causes of an end.
 func Causes() []Cause {
 	all := make([]Cause, 0, causes-1)
 	for c := None + 1; c < causes; c++ {
@@ -136,40 +136,48 @@ func Causes() []Cause {
 type Why uint8
 
 const (
-	// Drain: its backend is being emptied.
+	// Drain: its backend drains.
 	Drain Why = iota
-	// Loss: its backend has gone without a word.
+	// Loss: the connection to its backend was lost.
 	Loss
-	// Rebalance: its backend has more than its part, another less.
+	// Rebalance: its backend has more than its fair share, another less.
 	Rebalance
 )
 
 func (w Why) String() string { return [...]string{"drain", "loss", "rebalance"}[w] }
 
-// Info is what is fixed about a session when it opens. Backend and Route are
-// numbers, so that a record of it has no pointers; pool.Registry and
-// session.Names turn them back into words.
+// Info is what is known about a session when it opens. Backend and Route are
+// numbers, so that a session's record has no pointers; pool.Registry and Names
+// turn them back into words.
 type Info struct {
 	ID      ID
-	Client  netip.AddrPort // the client's, believed through forwarded.trust
+	Client  netip.AddrPort // through the proxies of forwarded.trust
 	Backend uint32         // pool.Backend.ID
 	Route   uint32         // session.Names
 	Started time.Time
 }
 
-// Traffic counts what one side sent: whole messages, and bytes as they were on
-// the wire, frame headers included, without what the balancer itself sent or
-// swallowed.
+// Traffic counts what one side sent: whole messages, and bytes on the wire with
+// frame headers, without those that the balancer itself sent or removed.
 type Traffic struct {
 	Messages uint64
 	Bytes    uint64
 }
 
-// Summary is an Info with what became of it.
+// Summary describes a session that has ended.
 type Summary struct {
 	Info
 	Cause    Cause
-	Code     uint16 // of the first Close frame, ours or a peer's; 0 where there was none
+	Code     uint16 // of the first Close frame, the balancer's or a peer's; 0 if there was none
 	Duration time.Duration
 	From     [2]Traffic // by Side: what that side sent
+
+	// Reason is the text of the first Close frame, if a peer sent it: at most 123
+	// bytes of UTF-8. The peer chose it freely, so it isn't to be trusted.
+	Reason string
+	// Fault is the rule of RFC 6455 that a side violated, for the causes
+	// ClientProtocol and BackendProtocol. FaultAt is where its frame begins: the
+	// number of bytes that the side had sent before.
+	Fault   string
+	FaultAt uint64
 }

@@ -37,7 +37,7 @@ func TestParseIDRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParseID: what is taken is what String gives, so that each id has one
+// FuzzParseID: only what String returns is accepted, so that each ID has one
 // spelling.
 func FuzzParseID(f *testing.F) {
 	f.Add("00000000000000000000")
@@ -61,7 +61,7 @@ func TestNewIDsDiffer(t *testing.T) {
 	}
 }
 
-// TestCauses: each has a word of its own that serves as a label.
+// TestCauses: each has its own word, which is a valid label.
 func TestCauses(t *testing.T) {
 	all := session.Causes()
 	seen := map[string]session.Cause{}

@@ -2,21 +2,21 @@ package chat
 
 import "time"
 
-// A page may send messageRate messages a second, messageBurst at once. More
-// are not refused: they are read later.
+// A page may send messageRate messages per second, and messageBurst at once. The
+// server delays reading the excess; it doesn't refuse it.
 const (
 	messageRate  = 5
 	messageBurst = 10
 )
 
-// pacer spreads events: burst of them at once, rate a second in the long run.
+// pacer limits the rate of events: rate per second on average, and burst at once.
 type pacer struct {
 	rate, burst float64
-	used        float64   // of burst, at the time of the last event
-	at          time.Time // of the last event
+	used        float64   // part of burst in use after the last event
+	at          time.Time // time of the last event
 }
 
-// wait returns when the next event is due, or done is closed.
+// wait waits until the next event may happen, or done is closed.
 func (p *pacer) wait(done <-chan struct{}) {
 	now := time.Now()
 	p.used = max(0, p.used-now.Sub(p.at).Seconds()*p.rate) + 1

@@ -10,23 +10,24 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-// pageTypes are set rather than guessed: the system's MIME table may be wrong,
-// and nosniff makes browsers strict.
+// pageTypes has the content types of the page's files. They aren't taken from the
+// system's MIME table, which may be wrong, because with nosniff browsers rely on
+// them.
 var pageTypes = map[string]string{
-	"index.html": "text/html; charset=utf-8",
-	"chat.css":   "text/css; charset=utf-8",
-	"line.js":    "text/javascript; charset=utf-8",
-	"chat.js":    "text/javascript; charset=utf-8",
-	"icon.svg":   "image/svg+xml",
+	"index.html":    "text/html; charset=utf-8",
+	"chat.css":      "text/css; charset=utf-8",
+	"connection.js": "text/javascript; charset=utf-8",
+	"chat.js":       "text/javascript; charset=utf-8",
+	"icon.svg":      "image/svg+xml",
 }
 
-// contentSecurityPolicy allows what the page has and nothing else: its own
-// files, and WebSockets to its own host ('self' covers ws: in CSP 3).
+// contentSecurityPolicy allows only the page's own files, and WebSockets to its
+// own host ('self' includes ws: in CSP 3).
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'"
 
-// servePage adds the page's files to mux, index.html as /; script is as in
+// servePage adds the page's files to mux, with index.html as /. For script, see
 // Options.
 func servePage(mux *http.ServeMux, script string) {
 	for file, contentType := range pageTypes {
@@ -36,7 +37,7 @@ func servePage(mux *http.ServeMux, script string) {
 		}
 		content, err := pageFiles.ReadFile("page/" + file)
 		if err != nil {
-			panic(err) // it is embedded
+			panic(err) // can't happen: it is embedded
 		}
 		if path == "/{$}" && script != "" {
 			content = bytes.Replace(content, []byte("</head>"),
@@ -51,7 +52,7 @@ func servePage(mux *http.ServeMux, script string) {
 			h.Set("Cross-Origin-Opener-Policy", "same-origin")
 			h.Set("Cross-Origin-Resource-Policy", "same-origin")
 			h.Set("Cache-Control", "no-cache") // another server may be a newer version
-			_, _ = w.Write(content)            // who asked may have gone
+			_, _ = w.Write(content)            // the client may have disconnected
 		})
 	}
 }

@@ -13,7 +13,7 @@ func TestPageIsServedWithItsPolicy(t *testing.T) {
 	servePage(mux, "/more.js?a&b")
 	for path, contentType := range map[string]string{
 		"/": "text/html; charset=utf-8", "/chat.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml",
-		"/chat.js": "text/javascript; charset=utf-8", "/line.js": "text/javascript; charset=utf-8",
+		"/chat.js": "text/javascript; charset=utf-8", "/connection.js": "text/javascript; charset=utf-8",
 	} {
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
@@ -25,7 +25,7 @@ func TestPageIsServedWithItsPolicy(t *testing.T) {
 			t.Errorf("%s: policy %q", path, policy)
 		}
 		if w.Header().Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s: may be sniffed", path)
+			t.Errorf("%s: no nosniff", path)
 		}
 	}
 	w := httptest.NewRecorder()
@@ -42,14 +42,14 @@ func TestPageIsServedWithItsPolicy(t *testing.T) {
 	}
 }
 
-// The policy would break what the page must not have; this finds it earlier.
+// The policy would block these in the browser. This test finds them earlier.
 func TestPageHasNothingInlineOrExternal(t *testing.T) {
 	files, err := pageFiles.ReadDir("page")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(files) != len(pageTypes) {
-		t.Errorf("%d files, and types for %d", len(files), len(pageTypes))
+		t.Errorf("%d files, but content types for %d", len(files), len(pageTypes))
 	}
 	bad := regexp.MustCompile(`https?://[^w]|\bstyle=|\son[a-z]+="|<style|<script>|innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\.style\b`)
 	for _, file := range files {

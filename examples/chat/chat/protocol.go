@@ -11,91 +11,92 @@ import (
 	"github.com/holdfast-ws/holdfast/backend"
 )
 
-// Bounds on what a page may send. docs/chat.md has them too.
+// Limits on what a page may send, documented in docs/chat.md.
 const (
 	maxName   = 32   // characters
 	maxRoom   = 32   // characters
 	maxText   = 2000 // characters
 	maxMember = 64   // bytes
 	maxKey    = 64   // bytes
-	// maxFrame holds a post whose characters take four bytes, or are escaped.
+	// maxFrame is enough for a post whose characters take four bytes each or
+	// are escaped. In bytes.
 	maxFrame = 16 << 10
-	// historySize is how many of the last messages one gets who is new.
+	// historySize is the number of messages that a new page gets.
 	historySize = 50
 )
 
-// Request is what a page sends. Which fields count depends on the type.
+// Request is a message from a page. Type determines which fields are used.
 type Request struct {
 	Type string `json:"type"` // "join", "resume", "post" or "typing"
 
-	Who          // of join
-	Since string `json:"since,omitempty"` // of join and resume: ID of the last message it has
+	Who          // for join
+	Since string `json:"since,omitempty"` // for join and resume: ID of the last message the page has
 
-	Key  string `json:"key,omitempty"`  // of post: chosen by the page
-	Text string `json:"text,omitempty"` // of post
+	Key  string `json:"key,omitempty"`  // for post: chosen by the page
+	Text string `json:"text,omitempty"` // for post
 }
 
-// Who is what a server has to know of a session beside its connection. It is
-// kept where all servers find it, see [Sessions].
+// Who is the state of a session. It is stored where all servers can read it, see
+// [Sessions].
 type Who struct {
-	Member string `json:"member,omitempty"` // the page's ID, the same in all its connections
+	Member string `json:"member,omitempty"` // ID chosen by the page, the same for all its connections
 	Name   string `json:"name,omitempty"`
 	Room   string `json:"room,omitempty"`
 }
 
-// Post is what a room keeps of a message.
+// Post is a message in a room's history.
 type Post struct {
 	Key    string `json:"key"`
 	Member string `json:"member"`
 	Name   string `json:"name"`
 	Text   string `json:"text"`
-	Server string `json:"server"` // the server it was posted through
+	Server string `json:"server"` // name of the server that published it
 }
 
-// Person is one who is in a room.
+// Person is a member of a room.
 type Person struct {
 	Member string `json:"member"`
 	Name   string `json:"name"`
 }
 
-// What a page gets, by its type.
+// Messages to a page.
 type (
-	// Hello is the first that each server says.
+	// Hello is the first message of each server.
 	Hello struct {
 		Type     string      `json:"type"` // "hello"
 		Server   string      `json:"server"`
 		Session  string      `json:"session,omitempty"`
-		Reattach backend.Why `json:"reattach,omitempty"` // why another server has the session
+		Reattach backend.Why `json:"reattach,omitempty"` // why the session comes from another server
 	}
-	// Joined answers join and resume. The messages follow.
+	// Joined answers join and resume. The room's messages follow.
 	Joined struct {
 		Type   string   `json:"type"` // "joined"
 		Room   string   `json:"room"`
 		People []Person `json:"people"`
 	}
-	// Message is one that was posted to the room.
+	// Message is a message in the room.
 	Message struct {
 		Type string          `json:"type"` // "message"
 		ID   string          `json:"id"`
 		Time int64           `json:"time"` // Unix time, in milliseconds
 		Post json.RawMessage `json:"post"` // a Post
 	}
-	// Presence says that somebody has come or gone.
+	// Presence means that somebody has joined or left the room.
 	Presence struct {
 		Type string `json:"type"` // "here" or "gone"
 		Person
 	}
-	// Typing says that somebody writes.
+	// Typing means that somebody is typing.
 	Typing struct {
 		Type string `json:"type"` // "typing"
 		Person
 	}
-	// Gap says that messages are missing at this place.
+	// Gap means that messages are missing here.
 	Gap struct {
 		Type string `json:"type"` // "gap"
 	}
-	// Refused answers a post that wasn't published; with Retry, it may be
-	// posted again later with the same key.
+	// Refused answers a post that wasn't published. If Retry is true, the page
+	// may send it again later with the same key.
 	Refused struct {
 		Type   string `json:"type"` // "refused"
 		Key    string `json:"key"`
@@ -104,7 +105,8 @@ type (
 	}
 )
 
-// clean returns w as it may be shown to others, or what is wrong with it.
+// clean returns w without control characters and surrounding space, or an error if
+// it exceeds the limits.
 func (w Who) clean() (Who, error) {
 	w.Name = oneLine(w.Name)
 	w.Room = oneLine(w.Room)
@@ -113,35 +115,35 @@ func (w Who) clean() (Who, error) {
 	}
 	switch {
 	case w.Member == "" || len(w.Member) > maxMember:
-		return w, fmt.Errorf("a member's ID has 1 to %d bytes", maxMember)
+		return w, fmt.Errorf("the member ID must have 1 to %d bytes", maxMember)
 	case w.Room == "":
-		return w, errors.New("a room has a name")
+		return w, errors.New("the room has no name")
 	case utf8.RuneCountInString(w.Room) > maxRoom:
-		return w, fmt.Errorf("a room's name has %d characters at most", maxRoom)
+		return w, fmt.Errorf("the room's name has more than %d characters", maxRoom)
 	case utf8.RuneCountInString(w.Name) > maxName:
-		return w, fmt.Errorf("a name has %d characters at most", maxName)
+		return w, fmt.Errorf("the name has more than %d characters", maxName)
 	}
 	return w, nil
 }
 
-// cleanText returns the text of a post as it may be shown to others, or what
-// is wrong with the post.
+// cleanText returns the text of a post without control characters and surrounding
+// space, or an error if the post exceeds the limits.
 func (r Request) cleanText() (string, error) {
 	text := strings.TrimSpace(withoutControls(r.Text, "\n\t"))
 	switch {
 	case r.Key == "" || len(r.Key) > maxKey:
-		return "", fmt.Errorf("the key has 1 to %d bytes", maxKey)
+		return "", fmt.Errorf("the key must have 1 to %d bytes", maxKey)
 	case text == "":
 		return "", errors.New("the message is empty")
 	case utf8.RuneCountInString(text) > maxText:
-		return "", fmt.Errorf("a message has %d characters at most", maxText)
+		return "", fmt.Errorf("the message has more than %d characters", maxText)
 	}
 	return text, nil
 }
 
 func oneLine(s string) string { return strings.TrimSpace(withoutControls(s, "")) }
 
-// withoutControls drops control characters but those in keep.
+// withoutControls removes control characters except those in keep.
 func withoutControls(s, keep string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && !strings.ContainsRune(keep, r) {

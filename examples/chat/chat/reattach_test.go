@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
-// The balancer's part is played by the test: it opens the second connection
-// while the first one lives, and then says that one's Close.
-func TestASessionGoesOnWithAnotherServer(t *testing.T) {
+// The test acts as the balancer: it opens the second connection while the first
+// one is open, and then closes the first.
+func TestSessionMovesToAnotherServer(t *testing.T) {
 	for _, why := range []string{"drain", "loss", "rebalance"} {
 		t.Run(why, func(t *testing.T) {
 			c := newCluster(t)
@@ -33,24 +35,24 @@ func TestASessionGoesOnWithAnotherServer(t *testing.T) {
 			} else {
 				ann.conn.Close(1012, "")
 			}
-			eventually(t, "the old server is rid of the session", func() bool { return one.kit.Sessions() == 0 })
+			testkit.Eventually(t, "the old server has no sessions", func() bool { return one.kit.Sessions() == 0 })
 			bob.post("k2", "meanwhile")
 			bob.wantText("meanwhile")
 
-			// The page doesn't know yet, and posts before it resumes.
+			// The page posts before it resumes.
 			moved.post("k3", "after")
-			moved.post("k1", "before") // it may have been lost
+			moved.post("k1", "before") // sent again, in case it was lost
 			if m := bob.wantText("after"); m.Post.Name != "Ann" || m.Post.Server != "chat-2" {
 				t.Errorf("%+v", m)
 			}
-			moved.say(Request{Type: "resume", Since: last.ID})
+			moved.send(Request{Type: "resume", Since: last.ID})
 			if joined := moved.want("joined"); joined.Room != "lobby" || len(joined.People) != 2 {
 				t.Errorf("joined %+v", joined)
 			}
 			moved.wantText("meanwhile")
 			moved.wantText("after")
 
-			// Bob saw nobody go and come.
+			// Bob didn't see Ann leave and join.
 			moved.post("k4", "the end")
 			bob.wantText("the end")
 			moved.wantText("the end")
@@ -58,34 +60,34 @@ func TestASessionGoesOnWithAnotherServer(t *testing.T) {
 	}
 }
 
-// What the page says last to the old server holds with the new one: it is read
-// when the page speaks, not in the handshake.
-func TestTheLastJoinCounts(t *testing.T) {
+// The new server loads the state when the page sends its first message, not in the
+// handshake. So a late join on the old server isn't lost.
+func TestLateJoinOnOldServer(t *testing.T) {
 	c := newCluster(t)
 	one, two := c.serve(t, "chat-1"), c.serve(t, "chat-2")
 	ann, _ := enter(t, one, fromBalancer("s1", "", 0), "Ann", "lobby", "")
 	moved := open(t, two, fromBalancer("s1", "drain", 1))
 	moved.want("hello")
-	ann.say(Request{Type: "join", Who: Who{"Ann", "Anna", "attic"}})
+	ann.send(Request{Type: "join", Who: Who{"Ann", "Anna", "attic"}})
 	ann.want("joined")
 	ann.conn.Close(1012, "")
-	moved.say(Request{Type: "resume"})
+	moved.send(Request{Type: "resume"})
 	if joined := moved.want("joined"); joined.Room != "attic" || len(joined.People) != 1 || joined.People[0].Name != "Anna" {
 		t.Errorf("joined %+v", joined)
 	}
-	eventually(t, "nobody in the lobby", func() bool {
+	testkit.Eventually(t, "nobody in the lobby", func() bool {
 		people, err := c.rooms.Members(t.Context(), "lobby")
 		return err == nil && len(people) == 0
 	})
 }
 
-func TestASessionThatIsNotKnownIsRefused(t *testing.T) {
+func TestUnknownSessionIsRefused(t *testing.T) {
 	c := newCluster(t)
 	s := c.serve(t, "chat-1")
-	if _, res, err := dial(t, s, fromBalancer("unheard", "loss", 2)); err == nil || res.StatusCode != http.StatusNotFound {
+	if _, res, err := dial(t, s, fromBalancer("unknown", "loss", 2)); err == nil || res.StatusCode != http.StatusNotFound {
 		t.Errorf("%v, %v: want 404", res, err)
 	}
-	// One that never joined is as little known.
+	// A session that never joined isn't stored.
 	p := open(t, s, fromBalancer("silent", "", 0))
 	p.want("hello")
 	if _, res, err := dial(t, s, fromBalancer("silent", "drain", 1)); err == nil || res.StatusCode != http.StatusNotFound {
@@ -93,8 +95,8 @@ func TestASessionThatIsNotKnownIsRefused(t *testing.T) {
 	}
 }
 
-// forgetfulSessions loses what is saved first, as a Redis does that comes back
-// with nothing.
+// forgetfulSessions loses the first Save, like a Redis that restarts without its
+// data.
 type forgetfulSessions struct {
 	Sessions
 	saved atomic.Bool
@@ -107,7 +109,7 @@ func (s *forgetfulSessions) Save(ctx context.Context, session string, w Who) err
 	return nil
 }
 
-func TestASessionIsSavedAgainWhenMessagesWereLost(t *testing.T) {
+func TestSessionIsSavedAgainAfterGap(t *testing.T) {
 	c := newCluster(t)
 	c.sessions = &forgetfulSessions{Sessions: c.sessions}
 	one, two := c.serve(t, "chat-1"), c.serve(t, "chat-2")
@@ -115,30 +117,30 @@ func TestASessionIsSavedAgainWhenMessagesWereLost(t *testing.T) {
 	ann.want("gap")
 	moved := open(t, two, fromBalancer("s1", "drain", 1))
 	moved.want("hello")
-	moved.say(Request{Type: "resume"})
+	moved.send(Request{Type: "resume"})
 	if joined := moved.want("joined"); joined.Room != "lobby" {
 		t.Errorf("joined %+v", joined)
 	}
 }
 
-// awaySessions is a Redis that can't be reached.
-type awaySessions struct{}
+// unavailableSessions is a Redis that can't be reached.
+type unavailableSessions struct{}
 
-var errAway = errors.New("away")
+var errUnavailable = errors.New("unavailable")
 
-func (awaySessions) Save(context.Context, string, Who) error   { return errAway }
-func (awaySessions) Load(context.Context, string) (Who, error) { return Who{}, errAway }
-func (awaySessions) Touch(context.Context, string) error       { return errAway }
+func (unavailableSessions) Save(context.Context, string, Who) error   { return errUnavailable }
+func (unavailableSessions) Load(context.Context, string) (Who, error) { return Who{}, errUnavailable }
+func (unavailableSessions) Touch(context.Context, string) error       { return errUnavailable }
 
-func TestWithoutSessionsNothingIsPromised(t *testing.T) {
+func TestUnavailableSessions(t *testing.T) {
 	c := newCluster(t)
-	c.sessions = awaySessions{}
+	c.sessions = unavailableSessions{}
 	s := c.serve(t, "chat-1")
 	if _, res, err := dial(t, s, fromBalancer("s1", "loss", 1)); err == nil || res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("%v, %v: want 503", res, err)
 	}
 	p := open(t, s, fromBalancer("s1", "", 0))
 	p.want("hello")
-	p.say(Request{Type: "join", Who: Who{"Ann", "Ann", "lobby"}})
+	p.send(Request{Type: "join", Who: Who{"Ann", "Ann", "lobby"}})
 	p.wantClose(websocket.StatusTryAgainLater)
 }

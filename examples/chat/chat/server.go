@@ -1,6 +1,7 @@
-// Package chat is a chat server as it should be behind a balancer: rooms and
-// presence by way of package hub, health and draining by package backend, and
-// sessions that another server can go on with. docs/chat.md has its protocol.
+// Package chat is an example of a WebSocket server behind a load balancer. It uses
+// package hub for rooms and presence, and package backend for health checks and
+// draining. Its sessions can move to other servers. docs/chat.md describes the
+// protocol.
 package chat
 
 import (
@@ -16,20 +17,20 @@ import (
 	"github.com/holdfast-ws/holdfast/hub"
 )
 
-// Options of a Server. All but Script and Log are required.
+// Options configures a Server. All fields except Script and Log are required.
 type Options struct {
 	Name     string           // shown to users, as in "chat-1"
 	Kit      *backend.Backend // counts the sessions, and closes them in a drain
 	Rooms    hub.Hub
 	Sessions Sessions
-	// Script is the path of one more module script that the page loads, from
-	// where the page is from. "" is none.
+	// Script is the path, on the page's host, of an additional module script
+	// for the page to load. Optional.
 	Script string
-	// Log is told what goes wrong. nil means slog.Default().
+	// Log logs errors. Default: slog.Default().
 	Log *slog.Logger
 }
 
-// Server is one chat server. Handler is all there is of it.
+// Server is a chat server. Use it through Handler.
 type Server struct {
 	name     string
 	kit      *backend.Backend
@@ -39,8 +40,8 @@ type Server struct {
 	log      *slog.Logger
 }
 
-// New makes a Server. It has no goroutines but those of its sessions, and
-// needs no closing: drain the Kit, then close Rooms.
+// New returns a Server. It has no goroutines except those of its sessions, and
+// needs no closing. To shut down, drain the Kit and then close Rooms.
 func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -48,21 +49,21 @@ func New(o Options) *Server {
 	return &Server{name: o.Name, kit: o.Kit, rooms: o.Rooms, sessions: o.Sessions, script: o.Script, log: o.Log}
 }
 
-// Handler serves the page at / and the chat at /ws. Health checks are the
-// Kit's.
+// Handler serves the page at / and WebSockets at /ws. The Kit answers health
+// checks.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	servePage(mux, s.script)
-	mux.HandleFunc("GET /ws", s.chat)
+	mux.HandleFunc("GET /ws", s.serveSession)
 	return mux
 }
 
-// redisTimeout bounds what a handshake waits for.
+// redisTimeout limits how long a handshake waits for Redis.
 const redisTimeout = 3 * time.Second
 
-// chat serves a session. Accept checks that Origin is this host, so that no
-// other site's page can chat in its visitor's name.
-func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
+// serveSession serves a session. Accept checks that Origin is this host, so that
+// pages of other sites can't chat on behalf of their visitors.
+func (s *Server) serveSession(w http.ResponseWriter, r *http.Request) {
 	from := backend.Reattach(r)
 	var who Who
 	if from.Reattached() {
@@ -72,27 +73,33 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		who, err = s.sessions.Load(ctx, from.ID)
 		switch {
 		case errors.Is(err, ErrNoSession):
-			http.Error(w, "this session isn't known", http.StatusNotFound)
+			http.Error(w, "unknown session", http.StatusNotFound)
 			return
 		case err != nil:
-			s.log.Warn("a session can't be taken over", "session", from.ID, "error", err)
-			http.Error(w, "sessions can't be looked up now", http.StatusServiceUnavailable)
+			s.log.Warn("cannot take over a session", "session", from.ID, "error", err)
+			http.Error(w, "the session can't be loaded now", http.StatusServiceUnavailable)
 			return
 		}
 	}
 	c := newSession(s, from)
 	if from.Reattached() {
-		c.holdPlace(who) // once this is accepted, the other server is told to let the session go
+		c.holdPresence(who) // the other server ends the session once this handshake is accepted
 	}
-	conn, err := websocket.Accept(w, r, nil)
+	c.control = s.kit.Control(w.Header(), r)
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		OnPingReceived: func(_ context.Context, payload []byte) bool {
+			c.control.Ping(payload)
+			return true // answer with a pong
+		},
+	})
 	if err != nil {
-		c.letGo()
-		return // Accept answered
+		c.releasePresence()
+		return // Accept has sent the response
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxFrame)
 	c.conn = conn
-	leave := s.kit.Join(r, c.end)
+	leave := c.control.Join(c.end)
 	defer leave()
 	c.run()
 }

@@ -16,11 +16,12 @@ import (
 
 	"github.com/holdfast-ws/holdfast/backend"
 	"github.com/holdfast-ws/holdfast/hub"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
-const patience = 20 * time.Second
+const longTimeout = 2 * time.Minute
 
-// cluster is what chat servers share.
+// cluster has the rooms and sessions shared by several chat servers.
 type cluster struct {
 	rooms    hub.Hub
 	sessions Sessions
@@ -39,26 +40,17 @@ type testServer struct {
 
 func (c cluster) serve(t *testing.T, name string) testServer {
 	quiet := slog.New(slog.DiscardHandler)
-	kit := backend.New(backend.Options{Notice: -1, DrainTimeout: patience, Log: quiet})
+	kit := backend.New(backend.Options{Notice: -1, DrainTimeout: longTimeout, Log: quiet})
 	s := New(Options{Name: name, Kit: kit, Rooms: c.rooms, Sessions: c.sessions, Log: quiet})
 	server := testServer{httptest.NewServer(kit.Handler(s.Handler())), kit}
 	t.Cleanup(func() {
-		eventually(t, "no sessions", func() bool { return kit.Sessions() == 0 })
+		testkit.Eventually(t, "no sessions", func() bool { return kit.Sessions() == 0 })
 		server.Close()
 	})
 	return server
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-	}
-}
-
-// frame is any message of a server.
+// frame is a message of any type from a server.
 type frame struct {
 	Type, Server, Session, Reattach, Room string
 	People                                []Person
@@ -70,14 +62,14 @@ type frame struct {
 	Retry       bool
 }
 
-// page is a client that says what it is told to.
+// page is a client of a server.
 type page struct {
 	t    *testing.T
 	ctx  context.Context
 	conn *websocket.Conn
 }
 
-// fromBalancer is the head of a handshake that came through a balancer.
+// fromBalancer returns the headers that a balancer adds to a handshake.
 func fromBalancer(session, why string, attempt int) http.Header {
 	h := http.Header{"Holdfast-Session": {session}}
 	if why != "" {
@@ -88,7 +80,7 @@ func fromBalancer(session, why string, attempt int) http.Header {
 }
 
 func dial(t *testing.T, s testServer, h http.Header) (*page, *http.Response, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), longTimeout)
 	t.Cleanup(cancel)
 	conn, res, err := websocket.Dial(ctx, s.URL+"/ws", &websocket.DialOptions{HTTPHeader: h})
 	if err != nil {
@@ -107,17 +99,16 @@ func open(t *testing.T, s testServer, h http.Header) *page {
 	return p
 }
 
-// enter opens a page, and joins a room under a member's name, which is its ID
-// too.
+// enter opens a page and joins a room. name is also the member's ID.
 func enter(t *testing.T, s testServer, h http.Header, name, room, since string) (*page, frame) {
 	t.Helper()
 	p := open(t, s, h)
 	p.want("hello")
-	p.say(Request{Type: "join", Who: Who{name, name, room}, Since: since})
+	p.send(Request{Type: "join", Who: Who{name, name, room}, Since: since})
 	return p, p.want("joined")
 }
 
-func (p *page) say(r Request) {
+func (p *page) send(r Request) {
 	p.t.Helper()
 	if err := wsjson.Write(p.ctx, p.conn, r); err != nil {
 		p.t.Fatal(err)
@@ -126,10 +117,10 @@ func (p *page) say(r Request) {
 
 func (p *page) post(key, text string) {
 	p.t.Helper()
-	p.say(Request{Type: "post", Key: key, Text: text})
+	p.send(Request{Type: "post", Key: key, Text: text})
 }
 
-// want reads the next message, which has to be of this type.
+// want reads the next message, which must have this type.
 func (p *page) want(kind string) (f frame) {
 	p.t.Helper()
 	_, data, err := p.conn.Read(p.ctx)
@@ -151,7 +142,7 @@ func (p *page) wantText(text string) frame {
 	return f
 }
 
-// wantClose reads until the server's Close.
+// wantClose reads until the server's Close, which must have this code.
 func (p *page) wantClose(code websocket.StatusCode) {
 	p.t.Helper()
 	for {
@@ -178,14 +169,14 @@ func TestTwoPagesTalk(t *testing.T) {
 		t.Errorf("Bob joined %+v", joined)
 	}
 	if here := ann.want("here"); here.Person != (Person{"Bob", "Bob"}) {
-		t.Errorf("came: %+v", here)
+		t.Errorf("joined: %+v", here)
 	}
 
-	bob.say(Request{Type: "typing"})
+	bob.send(Request{Type: "typing"})
 	if typing := ann.want("typing"); typing.Name != "Bob" {
-		t.Errorf("types: %+v", typing)
+		t.Errorf("typing: %+v", typing)
 	}
-	bob.want("typing") // his own: the page leaves it out
+	bob.want("typing") // his own event, which the page ignores
 	bob.post("k1", "<b>hello</b>")
 	for _, p := range []*page{ann, bob} {
 		m := p.wantText("<b>hello</b>")
@@ -194,8 +185,8 @@ func TestTwoPagesTalk(t *testing.T) {
 		}
 	}
 
-	// The same key again changes nothing, and another's with the same key is
-	// another message.
+	// Bob's key again changes nothing. The same key of another member is another
+	// message.
 	bob.post("k1", "hello again")
 	ann.post("k1", "hello Bob")
 	for _, p := range []*page{ann, bob} {
@@ -204,11 +195,11 @@ func TestTwoPagesTalk(t *testing.T) {
 
 	bob.conn.Close(websocket.StatusNormalClosure, "")
 	if gone := ann.want("gone"); gone.Member != "Bob" {
-		t.Errorf("went: %+v", gone)
+		t.Errorf("left: %+v", gone)
 	}
 }
 
-func TestWhoIsNewGetsTheLastMessagesAndWhoComesBackTheRest(t *testing.T) {
+func TestHistoryOfNewAndReturningPages(t *testing.T) {
 	c := newCluster(t)
 	for i := range historySize + 10 {
 		if _, err := c.rooms.Publish(t.Context(), "lobby", []byte(`{"key":"k","text":"`+strconv.Itoa(i)+`"}`)); err != nil {
@@ -232,13 +223,13 @@ func TestWhoIsNewGetsTheLastMessagesAndWhoComesBackTheRest(t *testing.T) {
 	lost.wantText("0")
 }
 
-func TestARoomIsLeftForAnother(t *testing.T) {
+func TestJoinAnotherRoom(t *testing.T) {
 	c := newCluster(t)
 	s := c.serve(t, "chat-1")
 	ann, _ := enter(t, s, nil, "Ann", "lobby", "")
 	bob, _ := enter(t, s, nil, "Bob", "lobby", "")
 	ann.want("here")
-	bob.say(Request{Type: "join", Who: Who{"Bob", "Bob", "attic"}})
+	bob.send(Request{Type: "join", Who: Who{"Bob", "Bob", "attic"}})
 	if joined := bob.want("joined"); joined.Room != "attic" || len(joined.People) != 1 {
 		t.Errorf("joined %+v", joined)
 	}
@@ -249,7 +240,7 @@ func TestARoomIsLeftForAnother(t *testing.T) {
 	bob.wantText("in the attic")
 }
 
-func TestWhatAPageMustNotSend(t *testing.T) {
+func TestViolations(t *testing.T) {
 	c := newCluster(t)
 	s := c.serve(t, "chat-1")
 	tests := []struct {
@@ -260,10 +251,10 @@ func TestWhatAPageMustNotSend(t *testing.T) {
 		{"a post before join", func(p *page) error { return wsjson.Write(p.ctx, p.conn, Request{Type: "post", Key: "k", Text: "t"}) }, 1008},
 		{"resume of a new session", func(p *page) error { return wsjson.Write(p.ctx, p.conn, Request{Type: "resume"}) }, 1008},
 		{"a room without a name", func(p *page) error { return wsjson.Write(p.ctx, p.conn, Request{Type: "join", Who: Who{Member: "m"}}) }, 1008},
-		{"an ID that is none", func(p *page) error {
+		{"an invalid ID", func(p *page) error {
 			return wsjson.Write(p.ctx, p.conn, Request{Type: "join", Who: Who{"m", "n", "r"}, Since: "yesterday"})
 		}, 1008},
-		{"no JSON", func(p *page) error { return p.conn.Write(p.ctx, websocket.MessageText, []byte("hello")) }, 1008},
+		{"not JSON", func(p *page) error { return p.conn.Write(p.ctx, websocket.MessageText, []byte("hello")) }, 1008},
 		{"a binary message", func(p *page) error { return p.conn.Write(p.ctx, websocket.MessageBinary, []byte("{}")) }, 1008},
 		{"a long message", func(p *page) error { return p.conn.Write(p.ctx, websocket.MessageText, make([]byte, maxFrame+1)) }, 1009},
 	}
@@ -281,11 +272,11 @@ func TestWhatAPageMustNotSend(t *testing.T) {
 	if f := p.want("refused"); f.Key != "k" || f.Reason != "the message is empty" || f.Retry {
 		t.Errorf("%+v", f)
 	}
-	p.say(Request{Type: "shout"})
+	p.send(Request{Type: "shout"})
 	p.wantClose(1008)
 }
 
-func TestOtherSitesMayNotChat(t *testing.T) {
+func TestOtherOriginsAreRefused(t *testing.T) {
 	s := newCluster(t).serve(t, "chat-1")
 	_, res, err := dial(t, s, http.Header{"Origin": {"https://evil.example"}})
 	if err == nil || res == nil || res.StatusCode != http.StatusForbidden {
@@ -307,7 +298,7 @@ func TestHealth(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-func TestDrainSaysGoingAway(t *testing.T) {
+func TestDrainClosesWithGoingAway(t *testing.T) {
 	c := newCluster(t)
 	s := c.serve(t, "chat-1")
 	ann, _ := enter(t, s, nil, "Ann", "lobby", "")

@@ -13,54 +13,95 @@ import (
 	"github.com/holdfast-ws/holdfast/hub"
 )
 
-// writeTimeout is how long a page may take to read a message.
+// writeTimeout limits how long it may take to write a message to a page.
 const writeTimeout = 10 * time.Second
 
-// session is one page's connection. Its reader does all that the page asks
-// for, one after another; a goroutine delivers what the room brings. Both
-// write, and conn takes turns.
+// session is the connection of a page. Its reader handles the page's requests one
+// after another, and another goroutine delivers the room's events. Both write to
+// conn, which is safe for concurrent writes.
 type session struct {
-	server *Server
-	conn   *websocket.Conn
-	from   backend.Session
-	ctx    context.Context // ends with run
-	cancel context.CancelFunc
+	server  *Server
+	conn    *websocket.Conn
+	from    backend.Session
+	control *backend.Control
+	ctx     context.Context // ends with run
+	cancel  context.CancelFunc
+	greet   func() error // sends hello, once
 
-	// Of the reader.
-	who       Who             // zero until it is known
-	place     *hub.Membership // in who.Room, nil before
-	hold      *hub.Membership // keeps the member present while the session moves
-	delivered sync.WaitGroup  // deliver, of place
+	storing sync.Mutex // held while the session is stored again; guards ending
+	ending  bool       // the session is closing, and another server may own it
+
+	// Used only by the reader.
+	who        Who             // zero until it is known
+	membership *hub.Membership // in who.Room; nil before join
+	presence   *hub.Membership // keeps the member present while the session moves
+	delivering sync.WaitGroup  // the goroutine that runs deliver
 }
 
-// newSession makes a session that has no conn yet.
+// newSession returns a session that has no conn yet.
 func newSession(s *Server, from backend.Session) *session {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &session{server: s, from: from, ctx: ctx, cancel: cancel}
+	c := &session{server: s, from: from, ctx: ctx, cancel: cancel}
+	c.greet = sync.OnceValue(func() error {
+		return c.send(Hello{Type: "hello", Server: s.name, Session: from.ID, Reattach: from.Why})
+	})
+	return c
 }
 
-// end closes the connection with a Close frame; run then returns.
+// end closes the connection with a Close frame, and then run returns. If the
+// session moves to another server, nothing is lost: end is called after the reader
+// has answered all requests of the page, the state was stored before the page was
+// told about it, and the page asks the new server for the room's messages after the
+// last one that it has.
 func (c *session) end(code int, reason string) {
+	c.storing.Lock()
+	c.ending = true
+	c.storing.Unlock()
 	_ = c.conn.Close(websocket.StatusCode(code), reason)
 }
 
-// run serves the session until its connection has ended.
-//
-// If it comes from another server, that may still have the page at this time:
-// what is sent now comes after its last word, and what the page says comes here
-// after that.
+// storeAgain stores the session again after a gap: if messages were lost, the
+// session may be lost too.
+func (c *session) storeAgain(who Who) {
+	c.storing.Lock()
+	defer c.storing.Unlock()
+	if !c.ending && c.from.ID != "" {
+		_ = c.server.sessions.Save(c.ctx, c.from.ID, who)
+	}
+}
+
+// begin sends hello once this server owns the session. A balancer without notices
+// can't report that; it holds back what is sent before.
+func (c *session) begin() {
+	if c.control.Notices() {
+		select {
+		case <-c.control.Begun():
+		case <-c.ctx.Done():
+			return
+		}
+	}
+	_ = c.greet() // an error ends run too
+}
+
+// run serves the session until its connection has ended. A session that comes from
+// another server may still be served by it for a while, so nothing is sent to the
+// page until the session has begun.
 func (c *session) run() {
 	defer c.leaveRoom()
-	defer c.letGo()
+	defer c.releasePresence()
+	var background sync.WaitGroup
+	defer background.Wait()
 	defer c.cancel()
-	if c.send(Hello{Type: "hello", Server: c.server.name, Session: c.from.ID, Reattach: c.from.Why}) != nil {
-		return
-	}
-	go c.touch()
+	background.Go(c.begin)
+	background.Go(c.touch)
 	pace := pacer{rate: messageRate, burst: messageBurst}
 	for {
 		kind, data, err := c.conn.Read(c.ctx)
 		if err != nil {
+			return
+		}
+		c.control.Begin() // for balancers without notices
+		if c.greet() != nil {
 			return
 		}
 		pace.wait(c.ctx.Done())
@@ -77,20 +118,21 @@ func (c *session) run() {
 	}
 }
 
-// holdPlace has the others see no leaving and coming back while the session
-// moves. Without it, which is when Redis is away, they do.
-func (c *session) holdPlace(w Who) {
-	c.hold, _ = c.server.rooms.Join(c.ctx, w.Room, w.asMember(), hub.JoinOptions{})
+// holdPresence makes the member present on this server before the other server
+// removes it, so that others don't see it leave and join. If that fails because
+// Redis is unreachable, they do.
+func (c *session) holdPresence(w Who) {
+	c.presence, _ = c.server.rooms.Join(c.ctx, w.Room, w.asMember(), hub.JoinOptions{})
 }
 
-func (c *session) letGo() {
-	if c.hold != nil {
-		c.hold.Leave()
-		c.hold = nil
+func (c *session) releasePresence() {
+	if c.presence != nil {
+		c.presence.Leave()
+		c.presence = nil
 	}
 }
 
-// violation is what a page should not have sent.
+// violation is an error for a request that breaks the protocol.
 type violation string
 
 func (v violation) Error() string { return string(v) }
@@ -102,7 +144,7 @@ func closeStatus(err error) (code int, reason string) {
 	return hub.CloseStatus(err)
 }
 
-// answer does what the page asks for. An error ends the session.
+// answer handles a request. An error ends the session.
 func (c *session) answer(in Request) error {
 	if in.Type == "join" {
 		who, err := in.Who.clean()
@@ -118,7 +160,7 @@ func (c *session) answer(in Request) error {
 		return c.join(in.Since)
 	}
 	if c.who.Room == "" && c.from.Reattached() {
-		// By now the other server has said and saved its last.
+		// By now the other server has stored the final state.
 		who, err := c.server.sessions.Load(c.ctx, c.from.ID)
 		if err != nil {
 			return errors.Join(hub.ErrUnavailable, err)
@@ -139,15 +181,15 @@ func (c *session) answer(in Request) error {
 	return violation("unknown message type")
 }
 
-// join enters the room of c.who and leaves the one before.
+// join leaves the current room and joins that of c.who.
 func (c *session) join(since string) error {
 	c.leaveRoom()
-	place, err := c.server.rooms.Join(c.ctx, c.who.Room, c.who.asMember(), hub.JoinOptions{Since: since, History: historySize, Presence: true})
+	membership, err := c.server.rooms.Join(c.ctx, c.who.Room, c.who.asMember(), hub.JoinOptions{Since: since, History: historySize, Presence: true})
 	if err != nil {
 		return err
 	}
-	c.place = place
-	c.letGo()
+	c.membership = membership
+	c.releasePresence()
 	members, err := c.server.rooms.Members(c.ctx, c.who.Room)
 	if err != nil {
 		return err
@@ -156,29 +198,29 @@ func (c *session) join(since string) error {
 	for i, m := range members {
 		joined.People[i] = asPerson(m)
 		if m.ID == c.who.Member {
-			joined.People[i].Name = c.who.Name // the place it has left may count yet
+			joined.People[i].Name = c.who.Name // the list may still have the name of an earlier membership
 		}
 	}
 	if err := c.send(joined); err != nil {
 		return err
 	}
 	who := c.who
-	c.delivered.Go(func() { c.deliver(place, who) })
+	c.delivering.Go(func() { c.deliver(membership, who) })
 	return nil
 }
 
 func (c *session) leaveRoom() {
-	if c.place != nil {
-		c.place.Leave()
-		c.delivered.Wait()
-		c.place = nil
+	if c.membership != nil {
+		c.membership.Leave()
+		c.delivering.Wait()
+		c.membership = nil
 	}
 }
 
-// deliver sends what the room brings to who until the membership ends.
-func (c *session) deliver(place *hub.Membership, who Who) {
+// deliver sends the room's events until the membership ends.
+func (c *session) deliver(membership *hub.Membership, who Who) {
 	for {
-		e, err := place.Next(c.ctx)
+		e, err := membership.Next(c.ctx)
 		switch {
 		case errors.Is(err, hub.ErrLeft), c.ctx.Err() != nil:
 			return
@@ -186,9 +228,8 @@ func (c *session) deliver(place *hub.Membership, who Who) {
 			c.end(hub.CloseStatus(err))
 			return
 		}
-		if e.Kind == hub.Gap && c.from.ID != "" {
-			// What has lost messages may have lost the session too.
-			_ = c.server.sessions.Save(c.ctx, c.from.ID, who)
+		if e.Kind == hub.Gap {
+			c.storeAgain(who)
 		}
 		if c.send(toPage(e)) != nil {
 			c.cancel()
@@ -220,7 +261,7 @@ func (c *session) post(in Request) error {
 	if err != nil {
 		return err
 	}
-	// With the member before it, nobody can take the key of somebody else.
+	// The prefix prevents a member from using the keys of another.
 	_, err = c.server.rooms.PublishOnce(c.ctx, c.who.Room, c.who.Member+"/"+in.Key, data)
 	if errors.Is(err, hub.ErrUnavailable) {
 		return c.send(Refused{Type: "refused", Key: in.Key, Reason: "messages can't be stored now", Retry: true})
@@ -240,7 +281,7 @@ func (c *session) typing() error {
 	return err
 }
 
-// send writes v. A failed write has closed the connection.
+// send writes v as JSON. If that fails, the connection is closed.
 func (c *session) send(v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -251,7 +292,7 @@ func (c *session) send(v any) error {
 	return c.conn.Write(ctx, websocket.MessageText, data)
 }
 
-// touch keeps the session known for as long as it lasts.
+// touch extends the TTL of the stored session while the session lasts.
 func (c *session) touch() {
 	if c.from.ID == "" {
 		return
@@ -261,7 +302,7 @@ func (c *session) touch() {
 	for {
 		select {
 		case <-every.C:
-			_ = c.server.sessions.Touch(c.ctx, c.from.ID) // two more chances
+			_ = c.server.sessions.Touch(c.ctx, c.from.ID) // if it fails, there are two more attempts before the TTL ends
 		case <-c.ctx.Done():
 			return
 		}

@@ -14,28 +14,28 @@ import (
 	"github.com/holdfast-ws/holdfast/hub"
 )
 
-// Sessions keeps who each session is, by its Holdfast-Session, in a place that
-// all servers reach: one that takes a session over has nothing else to go by.
+// Sessions stores the state of sessions by their Holdfast-Session ID, so that
+// another server can take them over.
 //
-// Where a session is in its room isn't kept. Only the page knows what it has
-// got, and it is asked.
+// The last message that a page has received isn't stored. Only the page knows it,
+// and sends it when the session has moved.
 type Sessions interface {
-	// Save is called before the page is told that what it asked for holds.
+	// Save is called before the page is told about the change.
 	Save(ctx context.Context, session string, w Who) error
-	// Load returns ErrNoSession for one that isn't known.
+	// Load returns ErrNoSession if the session isn't stored.
 	Load(ctx context.Context, session string) (Who, error)
-	// Touch keeps what is known of a session for another SessionTTL.
+	// Touch keeps the state for another SessionTTL.
 	Touch(ctx context.Context, session string) error
 }
 
-// SessionTTL is how long a session is known without Save or Touch.
+// SessionTTL is how long a session is stored without Save or Touch.
 const SessionTTL = time.Hour
 
-// ErrNoSession says that nothing is known of a session.
+// ErrNoSession means that a session isn't stored.
 var ErrNoSession = errors.New("chat: no such session")
 
-// RedisSessions keeps sessions in Redis, under prefix and the session's ID.
-// The client stays the caller's.
+// RedisSessions stores sessions in Redis. The key is prefix followed by the
+// session's ID. The caller closes the client.
 func RedisSessions(client *redis.Client, prefix string) Sessions {
 	return redisSessions{client, prefix}
 }
@@ -71,8 +71,8 @@ func (s redisSessions) Touch(ctx context.Context, session string) error {
 	return s.client.Expire(ctx, s.prefix+session, SessionTTL).Err()
 }
 
-// MemorySessions keeps sessions in this process, for one server or for tests.
-// It forgets none.
+// MemorySessions stores sessions in this process, for a single server or for
+// tests. It never removes any.
 func MemorySessions() Sessions { return &memorySessions{all: map[string]Who{}} }
 
 type memorySessions struct {
@@ -99,8 +99,8 @@ func (s *memorySessions) Load(_ context.Context, session string) (Who, error) {
 
 func (*memorySessions) Touch(context.Context, string) error { return nil }
 
-// RedisClient is a client of the Redis server at url for OnRedis. It tells of an
-// outage at once, since pages try again. The caller closes it.
+// RedisClient returns a client for OnRedis. It doesn't retry connecting, so that
+// pages learn of an outage at once; they retry themselves. The caller closes it.
 func RedisClient(url string) (*redis.Client, error) {
 	o, err := redis.ParseURL(url)
 	if err != nil {
@@ -110,9 +110,8 @@ func RedisClient(url string) (*redis.Client, error) {
 	return redis.NewClient(o), nil
 }
 
-// OnRedis are the rooms and the sessions that all chat servers on the same
-// Redis server share. Close the rooms before the client, which stays the
-// caller's.
+// OnRedis returns the rooms and sessions shared by all chat servers that use the
+// same Redis server. The caller closes the rooms, and then the client.
 func OnRedis(client *redis.Client) (hub.Hub, Sessions, error) {
 	rooms, err := hub.Redis(hub.RedisOptions{
 		Options: hub.Options{History: 500},

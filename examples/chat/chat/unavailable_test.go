@@ -10,55 +10,55 @@ import (
 	"github.com/holdfast-ws/holdfast/hub"
 )
 
-// awayHub is a hub whose Redis can be away.
-type awayHub struct {
+// unavailableHub is a hub whose Redis can be made unavailable.
+type unavailableHub struct {
 	hub.Hub
-	away atomic.Bool
+	unavailable atomic.Bool
 }
 
-func (h *awayHub) Join(ctx context.Context, room string, m hub.Member, o hub.JoinOptions) (*hub.Membership, error) {
-	if h.away.Load() {
+func (h *unavailableHub) Join(ctx context.Context, room string, m hub.Member, o hub.JoinOptions) (*hub.Membership, error) {
+	if h.unavailable.Load() {
 		return nil, hub.ErrUnavailable
 	}
 	return h.Hub.Join(ctx, room, m, o)
 }
 
-func (h *awayHub) PublishOnce(ctx context.Context, room, key string, data []byte) (string, error) {
-	if h.away.Load() {
+func (h *unavailableHub) PublishOnce(ctx context.Context, room, key string, data []byte) (string, error) {
+	if h.unavailable.Load() {
 		return "", hub.ErrUnavailable
 	}
 	return h.Hub.PublishOnce(ctx, room, key, data)
 }
 
-// Notify delivers on this server all the same.
-func (h *awayHub) Notify(ctx context.Context, room string, data []byte) error {
+// Notify delivers on this server even if Redis is unavailable.
+func (h *unavailableHub) Notify(ctx context.Context, room string, data []byte) error {
 	err := h.Hub.Notify(ctx, room, data)
-	if h.away.Load() {
+	if h.unavailable.Load() {
 		return hub.ErrUnavailable
 	}
 	return err
 }
 
-func TestRedisIsLostAndBack(t *testing.T) {
+func TestRedisIsLostAndComesBack(t *testing.T) {
 	c := newCluster(t)
-	redis := &awayHub{Hub: c.rooms}
+	redis := &unavailableHub{Hub: c.rooms}
 	c.rooms = redis
 	s := c.serve(t, "chat-1")
 	ann, _ := enter(t, s, nil, "Ann", "lobby", "")
 
-	redis.away.Store(true)
+	redis.unavailable.Store(true)
 	ann.post("k", "hello")
 	if f := ann.want("refused"); f.Key != "k" || !f.Retry || f.Reason != "messages can't be stored now" {
 		t.Errorf("%+v", f)
 	}
-	ann.say(Request{Type: "typing"})
+	ann.send(Request{Type: "typing"})
 	ann.want("typing")
 	bob := open(t, s, nil)
 	bob.want("hello")
-	bob.say(Request{Type: "join", Who: Who{"Bob", "Bob", "lobby"}})
+	bob.send(Request{Type: "join", Who: Who{"Bob", "Bob", "lobby"}})
 	bob.wantClose(websocket.StatusTryAgainLater)
 
-	redis.away.Store(false)
+	redis.unavailable.Store(false)
 	ann.post("k", "hello")
 	ann.wantText("hello")
 }

@@ -233,7 +233,7 @@ const scenarios = {
     return ws.over;
   },
 
-  // The Go test kills the server once it is told of the session.
+  // The Go test kills the server once the session is reported to it.
   async serverkilled() {
     const ws = await open("/echo");
     await ask(ws, "hello");

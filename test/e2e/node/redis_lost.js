@@ -38,7 +38,13 @@ async function report(people) {
 run(() => withBrowser(task.chromium, async (browser) => {
   const size = { viewport: { width: 1000, height: 620 } };
   const ann = await Person.come(browser, "Ann", `${task.url}/${room}`, size);
-  const bob = await Person.come(browser, "Bob", `${task.url}/${room}`, size);
+  let bob = await Person.come(browser, "Bob", `${task.url}/${room}`, size);
+  while (bob.servers[0] === ann.servers[0]) {
+    // A request of a page counts as a session while it runs: on a slow machine
+    // it may have been in the way.
+    await bob.page.close();
+    bob = await Person.come(browser, "Bob", `${task.url}/${room}`, size);
+  }
   const cat = await Person.come(browser, "Cat", `${task.server.url}/${room}`, size);
   const besideCat = [ann, bob].find((p) => p.servers[0] === task.server.name);
   const people = [ann, bob, cat];

@@ -3,13 +3,18 @@
 // first {"event":"listening","address"}, then what it sees of its sessions,
 // each with the id that the client gave in its query.
 //
+// With HOLDFAST_E2E_CERT and HOLDFAST_E2E_KEY, which are files, it speaks TLS.
+//
 //   /echo      sends messages back, but for commands: {"do":"..."} in a text
 //   /chat      as /echo, and chooses the subprotocol "v2.chat"
 //   /early     sends three messages together with its 101
 //   /reject    answers 401
+//   /destroy   cuts the connection, as the README of ws does with other paths
 //   anything else is answered 404
 
+const fs = require("fs");
 const http = require("http");
+const https = require("https");
 const { WebSocketServer } = require("ws");
 
 const tell = (event) => process.stdout.write(JSON.stringify(event) + "\n");
@@ -49,10 +54,14 @@ function serve(ws, request, id) {
   ws.on("pong", (data) => tell({ event: "pong", id, data: String(data) }));
   ws.on("error", (error) => tell({ event: "error", id, message: error.message }));
   ws.on("close", (code, reason) => tell({ event: "close", id, code, reason: String(reason) }));
-  tell({ event: "open", id, forwarded: request.headers["x-forwarded-for"], host: request.headers.host });
+  tell({ event: "open", id, resumed: request.socket.isSessionReused?.(), forwarded: request.headers["x-forwarded-for"], host: request.headers.host });
 }
 
-const server = http.createServer((request, response) => {
+const { HOLDFAST_E2E_CERT: cert, HOLDFAST_E2E_KEY: key } = process.env;
+const create = (answer) =>
+  cert ? https.createServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) }, answer) : http.createServer(answer);
+
+const server = create((request, response) => {
   response.setHeader("X-Server", "node");
   response.end(`plain ${request.method} ${request.url}`);
 });
@@ -63,6 +72,10 @@ server.on("upgrade", (request, socket, head) => {
   if (url.pathname === "/reject") {
     socket.end("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"chat\"\r\nX-Reason: no token\r\n" +
       "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"error\":\"no token\"}");
+    return;
+  }
+  if (url.pathname.startsWith("/destroy")) {
+    socket.destroy();
     return;
   }
   if (!["/echo", "/chat", "/early"].includes(url.pathname)) {

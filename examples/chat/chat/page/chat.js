@@ -1,28 +1,28 @@
-// What is seen and typed. What people typed only ever goes through textContent.
-import { Line, randomID } from "./line.js";
+// The user interface. Texts of users are only ever displayed with textContent.
+import { Connection, randomID } from "./connection.js";
 
-const MAX_MESSAGES = 500; // kept on the page
+const MAX_MESSAGES = 500; // on the page
 const MAX_EVENTS = 100;
 const MAX_ROOMS = 6; // remembered
-const TYPING_EVERY = 2000; // ms between two notices
-const TYPING_FOR = 4000; // ms that a notice holds
+const TYPING_EVERY = 2000; // ms between two typing events
+const TYPING_FOR = 4000; // ms: how long a typing event is displayed
 
 const ui = {};
 for (const e of document.querySelectorAll("[id]")) ui[e.id] = e;
 
-// ---- what is remembered; storage can be forbidden, it is then forgotten
+// ---- stored settings; they are lost if the browser forbids storage
 
 const stored = (storage, key) => { try { return storage()?.getItem(key) ?? ""; } catch { return ""; } };
-const store = (storage, key, value) => { try { storage().setItem(key, value); } catch { /* as said */ } };
+const store = (storage, key, value) => { try { storage().setItem(key, value); } catch { /* forbidden */ } };
 const local = () => localStorage;
-const session = () => sessionStorage; // the tab's
+const session = () => sessionStorage; // per tab
 
 const member = stored(session, "member") || randomID();
 store(session, "member", member);
 let name = oneLine(stored(local, "name"));
 let room = roomOfAddress() || oneLine(stored(local, "room")) || "lobby";
 
-// oneLine is a name as servers make it, by which they call it.
+// oneLine cleans a name in the same way as the servers do.
 function oneLine(text) {
   const clean = text.toWellFormed().replace(/\p{Cc}/gu, "").trim();
   return [...clean].slice(0, 32).join("").trim();
@@ -45,13 +45,13 @@ const people = new Map(); // member → name
 const typists = new Map(); // member → timer
 const pending = new Map(); // key → item
 
-const line = new Line({ member, name, room }, {
+const connection = new Connection({ member, name, room }, {
   state: setStatus,
   log,
   server(server) {
     ui.server.textContent = server || "–";
-    ui.opened.textContent = line.opened;
-    ui.moved.textContent = line.moved;
+    ui.opened.textContent = connection.opened;
+    ui.moved.textContent = connection.moved;
   },
   joined(list) {
     people.clear();
@@ -117,7 +117,7 @@ function showPlace() {
 }
 
 function go(newName, newRoom) {
-  if (newName === name && newRoom === room) return showPlace(); // as it is, not as it was written
+  if (newName === name && newRoom === room) return showPlace(); // display the cleaned names
   if (newRoom !== room) {
     ui.messages.replaceChildren();
     ui.empty.hidden = false;
@@ -126,12 +126,12 @@ function go(newName, newRoom) {
     showPeople();
   }
   [name, room] = [newName, newRoom];
-  line.go(name, room);
+  connection.go(name, room);
   showPlace();
 }
 
-function say(text) {
-  const key = line.post(text);
+function post(text) {
+  const key = connection.post(text);
   const item = messageItem(name || "somebody", text, "sending …", true);
   pending.set(key, item);
   ui.pending.append(item);
@@ -155,7 +155,7 @@ function messageItem(by, text, note, own) {
   return item;
 }
 
-// append follows the messages only for one who is at their end.
+// append scrolls to the new item only if the list was scrolled to its end.
 function append(list, item) {
   const s = ui.scroller;
   const atEnd = s.scrollHeight - s.scrollTop - s.clientHeight < 40;
@@ -194,7 +194,7 @@ function log(text, kind = "") {
   const what = element("span", kind);
   what.textContent = text;
   item.append(time, what);
-  ui.events.prepend(item); // the newest first: visible without scrolling
+  ui.events.prepend(item); // newest first, visible without scrolling
   while (ui.events.children.length > MAX_EVENTS) ui.events.lastChild.remove();
 }
 
@@ -219,12 +219,12 @@ function clock(date, withSeconds = false) {
 
 // ---- input
 
-let typingDue = 0; // when the next notice may be sent
+let typingDue = 0; // when the next typing event may be sent
 
 ui.text.addEventListener("input", () => {
   if (Date.now() < typingDue || !ui.text.value.trim()) return;
   typingDue = Date.now() + TYPING_EVERY;
-  line.typing();
+  connection.typing();
 });
 
 ui.text.addEventListener("keydown", (event) => {
@@ -237,7 +237,7 @@ ui.composer.addEventListener("submit", (event) => {
   event.preventDefault();
   const text = ui.text.value.trim();
   if (!text) return;
-  say(text);
+  post(text);
   ui.text.value = "";
   typingDue = 0;
   ui.text.focus();

@@ -1,0 +1,373 @@
+package hub
+
+import (
+	"context"
+	"strings"
+)
+
+// redisRoom follows a room on its channel.
+//
+//	disconnected ──onSubscribed──▶ syncing ──onSynced──▶ live
+//	     ▲                            ▲    a gap found     │
+//	     │                            └────────────────────┤
+//	     └───────────── onDisconnect ──────────────────────┘
+//
+// Payloads of the channel are applied while the room is live and buffered while
+// it is syncing.
+type redisRoom struct {
+	hub  *redisHub
+	keys roomKeys
+
+	refs int // memberships and Joins in progress; redisHub.mu guards it
+
+	localRoom // its mutex guards the fields below
+
+	state    roomState
+	ready    chan struct{} // closed when live
+	round    int           // counts the changes to syncing; results of an earlier round are obsolete
+	buffered []string      // payloads received while syncing
+	synced   bool          // was live before, so that last, version and epoch are set
+	last     id            // the newest message delivered to members here
+	version  uint64        // of presence
+	epoch    string        // of presence
+	closed   bool          // the hub is closed
+}
+
+type roomState uint8
+
+const (
+	disconnected roomState = iota
+	syncing
+	live
+)
+
+// maxBuffered limits the payloads buffered while a room is syncing. Beyond it,
+// the room syncs again, and only notices are lost.
+const maxBuffered = 1024
+
+func newRedisRoom(h *redisHub, name string) *redisRoom {
+	return &redisRoom{
+		hub:       h,
+		keys:      keysOf(h.opts.Prefix, name),
+		localRoom: localRoom{room: name, counts: &h.counts},
+		ready:     make(chan struct{}),
+	}
+}
+
+// join makes m a member. It waits until the room is live, and attaches m before
+// it reads the history, so that no message is missed in between.
+func (r *redisRoom) join(ctx context.Context, m *Membership, request historyRequest) error {
+	if err := r.awaitLive(ctx); err != nil {
+		return err
+	}
+	if !r.attachIfOpen(m) {
+		return ErrClosed
+	}
+	p, err := r.register(ctx, m, request)
+	if err != nil {
+		// Redis may still execute the command, after the removal that the
+		// caller schedules. So schedule another.
+		r.hub.maintainer.callAfter(r.hub.opts.Lease, func() { r.hub.maintainer.removeEntry(r, m.entry) })
+		return err
+	}
+	m.start(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.registered = true
+	r.addPresent(m.entry, m.member) // without waiting for the channel
+	return nil
+}
+
+// attachIfOpen attaches m and reports true, unless the hub is closed.
+func (r *redisRoom) attachIfOpen(m *Membership) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.attach(m)
+	}
+	return !r.closed
+}
+
+func (r *redisRoom) awaitLive(ctx context.Context) error {
+	r.mu.Lock()
+	ready := r.ready
+	r.mu.Unlock()
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.hub.ctx.Done():
+		return ErrClosed
+	}
+}
+
+// detach removes m from the room. While disconnected, the members here can't
+// learn from the channel that m has left, so detach notifies them itself.
+func (r *redisRoom) detach(m *Membership) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.remove(m)
+	if r.state == disconnected {
+		r.removePresent(m.entry)
+	}
+}
+
+// noticeIfDisconnected delivers a notice to the members here if the channel
+// can't.
+func (r *redisRoom) noticeIfDisconnected(data []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == disconnected {
+		r.pushNotice(data)
+	}
+}
+
+// members lists who is present. It reports false if the room has never been
+// synced.
+func (r *redisRoom) members() ([]Member, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.presence.list(), r.synced
+}
+
+// onDisconnect is called when the connection for pub/sub has broken.
+func (r *redisRoom) onDisconnect() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.setState(disconnected)
+}
+
+// onSubscribed is called when Redis has confirmed the subscription. From here
+// on the channel misses nothing, and what happened before can be read from
+// Redis.
+func (r *redisRoom) onSubscribed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.setState(syncing)
+}
+
+func (r *redisRoom) setState(s roomState) {
+	switch {
+	case s == live:
+		close(r.ready)
+	case r.state == live:
+		r.ready = make(chan struct{})
+	}
+	r.state = s
+	if s != live {
+		r.buffered = nil // syncing reads it from Redis
+	}
+	if s == syncing {
+		r.round++
+		r.hub.maintainer.syncRoom(r)
+	}
+}
+
+// onPayload is called for everything received on the channel.
+func (r *redisRoom) onPayload(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.state == live:
+		if !r.apply(text) {
+			r.setState(syncing)
+			r.buffered = append(r.buffered, text)
+		}
+	case r.state == disconnected: // received on a connection that is being closed
+	case len(r.buffered) < maxBuffered:
+		r.buffered = append(r.buffered, text)
+	default:
+		r.setState(syncing)
+	}
+}
+
+// apply delivers a payload. It reports false if something before it is missing.
+func (r *redisRoom) apply(text string) bool {
+	p, err := parsePayload(text)
+	if err != nil {
+		r.hub.opts.Logger.Warn("hub: ignoring an invalid payload on a room's channel", "room", r.room, "error", err)
+		return true
+	}
+	switch p.kind {
+	case 'm':
+		return r.applyMessage(newMessage(r.room, p.id, p.prev, []byte(p.data)))
+	case 'n':
+		r.pushNotice([]byte(p.data))
+		return true
+	}
+	if p.version <= r.version {
+		return true
+	}
+	if p.version != r.version+1 {
+		return false
+	}
+	r.version = p.version
+	switch {
+	case p.kind == '+':
+		r.addPresent(p.entry, p.member)
+	case serverOf(p.entry) == r.hub.serverID && r.ownEntries()[p.entry] != nil:
+		// Another server considered this one dead. Syncing adds the entry again.
+		r.hub.maintainer.callAfter(0, r.resync)
+	default:
+		r.removePresent(p.entry)
+	}
+	return true
+}
+
+func (r *redisRoom) applyMessage(e *event) bool {
+	switch {
+	case e.id.compare(r.last) <= 0:
+		return true
+	case e.prev.compare(r.last) > 0:
+		return false
+	case e.prev != r.last:
+		r.push(r.gap(true)) // Redis has lost messages that were delivered here
+	}
+	r.last = e.id
+	r.push(e)
+	return true
+}
+
+func (r *redisRoom) gap(reset bool) *event {
+	return &event{Event: Event{Kind: Gap, Room: r.room}, reset: reset}
+}
+
+// onSynced is called with the snapshot that was read in a round of syncing.
+func (r *redisRoom) onSynced(round int, s snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != syncing || r.round != round {
+		return
+	}
+	again := r.synced
+	r.deliverMissed(s)
+	r.replacePresence(s)
+	if len(s.missed) >= r.hub.opts.History {
+		r.setState(syncing) // there may be more
+		return
+	}
+	if again {
+		r.hub.counts.catchUps.Add(1)
+	}
+	buffered := r.buffered
+	r.setState(live)
+	for i, text := range buffered {
+		if !r.apply(text) {
+			r.setState(syncing)
+			r.buffered = buffered[i:]
+			return
+		}
+	}
+	r.buffered = nil
+}
+
+// deliverMissed delivers the messages that weren't received on the channel.
+func (r *redisRoom) deliverMissed(s snapshot) {
+	if !r.synced {
+		r.synced, r.last = true, s.newest
+		return
+	}
+	var events []*event
+	switch {
+	case len(s.missed) > 0 && s.missed[0].prev != r.last:
+		// Messages were trimmed, or Redis has lost some.
+		events = append(events, r.gap(s.missed[0].prev.compare(r.last) < 0))
+	case s.newest.compare(r.last) < 0:
+		events = append(events, r.gap(true))
+		r.last = s.newest
+	}
+	events = append(events, s.missed...)
+	if n := len(s.missed); n > 0 {
+		r.last = s.missed[n-1].id
+	}
+	if len(events) > 0 {
+		r.catchUp(events)
+	}
+}
+
+// replacePresence replaces the presence by that of the snapshot, except that
+// this server's own memberships are taken from memory.
+func (r *redisRoom) replacePresence(s snapshot) {
+	own, dead := r.ownEntries(), r.hub.deadServers()
+	for entry := range s.entries {
+		// Entries of dead servers are still in Redis if no other server had
+		// members in the room when they died. Remove them now: Redis forgets
+		// after a time which servers are dead.
+		if server := serverOf(entry); dead[server] || server == r.hub.serverID && own[entry] == nil {
+			delete(s.entries, entry)
+			r.hub.maintainer.removeEntry(r, entry)
+		}
+	}
+	for entry, m := range own {
+		if m.registered {
+			s.entries[entry] = m.member
+		}
+	}
+	if r.epoch != "" && r.epoch != s.epoch {
+		// Redis has lost the members. Keep those of other servers until they
+		// have had time to add them again.
+		for entry, m := range r.presence.entries {
+			if server := serverOf(entry); server != r.hub.serverID && !dead[server] {
+				s.entries[entry] = m
+			}
+		}
+		r.hub.maintainer.callAfter(r.hub.opts.leaseTime(), r.resync)
+	}
+	r.version, r.epoch = s.version, s.epoch
+	joined, left := r.presence.replace(s.entries)
+	for _, m := range joined {
+		r.pushPresence(Joined, m)
+	}
+	for _, m := range left {
+		r.pushPresence(Left, m)
+	}
+}
+
+// ownEntries returns the memberships on this server by entry.
+func (r *redisRoom) ownEntries() map[string]*Membership {
+	own := make(map[string]*Membership, len(r.memberships))
+	for m := range r.memberships {
+		own[m.entry] = m
+	}
+	return own
+}
+
+// removeDead removes the members of dead servers.
+func (r *redisRoom) removeDead(dead map[string]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for entry := range r.presence.entries {
+		if dead[serverOf(entry)] {
+			r.removePresent(entry)
+			r.hub.maintainer.removeEntry(r, entry)
+		}
+	}
+}
+
+// resync makes a live room read everything again.
+func (r *redisRoom) resync() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == live {
+		r.setState(syncing)
+	}
+}
+
+// close ends the memberships and returns their entries.
+func (r *redisRoom) close() (entries []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	for m := range r.memberships {
+		entries = append(entries, m.entry)
+	}
+	r.closeAll()
+	return entries
+}
+
+// serverOf returns the ID of the server that an entry belongs to.
+func serverOf(entry string) string {
+	server, _, _ := strings.Cut(entry, "/")
+	return server
+}

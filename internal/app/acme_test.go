@@ -1,0 +1,55 @@
+//go:build unix
+
+package app_test
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/testkit/nameserver"
+	"github.com/holdfast-ws/holdfast/internal/testkit/pebble"
+)
+
+// The listener for plain HTTP answers the challenge for the one with TLS. A reload may
+// change the domains, and end all of it.
+func TestACME(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := ln.Addr().String() // Pebble has to know the port
+	ln.Close()
+	names := nameserver.StartTCP(t, "a.example.com. 60 IN A 127.0.0.1", "b.example.com. 60 IN A 127.0.0.1")
+	p := pebble.Start(t, pebble.Options{HTTPPort: ln.Addr().(*net.TCPAddr).Port, DNS: names.Address})
+	storage := t.TempDir()
+	file := func(acme string) string {
+		return fmt.Sprintf(`
+listeners:
+  - {name: plain, address: %q}
+%s
+pools: {main: {backends: [{address: "127.0.0.1:9"}]}}
+`, plain, acme)
+	}
+	withACME := func(domains string) string {
+		return file(fmt.Sprintf(`  - {name: public, address: "127.0.0.1:0", tls: {acme: {domains: [%s], directory: %q, ca: %q, storage: %q}}}`, domains, p.Directory, p.CA, storage))
+	}
+	obtained := func(name string) bool {
+		found, _ := filepath.Glob(filepath.Join(storage, "certificates", "*", name, name+".crt"))
+		return len(found) == 1
+	}
+	b := start(t, withACME("a.example.com"))
+	testkit.Eventually(t, "a certificate is obtained", func() bool { return obtained("a.example.com") })
+	b.mustReload(withACME("a.example.com, b.example.com"))
+	testkit.Eventually(t, "another certificate is obtained", func() bool { return obtained("b.example.com") })
+	if got := strings.Count(b.log.String(), "certificate obtained by ACME"); got != 2 {
+		t.Errorf("%d certificates were obtained, want 2:\n%s", got, b.log)
+	}
+	if _, err := b.reload(strings.Replace(withACME("a.example.com"), p.CA, storage, 1)); err == nil || !strings.Contains(err.Error(), storage) {
+		t.Errorf("a folder was accepted as the file of the CA: %v", err)
+	}
+	b.mustReload(file(""))
+}

@@ -1,0 +1,55 @@
+package app
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/tls/certs"
+)
+
+// CheckFiles reads the files of TLS that c names, as Start does. It returns what is
+// wrong with them, and warnings, both with their places and in their order.
+func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) {
+	specs, paths := certSpecs(c)
+	stores, err := certs.New(certs.Options{}).Load(specs)
+	if err != nil {
+		errs = configErrors(c, err, paths)
+	}
+	for i, s := range stores {
+		for j, cert := range s.Certificates() {
+			if cert.Warn(time.Now()) {
+				warnings = append(warnings, config.Error{Path: paths[i].Key("certificates").Index(j).Key("cert"),
+					Msg: fmt.Sprintf("the certificate expires at %s: renew it; a running balancer takes the new file by itself", cert.NotAfter.UTC().Format(time.RFC3339))})
+			}
+		}
+	}
+	var more config.Errors
+	if _, err := acmePlan(c); errors.As(err, &more) {
+		errs = append(errs, more...)
+	}
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		if p.TLS == nil {
+			continue
+		}
+		client, err := newBackendTLS(p, nil)
+		if err != nil {
+			errs = append(errs, backendError(p, err))
+			continue
+		}
+		if text := expiry(client); text != "" {
+			warnings = append(warnings, config.Error{Path: config.PoolPath(p.Name).Key("tls").Key("cert"), Msg: text})
+		}
+	}
+	for _, list := range [][]config.Error{errs, warnings} {
+		c.Locate(list)
+		slices.SortStableFunc(list, func(a, b config.Error) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+		})
+	}
+	return errs, warnings
+}

@@ -1,0 +1,181 @@
+package app
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/stage/listener"
+	"github.com/holdfast-ws/holdfast/internal/stage/secure"
+	"github.com/holdfast-ws/holdfast/internal/tls/acme"
+	"github.com/holdfast-ws/holdfast/internal/tls/certs"
+	"github.com/holdfast-ws/holdfast/internal/tls/tickets"
+)
+
+// listening is what the listeners of a configuration need. Certificates and ticket
+// keys that the configuration before had too are the same.
+type listening struct {
+	specs   []listener.Spec
+	stores  []*certs.Store // of the listeners with TLS
+	tickets map[ticketsID]*tickets.Keys
+	acme    *acme.Plan
+}
+
+// ticketsID says who shares ticket keys: those with the same secret, and without one
+// those with the same name, which are the same listener before and after a reload.
+type ticketsID struct{ listener, secret string }
+
+// prepareListeners reads the files that the listeners of c need. It changes nothing,
+// except that a certificate whose file has changed is used from now on.
+func (a *App) prepareListeners(c *config.Config) (_ *listening, err error) {
+	l := &listening{tickets: map[ticketsID]*tickets.Keys{}}
+	if l.acme, err = acmePlan(c); err != nil {
+		return nil, err
+	}
+	specs, paths := certSpecs(c)
+	if l.stores, err = a.certs.Load(specs); err != nil {
+		return nil, configErrors(c, err, paths)
+	}
+	stores := l.stores
+	for i := range c.Listeners {
+		on := &c.Listeners[i]
+		spec := listener.Spec{Name: on.Name, Address: on.Address.String()}
+		if on.TLS != nil {
+			spec.TLS = secure.New(secure.Options{
+				Certificates: stores[0], Tickets: l.ticketsOf(on, a.listening),
+				MinVersion: tlsVersion(on.TLS.MinVersion), RequireClient: on.TLS.ClientAuth == "required",
+				Protocols: protocols(c, on.TLS),
+			})
+			stores = stores[1:]
+		}
+		if on.Redirect == "https" {
+			spec.RedirectHTTPS, spec.HTTPSPort = true, httpsPort(c)
+		}
+		l.specs = append(l.specs, spec)
+	}
+	return l, nil
+}
+
+// ticketsOf returns the ticket keys of a listener: those of before, if there are some.
+func (l *listening) ticketsOf(on *config.Listener, before *listening) *tickets.Keys {
+	id := ticketsID{secret: on.TLS.TicketSecret}
+	if id.secret == "" {
+		id.listener = on.Name
+	}
+	if l.tickets[id] == nil && before != nil {
+		l.tickets[id] = before.tickets[id]
+	}
+	if l.tickets[id] == nil {
+		l.tickets[id] = tickets.New(id.secret, nil)
+	}
+	return l.tickets[id]
+}
+
+// useListeners follows the files of l from now on, and gets its certificates by ACME.
+// The listeners are open, since they answer challenges.
+func (a *App) useListeners(l *listening) {
+	a.listening = l
+	a.certs.Use(l.stores)
+	a.acme.Apply(l.acme)
+}
+
+// explainSelfSigned logs how clients can trust a certificate that was made in memory.
+func (a *App) explainSelfSigned() {
+	cert := a.certs.SelfSigned()
+	if cert == nil {
+		return
+	}
+	at := a.listeners.List()[0].Addr // without a file, all listeners are alike
+	host := at.String()
+	if at.Addr().IsUnspecified() || at.Addr().IsLoopback() {
+		host = fmt.Sprintf("localhost:%d", at.Port())
+	}
+	a.slog.Warn("the certificate is self-signed, for trials: no client trusts it by itself, and each start makes another one",
+		"names", strings.Join(cert.DNSNames, " "), "sha256", fmt.Sprintf("%x", sha256.Sum256(cert.Raw)),
+		"to_trust_it", fmt.Sprintf("openssl s_client -connect %s </dev/null | openssl x509 >holdfast.pem; then name that file as an authority, as in curl --cacert holdfast.pem https://%s/", host, host))
+}
+
+// certSpecs are those of the listeners with TLS, with the paths of their tls.
+func certSpecs(c *config.Config) (specs []certs.Spec, paths []config.Path) {
+	for i := range c.Listeners {
+		t := c.Listeners[i].TLS
+		if t == nil {
+			continue
+		}
+		s := certs.Spec{SelfSigned: t.SelfSigned, ClientCA: t.ClientCA, Strict: t.StrictSNI}
+		for _, p := range t.Certificates {
+			s.Pairs = append(s.Pairs, certs.Pair{Cert: p.Cert, Key: p.Key})
+		}
+		if t.ACME != nil {
+			for _, d := range t.ACME.Domains {
+				s.Domains = append(s.Domains, strings.ToLower(d))
+			}
+		}
+		specs, paths = append(specs, s), append(paths, config.Path("listeners").Index(i).Key("tls"))
+	}
+	return specs, paths
+}
+
+func tlsVersion(word string) uint16 {
+	if word == "1.3" {
+		return tls.VersionTLS13
+	}
+	return tls.VersionTLS12
+}
+
+// protocols are what a listener offers by ALPN. A browser opens a WebSocket by
+// http/1.1, on another connection than those of h2 (RFC 8441 isn't offered).
+func protocols(c *config.Config, on *config.ListenerTLS) []string {
+	all := []string{"http/1.1"}
+	if on.HTTP2 {
+		all = []string{"h2", "http/1.1"}
+	}
+	if slices.ContainsFunc(c.Listeners, func(l config.Listener) bool { return l.TLS != nil && l.TLS.ACME != nil }) {
+		all = append(all, acme.TLSALPNProtocol)
+	}
+	return all
+}
+
+// httpsPort is where a listener redirects to: 443 if it is there or nowhere, since it
+// is the usual one, and otherwise the port of the first listener with TLS.
+func httpsPort(c *config.Config) (port uint16) {
+	const usual = 443
+	for i := range c.Listeners {
+		if l := &c.Listeners[i]; l.TLS != nil && (port == 0 || l.Address.Port == usual) {
+			port = l.Address.Port
+		}
+	}
+	return cmp.Or(port, usual)
+}
+
+// configErrors gives the errors of certs.Watcher.Load their paths and places. paths are
+// those of the Specs that it was called for.
+func configErrors(c *config.Config, err error, paths []config.Path) (all config.Errors) {
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	for _, err := range list {
+		e := config.Error{Msg: err.Error()}
+		var f *certs.FileError
+		if errors.As(err, &f) {
+			e.Path = paths[f.Spec]
+			switch f.Part {
+			case certs.ClientCA:
+				e.Path = e.Path.Key("client_ca")
+			case certs.Key:
+				e.Path = e.Path.Key("certificates").Index(f.Pair).Key("key")
+			case certs.Cert:
+				e.Path = e.Path.Key("certificates").Index(f.Pair).Key("cert")
+			}
+		}
+		all = append(all, e)
+	}
+	c.Locate(all)
+	return all
+}

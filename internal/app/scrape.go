@@ -1,0 +1,77 @@
+package app
+
+import (
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/ops/metrics"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+)
+
+// source implements metrics.Source: the values that are read at each scrape.
+type source struct{ *App }
+
+func (s source) BackendTraffic() map[uint32][2]session.Traffic {
+	return s.engine.BackendTraffic(func(backend uint32) bool { return s.registry.Backend(backend) != nil })
+}
+
+func (s source) Pools() (names []string) {
+	c := s.current.Load()
+	for i := range c.Pools {
+		names = append(names, c.Pools[i].Name)
+	}
+	return names
+}
+
+func (s source) Active() int        { return s.engine.Active() }
+func (s source) Opened() uint64     { return s.opened.Load() }
+func (s source) LogDropped() uint64 { return s.log.Dropped() }
+
+func (s source) Backends() []metrics.BackendStat {
+	var all []metrics.BackendStat
+	deadlines := map[*pool.Backend]time.Time{}
+	for _, d := range s.drainer.States() {
+		deadlines[d.Backend] = d.Deadline
+	}
+	for _, b := range s.registry.Backends() {
+		st := b.State()
+		deadline, draining := deadlines[b]
+		all = append(all, metrics.BackendStat{ID: b.ID, Pool: b.Pool, Name: b.Name, Sessions: st.Sessions, Requests: st.Requests,
+			Removed: b.Removed(), State: st.Name, Share: st.Share, Changes: st.Changes, Draining: draining, DrainLeft: time.Until(deadline)})
+	}
+	return all
+}
+
+func (s source) Discovery() []metrics.DiscoveryStat {
+	var all []metrics.DiscoveryStat
+	for _, d := range s.discovery.States() {
+		all = append(all, metrics.DiscoveryStat{Pool: d.Pool, Source: d.Source, OK: d.LastError == "" && !d.Answered.IsZero()})
+	}
+	return all
+}
+
+func (s source) Queues() []metrics.QueueStat {
+	var all []metrics.QueueStat
+	for name, p := range s.proxy.Generation().Pools {
+		if q := p.Admit; q != nil {
+			all = append(all, metrics.QueueStat{Pool: name, Waiting: q.Waiting(), Queued: q.Queued()})
+		}
+	}
+	return all
+}
+
+func (s source) Rebalances() []metrics.RebalanceStat {
+	var all []metrics.RebalanceStat
+	for name, st := range s.rebalancer.States() {
+		all = append(all, metrics.RebalanceStat{Pool: name, Excess: st.Excess})
+	}
+	return all
+}
+
+func (s source) Certificates() []metrics.CertificateStat {
+	var all []metrics.CertificateStat
+	for _, c := range s.certs.Certificates() {
+		all = append(all, metrics.CertificateStat{File: c.File, Name: c.Names[0], Expires: c.NotAfter, Bad: c.Problem != ""})
+	}
+	return all
+}

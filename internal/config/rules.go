@@ -1,0 +1,319 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/hint"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
+)
+
+func (v *Validator) listeners(c *Config) {
+	v.Require("listeners", len(c.Listeners) > 0, "no listeners: give at least one address to listen on")
+	taken, names, serves := make(ports), make(map[string]Path), len(c.Listeners) == 0
+	for i := range c.Listeners {
+		l, p := &c.Listeners[i], Path("listeners").Index(i)
+		if !v.OK(p) {
+			serves = true // perhaps
+			continue
+		}
+		address, name := p.Key("address"), p.Key("name")
+		if l.TLS != nil {
+			v.listenerTLS(p.Key("tls"), l.TLS)
+		}
+		if redirect := p.Key("redirect"); l.Redirect != "" && l.TLS != nil && v.OK(redirect) {
+			v.Fail(redirect, "redirect is for a listener without tls, whose clients it sends to https: leave one of the two out")
+		}
+		serves = serves || l.Redirect == "" || !v.OK(p.Key("redirect"))
+		if !v.Given(address) && !v.program() { // the address ":0" is zero, too
+			v.Require(address, false, `the listener has no address: write for example address: ":8080"`)
+		}
+		free := v.OK(address) && v.port(taken, "listener address", address, l.Address)
+		if l.Name == "" && !v.Given(name) {
+			if !free {
+				continue
+			}
+			l.Name, name = l.Address.String(), address
+		}
+		if v.OK(name) {
+			v.unique(names, "listener name", l.Name, name)
+		}
+	}
+	if !serves && v.OK("listeners") {
+		v.Fail(Path("listeners").Index(0).Key("redirect"), "every listener only redirects to https, and none serves: add one with tls")
+	}
+	v.challengePorts(c)
+	a, p := c.Admin.Address, Path("admin.address")
+	if text, _ := v.source.Text(p); !v.OK(p) || a.IsZero() && text == "" {
+		return
+	}
+	// The host must be spelled out, so that nobody opens admin to every network
+	// by leaving it out.
+	if a.HostString() == "" {
+		v.Fail(p, "%s", exposesAdmin(a.String(), a))
+		return
+	}
+	v.port(taken, "admin address", p, a)
+}
+
+func exposesAdmin(text string, a hostport.Address) string {
+	return fmt.Sprintf("%s would expose admin to every network: write 127.0.0.1:%d for this machine only, or 0.0.0.0:%d if every network is meant",
+		hint.Quote(text), a.Port, a.Port)
+}
+
+func (v *Validator) trust(p Path, trust []netip.Prefix) {
+	for i, prefix := range trust {
+		item := p.Index(i)
+		if !v.OK(item) {
+			continue
+		}
+		if err := checkTrust(prefix); err != nil {
+			v.Fail(item, "%v", err)
+		} else if prefix.Bits() == 0 {
+			v.Warn(item, "%s trusts everyone: any client can claim to be any other", prefix)
+		}
+	}
+}
+
+func (v *Validator) distinctPools(pools []Pool) {
+	seen := map[string]Path{}
+	for i, p := range pools {
+		path := PoolPath(p.Name)
+		if err := CheckName(p.Name); err != nil && v.OK(path) {
+			v.Fail(path, "%v", err)
+			continue
+		}
+		if _, again := seen[p.Name]; again {
+			path = Path("pools").Index(i)
+			v.Fail(path, "duplicate pool name %s", hint.Quote(p.Name))
+		}
+		seen[p.Name] = path
+	}
+}
+
+// routes also warns of routes and pools that get no requests.
+func (v *Validator) routes(c *Config) {
+	if len(c.Routes) == 0 && len(c.Pools) > 1 && v.OK("routes") {
+		v.Fail(PoolPath(c.Pools[1].Name), "several pools but no routes: say under routes which requests go to which pool")
+	}
+	known, used, plain := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	var names []string
+	for _, p := range c.Pools {
+		known[p.Name] = true
+		names = append(names, p.Name)
+	}
+	seen := make(coverage)
+	for i, r := range c.Routes {
+		p := Path("routes").Index(i)
+		if !v.OK(p) {
+			continue
+		}
+		pool := p.Key("pool")
+		if r.Pool == "" {
+			v.Require(pool, v.Given(pool), "the route has no pool: say which one serves it")
+		}
+		if v.OK(pool) && !known[r.Pool] && len(c.Pools) > 0 && v.OK("pools") && !v.report.full() {
+			v.Fail(pool, "unknown pool %s%s", hint.Quote(r.Pool), orList(r.Pool, names))
+		}
+		plain[r.Pool] = plain[r.Pool] || r.Match.WebSocket == nil || !*r.Match.WebSocket
+		if earlier, covered := seen.add(r.Match, p); covered {
+			v.Warn(p, "this route never matches: the route %s gets all its requests", v.where(earlier))
+			continue
+		}
+		used[r.Pool] = true
+	}
+	for _, p := range c.Pools {
+		if !used[p.Name] && len(c.Routes) > 0 {
+			v.Warn(PoolPath(p.Name), "no route leads to the pool %s", hint.Quote(p.Name))
+		}
+		if p.Balance == "hash" && p.Hash.Bound > 0 && p.Affinity.sticky() == "" && (len(c.Routes) == 0 || plain[p.Name]) {
+			v.Warn(PoolPath(p.Name).Key("hash"), "with a bound, some requests of a key go to another backend, which breaks the HTTP polling of socket.io and SockJS: leave bound out, add affinity, or send only websocket: true to this pool")
+		}
+	}
+}
+
+// orList proposes the pool that was meant, or else lists those there are.
+func orList(word string, pools []string) string {
+	if near := hint.DidYouMean(word, pools); near != "" {
+		return near
+	}
+	const most = 8
+	quoted := make([]string, min(len(pools), most))
+	for i := range quoted {
+		quoted[i] = hint.Quote(pools[i])
+	}
+	list := strings.Join(quoted, ", ")
+	if more := len(pools) - most; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return " (the pools are " + list + ")"
+}
+
+// pool checks how the keys of a pool go together. listed says whether its
+// backends are.
+func (v *Validator) pool(p Path, pool *Pool, listed bool) {
+	if !v.OK(p) {
+		return
+	}
+	v.hash(p, pool)
+	v.affinity(p.Key("affinity"), &pool.Affinity)
+	v.health(p.Key("health"), &pool.Health)
+	v.drain(p.Key("drain"), pool)
+	if pool.Admit != nil && v.OK(p.Key("admit")) {
+		v.admit(p.Key("admit"), pool.Admit)
+	}
+	v.rebalance(p, pool)
+	if pool.TLS != nil {
+		v.poolTLS(p.Key("tls"), pool.TLS)
+	}
+	if pool.DNS != nil && v.OK(p.Key("dns")) {
+		v.dns(p.Key("dns"), pool.DNS)
+	}
+	if listed {
+		v.backends(p, pool)
+		if v.OK(p.Key("tls")) {
+			v.schemes(p, pool)
+		}
+	}
+	if pool.DNS != nil || pool.File != "" {
+		return // how many backends there are is not known
+	}
+	most := 0
+	for _, b := range pool.Backends {
+		if b.MaxSessions == 0 {
+			most = maxLimit
+		}
+		most = min(most+b.MaxSessions, maxLimit)
+	}
+	if pool.MaxSessions > most {
+		v.Warn(p.Key("max_sessions"), "max_sessions %d is never reached: those of the backends come to %d", pool.MaxSessions, most)
+	}
+	if n := pool.Health.MinHealthy.Count; n > len(pool.Backends) {
+		v.Warn(p.Key("health").Key("min_healthy"), "min_healthy %d is more than the pool's %d backends: their health would always be ignored", n, len(pool.Backends))
+	}
+}
+
+func (v *Validator) hash(p Path, pool *Pool) {
+	hash := p.Key("hash")
+	switch {
+	case pool.Balance == "hash":
+		if key := hash.Key("key"); len(pool.Hash.Key) == 0 && v.OK(key) {
+			pool.Hash.Key = []requestkey.Part{requestkey.ClientIP}
+		}
+		v.distinct("key", hash.Key("key"), len(pool.Hash.Key), func(i int) string { return pool.Hash.Key[i].String() })
+	case (v.Given(hash) || len(pool.Hash.Key) > 0 || pool.Hash.Bound != 0) && v.OK(p.Key("balance")) && v.OK(hash):
+		v.Fail(hash, "hash is only for balance: hash, and this pool has balance: %s", pool.Balance)
+	}
+}
+
+func (v *Validator) backends(p Path, pool *Pool) {
+	list := p.Key("backends")
+	if len(pool.Backends) == 0 && pool.DNS == nil && pool.File == "" && v.OK(list) && v.OK(p.Key("dns")) && v.OK(p.Key("file")) {
+		v.Fail(list, "the pool has no backends: list them under backends, or find them by dns or file")
+	}
+	names, addresses := map[string]Path{}, map[string]Path{}
+	for i := range pool.Backends {
+		b, p := &pool.Backends[i], list.Index(i)
+		if !v.OK(p) {
+			continue
+		}
+		if weight := p.Key("weight"); b.Weight == 0 && !v.Given(weight) {
+			b.SetDefaults()
+		}
+		address, name := p.Key("address"), p.Key("name")
+		v.Require(address, !b.Address.IsZero(), "the backend has no address: write for example address: 10.0.0.1:3000")
+		if v.OK(address) {
+			v.target(address, b.Address, "backend")
+		}
+		unique := v.OK(address) && v.unique(addresses, "backend address", b.Address.String(), address)
+		if b.Name == "" && !v.Given(name) {
+			if !unique {
+				continue
+			}
+			b.Name, name = b.Address.String(), address
+		}
+		if v.OK(name) {
+			v.unique(names, "backend name", b.Name, name)
+		}
+	}
+}
+
+func (v *Validator) target(p Path, a hostport.Address, what string) {
+	if err := a.CheckTarget(what); err != nil {
+		v.Fail(p, "%v", err)
+	}
+}
+
+func (v *Validator) drain(p Path, pool *Pool) {
+	d, timeout, spread := &pool.Drain, p.Key("timeout"), p.Key("spread")
+	if v.Given(p.Key("sticky")) && pool.Affinity.sticky() == "" {
+		v.Warn(p.Key("sticky"), "sticky does nothing without affinity: add affinity, or leave it out")
+	}
+	switch {
+	case !v.OK(timeout) || !v.OK(spread) || d.Spread <= d.Timeout:
+	case !v.Given(spread): // a shorter timeout is enough
+		d.Spread = d.Timeout
+	case v.Given(timeout):
+		v.Fail(spread, "the spread of %s must not be longer than the timeout of %s, of which it is the last part", Duration(d.Spread), Duration(d.Timeout))
+	default:
+		v.Fail(spread, "the spread of %s must not be longer than the timeout, which is %s if left out: add a longer timeout", Duration(d.Spread), Duration(d.Timeout))
+	}
+}
+
+func (v *Validator) admit(p Path, a *Admit) {
+	v.Require(p.Key("rate"), a.Rate != 0, "the rate is missing: write for example rate: 200/s")
+	if a.Burst == 0 && v.OK(p.Key("burst")) {
+		a.Burst = max(1, int(min(a.Rate, maxRate)/4))
+	}
+	if a.Queue == 0 && v.Given(p.Key("queue_timeout")) {
+		v.Warn(p.Key("queue_timeout"), "queue_timeout does nothing with queue: 0, since no client waits: leave it out")
+	}
+}
+
+func (v *Validator) rebalance(p Path, pool *Pool) {
+	b, at := pool.Rebalance, p.Key("rebalance")
+	if b == nil {
+		if on := p.Key("reattach").Key("on"); pool.Reattach != nil && pool.Reattach.Rebalance && v.Given(on) {
+			v.Warn(on.Named("rebalance"), "rebalance does nothing here without the pool's own key of that name: add rebalance:, or leave it out")
+		}
+		return
+	}
+	if !v.OK(at) {
+		return
+	}
+	by := pool.Affinity.sticky()
+	if pool.Balance == "hash" {
+		by = "balance: hash"
+	}
+	sticky := at.Key("sticky")
+	switch {
+	case by == "" && v.Given(sticky) && v.OK(sticky):
+		v.Warn(sticky, "sticky does nothing without balance: hash or affinity: leave it out")
+	case by == "":
+	case b.Sticky != "move":
+		v.Fail(at, "rebalance leaves sessions alone whose backend is chosen by %s, and here that is all of them: add sticky: move to have them moved, or leave rebalance out", by)
+	case pool.Reattach == nil || !pool.Reattach.Rebalance:
+		v.Fail(at, "a client whose backend is chosen by %s comes back to the same one when its session is closed: add reattach: {on: [drain, loss, rebalance]} to have sessions moved, or leave rebalance out", by)
+	}
+}
+
+func (v *Validator) dns(p Path, d *DNS) {
+	v.Require(p.Key("name"), d.Name != "", "the name to look up is missing: write for example name: _ws._tcp.chat.internal")
+	kind, port, family := p.Key("type"), p.Key("port"), p.Key("family")
+	given := d.Port != 0 || v.Given(port)
+	switch {
+	case !v.OK(kind):
+	case d.Type == "srv" && given:
+		v.Fail(port, "SRV records have the ports in them: leave port out, or write type: a to ask for addresses only")
+	case d.Type == "a" && !given && v.OK(port):
+		v.Fail(kind, "type a finds addresses without ports: add port: with the one the backends listen on")
+	}
+	if v.OK(kind) && v.OK(family) && d.Type == "srv" && d.Family == "both" {
+		v.Fail(family, "family both is only for type a: the addresses of a host in an SRV record are those of one server, and would count it twice")
+	}
+	if server := p.Key("server"); !d.Server.IsZero() && v.OK(server) {
+		v.target(server, d.Server, "server")
+	}
+}

@@ -1,0 +1,378 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/holdfast-ws/holdfast/internal/hint"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
+)
+
+// texts are the grammars of texts that stay text. Their checks bring a value
+// into its normal form.
+var texts = map[string]struct {
+	want  string
+	check func(k *Key, v reflect.Value, text string) error
+}{
+	"text":          {"a text", plain(checkText)},
+	"name":          {"a name", plain(CheckName)},
+	"message":       {"ping, pong or the text of a message", plain(checkText)},
+	"cookie name":   {"the name of a cookie", plain(checkCookieName)},
+	"cookie path":   {"a path such as /", plain(checkCookiePath)},
+	"cookie domain": {"a domain such as example.com", normal(parseCookieDomain)},
+	"secret":        {"a text of at least 16 characters", plain(checkSecret)},
+	"target":        {"a path such as /health", plain(checkTarget)},
+	"host header":   {"a host such as ws.example.com", normal(parseHostHeader)},
+	"subprotocol":   {"a subprotocol such as chat.v1", plain(checkSubprotocol)},
+	"close reason":  {"a text", plain(checkReason)},
+	"DNS name":      {"a name such as _ws._tcp.chat.internal", normal(parseDNSName)},
+	"email":         {"an email address such as ops@example.com", plain(checkEmail)},
+	"directory":     {"the URL of a directory", plain(checkDirectory)},
+	"profile":       {"a word such as shortlived", plain(checkProfile)},
+	"server name":   {"a name such as chat.internal", normal(parseServerName)},
+	"file":          {"the path of a file", absolute(checkFile)},
+	"folder":        {"the path of a folder", absolute(checkFolder)},
+}
+
+func plain(check func(string) error) func(*Key, reflect.Value, string) error {
+	return func(_ *Key, v reflect.Value, _ string) error { return check(v.String()) }
+}
+
+func normal(parse func(string) (string, error)) func(*Key, reflect.Value, string) error {
+	return func(_ *Key, v reflect.Value, _ string) error {
+		s, err := parse(v.String())
+		if err == nil {
+			v.SetString(s)
+		}
+		return err
+	}
+}
+
+// absolute makes a path absolute. check gets it as it was written.
+func absolute(check func(string) error) func(*Key, reflect.Value, string) error {
+	return func(_ *Key, v reflect.Value, text string) error {
+		err := check(text)
+		if err == nil {
+			var path string
+			path, err = filepath.Abs(v.String())
+			v.SetString(path)
+		}
+		return err
+	}
+}
+
+// parserOf returns the parser of values of a type that isn't text or a number;
+// nil if there is none.
+func parserOf(t reflect.Type) func(k *Key, text string) (reflect.Value, error) {
+	switch t {
+	case reflect.TypeFor[hostport.Address]():
+		return func(k *Key, s string) (reflect.Value, error) {
+			if k.as == "backend" {
+				return value(hostport.ParseURL(s, k.example))
+			}
+			return value(hostport.ParseLike(s, k.example))
+		}
+	case reflect.TypeFor[pattern.Host]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParseHost(s)) }
+	case reflect.TypeFor[pattern.Path]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParsePath(s)) }
+	case reflect.TypeFor[requestkey.Part]():
+		return func(k *Key, s string) (reflect.Value, error) {
+			if k.as == "token source" {
+				return value(requestkey.ParseToken(s))
+			}
+			return value(requestkey.Parse(s))
+		}
+	case reflect.TypeFor[netip.Prefix]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(parseTrust(s)) }
+	case reflect.TypeFor[StatusRange]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(ParseStatus(s)) }
+	case reflect.TypeFor[Share]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(ParseShare(s)) }
+	}
+	return nil
+}
+
+func value[T any](v T, err error) (reflect.Value, error) { return reflect.ValueOf(v), err }
+
+// maxName bounds names, in bytes: every log line and metric has them. An
+// address fits: a host of 253, a colon and a port.
+const maxName = 260
+
+// CheckName checks the name of a listener, a pool or a backend.
+func CheckName(s string) error {
+	switch {
+	case s == "":
+		return errors.New("the name is empty")
+	case len(s) > maxName:
+		return fmt.Errorf("the name %s is longer than %d bytes", hint.Quote(s), maxName)
+	case strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsGraphic(c) || unicode.IsSpace(c) }):
+		return fmt.Errorf("the name %s has spaces or invisible characters in it", hint.Quote(s))
+	}
+	return nil
+}
+
+// maxText bounds the texts that checks send and expect, and the values of
+// headers, in bytes.
+const maxText = 4096
+
+func checkText(s string) error {
+	if len(s) > maxText {
+		return fmt.Errorf("the text is longer than %d bytes", maxText)
+	}
+	return nil
+}
+
+// checkTarget checks a path with or without a query, as it is sent.
+func checkTarget(s string) error {
+	bad := func(why string, args ...any) error {
+		return fmt.Errorf("bad path %s: %s", hint.Quote(s), fmt.Sprintf(why, args...))
+	}
+	if err := pattern.CheckAnyPath(s); err != nil {
+		return bad("%v", err)
+	}
+	for i, c := range s {
+		switch {
+		case c == '%':
+			if len(s) < i+3 {
+				return bad("%v", pattern.ErrPercent)
+			}
+			if _, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err != nil {
+				return bad("%v", pattern.ErrPercent)
+			}
+		case c == '#':
+			return bad("leave out what begins with %q, it is never sent", "#")
+		case !pattern.IsPathChar(c) && c != '*' && c != ';' && c != '?':
+			return bad("%s must be percent-encoded, as in %%20", hint.Quote(string(c)))
+		}
+	}
+	return nil
+}
+
+// parseHostHeader reads the value of a Host header: a host, with or without a
+// port.
+func parseHostHeader(s string) (string, error) {
+	if a, err := hostport.Parse(s); err == nil && a.HostString() != "" && a.IP.Zone() == "" {
+		return a.String(), nil
+	}
+	if s == "" {
+		return "", errors.New("the host is empty: leave the key out to send the backend's address")
+	}
+	if strings.HasPrefix(s, "*") {
+		return "", fmt.Errorf("bad host %s: a request is for one host, write which", hint.Quote(s))
+	}
+	host, err := pattern.ParseHost(s)
+	return host.String(), err
+}
+
+func checkSubprotocol(s string) error {
+	if s == "" {
+		return errors.New("the subprotocol is empty: leave the key out to offer none")
+	}
+	if err := requestkey.CheckToken(s); err != nil { // RFC 6455 section 4.1
+		return fmt.Errorf("bad subprotocol %s: %w", hint.Quote(s), err)
+	}
+	return nil
+}
+
+// maxReason is the room that a control frame has beside the code (RFC 6455
+// section 5.5), in bytes.
+const maxReason = 123
+
+func checkReason(s string) error {
+	switch {
+	case len(s) > maxReason:
+		return fmt.Errorf("the reason has %d bytes and a Close frame has room for %d: shorten it", len(s), maxReason)
+	case !utf8.ValidString(s): // section 5.5.1
+		return errors.New("the reason is not UTF-8")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return errors.New("the reason has control characters in it: write plain text")
+	}
+	return nil
+}
+
+// mayClose reports whether an endpoint may send the code (RFC 6455 sections
+// 7.4.1 and 7.4.2, and the registry it opened) when it has received nothing
+// wrong; 1005, 1006 and 1015 never are in a frame.
+func mayClose(code int) bool {
+	return code == 1000 || code == 1001 || code == 1008 || 1011 <= code && code <= 1014 || 3000 <= code && code <= 4999
+}
+
+// parseDNSName reads a name to look up.
+func parseDNSName(s string) (string, error) {
+	bad := func(why string, args ...any) (string, error) {
+		return "", fmt.Errorf("bad name %s: %s", hint.Quote(s), fmt.Sprintf(why, args...))
+	}
+	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return bad("an address needs no DNS, list it under backends")
+	}
+	if strings.Contains(s, "://") {
+		return bad("write just the name, without scheme and path")
+	}
+	if name, _, ok := strings.Cut(s, ":"); ok {
+		return bad("write it without a port: %s", hint.Quote(name))
+	}
+	if err := hostport.CheckName(s); err != nil {
+		return bad("%v", err)
+	}
+	return strings.ToLower(s), nil
+}
+
+func checkFile(s string) error {
+	if err := checkPath("file", s); err != nil {
+		return err
+	}
+	if slices.Contains([]string{"", ".", ".."}, s[strings.LastIndexByte(s, '/')+1:]) {
+		return fmt.Errorf("bad path %s: that is a directory, name the file in it", hint.Quote(s))
+	}
+	return nil
+}
+
+func checkFolder(s string) error { return checkPath("folder", s) }
+
+// checkPath checks the path of a file or folder.
+func checkPath(what, s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("the path of the %s is empty: write one, or leave the key out", what)
+	case len(s) > pattern.MaxPath:
+		return fmt.Errorf("the path of the %s is longer than %d bytes", what, pattern.MaxPath)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("bad path %s: it has control characters in it", hint.Quote(s))
+	case strings.HasPrefix(s, "-----BEGIN"):
+		return errors.New("this is a certificate or key itself: write it to a file, and the path of the file here")
+	case strings.Contains(s, "://"):
+		return fmt.Errorf("bad path %s: it is a %s of this machine, write its path", hint.Quote(s), what)
+	}
+	return nil
+}
+
+// parseTrust reads "10.0.0.0/8", or an address as the prefix of just that one.
+func parseTrust(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("bad network %s: want an address or a network, such as 10.0.0.1 or 10.0.0.0/8", hint.Quote(s))
+	}
+	if err := checkTrust(p); err != nil {
+		return netip.Prefix{}, err
+	}
+	return p, nil
+}
+
+func checkTrust(p netip.Prefix) error {
+	switch {
+	case !p.IsValid():
+		return errors.New("bad network: it is empty")
+	case p.Addr().Is4In6():
+		// Peers' addresses are compared as IPv4 and would never be in it.
+		return fmt.Errorf("bad network %q: write it as an IPv4 network", p)
+	case p != p.Masked():
+		return fmt.Errorf("bad network %q: the address has bits beyond /%d (did you mean %s or %s?)", p, p.Bits(), p.Masked(), p.Addr())
+	}
+	return nil
+}
+
+// StatusRange is a range of HTTP status codes, 200 to 599.
+type StatusRange struct{ From, To int }
+
+func (r StatusRange) String() string { return fmt.Sprintf("%d-%d", r.From, r.To) }
+
+// The status codes of an answer; those below are interim (RFC 9110 section
+// 15.2).
+const (
+	minStatus = 200
+	maxStatus = 599
+	// draining is the answer of a backend that wants no new sessions.
+	draining = 503
+)
+
+// ParseStatus reads a status code or a range such as "200-299".
+func ParseStatus(s string) (StatusRange, error) {
+	bad := func(why string, args ...any) (StatusRange, error) {
+		return StatusRange{}, fmt.Errorf("bad status %s: %s", hint.Quote(s), fmt.Sprintf(why, args...))
+	}
+	if len(s) == 3 && s[0] >= '2' && s[0] <= '5' && strings.EqualFold(s[1:], "xx") {
+		return bad("write the range as %q", s[:1]+"00-"+s[:1]+"99")
+	}
+	first, last, isRange := strings.Cut(s, "-")
+	if !isRange {
+		last = first
+	}
+	r := StatusRange{statusCode(first), statusCode(last)}
+	switch {
+	case r.From == 0 || r.To == 0:
+		return bad("want a number from %d to %d, or a range such as %q", minStatus, maxStatus, "200-299")
+	case r.From > r.To:
+		return bad("the range is empty, did you mean %q?", last+"-"+first)
+	case r.From <= draining && draining <= r.To:
+		return bad("%d always says that a backend is draining, leave it out, as in [200-502, 504-599]", draining)
+	}
+	return r, nil
+}
+
+// statusCode is 0 if s is not a status code.
+func statusCode(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil || len(s) != 3 || n < minStatus || n > maxStatus {
+		return 0
+	}
+	return n
+}
+
+// checkHeaderName refuses the headers that a check sets itself: those about its
+// connection and the length of its body (RFC 9110 section 7.6.1).
+func checkHeaderName(s string) error {
+	if s == "" {
+		return errors.New("the name of the header is empty")
+	}
+	if err := requestkey.CheckToken(s); err != nil {
+		return fmt.Errorf("bad header %s: %w", hint.Quote(s), err)
+	}
+	switch strings.ToLower(s) {
+	case "host":
+		return fmt.Errorf("bad header %s: it has a key of its own, host, beside headers", hint.Quote(s))
+	case "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "content-length", "upgrade":
+		return fmt.Errorf("bad header %s: the check sets it where it is needed, leave it out", hint.Quote(s))
+	}
+	return nil
+}
+
+func checkWebSocketHeaderName(s string) error {
+	if err := checkHeaderName(s); err != nil {
+		return err
+	}
+	switch name := strings.ToLower(s); {
+	case name == "sec-websocket-protocol":
+		return fmt.Errorf("bad header %s: it has a key of its own, subprotocol, beside headers", hint.Quote(s))
+	case strings.HasPrefix(name, "sec-websocket-"):
+		return fmt.Errorf("bad header %s: the check sets it where it is needed, leave it out", hint.Quote(s))
+	}
+	return nil
+}
+
+// checkHeaderValue checks the rules of RFC 9110 section 5.5 for a value.
+func checkHeaderValue(s string) error {
+	switch {
+	case len(s) > maxText:
+		return fmt.Errorf("longer than %d bytes", maxText)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return errors.New("control characters are not allowed")
+	case strings.TrimSpace(s) != s:
+		return errors.New("leave out the space around it, servers don't see it")
+	}
+	return nil
+}

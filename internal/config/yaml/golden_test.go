@@ -1,0 +1,216 @@
+package yaml
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
+)
+
+var update = flag.Bool("update", false, "write the golden files of testdata instead of comparing")
+
+// TestGolden compares what each file of testdata gives with the golden file
+// beside it: the configuration and its warnings, or the errors.
+func TestGolden(t *testing.T) {
+	for _, kind := range []string{"good", "bad"} {
+		files, err := filepath.Glob(filepath.Join("testdata", kind, "*.yaml"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no files in testdata/%s: %v", kind, err)
+		}
+		for _, file := range files {
+			name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				data, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c, f, err := parse(filepath.Base(file), data)
+				if (err == nil) != (kind == "good") {
+					t.Fatalf("a file in %s gave the error %v", kind, err)
+				}
+				got := ""
+				if err != nil {
+					got = err.Error() + "\n"
+				} else {
+					got = dump(c, f)
+				}
+				compareGolden(t, strings.TrimSuffix(file, ".yaml")+".golden", got)
+			})
+		}
+	}
+}
+
+func compareGolden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("not as in %s (rewrite it with go test -update)\ngot:\n%s\nwant:\n%s", file, got, want)
+	}
+}
+
+// dump writes out all of c, in an order that doesn't change, with the places of
+// f, if it isn't nil.
+func dump(c *config.Config, f *File) string {
+	var b strings.Builder
+	at := func(p config.Path) string {
+		if f == nil {
+			return "0:0"
+		}
+		place := f.Place(p)
+		return fmt.Sprintf("%d:%d", place.Line, place.Col)
+	}
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	for i, l := range c.Listeners {
+		line("listener %s at %s (%s)", l.Name, l.Address, at(config.Path("listeners").Index(i)))
+		dumpListener(line, l)
+	}
+	for i, r := range c.Routes {
+		websocket := "any"
+		if r.Match.WebSocket != nil {
+			websocket = fmt.Sprint(*r.Match.WebSocket)
+		}
+		line("route host=%q path=%q websocket=%s to %s (%s)", r.Match.Host.String(), r.Match.Path.String(), websocket, r.Pool, at(config.Path("routes").Index(i)))
+	}
+	for _, p := range c.Pools {
+		line("pool %s by %s (%s)", p.Name, p.Balance, at(config.PoolPath(p.Name)))
+		dumpPool(line, p)
+	}
+	line("timeouts %+v", c.Timeouts)
+	line("shutdown %+v", c.Shutdown)
+	line("keepalive %+v", c.Keepalive)
+	line("forwarded %+v", c.Forwarded)
+	line("http %+v", c.HTTP)
+	line("limits %+v", c.Limits)
+	admin := ""
+	if !c.Admin.Address.IsZero() {
+		admin = c.Admin.Address.String()
+	}
+	line("admin {Address:%s}", admin)
+	line("log %+v", c.Log)
+	line("engine %s", c.Engine)
+	for _, w := range c.Warnings {
+		line("warning %v", w)
+	}
+	return b.String()
+}
+
+// dumpPool leaves out what a pool doesn't have.
+func dumpPool(line func(string, ...any), p config.Pool) {
+	if len(p.Hash.Key) > 0 || p.Hash.Bound != 0 {
+		line("  hash %q bound %v", texts(p.Hash.Key), p.Hash.Bound)
+	}
+	if p.MaxSessions != 0 {
+		line("  max_sessions %d", p.MaxSessions)
+	}
+	if c := p.Affinity.Cookie; c != nil {
+		line("  cookie {Name:%s Path:%s Domain:%s SameSite:%s Secure:%s MaxAge:%v Secret:%s}", c.Name, c.Path, c.Domain, c.SameSite, c.Secure, c.MaxAge, c.Secret)
+	}
+	if t := p.Affinity.Token; t != nil {
+		line("  token %q", texts(t.From))
+	}
+	if p.Affinity.Fallback != "balance" {
+		line("  fallback %s", p.Affinity.Fallback)
+	}
+	h := p.Health
+	if h.HTTP != nil {
+		line("  http %q expect %v host %q headers %q", h.HTTP.Path, h.HTTP.Expect, h.HTTP.Host, h.HTTP.Headers)
+	}
+	if h.WebSocket != nil {
+		c := h.WebSocket
+		line("  websocket %q send %q expect %q host %q headers %q subprotocol %q", c.Path, c.Send, c.Expect, c.Host, c.Headers, c.Subprotocol)
+	}
+	if h.TCP {
+		line("  tcp")
+	}
+	if h.Agent != nil {
+		line("  agent %d %q", h.Agent.Port, h.Agent.Send)
+	}
+	line("  health every %v in %v fall %d rise %d, max_fails %d in %v, min_healthy %d %d%%, slow_start %v",
+		h.Interval, h.Timeout, h.Fall, h.Rise, h.MaxFails, h.FailTimeout, h.MinHealthy.Count, h.MinHealthy.Percent, h.SlowStart)
+	if p.Drain != (config.Drain{Timeout: 300 * time.Second, Spread: 60 * time.Second, Code: 1001, Reason: "going away", Sticky: "move"}) {
+		line("  drain in %v, over %v, with %d %q, keep %v", p.Drain.Timeout, p.Drain.Spread, p.Drain.Code, p.Drain.Reason, p.Drain.Sticky == "keep")
+	}
+	if p.Admit != nil {
+		line("  admit %+v", *p.Admit)
+	}
+	if p.Reattach != nil {
+		line("  reattach %+v", *p.Reattach)
+	}
+	if p.Rebalance != nil {
+		r := p.Rebalance
+		line("  rebalance {Above:%d Rate:%v MinAge:%v StickyMove:%v}", r.Above, r.Rate, r.MinAge, r.Sticky == "move")
+	}
+	if t := p.TLS; t != nil {
+		line("  tls ca %q server_name %q cert %q key %q insecure_skip_verify %v", relative(t.CA), t.ServerName, relative(t.Cert), relative(t.Key), t.InsecureSkipVerify)
+	}
+	for _, s := range p.Backends {
+		most := ""
+		if s.MaxSessions != 0 {
+			most = fmt.Sprintf(" max_sessions %d", s.MaxSessions)
+		}
+		line("  backend %s at %s weight %d%s", s.Name, s.Address, s.Weight, most)
+	}
+	if p.DNS != nil {
+		d, server := p.DNS, ""
+		if !d.Server.IsZero() {
+			server = d.Server.String()
+		}
+		line("  dns {Name:%s Type:%s Port:%d Family:%s Refresh:%v Server:%s}", d.Name, d.Type, d.Port, d.Family, d.Refresh, server)
+	}
+	if p.File != "" {
+		line("  file %s", relative(p.File))
+	}
+}
+
+// dumpListener leaves out what a listener doesn't have.
+func dumpListener(line func(string, ...any), l config.Listener) {
+	if l.Redirect != "" {
+		line("  redirect %s", l.Redirect)
+	}
+	t := l.TLS
+	if t == nil {
+		return
+	}
+	line("  tls from %s strict_sni %v http2 %v ticket_secret %q", t.MinVersion, t.StrictSNI, t.HTTP2, t.TicketSecret)
+	for _, c := range t.Certificates {
+		line("    certificate %s key %q", relative(c.Cert), relative(c.Key))
+	}
+	if t.ClientCA != "" {
+		line("    client_ca %s %s headers %q", relative(t.ClientCA), t.ClientAuth, t.ClientHeaders)
+	}
+	if a := t.ACME; a != nil {
+		line("    acme %q email %q directory %s profile %q ca %q storage %s", a.Domains, a.Email, a.Directory, a.Profile, relative(a.CA), relative(a.Storage))
+	}
+}
+
+// relative is a path that doesn't depend on where the tests run.
+func relative(path string) string {
+	if working, err := os.Getwd(); err == nil && filepath.IsAbs(path) {
+		if relative, err := filepath.Rel(working, path); err == nil && !strings.HasPrefix(relative, "..") {
+			return "./" + relative
+		}
+	}
+	return path
+}
+
+func texts(parts []requestkey.Part) (list []string) {
+	for _, p := range parts {
+		list = append(list, p.String())
+	}
+	return list
+}

@@ -1,0 +1,81 @@
+// Package logging writes the log: structured lines, as JSON or as text, in the
+// format of log/slog. internal/app creates a Log. Other packages get its
+// slog.Logger and don't import this package. Session lines have methods of their
+// own (session.go), which don't allocate. docs/monitoring.md lists the lines.
+//
+// Event loops log, and must never wait for a full pipe or a slow disk. So lines
+// go to a bounded buffer in memory, and one goroutine writes them in batches. If
+// the buffer is full, lines are dropped and counted, warnings and errors last.
+package logging
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// The formats of a log. Any other string means JSON.
+const (
+	JSON = "json"
+	Text = "text"
+)
+
+// bufferSize bounds the buffered lines, in bytes.
+const bufferSize = 1 << 20
+
+// closeWait bounds how long Close waits for the destination.
+const closeWait = 5 * time.Second
+
+// Log is one destination of log lines. Its methods are safe for concurrent use.
+// Only Close waits for the destination.
+type Log struct {
+	queue  *queue
+	logger *slog.Logger
+	level  slog.LevelVar
+	text   atomic.Bool
+}
+
+// New starts a log that writes lines of the given level and above to w. The
+// caller must call Close, which doesn't close w.
+func New(w io.Writer, format string, level slog.Level) *Log {
+	l := &Log{}
+	l.SetFormatLevel(format, level)
+	l.queue = newQueue(w, bufferSize, l.appendDropReport)
+	l.logger = slog.New(newHandler(l))
+	go l.queue.run()
+	return l
+}
+
+// Logger returns a slog.Logger that writes to the log. It follows
+// SetFormatLevel.
+func (l *Log) Logger() *slog.Logger { return l.logger }
+
+// SetFormatLevel sets the format and the level of later lines.
+func (l *Log) SetFormatLevel(format string, level slog.Level) {
+	l.text.Store(format == Text)
+	l.level.Set(level)
+}
+
+// Dropped returns the number of lines dropped since New, because the buffer was
+// full, a write failed, or the log was closed.
+func (l *Log) Dropped() uint64 { return l.queue.droppedLines() }
+
+// Close writes the buffered lines and ends the log. Later lines are dropped. If
+// the destination blocks for five seconds, Close returns
+// context.DeadlineExceeded.
+func (l *Log) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	return l.queue.close(ctx)
+}
+
+// appendDropReport appends the line that reports dropped lines: lost since the
+// last such line, and total since the start.
+func (l *Log) appendDropReport(b []byte, lost, total uint64) []byte {
+	return l.begin(b, time.Now(), slog.LevelWarn, "log lines lost: the log was not read fast enough").
+		uint("lost", lost).
+		uint("total", total).
+		end()
+}

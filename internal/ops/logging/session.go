@@ -1,0 +1,85 @@
+package logging
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// Names are the names of what session.Info has as numbers.
+type Names struct {
+	Route    string // "" if the configuration has no routes
+	Pool     string
+	Backend  string
+	Listener string // left out of the line if ""
+}
+
+// TLS is what a TLS handshake has agreed on.
+type TLS struct {
+	Version, Suite, ServerName string // ServerName is escaped
+	Resumed                    bool
+}
+
+// typicalLine is the size of the buffer on the caller's stack, in bytes. A
+// longer line costs an allocation.
+const typicalLine = 1024
+
+// SessionOpened logs that a session has opened, at level info. tls is nil if the client
+// doesn't speak TLS.
+func (l *Log) SessionOpened(info *session.Info, names Names, tls *TLS) {
+	if l.level.Level() > slog.LevelInfo {
+		return
+	}
+	var space [typicalLine]byte
+	l.queue.add(l.appendOpened(space[:0], time.Now(), info, &names, tls), false)
+}
+
+// SessionClosed logs that a session has ended, and how, at level info.
+func (l *Log) SessionClosed(sum *session.Summary, names Names) {
+	if l.level.Level() > slog.LevelInfo {
+		return
+	}
+	var space [typicalLine]byte
+	l.queue.add(l.appendClosed(space[:0], time.Now(), sum, &names), false)
+}
+
+func (l *Log) appendOpened(b []byte, now time.Time, info *session.Info, names *Names, tls *TLS) []byte {
+	e := l.begin(b, now, slog.LevelInfo, "session open").session(info, names)
+	if tls != nil {
+		e = e.string("tls", tls.Version).string("cipher", tls.Suite).string("server_name", tls.ServerName).bool("resumed", tls.Resumed)
+	}
+	return e.end()
+}
+
+func (l *Log) appendClosed(b []byte, now time.Time, sum *session.Summary, names *Names) []byte {
+	e := l.begin(b, now, slog.LevelInfo, "session closed").
+		session(&sum.Info, names).
+		seconds("duration", sum.Duration).
+		uint("messages_from_client", sum.From[session.Client].Messages).
+		uint("messages_from_backend", sum.From[session.Backend].Messages).
+		uint("bytes_from_client", sum.From[session.Client].Bytes).
+		uint("bytes_from_backend", sum.From[session.Backend].Bytes)
+	if sum.Code != 0 { // there was a Close frame
+		e = e.uint("close_code", uint64(sum.Code))
+	}
+	if sum.Reason != "" {
+		e = e.string("close_reason", sum.Reason)
+	}
+	if sum.Fault != "" {
+		e = e.string("protocol_error", sum.Fault).uint("at_byte", sum.FaultAt)
+	}
+	return e.string("cause", sum.Cause.String()).end()
+}
+
+func (e entry) session(info *session.Info, names *Names) entry {
+	// The address is escaped, since it may come from a header, and netip accepts
+	// any character in an IPv6 zone.
+	var space [128]byte
+	e = e.bytes("id", info.ID.AppendTo(space[:0]))
+	e = e.bytes("client", info.Client.AppendTo(space[:0]))
+	if names.Listener != "" {
+		e = e.string("listener", names.Listener)
+	}
+	return e.string("route", names.Route).string("pool", names.Pool).string("backend", names.Backend)
+}

@@ -1,0 +1,153 @@
+package metrics
+
+import (
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Labels are the labels of most metrics: a pool and one of its backends. Backend
+// is "" if none was chosen, and Pool as well if no route matched.
+type Labels struct{ Pool, Backend string }
+
+// valid replaces invalid UTF-8, which would make the collector panic.
+func (l Labels) valid() Labels {
+	return Labels{validUTF8(l.Pool), validUTF8(l.Backend)}
+}
+
+func validUTF8(label string) string { return strings.ToValidUTF8(label, "?") }
+
+// series has everything that is counted with the same Labels.
+type series struct {
+	Labels
+	handshakes handshakes
+	moves      moves
+	closes     closes
+	requests   requests
+
+	// Metrics.refreshing guards the rest.
+	traffic traffic
+	// removedAt is when the backend or pool was first found to be removed; zero
+	// while it exists. scraped means that a scrape has included the series since.
+	removedAt time.Time
+	scraped   bool
+}
+
+// table finds series without a lock. A series is created by its first event, or
+// with its backend.
+type table struct {
+	create func(Labels) *series
+	all    atomic.Pointer[map[Labels]*series] // replaced, never modified
+
+	mu sync.Mutex // held to replace all
+}
+
+func newTable(create func(Labels) *series) *table {
+	t := &table{create: create}
+	t.all.Store(&map[Labels]*series{})
+	return t
+}
+
+// get returns the series of l and creates it if necessary. Labels that differ
+// only in invalid UTF-8 may share one.
+func (t *table) get(l Labels) *series {
+	if s := (*t.all.Load())[l]; s != nil {
+		return s
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := *t.all.Load()
+	if s := all[l]; s != nil {
+		return s
+	}
+	all = maps.Clone(all)
+	valid := l.valid()
+	s := all[valid]
+	if s == nil {
+		s = t.create(valid)
+		all[valid] = s
+	}
+	all[l] = s
+	t.all.Store(&all)
+	return s
+}
+
+// list returns each series once.
+func (t *table) list() (list []*series) {
+	for l, s := range *t.all.Load() {
+		if l == s.Labels {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// deleteFunc deletes the series for which del returns true.
+func (t *table) deleteFunc(del func(*series) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := maps.Clone(*t.all.Load())
+	maps.DeleteFunc(all, func(_ Labels, s *series) bool { return del(s) })
+	if len(all) < len(*t.all.Load()) {
+		t.all.Store(&all)
+	}
+}
+
+// maxUnscraped is how long the series of a removed backend wait for a last
+// scrape.
+const maxUnscraped = 5 * time.Minute
+
+// Refresh deletes the series of removed backends and pools. It is called after
+// each change of the backends, so that series don't accumulate if nobody scrapes.
+// It must not be called on an event loop.
+func (m *Metrics) Refresh() {
+	m.refreshing.Lock()
+	defer m.refreshing.Unlock()
+	m.refresh(false)
+}
+
+// refresh updates traffic and deletes the series of removed backends and pools
+// once a scrape has included them, or after 5 minutes, so that their last counts
+// aren't lost. The caller holds refreshing.
+func (m *Metrics) refresh(scrape bool) (list []*series, backends []BackendStat) {
+	sent := m.src.BackendTraffic()
+	backends = m.src.Backends()
+	known := map[Labels]bool{{}: true}
+	for _, pool := range m.src.Pools() {
+		known[Labels{Pool: pool}.valid()] = true
+	}
+	exists := make(map[uint32]bool, len(backends))
+	for _, b := range backends {
+		l := Labels{b.Pool, b.Name}
+		known[l.valid()], known[Labels{Pool: b.Pool}.valid()], exists[b.ID] = true, true, true
+		if m.meters[b.ID] == nil {
+			m.meters[b.ID] = &meter{series: m.series.get(l)}
+		}
+	}
+	for id, meter := range m.meters {
+		meter.add(sent[id])
+		if !exists[id] {
+			delete(m.meters, id)
+		}
+	}
+	now := time.Now()
+	m.series.deleteFunc(func(s *series) bool {
+		if known[s.Labels] {
+			s.removedAt, s.scraped = time.Time{}, false
+			return false
+		}
+		if s.removedAt.IsZero() {
+			s.removedAt = now
+		}
+		return s.scraped || now.Sub(s.removedAt) > maxUnscraped
+	})
+	list = m.series.list()
+	if scrape {
+		for _, s := range list {
+			s.scraped = !s.removedAt.IsZero()
+		}
+	}
+	return list, backends
+}

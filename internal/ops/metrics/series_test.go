@@ -1,0 +1,126 @@
+package metrics
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// changing is a source whose backends change.
+type changing struct {
+	fixedSource
+	backends []BackendStat
+	sent     map[uint32]uint64 // messages of clients, by backend
+	pools    []string
+}
+
+func (c *changing) Backends() []BackendStat { return c.backends }
+func (c *changing) Pools() []string         { return c.pools }
+func (c *changing) BackendTraffic() map[uint32][2]session.Traffic {
+	all := make(map[uint32][2]session.Traffic)
+	for id, n := range c.sent {
+		all[id] = [2]session.Traffic{{Messages: n, Bytes: 10 * n}}
+	}
+	return all
+}
+
+// with counts the lines of a scrape that contain text.
+func with(text, scraped string) (n int) {
+	for line := range strings.Lines(scraped) {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestSeriesOfRemovedBackendsAreDeleted(t *testing.T) {
+	src := &changing{backends: []BackendStat{{ID: 1, Pool: "chat", Name: "ws1"}, {ID: 2, Pool: "chat", Name: "ws2"}},
+		sent: map[uint32]uint64{1: 5, 2: 7}, pools: []string{"chat"}}
+	m := New(src, Options{HandshakeResults: []string{"ok"}})
+	m.HandshakeDone(Labels{"chat", "ws2"}, "ok", time.Millisecond)
+	m.HandshakeDone(Labels{Pool: "chat"}, "ok", time.Millisecond)
+	scrape(t, m)
+
+	// ws2 is removed. One more scrape includes its last events.
+	src.backends, src.sent[2] = src.backends[:1], 9
+	m.SessionClosed(Labels{"chat", "ws2"}, session.BackendDrained, 1001)
+	m.Refresh()
+	text := scrape(t, m)
+	for _, want := range []string{
+		`holdfast_messages_total{backend="ws2",direction="from_client",pool="chat"} 9`,
+		`holdfast_session_closes_total{backend="ws2",cause="backend_drained",code="1001",pool="chat"} 1`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the last scrape lacks %s", want)
+		}
+	}
+	delete(src.sent, 2)
+	if n := with("ws2", scrape(t, m)); n > 0 {
+		t.Errorf("%d series of a removed backend", n)
+	}
+
+	// So is a pool, with its series without a backend.
+	src.backends, src.pools = nil, nil
+	scrape(t, m)
+	if n := with("chat", holdfastLines(scrape(t, m))); n != with("chat", fixedLines) {
+		t.Errorf("%d series of a removed pool, want only those of the source", n)
+	}
+}
+
+// fixedLines are the metrics of fixedSource for the pool "chat".
+const fixedLines = `
+holdfast_admission_queue{pool="chat"}
+holdfast_admission_queued_total{pool="chat"}
+holdfast_discovery_up{pool="chat",source="dns _ws._tcp.chat.internal"}
+holdfast_rebalance_excess{pool="chat"}
+`
+
+// A backend that comes back under its name, with another ID, continues its
+// counters: a counter never decreases.
+func TestCountersAreMonotonic(t *testing.T) {
+	src := &changing{backends: []BackendStat{{ID: 1, Pool: "chat", Name: "ws1"}}, sent: map[uint32]uint64{1: 5}}
+	m := New(src, Options{})
+	want := func(n int) {
+		t.Helper()
+		if line := fmt.Sprintf(`holdfast_messages_total{backend="ws1",direction="from_client",pool="chat"} %d`+"\n", n); !strings.Contains(scrape(t, m), line) {
+			t.Errorf("no line %s", line)
+		}
+	}
+	want(5)
+	src.backends = append(src.backends, BackendStat{ID: 2, Pool: "chat", Name: "ws1"}) // the old one still has sessions
+	src.sent[2] = 3
+	want(8)
+	src.backends, src.sent[1] = src.backends[1:], 6
+	want(9)
+	delete(src.sent, 1)
+	want(9)
+	src.sent[2] = 1 // a loop that didn't answer
+	want(9)
+	src.sent[2] = 4
+	want(10)
+}
+
+// Without scrapes, removed backends leave no series behind.
+func TestSeriesAreDeletedWithoutScrapes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &changing{}
+		m := New(src, Options{})
+		for i := range uint32(1000) {
+			src.backends = []BackendStat{{ID: i + 1, Pool: "chat", Name: fmt.Sprint("pod-", i)}}
+			m.SessionClosed(Labels{"chat", fmt.Sprint("pod-", i)}, session.ClientClosed, 1000)
+			m.Refresh()
+			time.Sleep(time.Minute)
+		}
+		if n := len(m.series.list()); n > 10 {
+			t.Errorf("%d series of one backend at a time", n)
+		}
+		if n := len(m.meters); n > 1 {
+			t.Errorf("%d meters, want 1", n)
+		}
+	})
+}

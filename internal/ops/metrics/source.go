@@ -1,0 +1,154 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+)
+
+// Source provides values that other packages count. It is called at every
+// scrape. Totals must not decrease.
+type Source interface {
+	// Active is the number of live sessions, Opened the number since the start.
+	Active() int
+	Opened() uint64
+	// Backends lists the backends that are configured or still have sessions.
+	Backends() []BackendStat
+	// BackendTraffic returns what both sides have sent in the sessions of each
+	// backend, by BackendStat.ID. It includes a removed backend once more. It
+	// may wait for the event loops.
+	BackendTraffic() map[uint32][2]session.Traffic
+	// Pools lists the configured pools.
+	Pools() []string
+	// Discovery lists the sources of discovery.
+	Discovery() []DiscoveryStat
+	// Queues lists the pools with a queue for handshakes.
+	Queues() []QueueStat
+	// Rebalances lists the pools that are rebalanced.
+	Rebalances() []RebalanceStat
+	// Certificates lists the certificates of listeners.
+	Certificates() []CertificateStat
+	// LogDropped is the number of log lines that were dropped.
+	LogDropped() uint64
+}
+
+// BackendStat has the values of one backend.
+type BackendStat struct {
+	ID         uint32 // unique since the start
+	Pool, Name string
+	Sessions   int
+	Requests   int // plain HTTP, running
+	// Removed means that the backend is no longer configured. The fields below
+	// aren't used then.
+	Removed bool
+	State   string  // one of Options.BackendStates
+	Share   float64 // of its weight, from 0 to 1
+	Changes uint64  // of state
+	// Draining means that the backend is drained; DrainLeft is the time until
+	// its last session is closed.
+	Draining  bool
+	DrainLeft time.Duration
+}
+
+// DiscoveryStat has the values of one source of a pool's backends.
+type DiscoveryStat struct {
+	Pool, Source string
+	OK           bool
+}
+
+// QueueStat has the values of one pool's queue of handshakes.
+type QueueStat struct {
+	Pool    string
+	Waiting int    // now
+	Queued  uint64 // since the start
+}
+
+// RebalanceStat has the values of one pool's rebalancing.
+type RebalanceStat struct {
+	Pool   string
+	Excess int // sessions above the fair shares of their backends
+}
+
+var (
+	activeDesc = newDesc("holdfast_sessions_active",
+		"Open WebSocket sessions.")
+	openedDesc = newDesc("holdfast_sessions_total",
+		"WebSocket sessions that were opened since the start.")
+	backendDesc = newDesc("holdfast_backend_sessions",
+		"Open WebSocket sessions of a backend.", "pool", "backend")
+	backendRequestsDesc = newDesc("holdfast_backend_http_requests",
+		"Running plain HTTP requests of a backend.", "pool", "backend")
+	stateDesc = newDesc("holdfast_backend_state",
+		"1 for the current state of a backend, 0 for the others.", "pool", "backend", "state")
+	shareDesc = newDesc("holdfast_backend_share",
+		"Fraction of its weight that a backend has now: below 1 during a slow start or while it reports load.", "pool", "backend")
+	changesDesc = newDesc("holdfast_backend_state_changes_total",
+		"Changes of a backend's state.", "pool", "backend")
+	drainDesc = newDesc("holdfast_backend_drain_seconds_left",
+		"Time until the last session of a draining backend is closed.", "pool", "backend")
+	discoveryDesc = newDesc("holdfast_discovery_up",
+		"1 if the last query for a pool's backends, in DNS or a file, succeeded.", "pool", "source")
+	queueDesc = newDesc("holdfast_admission_queue",
+		"Handshakes that wait in the queue of a pool.", "pool")
+	queuedDesc = newDesc("holdfast_admission_queued_total",
+		"Handshakes that had to wait in the queue of a pool.", "pool")
+	excessDesc = newDesc("holdfast_rebalance_excess",
+		"Sessions above the fair shares of their backends.", "pool")
+	droppedDesc = newDesc("holdfast_log_dropped_total",
+		"Log lines that were dropped because the log was not read fast enough.")
+)
+
+func (m *Metrics) collectSource(e emitter, backends []BackendStat) {
+	e.gauge(activeDesc, float64(m.src.Active()))
+	e.counter(openedDesc, m.src.Opened())
+	e.counter(droppedDesc, m.src.LogDropped())
+	m.collectBackends(e, backends)
+	m.tls.collect(e)
+	m.collectCertificates(e)
+	for _, d := range m.src.Discovery() {
+		e.gauge(discoveryDesc, boolValue(d.OK), validUTF8(d.Pool), validUTF8(d.Source))
+	}
+	for _, q := range m.src.Queues() {
+		pool := validUTF8(q.Pool)
+		e.gauge(queueDesc, float64(q.Waiting), pool)
+		e.counter(queuedDesc, q.Queued, pool)
+	}
+	for _, r := range m.src.Rebalances() {
+		e.gauge(excessDesc, float64(r.Excess), validUTF8(r.Pool))
+	}
+}
+
+// collectBackends emits one set of values for each name. Two backends can have
+// the same name: one that was removed, and its successor.
+func (m *Metrics) collectBackends(e emitter, backends []BackendStat) {
+	sessions, requests := make(map[Labels]int), make(map[Labels]int)
+	emitted := make(map[Labels]bool)
+	for _, b := range backends {
+		l := Labels{b.Pool, b.Name}.valid()
+		sessions[l] += b.Sessions
+		requests[l] += b.Requests
+		if b.Removed || emitted[l] {
+			continue
+		}
+		emitted[l] = true
+		for _, state := range m.options.BackendStates {
+			e.gauge(stateDesc, boolValue(state == b.State), l.Pool, l.Backend, state)
+		}
+		e.gauge(shareDesc, b.Share, l.Pool, l.Backend)
+		if b.Draining {
+			e.gauge(drainDesc, max(b.DrainLeft.Seconds(), 0), l.Pool, l.Backend)
+		}
+		e.counter(changesDesc, b.Changes, l.Pool, l.Backend)
+	}
+	for l, n := range sessions {
+		e.gauge(backendDesc, float64(n), l.Pool, l.Backend)
+		e.gauge(backendRequestsDesc, float64(requests[l]), l.Pool, l.Backend)
+	}
+}
+
+func boolValue(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,134 @@
+// Package attempt has the two halves of a handshake: the Request, which is what
+// the client asked, and the Try, which is one try to have a backend accept it.
+// The spine (internal/proxy) makes them for a client's handshake, and
+// proxy/reattach for that of a session which is moved. Which backend is tried,
+// and whether another one follows, they decide.
+package attempt
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
+)
+
+// usualHead is the size of a buffer that nearly all heads fit into.
+const usualHead = 4 << 10
+
+// Request is what a client asked, and on which connection. It doesn't change
+// after Read and Check, except for what the caller adds to Upgrade. It is a
+// requestkey.Request. The zero value is ready for Reset.
+type Request struct {
+	Meta    transport.Meta
+	Began   time.Time // the end of Read; zero before
+	Head    httphead.Request
+	Upgrade handshake.Upgrade // see Check
+	// Client is who sent it, through proxies that are trusted. Until Read it is
+	// the other end of the connection.
+	Client netip.AddrPort
+
+	buf        []byte
+	size, have int // of buf: the head, and everything that was read
+}
+
+// Reset prepares r for the next connection.
+func (r *Request) Reset(m transport.Meta) {
+	r.Meta, r.Began, r.Client = m, time.Time{}, m.Peer
+	r.Upgrade = handshake.Upgrade{}
+	r.size, r.have = 0, 0
+}
+
+// IsUsual reports whether its buffer has the usual size, so that it is worth
+// keeping for another one.
+func (r *Request) IsUsual() bool { return len(r.buf) <= usualHead }
+
+// Read reads the head from c. Errors are *failure.Error.
+func (r *Request) Read(c transport.Conn, g *generation.Generation) (err error) {
+	if r.buf == nil {
+		r.buf = make([]byte, usualHead)
+	}
+	r.size, r.have, err = handshake.ReadRequest(c, r.buf, &r.Head)
+	if again, grown := grow(c, &r.buf, r.have, g.RequestHead(), err); grown {
+		r.size, r.have, err = handshake.ReadRequest(again, r.buf, &r.Head)
+	}
+	r.Began = time.Now()
+	if err != nil {
+		return unread(err)
+	}
+	r.Client = g.Forwarded.ClientAddr(r.Head.Fields, r.Meta.Peer)
+	return nil
+}
+
+// BeginsTLS reports whether what was read is not HTTP but a record of TLS with a
+// handshake (RFC 8446 §5.1).
+func (r *Request) BeginsTLS() bool { return r.have > 0 && r.buf[0] == 22 }
+
+// Parse is Read for a head that was read from another connection, and is kept.
+// It reports whether it is a head.
+func (r *Request) Parse(head []byte, g *generation.Generation) (bool, error) {
+	n, err := r.Head.Parse(head)
+	if n == 0 || err != nil {
+		return false, err
+	}
+	r.Client = g.Forwarded.ClientAddr(r.Head.Fields, r.Meta.Peer)
+	return true, nil
+}
+
+// IsWebSocket reports whether it asks for a WebSocket, correctly or not.
+func (r *Request) IsWebSocket() bool { return handshake.IsWebSocket(&r.Head) }
+
+// Check checks it as a WebSocket handshake, and fills in Upgrade.
+func (r *Request) Check() error { return handshake.Check(&r.Head, &r.Upgrade) }
+
+// Bytes are everything that was read, HeadBytes the head, and Early what follows
+// it: the first frames. All are slices of the buffer.
+func (r *Request) Bytes() []byte     { return r.buf[:r.have] }
+func (r *Request) HeadBytes() []byte { return r.buf[:r.size] }
+func (r *Request) Early() []byte     { return r.buf[r.size:r.have] }
+
+// Buffer is scratch space once the request is answered. It is not empty.
+func (r *Request) Buffer() []byte {
+	if r.buf == nil {
+		r.buf = make([]byte, usualHead)
+	}
+	return r.buf
+}
+
+// Hop is the client's connection as the forwarding headers describe it.
+func (r *Request) Hop() forwarded.Hop { return HopOf(r.Meta, r.Head.Host) }
+
+// HopOf is Hop for a request of net/http.
+func HopOf(m transport.Meta, host []byte) forwarded.Hop {
+	return forwarded.Hop{Peer: m.Peer, Local: m.Local, Host: host, Proto: m.Scheme()}
+}
+
+// IsSecure reports whether the client uses TLS, also if it is a trusted proxy
+// that says so.
+func (r *Request) IsSecure(f *forwarded.Policy) bool {
+	return f.IsHTTPS(r.Head.Fields, HopOf(r.Meta, nil))
+}
+
+// AppendRequest appends the request for a backend.
+func (r *Request) AppendRequest(dst []byte, g *generation.Generation) []byte {
+	about := handshake.About{Forwarded: g.Forwarded, Hop: r.Hop(),
+		ClientCert: g.ClientCert, Listener: r.Meta.ListenerName(), Certificate: r.Meta.ClientCertificate()}
+	return handshake.AppendRequest(dst, &r.Head, &r.Upgrade, &about)
+}
+
+// ClientIP implements requestkey.Request, as do the methods below.
+func (r *Request) ClientIP() netip.Addr { return r.Client.Addr() }
+
+func (r *Request) Path() []byte { return r.Head.Path }
+
+func (r *Request) Query() []byte {
+	if len(r.Head.Query) > 0 {
+		return r.Head.Query[1:] // without its "?"
+	}
+	return nil
+}
+
+func (r *Request) Header(name string, i int) ([]byte, bool) { return r.Head.Fields.At(name, i) }

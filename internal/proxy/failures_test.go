@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/failure"
+	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/balance"
+	"github.com/holdfast-ws/holdfast/internal/stage/dial"
+	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/stage/overload"
+	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
+	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
+)
+
+// TestAnswers has the result word and the answer to the client of every error
+// that ends a handshake. Those about the client's request itself are in the
+// tests of the handshake stage.
+func TestAnswers(t *testing.T) {
+	const noAnswer = "No server answered the handshake."
+	const full = "The balancer is full. Try again later, after a random pause."
+	tested := map[string]bool{ResultOpened: true, "bad_request": true, "method_not_allowed": true, "unsupported_version": true,
+		"head_too_large": true, "request_timeout": true, "redirected": true, "tls_failed": true}
+	for _, tt := range []struct {
+		err    error
+		side   failure.Side
+		result string
+		status int
+		text   string
+	}{
+		{read(io.EOF), failure.Client, "", 0, ""},
+		{read(os.ErrDeadlineExceeded), failure.Client, "", 0, ""},
+		{read(syscall.ECONNRESET), failure.Client, "client_gone", 0, ""},
+		{dialed(transport.ErrHungUp), failure.Client, "client_gone", 0, ""},
+		{asked(transport.ErrHungUp), failure.Client, "client_gone", 0, ""},
+
+		{failure.New(failure.BackendTLS, "a certificate of another name"), failure.Backend, "backend_tls_failed", 502, noAnswer},
+
+		{route.ErrNoRoute, failure.Client, "no_route", 404, "No route leads to this host and path."},
+		{route.ErrBadPath, failure.Client, "bad_path", 400, "The path is malformed or can be read in more than one way."},
+
+		{overload.ErrStopping, failure.Balancer, "stopping", 503, "The balancer is shutting down."},
+		{overload.ErrTooManyHandshakes, failure.Balancer, "too_many_handshakes", 503, full},
+		{overload.ErrTooManySessions, failure.Balancer, "too_many_sessions", 503, full},
+		{overload.ErrTooManyOfAddress, failure.Balancer, "too_many_of_address", 503,
+			"Too many handshakes from your address are under way. Try again later, after a random pause."},
+
+		{ratelimit.ErrQueueFull, failure.Balancer, "queue_full", 503, "Too many wait for a server. Try again later, after a random pause."},
+		{ratelimit.ErrAddressFull, failure.Balancer, "queue_address", 503,
+			"Too many from your address wait for a server. Try again later, after a random pause."},
+		{errQueueTimeout, failure.Balancer, "queue_timeout", 503, "No server had room in time. Try again later, after a random pause."},
+		{ratelimit.ErrClosed, failure.Balancer, "stopping", 503, "The balancer is shutting down."},
+
+		{balance.ErrNoBackend, failure.Balancer, "no_backend", 503, "No server is up. Try again later, after a random pause."},
+		{balance.ErrFull, failure.Balancer, "pool_full", 503, "Every server has all the sessions it may have. Try again later, after a random pause."},
+		{generation.ErrAffinity, failure.Balancer, "affinity_refused", 503, "Your server is not available. Try again later, after a random pause."},
+
+		{dialed(syscall.ECONNREFUSED), failure.Backend, "backend_unreachable", 502, noAnswer},
+		{dialed(syscall.EHOSTUNREACH), failure.Backend, "backend_unreachable", 502, noAnswer},
+		{dialed(os.ErrDeadlineExceeded), failure.Backend, "backend_silent", 504, noAnswer},
+		{dialed(syscall.EMFILE), failure.Balancer, "too_many_sessions", 503, full},
+		{asked(io.EOF), failure.Backend, "backend_silent", 502, noAnswer},
+		{asked(syscall.ECONNRESET), failure.Backend, "backend_silent", 502, noAnswer},
+		{asked(os.ErrDeadlineExceeded), failure.Backend, "backend_silent", 504, noAnswer},
+		{checked("HTTP/1.1 200 OK"), failure.Backend, "backend_declined", 0, ""},
+		{checked("HTTP/1.1 101 Switching Protocols"), failure.Backend, "backend_broken", 502, "The server's answer to the handshake broke the WebSocket protocol."},
+
+		{errInternal, failure.Balancer, "internal_error", 500, "The balancer failed."},
+		{errors.New("a bug"), failure.Balancer, "internal_error", 500, "The balancer failed."},
+	} {
+		f := failure.Of(tt.err)
+		if f.Code.Side() != tt.side || f.Code.Result() != tt.result {
+			t.Errorf("%v: %q on side %d, want %q on %d", tt.err, f.Code.Result(), f.Code.Side(), tt.result, tt.side)
+		}
+		var status int
+		var text string
+		if f.Refusal != nil {
+			status, text = f.Refusal.Status, f.Refusal.Message
+		}
+		if status != tt.status || text != tt.text {
+			t.Errorf("%v: the client is told %d %q, want %d %q", tt.err, status, text, tt.status, tt.text)
+		}
+		tested[tt.result] = true
+	}
+	for _, result := range Results() {
+		if !tested[result] {
+			t.Errorf("the result %q isn't tested here", result)
+		}
+	}
+}
+
+// read is the error of a client's connection that gives err and nothing else.
+func read(err error) error {
+	var r attempt.Request
+	return r.Read(failing{err: err}, &generation.Generation{})
+}
+
+// dialed is the error of a connect that fails with err.
+func dialed(err error) error {
+	var try attempt.Try
+	try.Begin(&generation.Pool{}, balance.Choice{}, nil)
+	return try.Connect(nil, &dial.Dialer{Network: noNetwork{err: err}}, time.Time{})
+}
+
+// asked is the error of a connection to a backend that gives err and nothing else.
+func asked(err error) error {
+	try := attempt.Try{Conn: failing{err: err}}
+	try.Begin(&generation.Pool{}, balance.Choice{}, nil)
+	return try.Ask(nil, nil, time.Time{})
+}
+
+type failing struct {
+	transport.Conn
+	err error
+}
+
+func (failing) SetDeadline(time.Time) error { return nil }
+func (failing) Write(p []byte) (int, error) { return len(p), nil }
+func (f failing) Read([]byte) (int, error)  { return 0, f.err }
+
+type noNetwork struct {
+	transport.Network
+	err error
+}
+
+func (n noNetwork) Dial(transport.Conn, netip.AddrPort, time.Time) (transport.Conn, error) {
+	return nil, n.err
+}
+
+// checked is the error of a backend's answer without any fields.
+func checked(line string) error {
+	var resp httphead.Response
+	if n, err := resp.Parse([]byte(line + "\r\n\r\n")); n == 0 {
+		panic(err)
+	}
+	return handshake.CheckResponse(&resp, &handshake.Upgrade{})
+}

@@ -1,0 +1,338 @@
+package proxy
+
+import (
+	"cmp"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/failure"
+	"github.com/holdfast-ws/holdfast/internal/httpproxy"
+	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/retry"
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/balance"
+	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/stage/overload"
+	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
+	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/stage/secure"
+)
+
+// clientHandshake is a client's connection on its way to become a session: what
+// it asked, the try at a backend that is under way, and where it has got to. It
+// is used again for others.
+type clientHandshake struct {
+	p      *Proxy
+	gen    *generation.Generation
+	conn   transport.Conn // the client's
+	ticket overload.Ticket
+	waited *queuedHandshake // in a queue before; nil for one that has just come
+	began  time.Time        // when the request's head had come, the first time; zero before
+
+	req  attempt.Request
+	rule *route.Rule // nil before route
+
+	try   attempt.Try
+	tries int // backends asked, including the one of try
+	tried balance.Tried
+	// waitFor is the ID of the backend whose token it must wait for; 0 is any.
+	waitFor uint32
+	// affinity is the result of the last choice. It is "" in a pool without
+	// affinity, and once it is counted.
+	affinity string
+
+	id       session.ID         // of the session, from when a backend is asked
+	reattach handshake.Reattach // req.Upgrade's, if the pool has reattach
+
+	request []byte // for backends
+	answer  []byte // for the client
+}
+
+func (h *clientHandshake) reset(p *Proxy, c transport.Conn, waited *queuedHandshake) {
+	h.p, h.gen, h.conn, h.waited = p, p.generation.Load(), c, waited
+	h.ticket = overload.Ticket{}
+	h.began, h.rule = time.Time{}, nil
+	h.req.Reset(c.Meta())
+	h.try.Reset()
+	h.tries, h.tried, h.waitFor, h.affinity = 0, balance.Tried{}, 0, ""
+	if waited != nil {
+		h.tries = waited.tries
+	}
+	h.id = session.ID{}
+	h.request, h.answer = h.request[:0], h.answer[:0]
+}
+
+// run takes the connection through the stages, which are named on the right. An
+// error ends it; conclude then tells the client.
+func (h *clientHandshake) run() error {
+	if err := h.enter(); err != nil { // overload
+		return err
+	}
+	if err := h.secure(); err != nil { // secure
+		return err
+	}
+	if httpproxy.IsHTTP2(&h.req.Meta) {
+		return h.handToHTTP() // httpproxy; a WebSocket comes by HTTP/1.1
+	}
+	if err := h.readRequest(); err != nil { // handshake, with the client
+		return err
+	}
+	if err := h.enterClient(); err != nil { // overload, by the client's address
+		return err
+	}
+	if err := h.answerItself(); err != nil { // redirects, and challenges of ACME
+		return err
+	}
+	if !h.req.IsWebSocket() {
+		return h.handToHTTP() // httpproxy
+	}
+	if err := h.req.Check(); err != nil { // handshake
+		return err
+	}
+	if err := h.chooseRoute(); err != nil { // route
+		return err
+	}
+	if err := h.reachBackend(); err != nil { // balance, ratelimit, dial, handshake
+		return err
+	}
+	return h.startSession() // relay, and closing at the session's end
+}
+
+// reachBackend tries backends until one accepts the handshake.
+func (h *clientHandshake) reachBackend() error {
+	var failed error // of the backend tried last
+	for {
+		err := h.takeBackend()
+		switch {
+		case err == nil:
+		case errors.Is(err, balance.ErrRateLimited):
+			return h.wait() // it comes back to the beginning of run
+		case errors.Is(err, generation.ErrAffinity):
+			return err // no other is wanted, whatever its own failed with
+		default:
+			// A backend that failed says more than that none is left.
+			return cmp.Or(failed, err)
+		}
+		err = h.connect()
+		if err == nil {
+			err = h.exchange()
+		}
+		if err == nil {
+			return nil
+		}
+		if again := h.giveUpBackend(err); !again {
+			return err
+		}
+		failed = err
+	}
+}
+
+// enter counts the handshake against the limits.
+func (h *clientHandshake) enter() (err error) {
+	h.conn.SetDeadline(time.Now().Add(h.gen.Handshake))
+	if h.waited != nil {
+		h.ticket = h.waited.ticket.Resume()
+		return nil
+	}
+	from := h.req.Meta.Peer.Addr()
+	if h.gen.Forwarded.Trusts(from) {
+		from = netip.Addr{} // a proxy's: only the head says whose handshake it is
+	}
+	if h.p.Gate.Full() {
+		h.p.server.CloseIdle() // a connection that waits for nothing makes room
+	}
+	h.ticket, err = h.p.Gate.Enter(from)
+	return err
+}
+
+// secure makes the TLS handshake, on a listener with TLS. A connection that comes back
+// from a queue or from net/http has made it before.
+func (h *clientHandshake) secure() error {
+	if !h.needsTLS() {
+		return nil
+	}
+	conn, err := h.req.Meta.Listener.TLS.Secure(h.conn)
+	if err != nil {
+		h.p.Watcher.TLSDone(secure.Result(err), nil)
+		return err
+	}
+	h.conn = conn
+	h.req.Meta = conn.Meta()
+	h.p.Watcher.TLSDone(secure.OK, h.req.Meta.TLS)
+	if h.req.Meta.TLS.Protocol == acmeProtocol {
+		return failure.New(failure.NothingAsked, "it has answered a challenge of ACME")
+	}
+	return nil
+}
+
+// needsTLS reports whether a TLS handshake is still to be made.
+func (h *clientHandshake) needsTLS() bool {
+	on := h.req.Meta.Listener
+	return on != nil && on.TLS != nil && !h.req.Meta.Secure()
+}
+
+// acmeProtocol is agreed on by the authority of ACME, which only looks at the
+// certificate (RFC 8737 §3).
+const acmeProtocol = "acme-tls/1"
+
+// enterClient counts the handshake under the address of its client, if only the
+// head says which that is.
+func (h *clientHandshake) enterClient() error { return h.ticket.SetClient(h.req.ClientIP()) }
+
+func (h *clientHandshake) readRequest() error {
+	err := h.req.Read(h.conn, h.gen)
+	h.began = h.req.Began
+	if h.waited != nil {
+		h.began = h.waited.began
+	}
+	if err != nil && h.req.BeginsTLS() && !h.req.Meta.Secure() {
+		return h.refuseTLS()
+	}
+	return err
+}
+
+// handToHTTP gives the connection, with what was read of it, to net/http.
+func (h *clientHandshake) handToHTTP() error {
+	conn, err := h.conn.Detach()
+	if err != nil {
+		return failure.Wrap(failure.ClientGone, err)
+	}
+	// It counts as a session, since it needs as many descriptors. httpEnded ends
+	// that.
+	h.ticket.Opened()
+	h.p.HTTPBegins()
+	if !h.p.server.Hand(conn, h.req.Meta, append([]byte(nil), h.req.Bytes()...)) {
+		h.p.httpEnded()
+	}
+	return nil
+}
+
+func (h *clientHandshake) chooseRoute() (err error) {
+	h.rule, err = h.gen.Routes.MatchBytes(h.req.Upgrade.Host, h.req.Upgrade.Path, true)
+	return err
+}
+
+func (h *clientHandshake) pool() *generation.Pool { return h.gen.Pools[h.rule.Pool] }
+
+// takeBackend chooses a backend and begins a try at it.
+func (h *clientHandshake) takeBackend() error {
+	if ok, err := h.takeReserved(); ok || err != nil {
+		h.tries++
+		return err
+	}
+	err := h.take()
+	if err != nil && h.gen != h.p.generation.Load() {
+		// A reload has replaced the backends since: go by the new ones.
+		h.gen, h.tried = h.p.generation.Load(), balance.Tried{}
+		if err := h.chooseRoute(); err != nil {
+			return err
+		}
+		err = h.take()
+	}
+	if err == nil {
+		h.tries++
+	}
+	return err
+}
+
+func (h *clientHandshake) take() error {
+	p := h.pool()
+	// One that has waited or been tried isn't queued behind those that arrive.
+	queued := h.waited != nil || h.tries > 0
+	c, _, affinity, err := p.Take(p.Limits(queued), &h.req, balance.Query{Tried: h.tried, Session: true})
+	h.affinity, h.waitFor = affinity, 0
+	if err != nil {
+		if c.Backend != nil {
+			h.waitFor = c.Backend.ID
+		}
+		return err
+	}
+	var inFlight *ratelimit.Bucket
+	if queued {
+		inFlight = p.Bucket(c.Index)
+	}
+	h.try.Begin(p, c, inFlight)
+	return nil
+}
+
+func (h *clientHandshake) connect() error {
+	deadline := time.Now().Add(h.gen.Dial.Timeout + h.gen.Handshake)
+	h.conn.SetDeadline(deadline.Add(time.Second)) // the backend's deadline comes first
+	return h.try.Connect(h.conn, &h.gen.Dial, deadline)
+}
+
+// exchange sends the request to the backend and reads its answer.
+func (h *clientHandshake) exchange() error {
+	if len(h.request) == 0 { // the first backend that is asked
+		h.id = session.NewID()
+		h.req.Upgrade.Session = h.id
+		if h.pool().Reattach != nil {
+			h.reattach = handshake.Reattach{ID: h.id}
+			h.req.Upgrade.Reattach = &h.reattach
+		}
+		h.request = h.req.AppendRequest(h.request, h.gen)
+	}
+	return h.try.Ask(h.request, &h.req, time.Now().Add(h.gen.Handshake))
+}
+
+// giveUpBackend ends a try that failed, and reports whether another backend is to
+// be tried.
+func (h *clientHandshake) giveUpBackend(err error) (again bool) {
+	code := failure.Of(err).Code
+	if code == failure.Declined {
+		return false // conclude passes the answer back
+	}
+	h.try.Release()
+	h.try.Blame(err, &h.req, &h.tried)
+	if !retry.Unanswered(code) {
+		return false
+	}
+	again = retry.Handshake(code, h.tries)
+	c := &h.try.Choice
+	h.p.Log.Warn("a backend doesn't answer a handshake", "pool", c.Backend.Pool,
+		"backend", c.Backend.Name, "address", c.Addr.String(), "error", err, "next", again)
+	return again
+}
+
+// startSession sends the client its 101 and hands both connections to the engine.
+func (h *clientHandshake) startSession() error {
+	h.answer = handshake.AppendResponse(h.answer, &h.try.Resp, &h.req.Upgrade, h.setCookie())
+	if _, err := h.conn.Write(h.answer); err != nil {
+		return failure.Wrap(failure.ClientGone, err)
+	}
+	info := session.Info{
+		ID:      h.id,
+		Client:  h.req.Client,
+		Backend: h.try.Choice.Backend.ID,
+		Route:   h.gen.Labels[h.rule.Label],
+		Started: time.Now(),
+	}
+	start := relay.Start{Info: info, Limits: h.gen.Limits}
+	h.p.reattacher.Keep(&start, &h.req, &h.try, h.rule.Pool, h.pool())
+	h.countAffinity()
+	h.p.Watcher.HandshakeDone(h.where(), ResultOpened, info.Started.Sub(h.began))
+	h.p.Watcher.SessionOpened(info, h.req.Meta.TLS)
+	h.ticket.Opened()
+	h.try.Handed() // the session's end releases the lease
+	start.Early[session.Client] = h.req.Early()
+	start.Early[session.Backend] = h.try.Early()
+	if err := h.p.Engine.Start(h.conn, h.try.Conn, start); err != nil {
+		h.notStarted(info, err)
+	}
+	return nil
+}
+
+// setCookie is the cookie that brings the client back to its backend; nil in a
+// pool without. Each 101 renews it.
+func (h *clientHandshake) setCookie() []byte {
+	cookie := h.pool().Cookie
+	if cookie == nil {
+		return nil
+	}
+	h.request = cookie.AppendSetCookie(h.request[:0], h.try.Choice.Index, h.req.IsSecure(h.gen.Forwarded)) // the request is out
+	return h.request
+}

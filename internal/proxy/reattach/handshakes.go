@@ -1,0 +1,124 @@
+package reattach
+
+import (
+	"crypto/x509"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
+)
+
+// maxHead bounds the head of a handshake that is kept, in bytes. A session whose
+// head is larger can't be given another backend.
+const maxHead = 8 << 10
+
+// savedHandshake is what the handshake with another backend needs of a session's
+// first one. It is immutable. It is all that a session of a pool with reattach
+// costs beyond others.
+type savedHandshake struct {
+	head        []byte // as it came from the client
+	pool        string
+	protocol    string // the subprotocol; "" means none
+	deflate     handshake.Deflate
+	peer, local netip.AddrPort // with tls, the transport.Meta of the client's connection
+	tls         *savedTLS      // nil without
+}
+
+// savedTLS is about a client's TLS. A parsed certificate would take several KiB.
+type savedTLS struct {
+	listener    *transport.ListenerSpec
+	certificate []byte // DER; nil if there was none
+}
+
+// someTLS is for all clients of listeners that tell backends nothing about
+// certificates.
+var someTLS = &savedTLS{}
+
+func saveTLS(m *transport.Meta, p *clientcert.Policy) *savedTLS {
+	switch {
+	case m.TLS == nil:
+		return nil
+	case !p.Has(m.ListenerName()):
+		return someTLS
+	}
+	saved := &savedTLS{listener: m.Listener}
+	if cert := m.ClientCertificate(); cert != nil {
+		saved.certificate = slices.Clone(cert.Raw)
+	}
+	return saved
+}
+
+func (h *savedHandshake) meta() (m transport.Meta, err error) {
+	m = transport.Meta{Peer: h.peer, Local: h.local}
+	if h.tls != nil {
+		m.Listener, m.TLS = h.tls.listener, new(transport.TLS)
+		if h.tls.certificate != nil {
+			m.TLS.Certificate, err = x509.ParseCertificate(h.tls.certificate)
+		}
+	}
+	return m, err
+}
+
+// agreed is what the first backend agreed with the client.
+func (h *savedHandshake) agreed() handshake.Agreed {
+	return handshake.Agreed{Protocol: []byte(h.protocol), Deflate: h.deflate}
+}
+
+// savedHandshakes has those of live sessions. It isn't part of a generation,
+// as sessions aren't. IDs are random, so any byte of one spreads them evenly.
+// The shards keep the time short for which a loop may wait for another one.
+type savedHandshakes struct {
+	shards [64]struct {
+		mu      sync.Mutex // guards the following
+		saved   map[session.ID]*savedHandshake
+		largest int // number of entries that the map has had room for
+	}
+}
+
+func (t *savedHandshakes) put(id session.ID, h *savedHandshake) {
+	s := &t.shards[id[0]%64]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.saved == nil {
+		s.saved = make(map[session.ID]*savedHandshake)
+	}
+	s.saved[id] = h
+	s.largest = max(s.largest, len(s.saved))
+}
+
+// find returns nil for a session whose handshake isn't saved.
+func (t *savedHandshakes) find(id session.ID) *savedHandshake {
+	s := &t.shards[id[0]%64]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.saved[id]
+}
+
+func (t *savedHandshakes) remove(id session.ID) {
+	s := &t.shards[id[0]%64]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.saved, id)
+	// A map never releases memory by itself.
+	if s.largest > 64 && len(s.saved) < s.largest/4 {
+		smaller := make(map[session.ID]*savedHandshake, len(s.saved))
+		for id, h := range s.saved {
+			smaller[id] = h
+		}
+		s.saved, s.largest = smaller, len(smaller)
+	}
+}
+
+func (t *savedHandshakes) len() (n int) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		n += len(s.saved)
+		s.mu.Unlock()
+	}
+	return n
+}

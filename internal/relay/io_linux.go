@@ -1,0 +1,198 @@
+package relay
+
+import (
+	"syscall"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
+)
+
+const (
+	// firstRead is the size of a first read. Most sides that stop taking bytes
+	// cost that much memory.
+	firstRead = 64 << 10
+	// headRead is the size of the read after a spliced payload: enough for the
+	// next header, so that the next payload may be spliced too.
+	headRead = 4 << 10
+	// maxBacklog is the size of a loop's backlog from which on it reads at most
+	// firstRead of any socket.
+	maxBacklog = 16 << 20
+)
+
+// maxReads is how often a socket is read before it is the turn of others.
+const maxReads = 16
+
+// Ready implements eventloop.Owner.
+func (el *epollLoop) Ready(slot int32, side session.Side, ev eventloop.Events) {
+	r := el.at(slot)
+	h := &r.sides[side]
+	if ev.Ended() {
+		h.flags |= isEnded
+	}
+	if h.pending != 0 && ev.Writable() {
+		el.flush(slot, r, side)
+	}
+	if ev.Readable() {
+		h.flags |= isReadable
+		el.read(slot, r, side)
+	}
+	if ev.Ended() && h.flags&readPaused != 0 {
+		r.clientEnds(el.Now())
+	}
+	el.settle(slot, r)
+}
+
+// read passes on the bytes in the socket of s while the other side takes them. While
+// bytes wait for the other side, s isn't read.
+func (el *epollLoop) read(slot int32, r *record, s session.Side) {
+	if r.marks&hasTLS != 0 {
+		if side := el.tls.of(slot, s); side != nil {
+			el.readTLS(slot, r, s, side)
+			return
+		}
+	}
+	h, o := &r.sides[s], &r.sides[s.Other()]
+	buf := el.Buf[:firstRead]
+	full := false // s sends much, and the other side takes it
+	for range maxReads {
+		if o.pending != 0 || h.flags&(isEOF|isLost|readPaused) != 0 {
+			return
+		}
+		if r.phase >= awaitingBoundary && s == session.Client {
+			buf = el.Buf[:r.upToBoundary(len(el.Buf))]
+		}
+		var n int
+		var e syscall.Errno
+		if full {
+			if n, e = el.splice(slot, r, s); n > 0 {
+				buf = el.Buf[:headRead]
+				continue
+			}
+		}
+		if e == 0 {
+			n, e = eventloop.Recv(h.fd, buf)
+		}
+		switch {
+		case e == syscall.EAGAIN:
+			h.flags &^= isReadable
+			return
+		case e != 0:
+			r.lose(s, el.Now())
+			return
+		case n == 0:
+			r.eof(s, el.Now())
+			return
+		}
+		el.carry(slot, r, s, buf[:n])
+		if n < len(buf) && h.flags&isEnded == 0 {
+			// Edge-triggered: a short read has emptied the socket.
+			h.flags &^= isReadable
+			return
+		}
+		full = true
+		if el.backlog.size < maxBacklog {
+			buf = el.Buf
+		}
+	}
+	el.resume(slot, r, s)
+}
+
+// resume implements connections.
+func (el *epollLoop) resume(slot int32, r *record, s session.Side) {
+	if h := &r.sides[s]; h.flags&(isReadable|isAgain) == isReadable {
+		h.flags |= isAgain
+		el.again = append(el.again, turn{slot, s})
+		el.CallAgain()
+	}
+}
+
+// Again implements eventloop.Owner.
+func (el *epollLoop) Again() {
+	turns := el.again
+	el.again, el.spare = el.spare[:0], turns
+	for _, t := range turns {
+		if el.records[t.slot/chunkRecords] == nil {
+			continue // the chunk was trimmed: its session has ended
+		}
+		r := el.at(t.slot)
+		if r.live && r.sides[t.side].flags&isAgain != 0 {
+			r.sides[t.side].flags &^= isAgain
+			el.read(t.slot, r, t.side)
+			el.settle(t.slot, r)
+		}
+	}
+	woken := el.woken
+	el.woken = nil // moves are rare
+	for _, slot := range woken {
+		if el.moves[slot] != nil {
+			el.advance(slot, el.at(slot))
+		}
+	}
+	el.serveQueue()
+}
+
+// serveQueue gives sessions their turn to search for another backend.
+func (el *epollLoop) serveQueue() {
+	for {
+		slot, ok := el.queue.next()
+		if !ok {
+			return
+		}
+		if el.moves[slot] == nil || !el.dequeued(slot, el.at(slot)) {
+			el.queue.leave()
+		}
+	}
+}
+
+// count implements connections.
+func (el *epollLoop) count(r *record, s session.Side, bytes, messages uint64) {
+	el.traffic[s].Bytes += bytes
+	el.traffic[s].Messages += messages
+	t := &el.meters.of(r.backend)[s]
+	t.Bytes += bytes
+	t.Messages += messages
+}
+
+// send implements connections.
+func (el *epollLoop) send(slot int32, r *record, s session.Side, p []byte) {
+	h := &r.sides[s]
+	if h.flags&isLost != 0 {
+		return
+	}
+	if r.marks&hasTLS != 0 {
+		p = el.seal(slot, s, p)
+	}
+	if h.pending != 0 {
+		el.backlog.add(h.pending, p)
+		return
+	}
+	n, e := eventloop.Send(h.fd, p)
+	if e != 0 && e != syscall.EAGAIN {
+		el.writeFailed(slot, r, s, e)
+		return
+	}
+	if n < len(p) {
+		h.pending = el.backlog.keep(p[n:])
+	}
+}
+
+// flush writes what was kept for s. When all of it is written, it reads the other
+// side.
+func (el *epollLoop) flush(slot int32, r *record, s session.Side) {
+	h := &r.sides[s]
+	n, e := eventloop.Send(h.fd, el.backlog.bytes(h.pending))
+	if n > 0 {
+		el.took(r, s)
+	}
+	failed := e != 0 && e != syscall.EAGAIN
+	if failed {
+		el.writeFailed(slot, r, s, e)
+	}
+	if failed || el.backlog.sent(h.pending, n) {
+		el.backlog.drop(h.pending)
+		h.pending = 0
+		if r.sides[s.Other()].flags&isReadable != 0 {
+			el.read(slot, r, s.Other())
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package relay
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
+	"github.com/holdfast-ws/holdfast/internal/tls/tlsrec"
+)
+
+// maxCiphers is how many ciphers a loop keeps ready, two for each connection: those
+// that were used last. Keeping all would take two KiB for each session.
+const maxCiphers = 512
+
+// tlsSides is what a loop's sessions with TLS need beyond their records. The zero value
+// is ready, and costs nothing until the first of them.
+type tlsSides struct {
+	layer *tlsrec.Layer
+	// chunks are by side and slot, each of chunkRecords; nil where no session has
+	// TLS on that side.
+	chunks [2][][]tlsSide
+	begun  backlog // beginnings of records
+	cipher []byte  // what is read of a socket
+	sealed []byte  // what is sent to one
+}
+
+// tlsSide is one side of a session. Like a record it is plain data. The zero value is a
+// side without TLS.
+type tlsSide struct {
+	state tlsrec.State
+	begun int32 // the number of the beginning of a record in tlsSides.begun; 0 is none
+	// unopened means that there may be whole records in it: what was read of the
+	// connection before the session had it.
+	unopened bool
+	// closed means that a close_notify came behind the bytes for which a paused
+	// client waits.
+	closed bool
+}
+
+// of returns the side of a session; nil if it has no TLS.
+func (t *tlsSides) of(slot int32, s session.Side) *tlsSide {
+	chunks, c := t.chunks[s], int(slot)/chunkRecords
+	if c >= len(chunks) || chunks[c] == nil {
+		return nil
+	}
+	if side := &chunks[c][slot%chunkRecords]; !side.state.IsZero() {
+		return side
+	}
+	return nil
+}
+
+// set gives a side of a session the state of its connection.
+func (t *tlsSides) set(slot int32, s session.Side, state tlsrec.State) *tlsSide {
+	if t.layer == nil {
+		t.layer = tlsrec.NewLayer(maxCiphers)
+	}
+	c := int(slot) / chunkRecords
+	for c >= len(t.chunks[s]) {
+		t.chunks[s] = append(t.chunks[s], nil)
+	}
+	if t.chunks[s][c] == nil {
+		t.chunks[s][c] = make([]tlsSide, chunkRecords)
+	}
+	side := &t.chunks[s][c][slot%chunkRecords]
+	side.state = state
+	return side
+}
+
+// drop ends the TLS of a side, if it has any.
+func (t *tlsSides) drop(slot int32, s session.Side) {
+	if side := t.of(slot, s); side != nil {
+		t.layer.Forget(&side.state)
+		t.take(side)
+		*side = tlsSide{}
+	}
+}
+
+// take drops the beginning of a record.
+func (t *tlsSides) take(side *tlsSide) {
+	if side.begun != 0 {
+		t.begun.drop(side.begun)
+		side.begun, side.unopened = 0, false
+	}
+}
+
+// trim releases what can be made again.
+func (t *tlsSides) trim() {
+	t.cipher, t.sealed = nil, nil
+	t.begun.trim()
+	if t.layer != nil {
+		t.layer.Trim()
+	}
+}
+
+// trimChunk releases what belongs to a chunk of records without a session.
+func (t *tlsSides) trimChunk(c int) {
+	for s := range t.chunks {
+		if c < len(t.chunks[s]) {
+			t.chunks[s][c] = nil
+		}
+	}
+}
+
+// released takes what a connection has above its socket, whose owner is the loop
+// already.
+func released(c transport.Conn) (r tlsconn.Released) {
+	if c, ok := c.(*tlsconn.Conn); ok {
+		r = c.Release()
+	}
+	return r
+}
+
+// secure begins the TLS of a side, or notes that it has none.
+func (el *epollLoop) secure(slot int32, r *record, s session.Side, state tlsrec.State) {
+	if !state.IsZero() {
+		el.tls.set(slot, s, state)
+	}
+	r.marks &^= hasTLS
+	if el.tls.of(slot, session.Client) != nil || el.tls.of(slot, session.Backend) != nil {
+		r.marks |= hasTLS
+	}
+}
+
+// readTLS is read for a side with TLS.
+func (el *epollLoop) readTLS(slot int32, r *record, s session.Side, side *tlsSide) {
+	h, o := &r.sides[s], &r.sides[s.Other()]
+	if el.tls.cipher == nil {
+		el.tls.cipher = make([]byte, eventloop.ReadBufferSize)
+	}
+	size := firstRead
+	for range maxReads {
+		if o.pending != 0 || h.flags&(isEOF|isLost|readPaused) != 0 {
+			return
+		}
+		if side.closed {
+			r.eof(s, el.Now())
+			return
+		}
+		if side.unopened {
+			early := slices.Clone(el.tls.begun.bytes(side.begun))
+			el.tls.take(side)
+			el.open(slot, r, s, side, early)
+			continue
+		}
+		buf := el.tls.cipher[:size]
+		if r.phase >= awaitingBoundary && s == session.Client {
+			buf = buf[:tlsrec.MaxRecord] // what lies beyond the boundary is kept
+		}
+		begun := 0
+		if side.begun != 0 {
+			begun = len(el.tls.begun.bytes(side.begun))
+		}
+		n, e := eventloop.Recv(h.fd, buf[begun:])
+		switch {
+		case e == syscall.EAGAIN:
+			h.flags &^= isReadable
+			return
+		case e != 0:
+			r.lose(s, el.Now())
+			return
+		case n == 0:
+			// Without a close_notify. Frames and Closes say whether something is
+			// missing, and many peers send none.
+			r.eof(s, el.Now())
+			return
+		}
+		if begun > 0 {
+			copy(buf, el.tls.begun.bytes(side.begun))
+			el.tls.take(side)
+		}
+		el.open(slot, r, s, side, buf[:begun+n])
+		if begun+n < len(buf) && h.flags&isEnded == 0 {
+			h.flags &^= isReadable
+			return
+		}
+		if el.backlog.size < maxBacklog {
+			size = len(el.tls.cipher)
+		}
+	}
+	el.resume(slot, r, s)
+}
+
+// open passes on what the whole records of p say, which came from side s, and keeps
+// the rest.
+func (el *epollLoop) open(slot int32, r *record, s session.Side, side *tlsSide, p []byte) {
+	for len(p) > 0 {
+		src := p[:min(len(p), len(el.Buf))]
+		n, used, err := el.tls.layer.Open(&side.state, el.Buf, src)
+		if p = p[used:]; n > 0 {
+			el.carry(slot, r, s, el.Buf[:n])
+		}
+		var failed *tlsrec.Error
+		switch {
+		case err == tlsrec.ErrClosed && r.sides[s].flags&readPaused != 0:
+			// Its last bytes wait for the end of a move. A client without TLS
+			// isn't read meanwhile, either.
+			side.closed = true
+			r.sides[s].flags |= isReadable | isEnded
+			r.clientEnds(el.Now())
+			return
+		case err == tlsrec.ErrClosed:
+			r.eof(s, el.Now())
+			return
+		case err != nil:
+			if errors.As(err, &failed) && !failed.FromPeer {
+				el.sendAlert(r, s, side, failed.Alert)
+			}
+			el.engine.log.Debug("a session ends by its TLS", "id", r.id.String(), "side", s.String(), "error", err)
+			r.lose(s, el.Now())
+			return
+		case used == 0:
+			side.begun = el.tls.begun.keep(p)
+			return
+		}
+	}
+}
+
+// seal returns the records with p, which are valid until the next call; p itself for a
+// side without TLS.
+func (el *epollLoop) seal(slot int32, s session.Side, p []byte) []byte {
+	side := el.tls.of(slot, s)
+	if side == nil {
+		return p
+	}
+	el.tls.sealed = el.tls.layer.Seal(&side.state, el.tls.sealed[:0], p)
+	return el.tls.sealed
+}
+
+// sendAlert sends an alert to side s, after which nothing more is sent. It doesn't wait
+// for a socket that takes nothing.
+func (el *epollLoop) sendAlert(r *record, s session.Side, side *tlsSide, description uint8) {
+	h := &r.sides[s]
+	if h.fd == closedFD || h.pending != 0 {
+		return
+	}
+	el.tls.sealed = el.tls.layer.SealAlert(&side.state, el.tls.sealed[:0], description)
+	if len(el.tls.sealed) > 0 {
+		eventloop.Send(h.fd, el.tls.sealed)
+	}
+}
+
+// closeNotify tells side s, if it has TLS, that nothing more will come.
+func (el *epollLoop) closeNotify(slot int32, r *record, s session.Side) {
+	if side := el.tls.of(slot, s); side != nil {
+		el.sendAlert(r, s, side, tlsrec.AlertCloseNotify)
+	}
+}
+
+// keepEarly keeps what was read of a connection before a session has it, until the side
+// is read.
+func (el *epollLoop) keepEarly(slot int32, s session.Side, cipher []byte) {
+	if len(cipher) > 0 {
+		side := el.tls.of(slot, s)
+		side.begun, side.unopened = el.tls.begun.keep(cipher), true
+	}
+}

@@ -1,0 +1,132 @@
+package handshake
+
+import (
+	"crypto/x509"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
+	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
+)
+
+// About is what a backend is told about the client.
+type About struct {
+	Forwarded *forwarded.Policy
+	Hop       forwarded.Hop
+
+	ClientCert  *clientcert.Policy
+	Listener    string            // where the client came
+	Certificate *x509.Certificate // the client's; nil if it has shown none
+}
+
+// AppendRequest appends the head of the request for the backend. That is the
+// client's request with its target in origin-form and its Host. Hop-by-hop and
+// reserved fields are replaced by the balancer's upgrade and forwarding fields, and
+// those about the client's certificate. req must have passed Check, which filled in
+// up.
+func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About) []byte {
+	fw := about.Forwarded
+	dst = append(dst, "GET "...)
+	dst = append(dst, req.Path...)
+	dst = append(dst, req.Query...)
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	dst = append(dst, req.Host...)
+	dst = append(dst, "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	named := namesFields(req.Fields)
+	for i := range req.Fields {
+		field := &req.Fields[i]
+		if httphead.EqualFold(field.Name, "host") || forwarded.IsReserved(field.Name) || IsReserved(field.Name) ||
+			about.ClientCert.IsReserved(field.Name) ||
+			up.Reattach != nil && httphead.EqualFold(field.Name, extensions) ||
+			!endToEnd(req.Fields, field.Name, named) {
+			continue
+		}
+		dst = appendField(dst, field)
+	}
+	dst = fw.AppendHeaders(dst, req.Fields, about.Hop)
+	dst = about.ClientCert.AppendHeaders(dst, about.Listener, about.Certificate)
+	if fw.Via {
+		dst = append(dst, "Via: 1.1 holdfast\r\n"...) // after the client's (RFC 9110 §7.6.3)
+	}
+	if up.Reattach != nil {
+		dst = appendOffers(dst, req.Fields)
+		dst = up.Reattach.appendTo(dst)
+	} else if up.Session != (session.ID{}) {
+		dst = appendSession(dst, up.Session)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// AppendResponse appends the head of the 101 for the client. That is the backend's
+// response, with the hop-by-hop fields replaced by the balancer's, and without the
+// Holdfast- fields, which are for the balancer. resp must have passed CheckResponse
+// with up. setCookie is the value of another Set-Cookie field; empty adds none.
+func AppendResponse(dst []byte, resp *httphead.Response, up *Upgrade, setCookie []byte) []byte {
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"...)
+	named := namesFields(resp.Fields)
+	for i := range resp.Fields {
+		field := &resp.Fields[i]
+		if !endToEnd(resp.Fields, field.Name, named) || httphead.ResemblesPrefix(field.Name, "holdfast-") || up.Reattach != nil && httphead.EqualFold(field.Name, extensions) {
+			continue
+		}
+		dst = appendField(dst, field)
+	}
+	if up.Reattach != nil && up.agreed.on {
+		dst = append(dst, "Sec-WebSocket-Extensions: "...)
+		dst = append(up.agreed.appendTo(dst), "\r\n"...)
+	}
+	if len(setCookie) > 0 {
+		dst = append(dst, "Set-Cookie: "...)
+		dst = append(dst, setCookie...)
+		dst = append(dst, "\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+func appendField(dst []byte, field *httphead.Field) []byte {
+	dst = append(dst, field.Name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, field.Value...)
+	return append(dst, "\r\n"...)
+}
+
+// endToEnd reports whether a field is passed on to the other side. It isn't if it
+// concerns one connection only (RFC 9110 §7.6.1), or a body, which a handshake
+// doesn't have, or if Connection names it; named says whether that names any.
+// Connection can't remove the WebSocket's own fields: the handshake would no
+// longer be the one that was checked.
+func endToEnd(fields httphead.Fields, name []byte, named bool) bool {
+	for _, hop := range hopByHop {
+		if httphead.EqualFold(name, hop) {
+			return false
+		}
+	}
+	if !named || hasPrefixFold(name, "sec-websocket-") {
+		return true
+	}
+	return !fields.HasToken("connection", string(name))
+}
+
+// hopByHop are the fields that are never passed on, in lower case. Credentials for
+// a proxy are for the balancer (RFC 9110 §11.7).
+var hopByHop = [...]string{
+	"connection", "upgrade", "keep-alive", "proxy-connection", "te", "trailer",
+	"transfer-encoding", "content-length", "http2-settings", "proxy-authorization", "proxy-authenticate",
+}
+
+// namesFields reports whether Connection has other options than the usual ones,
+// which name no field that isn't in hopByHop anyway.
+func namesFields(fields httphead.Fields) bool {
+	for list := range fields.Values("connection") {
+		for member, rest := httphead.NextMember(list); member != nil; member, rest = httphead.NextMember(rest) {
+			if !httphead.EqualFold(member, "upgrade") && !httphead.EqualFold(member, "keep-alive") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func hasPrefixFold(b []byte, prefix string) bool {
+	return len(b) >= len(prefix) && httphead.EqualFold(b[:len(prefix)], prefix)
+}

@@ -1,0 +1,99 @@
+// Package listener is the stage that owns the listening addresses. A reload
+// keeps the sockets of addresses that stay, so that no connection in the
+// kernel's queue is lost.
+package listener
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+)
+
+// Spec is one listener of the configuration.
+type Spec = transport.ListenerSpec
+
+// Set is the listeners of a process. Its methods may be called from any
+// goroutine except the tasks that Network runs.
+type Set struct {
+	Network transport.Network
+	Serve   func(transport.Conn) // see transport.Network.Listen
+
+	mu     sync.Mutex // guards the following
+	open   []*bound   // in the order of the configuration
+	closed bool
+}
+
+type bound struct {
+	Spec
+	transport.Listener
+}
+
+// Info is an open listener.
+type Info struct {
+	Name string
+	Addr netip.AddrPort
+}
+
+// Apply opens and closes listeners so that they match specs. Listeners are
+// identified by address; several with port 0 keep the ports they got, in their
+// order. Apply first opens the new ones. If one can't be opened, nothing
+// changes, and the error names it. Listeners that stay get their new Spec, and
+// those that are not in specs any more are closed last.
+func (s *Set) Apply(specs []Spec) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("listeners are closed")
+	}
+	before := slices.Clone(s.open)
+	var next, opened []*bound
+	for _, spec := range specs {
+		if i := slices.IndexFunc(before, func(b *bound) bool { return b.Address == spec.Address }); i >= 0 {
+			next = append(next, &bound{spec, before[i].Listener})
+			before = slices.Delete(before, i, i+1)
+			continue
+		}
+		ln, err := s.Network.Listen(spec, s.Serve)
+		if err != nil {
+			for _, b := range opened {
+				b.Close()
+			}
+			return fmt.Errorf("listener %q: %w", spec.Name, err)
+		}
+		b := &bound{spec, ln}
+		opened, next = append(opened, b), append(next, b)
+	}
+	for _, b := range next {
+		b.SetSpec(b.Spec)
+	}
+	for _, b := range before {
+		b.Close()
+	}
+	s.open = next
+	return nil
+}
+
+// List returns the open listeners in the order of the configuration.
+func (s *Set) List() []Info {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []Info
+	for _, b := range s.open {
+		all = append(all, Info{b.Name, b.Addr()})
+	}
+	return all
+}
+
+// Close closes all listeners. Connections that were accepted go on.
+func (s *Set) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, b := range s.open {
+		b.Close()
+	}
+	s.open = nil
+}

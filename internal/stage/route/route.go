@@ -1,0 +1,112 @@
+// Package route finds the pool for a request: that of the first rule that
+// matches its host, its path and whether it is a WebSocket handshake. The spine
+// asks it once for each request; it doesn't look at backends.
+package route
+
+import (
+	"slices"
+
+	"github.com/holdfast-ws/holdfast/internal/failure"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+)
+
+// Rule is one line of the routing table. A field that is left zero matches
+// every request.
+type Rule struct {
+	Host pattern.Host
+	Path pattern.Path
+	// WebSocket true matches only handshakes, false only plain HTTP; nil
+	// matches both.
+	WebSocket *bool
+
+	Pool  string
+	Label string // names the rule in logs
+}
+
+// Errors of Match.
+var (
+	// ErrNoRoute: no rule matches. The answer is 404.
+	ErrNoRoute = failure.New(failure.NoRoute, "no route matches the request")
+	// ErrBadPath: the path is malformed, or can be read in ways that lead
+	// to different rules, see Match. The answer is 400.
+	ErrBadPath = failure.New(failure.BadPath, "the request's path is malformed or ambiguous")
+)
+
+// Table is an immutable list of rules.
+type Table struct {
+	rules []Rule
+	paths bool // some rule has a path
+}
+
+// New makes a Table of rules, which are tried in their order. A table with one
+// empty rule sends everything to that rule's pool.
+func New(rules []Rule) *Table {
+	t := &Table{rules: slices.Clone(rules)}
+	for _, r := range rules {
+		t.paths = t.paths || r.Path != pattern.Path{}
+	}
+	return t
+}
+
+// Match finds the rule for a request. host is its Host field, with or without a
+// port; path is its target as received ("/a%20b?c"), of which the query is
+// ignored. It doesn't allocate.
+//
+// The path goes to the backend unchanged, and backends differ in how they read
+// unusual ones. So that a request can't be routed by one reading and served by
+// another, Match refuses with ErrBadPath, if any rule has a path:
+//   - whatever RFC 9112 section 3.2 doesn't allow: controls, blanks, '#', '\',
+//     an incomplete percent-encoding, a path that doesn't begin with a slash
+//     (the empty one and "*" match rules without a path); also an encoded NUL;
+//   - dot segments ("/a/../b", "%2e%2e", "..;x"), which clients resolve
+//     themselves (RFC 3986 section 5.2.4);
+//   - empty segments ("//"), encoded slashes and backslashes, and parameters
+//     (";x"), where reading them as plain text or as some servers do (merged,
+//     as slashes, cut off) would choose different rules.
+//
+// All other percent-encodings are compared decoded.
+func (t *Table) Match(host, path string, websocket bool) (*Rule, error) {
+	return match(t, host, path, websocket)
+}
+
+// MatchBytes is Match for a head that isn't made of strings. It retains
+// nothing.
+func (t *Table) MatchBytes(host, path []byte, websocket bool) (*Rule, error) {
+	return match(t, host, path, websocket)
+}
+
+func match[S ~string | ~[]byte](t *Table, host, path S, websocket bool) (*Rule, error) {
+	var peculiar pattern.Reading
+	if t.paths {
+		path = pattern.WithoutQuery(path)
+		var ok bool
+		if peculiar, ok = pattern.Peculiarities(path); !ok {
+			return nil, ErrBadPath
+		}
+	}
+	host = pattern.BareHost(host)
+	found := first(t, host, path, websocket, 0)
+	// Every combination of what is peculiar about the path is one reading:
+	// the subsets of the set of bits.
+	for r := peculiar; r != 0; r = (r - 1) & peculiar {
+		if first(t, host, path, websocket, r) != found {
+			return nil, ErrBadPath
+		}
+	}
+	if found == nil {
+		return nil, ErrNoRoute
+	}
+	return found, nil
+}
+
+// first is the first rule that matches the path under one reading of it.
+func first[S ~string | ~[]byte](t *Table, host, path S, websocket bool, as pattern.Reading) *Rule {
+	for i := range t.rules {
+		r := &t.rules[i]
+		if (r.WebSocket == nil || *r.WebSocket == websocket) &&
+			pattern.MatchHost(r.Host, host) && pattern.MatchPath(r.Path, path, as) {
+			return r
+		}
+	}
+	return nil
+}

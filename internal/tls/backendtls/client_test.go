@@ -1,0 +1,133 @@
+package backendtls
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
+)
+
+// echo says whether what is written comes back.
+func echo(conn io.ReadWriter, text string) error {
+	if _, err := io.WriteString(conn, text); err != nil {
+		// An alert may have come before.
+		if _, read := conn.Read(make([]byte, 1)); read != nil && read != io.EOF {
+			err = read
+		}
+		return err
+	}
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(conn, got); err != nil {
+		return err
+	}
+	if string(got) != text {
+		return errors.New("another text came back")
+	}
+	return nil
+}
+
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(testkit.Patience))
+	return conn
+}
+
+func TestClient(t *testing.T) {
+	for _, s := range scenes(t) {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
+			if s.is != nil {
+				ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+			}
+			defer cancel()
+			secured, err := s.client(t).Client(ctx, dial(t, s.addr(t)), s.hostOf())
+			if s.late && err != nil {
+				t.Fatalf("%v, want a failure later", err)
+			}
+			if err == nil {
+				err = echo(secured, "hello")
+				secured.Close()
+			}
+			judge(t, s, err)
+		})
+	}
+}
+
+func judge(t *testing.T, s scene, err error) {
+	t.Helper()
+	var e *Error
+	switch {
+	case s.want == "" && err != nil:
+		t.Error(err)
+	case s.want != "" && (!errors.As(err, &e) || !strings.HasPrefix(err.Error(), s.want)):
+		t.Errorf("it says\n%v, want\n%s", err, s.want)
+	}
+}
+
+// TestResumption: sessions are resumed, by each server's own tickets.
+func TestResumption(t *testing.T) {
+	ca := testca.New(t)
+	pair := ca.Issue("chat.internal")
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			c, err := New(Options{CA: ca.File()}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			servers := []*server{
+				serve(t, &tls.Config{Certificates: []tls.Certificate{pair.TLS}, MaxVersion: version}),
+				serve(t, &tls.Config{Certificates: []tls.Certificate{pair.TLS}, MaxVersion: version}),
+			}
+			for range 3 {
+				for _, s := range servers {
+					secured, err := c.Client(t.Context(), dial(t, s.addr), "chat.internal")
+					if err == nil {
+						err = echo(secured, "hello")
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					secured.Close()
+				}
+			}
+			for i, s := range servers {
+				if all, resumed := s.handshakes.Load(), s.resumed.Load(); all != 3 || resumed != 2 {
+					t.Errorf("server %d: %d of %d were resumed, want 2 of 3", i, resumed, all)
+				}
+			}
+		})
+	}
+}
+
+// TestHangUp closes without waiting for the peer.
+func TestHangUp(t *testing.T) {
+	ca := testca.New(t)
+	s := serve(t, &tls.Config{Certificates: []tls.Certificate{ca.Issue("chat.internal").TLS}})
+	c, err := New(Options{CA: ca.File()}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secured, err := c.Client(t.Context(), dial(t, s.addr), "chat.internal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := secured.(interface{ HangUp() error }).HangUp(); err != nil {
+		t.Error(err)
+	}
+	if _, err := secured.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("it reads on: %v", err)
+	}
+}

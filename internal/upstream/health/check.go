@@ -1,0 +1,131 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+)
+
+// result is what a check returns.
+type result struct {
+	finding // not set by an agent check, whose replies add up to one
+
+	// reportsLoad says that the check also reports load: in capacity, as
+	// pool.Backend.SetLoad takes it, or a problem with reading it.
+	reportsLoad bool
+	capacity    float64
+	problem     string // "" is none
+
+	reply agentReply // of an agent check
+}
+
+// check checks one backend once. ctx has the deadline for all of it. Each run
+// opens a new connection, since it should find out whether new ones are accepted.
+type check interface {
+	run(ctx context.Context, addr netip.AddrPort) result
+}
+
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// connector opens the connections to one backend.
+type connector struct {
+	dial    dialFunc
+	backend *pool.Backend
+	host    string        // what the backend is called in its certificate
+	tls     TLS           // nil means none
+	timeout time.Duration // for messages; ctx has the deadline
+}
+
+// connect opens a connection to addr, with TLS if the pool has that, or if that fails
+// to another of the backend's addresses, as sessions would. All use of the connection
+// ends with ctx. The caller must close it.
+func (c *connector) connect(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	for {
+		conn, err := c.secure(ctx, addr)
+		if err == nil || errors.Is(ctx.Err(), context.Canceled) {
+			return conn, err
+		}
+		if another := c.backend.DialFailed(addr); !another || ctx.Err() != nil {
+			return nil, err
+		}
+		addr, _ = c.backend.Addr()
+	}
+}
+
+// open opens a connection to addr only.
+func (c *connector) open(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	conn, err := c.dial(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %s", addr, c.explain(ctx, err))
+	}
+	return bind(ctx, conn), nil
+}
+
+// secure opens a connection to addr only, and makes the TLS handshake on it.
+func (c *connector) secure(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	conn, err := c.open(ctx, addr)
+	if err != nil || c.tls == nil {
+		return conn, err
+	}
+	secured, err := c.tls.Client(ctx, conn, c.host)
+	if err != nil {
+		conn.Close()
+		reason := err.Error()
+		if ctx.Err() != nil {
+			reason = fmt.Sprintf("no answer within %v", c.timeout)
+		}
+		return nil, fmt.Errorf("TLS with %s: %s", addr, reason)
+	}
+	return secured, nil
+}
+
+// boundConn is a connection that fails all reads and writes once its context ends.
+type boundConn struct {
+	net.Conn
+	unbind func() bool
+}
+
+func bind(ctx context.Context, conn net.Conn) *boundConn {
+	past := time.Unix(1, 0)
+	return &boundConn{conn, context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past) })}
+}
+
+func (c *boundConn) Close() error {
+	c.unbind()
+	return c.Conn.Close()
+}
+
+// explain describes err in a few words. They follow the check's name in a log
+// line.
+func (c *connector) explain(ctx context.Context, err error) string {
+	var errno syscall.Errno
+	var wrapped *url.Error
+	switch {
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("no answer within %v", c.timeout)
+	case errors.As(err, &wrapped): // repeats the address
+		return c.explain(ctx, wrapped.Err)
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "closed without a whole answer"
+	}
+	return err.Error()
+}
+
+// failure is a failed result with err as the reason.
+func (c *connector) failure(ctx context.Context, err error) result {
+	return failedResult(c.explain(ctx, err))
+}
+
+func failedResult(reason string) result {
+	return result{finding: finding{verdict: failed, reason: reason}}
+}

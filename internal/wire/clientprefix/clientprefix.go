@@ -1,0 +1,19 @@
+// Package clientprefix says which addresses count as one client, for limits and keys
+// by client.
+package clientprefix
+
+import "net/netip"
+
+// Of returns what a counts as: an IPv4 address as itself, an IPv6 address as its first
+// 64 bits, since a network of that size usually belongs to one customer, who can use
+// any address in it. Zones are dropped, and an IPv4-mapped IPv6 address counts as IPv4.
+// The result is valid if a is.
+func Of(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}

@@ -1,0 +1,24 @@
+package clientprefix
+
+import (
+	"net/netip"
+	"testing"
+)
+
+func TestOf(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.1":              "192.0.2.1",
+		"::ffff:192.0.2.1":       "192.0.2.1",
+		"2001:db8:1:2:3:4:5:6":   "2001:db8:1:2::",
+		"2001:db8:1:2::":         "2001:db8:1:2::",
+		"fe80::1:2%eth0":         "fe80::",
+		"2001:db8:1:3:3:4:5:6%1": "2001:db8:1:3::",
+	} {
+		if got := Of(netip.MustParseAddr(address)); got != netip.MustParseAddr(want) {
+			t.Errorf("%s counts as %s, want %s", address, got, want)
+		}
+	}
+	if Of(netip.Addr{}).IsValid() {
+		t.Error("no address counts as one")
+	}
+}

@@ -1,0 +1,338 @@
+// Package frame finds where WebSocket frames and messages begin and end (RFC 6455
+// §5), without reading or copying their payload, and makes the control frames that
+// the balancer sends itself.
+//
+// The relay feeds a Walker with the bytes of each direction of a session. The package
+// doesn't do I/O, doesn't unmask or decompress data, and doesn't check UTF-8.
+package frame
+
+import "encoding/binary"
+
+// Opcodes, RFC 6455 §5.2.
+const (
+	OpContinuation = 0x0
+	OpText         = 0x1
+	OpBinary       = 0x2
+	OpClose        = 0x8
+	OpPing         = 0x9
+	OpPong         = 0xA
+)
+
+const (
+	finBit  = 0x80
+	maskBit = 0x80
+	opMask  = 0x0F
+	control = 0x8 // bit 3 of the opcode: control frames, RFC 6455 §5.5
+
+	// MaxHead is the longest frame header: 2 bytes, 8 of length, 4 of mask.
+	MaxHead = 14
+	// MaxControlPayload is the limit of RFC 6455 §5.5.
+	MaxControlPayload = 125
+)
+
+// Event says why Walk stopped.
+type Event uint8
+
+const (
+	// More: all of p was walked, and nothing has happened.
+	More Event = iota
+	// AtMessage: p[:n] ends between two messages. Only with StopAtMessage.
+	AtMessage
+	// AtPong: p[n:] begins like a pong that answers AppendPing, to be checked by
+	// HoldPong. Only with StopAtPong.
+	AtPong
+	// Closed: p[:n] ends with a Close frame. Nothing after it has a meaning (RFC
+	// 6455 §5.5.1), so the Walker is done.
+	Closed
+	// AtClose: p[n:] begins with a Close frame. Only with StopAtClose.
+	AtClose
+	// AfterPing: p[:n] ends with a ping or a pong; Walker.LastPing says which.
+	// Only with StopAfterPing.
+	AfterPing
+	// Broken: p[n:], or the header whose first bytes were walked before, violates
+	// RFC 6455 framing; Walker.Fault says how. The Walker is done.
+	Broken
+)
+
+// Stop selects events at which Walk stops. Without it, Walk goes on.
+type Stop uint8
+
+const (
+	StopAtMessage Stop = 1 << iota
+	StopAtPong
+	StopAtClose
+	StopAfterPing
+)
+
+// Fault is a violation of RFC 6455 framing.
+type Fault uint8
+
+const (
+	NoFault Fault = iota
+	FaultOpcode
+	FaultMask
+	FaultControl
+	FaultControlFragment
+	FaultFragment
+	FaultLength
+	FaultClose
+)
+
+func (f Fault) String() string {
+	switch f {
+	case FaultOpcode:
+		return "reserved opcode"
+	case FaultMask:
+		return "wrong masking"
+	case FaultControl:
+		return "control frame over 125 bytes"
+	case FaultControlFragment:
+		return "control frame fragmented"
+	case FaultFragment:
+		return "fragment out of order"
+	case FaultLength:
+		return "frame length over 2^63"
+	case FaultClose:
+		return "close frame of one byte"
+	}
+	return "none"
+}
+
+// Walker follows the frames of one direction. It is plain data without pointers, so
+// that it can be part of a record in a slab. The zero value is at the start of a
+// stream from a server; set Masked for one from a client.
+type Walker struct {
+	// Messages counts the data messages that were walked to their end.
+	Messages uint64
+
+	// remaining is the number of payload bytes to come of the current frame; in
+	// its header, the length so far; after Broken, see FaultOffset.
+	remaining uint64
+	key       [4]byte // of the current frame, or of the held pong
+	head      [2]byte // of the current frame
+	headBytes uint8   // bytes of its header so far, 0 between frames
+	heldBytes uint8   // bytes of a held pong, see HoldPong; only while headBytes is 0
+
+	code     [2]byte // the unmasked bytes of the close code; for a ping or pong, its checksum
+	haveCode uint8
+	flags    uint8
+	fault    Fault
+	// Masked says that frames must be masked, as a client's are; otherwise they
+	// must not be (RFC 6455 §5.1).
+	Masked bool
+}
+
+const (
+	flagOpen    = 1 << iota // a fragmented message is open
+	flagPayload             // the header is complete, and its payload is being walked
+	flagData                // bytes of a message were walked, see SawData
+)
+
+// AtFrame reports whether the stream is between two frames, where a control frame can
+// be inserted.
+func (w *Walker) AtFrame() bool { return w.headBytes == 0 }
+
+// AtMessage reports whether the stream is between two messages.
+func (w *Walker) AtMessage() bool { return w.headBytes == 0 && w.flags&flagOpen == 0 }
+
+// Fault says what is wrong after Broken.
+func (w *Walker) Fault() Fault { return w.fault }
+
+// CloseCode is the code of the Close frame after Closed; 0 if it had none.
+func (w *Walker) CloseCode() uint16 {
+	if w.haveCode < 2 {
+		return 0
+	}
+	return binary.BigEndian.Uint16(w.code[:])
+}
+
+// Walk consumes p up to the first event and returns how many bytes that was.
+func (w *Walker) Walk(p []byte, stop Stop) (n int, ev Event) {
+	if w.flags&flagPayload != 0 && w.head[0]&control == 0 && len(p) > 0 {
+		w.flags |= flagData // check does this for frames that begin in p
+	}
+	for {
+		if w.flags&flagPayload == 0 {
+			if n == len(p) {
+				return n, More
+			}
+			if w.headBytes == 0 && stop&(StopAtPong|StopAtClose) != 0 {
+				switch {
+				case p[n] == finBit|OpPong && stop&StopAtPong != 0:
+					return n, AtPong
+				case p[n] == finBit|OpClose && stop&StopAtClose != 0:
+					return n, AtClose
+				}
+			}
+			before := w.headBytes
+			used, whole := w.header(p[n:])
+			if w.fault != NoFault {
+				w.remaining = uint64(before)
+				if before == 0 {
+					// None of the bad frame was walked, so the stream is
+					// still between two frames.
+					w.headBytes, w.flags = 0, w.flags&^flagPayload
+				}
+				return n, Broken
+			}
+			n += used
+			if !whole {
+				return n, More
+			}
+		}
+		if w.remaining > 0 {
+			k := len(p) - n
+			if uint64(k) > w.remaining {
+				k = int(w.remaining)
+			}
+			if w.head[0]&control != 0 {
+				w.control(p[n : n+k])
+			}
+			n += k
+			if w.remaining -= uint64(k); w.remaining > 0 {
+				return n, More
+			}
+		}
+		if ev := w.endFrame(stop); ev != More {
+			return n, ev
+		}
+	}
+}
+
+// header collects and checks a frame header, RFC 6455 §5.2.
+func (w *Walker) header(p []byte) (used int, whole bool) {
+	if w.headBytes == 0 && len(p) >= MaxHead {
+		// Usually the whole header is there.
+		w.head = [2]byte(p)
+		used = 2
+		switch n := p[1] &^ maskBit; n {
+		case 126:
+			w.remaining = uint64(binary.BigEndian.Uint16(p[2:]))
+			used += 2
+		case 127:
+			w.remaining = binary.BigEndian.Uint64(p[2:])
+			used += 8
+		default:
+			w.remaining = uint64(n)
+		}
+		if p[1]&maskBit != 0 {
+			w.key = [4]byte(p[used:])
+			used += 4
+		}
+		w.headBytes = uint8(used)
+		w.check()
+		return used, true
+	}
+	for used < len(p) {
+		b := p[used]
+		used++
+		switch at := int(w.headBytes); {
+		case at == 0:
+			w.head[0] = b
+		case at == 1:
+			w.head[1] = b
+			if n := b &^ maskBit; n < 126 {
+				w.remaining = uint64(n)
+			}
+		case at < keyAt(w.head[1]):
+			w.remaining = w.remaining<<8 | uint64(b)
+		default:
+			w.key[at-keyAt(w.head[1])] = b
+		}
+		w.headBytes++
+		if w.headBytes >= 2 && int(w.headBytes) == headLen(w.head[1]) {
+			w.check()
+			return used, true
+		}
+	}
+	return used, false
+}
+
+// keyAt returns the offset of the masking key in a header, if there is one, from the
+// header's second byte.
+func keyAt(b byte) int {
+	switch b &^ maskBit {
+	case 126:
+		return 2 + 2
+	case 127:
+		return 2 + 8
+	}
+	return 2
+}
+
+// headLen returns the length of a header from its second byte.
+func headLen(b byte) int {
+	n := keyAt(b)
+	if b&maskBit != 0 {
+		n += 4
+	}
+	return n
+}
+
+// check checks the complete header.
+func (w *Walker) check() {
+	op := w.head[0] & opMask
+	fin := w.head[0]&finBit != 0
+	bits := w.flags | flagPayload
+	if op&control == 0 {
+		bits |= flagData
+	}
+	w.flags = bits
+	open := bits&flagOpen != 0
+	switch {
+	case w.Masked != (w.head[1]&maskBit != 0):
+		w.fault = FaultMask
+	case op&^control > OpBinary:
+		w.fault = FaultOpcode
+	case op&control != 0:
+		// Since it needs no longer length, it must not use one, §5.2.
+		if w.code = [2]byte{}; !fin {
+			w.fault = FaultControlFragment
+		} else if w.head[1]&^maskBit > MaxControlPayload {
+			w.fault = FaultControl
+		} else if op == OpClose && w.remaining == 1 {
+			w.fault = FaultClose
+		}
+	case w.remaining>>63 != 0:
+		w.fault = FaultLength
+	case (op == OpContinuation) != open:
+		w.fault = FaultFragment
+	}
+}
+
+// closeCode keeps the first two payload bytes of a Close frame, RFC 6455 §5.5.1.
+func (w *Walker) closeCode(p []byte) {
+	for _, b := range p {
+		if w.haveCode == 2 {
+			return
+		}
+		if w.Masked {
+			b ^= w.key[w.haveCode]
+		}
+		w.code[w.haveCode] = b
+		w.haveCode++
+	}
+}
+
+func (w *Walker) endFrame(stop Stop) Event {
+	op := w.head[0] & opMask
+	w.headBytes = 0
+	w.flags &^= flagPayload
+	switch {
+	case op == OpClose:
+		return Closed
+	case op&control != 0:
+		if stop&StopAfterPing != 0 {
+			return AfterPing
+		}
+	case w.head[0]&finBit != 0:
+		w.Messages++
+		w.flags &^= flagOpen
+	default:
+		w.flags |= flagOpen
+	}
+	if stop&StopAtMessage != 0 && w.flags&flagOpen == 0 {
+		return AtMessage
+	}
+	return More
+}

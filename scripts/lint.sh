@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Checks formatting, vet and builds for all systems, even if another check has
+# failed. Each failure is a line "lint: ..." at the end.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+failures=()
+check() {
+	local what=$1
+	shift
+	"$@" || failures+=("$what")
+}
+
+formatted() {
+	local files
+	files=$(gofmt -l $(git ls-files '*.go')) || return
+	[ -z "$files" ] || {
+		echo "not formatted, run gofmt -w on:"
+		echo "$files"
+		return 1
+	}
+}
+
+check gofmt formatted
+# This also vets the tests for the other systems, so that they compile there.
+for os in linux darwin windows; do
+	check "go vet for $os" env GOOS=$os go vet ./...
+	check "build for $os" env GOOS=$os CGO_ENABLED=0 go build -o /dev/null ./cmd/holdfast
+done
+
+for failure in "${failures[@]}"; do
+	echo "lint: $failure failed"
+done
+[ ${#failures[@]} -eq 0 ]

@@ -1,0 +1,134 @@
+//go:build unix
+
+// Package scripts tests the scripts in this directory with fake programs instead
+// of make and go.
+package scripts
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// runScript runs a copy of a script of this directory in an empty tree, where
+// setup-tests.sh does nothing and the programs are shell scripts. It returns
+// its output and its exit status.
+func runScript(t *testing.T, script string, programs map[string]string, args ...string) (output string, status int) {
+	t.Helper()
+	dir := t.TempDir()
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"scripts/" + script: string(text), "scripts/setup-tests.sh": "#!/bin/sh\necho installing\n"}
+	for name, body := range programs {
+		files["bin/"+name] = "#!/bin/sh\n" + body
+	}
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(filepath.Join(dir, "scripts", script), args...)
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// expect checks the status, and that the output has the lines in their order.
+func expect(t *testing.T, output string, status, want int, lines ...string) {
+	t.Helper()
+	if status != want {
+		t.Errorf("exit status %d, want %d", status, want)
+	}
+	rest := "\n" + output
+	for _, line := range lines {
+		_, after, ok := strings.Cut(rest, "\n"+line+"\n")
+		if !ok {
+			t.Fatalf("no line %q where it should be in:\n%s", line, output)
+		}
+		rest = "\n" + after
+	}
+}
+
+// All parts run even if one fails, and all failures are listed at the end.
+func TestAllPartsRun(t *testing.T) {
+	output, status := runScript(t, "test.sh", map[string]string{"make": `
+case "$2" in
+lint) echo "lint: gofmt failed"; exit 1 ;;
+race) printf -- '--- FAIL: TestA (0.00s)\n    --- FAIL: TestA/b (0.00s)\n        why\nFAIL\tpackage/a\t0.1s\nok  \tpackage/b\t0.1s\n'; exit 1 ;;
+e2e) echo "no word that is known"; exit 1 ;;
+fuzz) echo "fuzz runs"; exit 0 ;;
+esac
+`})
+	expect(t, output, status, 1, "installing", "== lint", "== race", "== e2e", "== fuzz", "fuzz runs", "== summary",
+		"lint failed:", "lint: gofmt failed",
+		"race failed:", "--- FAIL: TestA (0.00s)", "    --- FAIL: TestA/b (0.00s)", "FAIL\tpackage/a\t0.1s",
+		"e2e failed:", "no word that is known")
+	if strings.Contains(output, "fuzz failed") || strings.Count(output, "why") != 1 || strings.Count(output, "package/b") != 1 {
+		t.Errorf("the summary has what did not fail:\n%s", output)
+	}
+}
+
+func TestAllPartsPass(t *testing.T) {
+	output, status := runScript(t, "test.sh", map[string]string{"make": "exit 0"})
+	expect(t, output, status, 0, "== summary")
+	if strings.Contains(output, "failed") || strings.Count(output, " ok ") != 4 {
+		t.Errorf("nothing failed, and it says:\n%s", output)
+	}
+}
+
+func TestLintReportsAll(t *testing.T) {
+	output, status := runScript(t, "lint.sh", map[string]string{
+		"git":   "echo a.go",
+		"gofmt": "echo a.go",
+		"go":    `[ "$GOOS $1" != "darwin vet" ] && [ "$GOOS $1" != "windows build" ]`,
+	})
+	expect(t, output, status, 1, "a.go", "lint: gofmt failed", "lint: go vet for darwin failed", "lint: build for windows failed")
+	if n := strings.Count(output, "lint: "); n != 3 {
+		t.Errorf("%d failures, want 3:\n%s", n, output)
+	}
+	output, status = runScript(t, "lint.sh", map[string]string{"git": "echo a.go", "gofmt": "true", "go": "true"})
+	expect(t, output, status, 0)
+}
+
+func TestFuzzReportsAll(t *testing.T) {
+	list := `if [ "$2" = -list ]; then printf 'FuzzA\nFuzzB\nok  \tpackage/one\t0.1s\nok  \tpackage/two\t0.1s\nFuzzC\nok  \tpackage/three\t0.1s\n'; exit; fi
+`
+	output, status := runScript(t, "fuzz.sh", map[string]string{"go": list + `[ "$5" != '^FuzzA$' ] && [ "$5" != '^FuzzC$' ]`})
+	expect(t, output, status, 1, "fuzz package/one FuzzA", "fuzz package/one FuzzB", "fuzz package/three FuzzC",
+		"fuzz: package/one FuzzA failed", "fuzz: package/three FuzzC failed")
+	if n := strings.Count(output, "fuzz: "); n != 2 {
+		t.Errorf("%d failures, want 2:\n%s", n, output)
+	}
+	output, status = runScript(t, "fuzz.sh", map[string]string{"go": list})
+	expect(t, output, status, 0, "fuzz package/three FuzzC")
+	// A package that does not compile is a failure too.
+	output, status = runScript(t, "fuzz.sh", map[string]string{"go": `[ "$2" = -list ] && printf 'FuzzA\nok  \tpackage/one\t0.1s\nFAIL\tpackage/two [build failed]\n' && exit 1`})
+	expect(t, output, status, 1, "fuzz: listing the targets failed", "fuzz: package/one FuzzA failed")
+}
+
+func TestGoVersionsReportsAll(t *testing.T) {
+	// The first release can't be had, the second one fails with one processor.
+	output, status := runScript(t, "go-versions.sh", map[string]string{"go": `
+[ "$1 $GOTOOLCHAIN" != "version go0.1" ] || exit 1
+[ "$1 $GOTOOLCHAIN $GOMAXPROCS" != "test go0.2 1" ] || exit 1
+`}, "go0.1", "go0.2", "go0.3")
+	expect(t, output, status, 1, "go-versions: go0.1: getting the toolchain failed",
+		"go-versions: go0.2: internal/sock with GOMAXPROCS=1 failed")
+	if n := strings.Count(output, "failed"); n != 2 {
+		t.Errorf("%d failures, want 2:\n%s", n, output)
+	}
+	output, status = runScript(t, "go-versions.sh", map[string]string{"go": "echo $GOTOOLCHAIN $1", "awk": "echo 0.4"})
+	expect(t, output, status, 0, "== oldest: go0.4 version", "go0.4 test", "== local: local version", "local test", "go-versions: all passed")
+}

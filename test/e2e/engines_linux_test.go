@@ -1,3 +1,0 @@
-package e2e
-
-var engines = []string{"epoll", "portable"}

@@ -1,5 +1,0 @@
-//go:build unix && !linux
-
-package e2e
-
-var engines = []string{"portable"}

@@ -1,0 +1,77 @@
+//go:build unix
+
+package kit
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/testkit/wspeer"
+)
+
+// OpenMany opens n sessions, some at a time. They are cut at the end of the test.
+func OpenMany(t testing.TB, address, path string, n int) []*wspeer.Conn {
+	t.Helper()
+	all, err := DialMany(address, path, n)
+	t.Cleanup(func() { CutAll(all) })
+	if err != nil {
+		t.Fatalf("opening %d sessions: %v", n, err)
+	}
+	return all
+}
+
+// DialMany opens n sessions, some at a time. After an error, the sessions that
+// did open are returned too; the others are nil.
+func DialMany(address, path string, n int) (all []*wspeer.Conn, err error) {
+	all = make([]*wspeer.Conn, n)
+	err = InParallel(n, func(i int) (err error) {
+		all[i], _, err = wspeer.Dial(address, path)
+		return err
+	})
+	return all, err
+}
+
+// CutAll closes connections without a Close frame.
+func CutAll(all []*wspeer.Conn) {
+	for _, w := range all {
+		if w != nil {
+			w.Close()
+		}
+	}
+}
+
+// InParallel calls do n times, some at a time, and returns the last error.
+func InParallel(n int, do func(i int) error) (failed error) {
+	var running sync.WaitGroup
+	var mu sync.Mutex
+	next := make(chan int)
+	for range min(n, 32) {
+		running.Go(func() {
+			for i := range next {
+				if err := do(i); err != nil {
+					mu.Lock()
+					failed = err
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	running.Wait()
+	return failed
+}
+
+// WantEcho sends a message and wants it back.
+func WantEcho(t testing.TB, w *wspeer.Conn, text string) {
+	t.Helper()
+	w.SetDeadline(time.Now().Add(testkit.Patience))
+	defer w.SetDeadline(time.Time{})
+	if err := w.RoundTrip(text); err != nil {
+		t.Fatalf("echo of %q: %v", text, err)
+	}
+}
