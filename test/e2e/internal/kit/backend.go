@@ -94,16 +94,17 @@ func (s *backendServer) serve(conn net.Conn) {
 		s.plain(conn, req)
 		return
 	}
-	w, err := wspeer.Accept(conn, in, req)
-	if err != nil {
-		return
-	}
+	// It is counted before the client can know of it.
 	s.count(1)
 	defer s.count(-1)
 	if secured, ok := conn.(*tls.Conn); ok && secured.ConnectionState().DidResume {
 		s.mu.Lock()
 		s.report.Resumed++
 		s.mu.Unlock()
+	}
+	w, err := wspeer.Accept(conn, in, req)
+	if err != nil {
+		return
 	}
 	switch req.URL.Path {
 	case "/numbers":
