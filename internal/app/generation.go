@@ -53,7 +53,7 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number 
 		g.HTTP.BackendIdle = -1 // 0 would mean the default
 	}
 	var err error
-	g.Routes = route.New(rules)
+	g.Routes, g.Policies = route.New(rules), policies(c)
 	for _, r := range rules {
 		g.Labels[r.Label] = a.names.Number(r.Label)
 	}

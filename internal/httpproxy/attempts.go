@@ -47,6 +47,11 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 	if err := client.refused(); err != nil {
 		return err
 	}
+	if p.o.Permit != nil {
+		if err := p.o.Permit(in); err != nil {
+			return asRefusal(err)
+		}
+	}
 	timeouts := p.timeouts()
 	for range cmp.Or(p.o.Attempts, 3) {
 		target, err := p.o.Upstream.Pick(in, tried, client.backends())

@@ -18,6 +18,10 @@ import (
 // Options of a Proxy.
 type Options struct {
 	Upstream Upstream
+	// Permit is called once for each request, before the first Pick. If it returns
+	// an error, the request goes to no backend; if that is an *Error, the client gets
+	// that answer, otherwise a 503. nil permits all.
+	Permit func(r *http.Request) error
 	// SetForwarded sets X-Forwarded-* and Forwarded in the request for the
 	// backend. out has none of the reserved fields; in.Header is what the client
 	// sent. nil sets nothing.

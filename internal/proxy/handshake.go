@@ -96,6 +96,9 @@ func (h *clientHandshake) run() error {
 	if err := h.chooseRoute(); err != nil { // route
 		return err
 	}
+	if err := h.permit(); err != nil { // what the route asks of its requests
+		return err
+	}
 	if err := h.reachBackend(); err != nil { // balance, ratelimit, dial, handshake
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 func (p *Proxy) newPlain(g *generation.Generation) (*httpproxy.Proxy, *httpproxy.Server) {
 	plain := httpproxy.New(httpproxy.Options{
 		Upstream:     upstream{p},
+		Permit:       p.permitPlain,
 		SetForwarded: p.setForwarded,
 		IsReserved: func(name string) bool {
 			b := []byte(name)

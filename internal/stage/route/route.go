@@ -21,6 +21,8 @@ type Rule struct {
 
 	Pool  string
 	Label string // names the rule in logs
+
+	Index int // in the table; set by New
 }
 
 // Errors of Match.
@@ -42,7 +44,8 @@ type Table struct {
 // empty rule sends everything to that rule's pool.
 func New(rules []Rule) *Table {
 	t := &Table{rules: slices.Clone(rules)}
-	for _, r := range rules {
+	for i, r := range rules {
+		t.rules[i].Index = i
 		t.paths = t.paths || r.Path != pattern.Path{}
 	}
 	return t
