@@ -76,7 +76,7 @@ func (a *App) Status() admin.Status {
 	s.Engine = engineName(a.engine)
 	s.Loops, s.Processors = a.engine.Loops()
 	for _, l := range a.listeners.List() {
-		s.Listeners = append(s.Listeners, admin.Listener{Name: l.Name, Address: l.Addr.String()})
+		s.Listeners = append(s.Listeners, admin.Listener{Name: l.Name, Address: l.String()})
 	}
 	for _, c := range a.certs.Certificates() {
 		s.Certificates = append(s.Certificates, admin.Certificate{Cert: c.File, Names: c.Names, Key: c.Key,

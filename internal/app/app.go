@@ -306,7 +306,7 @@ func (a *App) warn(ws []config.Error) {
 func (a *App) Addresses() []string {
 	var all []string
 	for _, l := range a.listeners.List() {
-		all = append(all, l.Addr.String())
+		all = append(all, l.String())
 	}
 	return all
 }

@@ -20,12 +20,14 @@ import (
 // An error changes nothing.
 func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number uint64) (*generation.Generation, []*pool.Backend, error) {
 	clientCert := clientCertPolicy(c)
+	trust, unix := config.Networks(c.Forwarded.Trust)
 	g := &generation.Generation{
 		Number: number,
 		Pools:  make(map[string]*generation.Pool, len(c.Pools)),
 		Labels: make(map[string]uint32, len(c.Routes)),
 		Forwarded: &forwarded.Policy{
-			Trust:        c.Forwarded.Trust,
+			Trust:        trust,
+			TrustUnix:    unix,
 			NoXForwarded: !c.Forwarded.XForwarded,
 			Forwarded:    c.Forwarded.Forwarded,
 			XRealIP:      c.Forwarded.XRealIP,

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/stage/introduce"
 	"github.com/holdfast-ws/holdfast/internal/stage/listener"
 	"github.com/holdfast-ws/holdfast/internal/stage/secure"
 	"github.com/holdfast-ws/holdfast/internal/tls/acme"
@@ -44,7 +45,12 @@ func (a *App) prepareListeners(c *config.Config) (_ *listening, err error) {
 	stores := l.stores
 	for i := range c.Listeners {
 		on := &c.Listeners[i]
-		spec := listener.Spec{Name: on.Name, Address: on.Address.String()}
+		spec := listener.Spec{Name: on.Name, Address: on.Address.String(), SocketMode: on.Permissions()}
+		if on.ProxyProtocol != nil {
+			proxies := &introduce.Proxies{Listener: on.Name}
+			proxies.Trust, proxies.Unix = config.Networks(on.ProxyProtocol.Trust)
+			spec.Proxies = proxies
+		}
 		if on.TLS != nil {
 			spec.TLS = secure.New(secure.Options{
 				Certificates: stores[0], Tickets: l.ticketsOf(on, a.listening),

@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/upstream/health"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 	"github.com/holdfast-ws/holdfast/internal/wire/affinity"
+	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
 
 // poolSpecs returns the pools of c with their configured and discovered backends.
@@ -62,7 +63,7 @@ func newPool(p *config.Pool, members []pool.Member) (*generation.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", p.Name, err)
 	}
-	made := &generation.Pool{Picker: picker, Refuse: p.Affinity.Fallback == "refuse", Reattach: p.Reattach}
+	made := &generation.Pool{Picker: picker, Refuse: p.Affinity.Fallback == "refuse", Reattach: p.Reattach, ProxyProtocol: proxyVersion(p)}
 	if p.Balance == "hash" {
 		made.Key = p.Hash.Key
 	}
@@ -86,6 +87,10 @@ func newPool(p *config.Pool, members []pool.Member) (*generation.Pool, error) {
 	return made, nil
 }
 
+func proxyVersion(p *config.Pool) proxyproto.Version {
+	return map[string]proxyproto.Version{"v1": proxyproto.V1, "v2": proxyproto.V2}[p.ProxyProtocol]
+}
+
 func cookieOf(c *config.Cookie) affinity.Cookie {
 	secure := map[string]affinity.Secure{"auto": affinity.Auto, "always": affinity.Always, "never": affinity.Never}
 	return affinity.Cookie{
@@ -101,7 +106,7 @@ func healthSpecs(c *config.Config, tls map[string]*backendtls.Client) map[string
 		if !h.Active() {
 			continue
 		}
-		s := health.Spec{Interval: h.Interval, Timeout: h.Timeout, Fall: h.Fall, Rise: h.Rise}
+		s := health.Spec{Interval: h.Interval, Timeout: h.Timeout, Fall: h.Fall, Rise: h.Rise, Proxy: proxyVersion(&c.Pools[i])}
 		if client := tls[c.Pools[i].Name]; client != nil {
 			s.TLS = client
 		}

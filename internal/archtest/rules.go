@@ -49,13 +49,13 @@ var rules = []rule{
 	{folder: "retry", mayImport: "failure"},
 
 	// Connections, TLS on them, and backends over time.
-	{folder: "sock", mayImport: "session"},
+	{folder: "sock", mayImport: "session wire/hostport wire/proxyproto"},
 	{folder: "tls/tlsrec"},
 	{folder: "tls/acme"},
 	{folder: "tls/certs", mayImport: "hint"},
 	{folder: "tls/tickets"},
-	{folder: "tls/tlsconn", mayImport: "sock/transport tls/tlsrec"},
-	{folder: "tls/backendtls", mayImport: "hint sock/transport tls/tlsconn tls/tlsrec"},
+	{folder: "tls/tlsconn", mayImport: "sock/transport tls/tlsrec wire/hostport"},
+	{folder: "tls/backendtls", mayImport: "hint sock/transport tls/tlsconn tls/tlsrec wire/hostport"},
 	{folder: "upstream", mayImport: "clock hint session wire"},
 
 	// The steps of a connection, and its session.

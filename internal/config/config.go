@@ -11,7 +11,6 @@
 package config
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
@@ -98,8 +97,12 @@ func Defaults() Config {
 type Listener struct {
 	Name string `key:"name" as:"name"` // by default the address
 	// Address may have no host (every network) and the port 0 (the system
-	// chooses).
-	Address hostport.Address `key:"address" want:"an address such as \":8080\"" example:":8080 or 127.0.0.1:8080"`
+	// chooses), or be a unix socket.
+	Address hostport.Address `key:"address" as:"listener" want:"an address such as \":8080\"" example:":8080 or 127.0.0.1:8080"`
+	// SocketMode has the permissions of a unix socket; "" is 0660. See Permissions.
+	SocketMode string `key:"socket_mode" as:"permissions"`
+	// ProxyProtocol is nil for a listener without proxies that speak it.
+	ProxyProtocol *ProxyProtocol `key:"proxy_protocol" want:"a mapping with trust"`
 	// TLS is nil for a listener without it.
 	TLS *ListenerTLS `key:"tls" want:"a mapping with certificates or acme"`
 	// Redirect is "https" on a listener that sends clients to https; otherwise "".
@@ -151,7 +154,7 @@ type Keepalive struct {
 // which of these fields backends get.
 type Forwarded struct {
 	// Trust has masked prefixes; a single address is a /32 or /128.
-	Trust []netip.Prefix `key:"trust" want:"a list of networks such as [10.0.0.0/8]" item:"a network such as 10.0.0.0/8"`
+	Trust []Peer `key:"trust" want:"a list of networks such as [10.0.0.0/8]" item:"a network such as 10.0.0.0/8, or unix"`
 
 	XForwarded bool `key:"x_forwarded"`
 	Forwarded  bool `key:"forwarded"`

@@ -122,7 +122,7 @@ func (k *Key) describe(f reflect.StructField) {
 	}
 	k.grammar = grammars[as]
 	if k.grammar == nil {
-		if as == "" || as == "algorithm" || as == "token source" || as == "backend" {
+		if as == "" || as == "algorithm" || as == "token source" || as == "backend" || as == "listener" {
 			return
 		}
 		panic(fmt.Sprintf("config: key %s: there is no grammar %q", k.Name, as))

@@ -22,6 +22,9 @@ type Pool struct {
 	Admit       *Admit            `key:"admit" want:"a mapping with rate"`               // nil: no bound
 	Reattach    *session.Reattach `key:"reattach" want:"a mapping with on and timeout"`  // nil: never
 	Rebalance   *Rebalance        `key:"rebalance" want:"a mapping with above and rate"` // nil: never
+	// ProxyProtocol is the version in which backends are told who the client is; "" is
+	// none.
+	ProxyProtocol string `key:"proxy_protocol" words:"v1 v2" zero:"unset"`
 	// TLS is spoken to the backends; nil is plain HTTP. Check sets it if a file or a
 	// flag has the addresses of backends as wss:// or https://.
 	TLS *PoolTLS `key:"tls" want:"a mapping with ca and server_name"`

@@ -30,6 +30,10 @@ const (
 // claims lists the claims of listening on a, and those that must not have been
 // made before.
 func claims(a hostport.Address) (takes, excludes []claim) {
+	if a.Path != "" {
+		exact := []claim{{reach: exactly, host: a.String()}}
+		return exact, exact
+	}
 	exact := claim{a.Port, exactly, a.HostString()}
 	takes = []claim{exact, {port: a.Port, reach: somewhere}}
 	excludes = []claim{exact, {port: a.Port, reach: everyone}}
@@ -52,7 +56,7 @@ func claims(a hostport.Address) (takes, excludes []claim) {
 // port enters a, and reports whether it can be listened on beside all that were
 // entered before.
 func (v *Validator) port(taken ports, what string, p Path, a hostport.Address) bool {
-	if a.Port == 0 { // the system finds a free one
+	if a.Port == 0 && a.Path == "" { // the system finds a free one
 		return true
 	}
 	takes, excludes := claims(a)

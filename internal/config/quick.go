@@ -67,7 +67,7 @@ func (q *quick) listeners(f Flags) {
 	tls := q.listenerTLS(f)
 	for i, text := range f.Listen {
 		p := Path("listeners").Index(i)
-		l := Listener{Address: q.address(p.Key("address"), "--listen", text, ":8080 or 127.0.0.1:8080", hostport.ParseLike)}
+		l := Listener{Address: q.address(p.Key("address"), "--listen", text, ":8080 or 127.0.0.1:8080", hostport.ParseListen)}
 		if tls != nil {
 			own := *tls
 			l.TLS = &own
@@ -181,7 +181,7 @@ func ParseAdmin(flag, s string) (hostport.Address, error) {
 	return a, err
 }
 
-// ParseListen checks an address to listen on that a flag gives.
+// ParseListen checks an address to listen on that a flag gives, by TCP.
 func ParseListen(flag, s string) (hostport.Address, error) {
 	return parseFlag(flag, s, ":8080 or 127.0.0.1:8080")
 }

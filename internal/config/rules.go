@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/hint"
@@ -23,6 +22,7 @@ func (v *Validator) listeners(c *Config) {
 		if l.TLS != nil {
 			v.listenerTLS(p.Key("tls"), l.TLS)
 		}
+		v.introduced(p, l)
 		if redirect := p.Key("redirect"); l.Redirect != "" && l.TLS != nil && v.OK(redirect) {
 			v.Fail(redirect, "redirect is for a listener without tls, whose clients it sends to https: leave one of the two out")
 		}
@@ -61,20 +61,6 @@ func (v *Validator) listeners(c *Config) {
 func exposesAdmin(text string, a hostport.Address) string {
 	return fmt.Sprintf("%s would expose admin to every network: write 127.0.0.1:%d for this machine only, or 0.0.0.0:%d if every network is meant",
 		hint.Quote(text), a.Port, a.Port)
-}
-
-func (v *Validator) trust(p Path, trust []netip.Prefix) {
-	for i, prefix := range trust {
-		item := p.Index(i)
-		if !v.OK(item) {
-			continue
-		}
-		if err := checkTrust(prefix); err != nil {
-			v.Fail(item, "%v", err)
-		} else if prefix.Bits() == 0 {
-			v.Warn(item, "%s trusts everyone: any client can claim to be any other", prefix)
-		}
-	}
 }
 
 func (v *Validator) distinctPools(pools []Pool) {

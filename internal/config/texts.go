@@ -39,6 +39,7 @@ var texts = map[string]struct {
 	"email":         {"an email address such as ops@example.com", plain(checkEmail)},
 	"directory":     {"the URL of a directory", plain(checkDirectory)},
 	"profile":       {"a word such as shortlived", plain(checkProfile)},
+	"permissions":   {"permissions such as 0660", plain(checkPermissions)},
 	"server name":   {"a name such as chat.internal", normal(parseServerName)},
 	"file":          {"the path of a file", absolute(checkFile)},
 	"folder":        {"the path of a folder", absolute(checkFolder)},
@@ -77,8 +78,11 @@ func parserOf(t reflect.Type) func(k *Key, text string) (reflect.Value, error) {
 	switch t {
 	case reflect.TypeFor[hostport.Address]():
 		return func(k *Key, s string) (reflect.Value, error) {
-			if k.as == "backend" {
+			switch k.as {
+			case "backend":
 				return value(hostport.ParseURL(s, k.example))
+			case "listener":
+				return value(hostport.ParseListen(s, k.example))
 			}
 			return value(hostport.ParseLike(s, k.example))
 		}
@@ -95,6 +99,8 @@ func parserOf(t reflect.Type) func(k *Key, text string) (reflect.Value, error) {
 		}
 	case reflect.TypeFor[netip.Prefix]():
 		return func(_ *Key, s string) (reflect.Value, error) { return value(parseTrust(s)) }
+	case reflect.TypeFor[Peer]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(parsePeer(s)) }
 	case reflect.TypeFor[StatusRange]():
 		return func(_ *Key, s string) (reflect.Value, error) { return value(ParseStatus(s)) }
 	case reflect.TypeFor[Share]():

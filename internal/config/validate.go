@@ -56,7 +56,7 @@ func Check(c *Config, s Source, r *Report) {
 	}
 	v.distinctPools(c.Pools)
 	v.routes(c)
-	v.trust("forwarded.trust", c.Forwarded.Trust)
+	v.trust("forwarded.trust", c.Forwarded.Trust, "any client can claim to be any other")
 }
 
 // Section checks the single values of a section and of those in it. The package

@@ -88,6 +88,11 @@ const (
 	UnsupportedVersion // of the WebSocket protocol
 	HeadTooLarge
 	RequestTimeout
+	// ProxyStranger: a header of the PROXY protocol is required, and the connection is
+	// from an address that isn't trusted. ProxyHeader: the header of one that is trusted
+	// is missing or broken.
+	ProxyStranger
+	ProxyHeader
 	// TLSFailed: the TLS handshake with the client failed.
 	TLSFailed
 	Redirected // to https
@@ -164,6 +169,9 @@ var table = [codes]struct {
 	UnsupportedVersion: {Client, "unsupported_version", "", nil},
 	HeadTooLarge:       {Client, "head_too_large", "", nil},
 	RequestTimeout:     {Client, "request_timeout", "", nil},
+
+	ProxyStranger: {Client, "proxy_stranger", "", nil},
+	ProxyHeader:   {Client, "proxy_header", "", nil},
 
 	TLSFailed:  {Client, "tls_failed", "", nil},
 	Redirected: {Client, "redirected", "", nil},

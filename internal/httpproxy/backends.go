@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -95,8 +96,13 @@ func dialBackend(ctx context.Context, to endpoint, timeout time.Duration) (*back
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", to.addr.String())
+	network, address := to.addr.DialArgs()
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
+		return nil, &connectError{err}
+	}
+	if err := introduce(ctx, conn, to.header); err != nil {
+		conn.Close()
 		return nil, &connectError{err}
 	}
 	if to.tls != nil {
@@ -108,6 +114,18 @@ func dialBackend(ctx context.Context, to endpoint, timeout time.Duration) (*back
 		conn = secured
 	}
 	return newBackendConn(conn, to), nil
+}
+
+// introduce sends header on conn.
+func introduce(ctx context.Context, conn net.Conn, header string) error {
+	if header == "" {
+		return nil
+	}
+	until, _ := ctx.Deadline()
+	conn.SetWriteDeadline(until)
+	defer conn.SetWriteDeadline(time.Time{})
+	_, err := io.WriteString(conn, header)
+	return err
 }
 
 // backendConns are the idle connections to backends, for requests of any client.

@@ -26,8 +26,9 @@ type client interface {
 	// stopWriting makes a Write that waits fail, and all later ones.
 	stopWriting()
 
-	// Connections to backends on which the client has logged in, see login.go:
-	// their IDs, the one to target, or nil, and one to be kept.
+	// Connections to backends for this client alone, since it has logged in on them (see
+	// login.go) or since a Target.Header is about it: the IDs of those with a login, the
+	// one to target, or nil, and one to be kept.
 	backends() (ids []uint32)
 	takeDedicated(target *Target) *backendConn
 	putDedicated(conn *backendConn, timeout time.Duration)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -180,7 +181,9 @@ func (c *clientConn) backends() (ids []uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, conn := range c.dedicated {
-		ids = append(ids, conn.backend)
+		if conn.dedicated {
+			ids = append(ids, conn.backend)
+		}
 	}
 	return ids
 }
@@ -190,7 +193,7 @@ func (c *clientConn) takeDedicated(target *Target) *backendConn {
 	c.mu.Lock()
 	var found *backendConn
 	for i, conn := range c.dedicated {
-		if conn.backend == target.Backend && conn.to.tls == target.TLS && (conn.backend != 0 || conn.to.addr == target.Addr) {
+		if conn.backend == target.Backend && conn.to.tls == target.TLS && conn.to.header == target.Header && (conn.backend != 0 || conn.to.addr == target.Addr) {
 			found = conn
 			c.removeDedicated(i)
 			break
@@ -215,9 +218,9 @@ func (c *clientConn) putDedicated(conn *backendConn, timeout time.Duration) {
 		conn.Close()
 		return
 	}
-	if len(c.dedicated) == maxDedicated {
-		c.dedicated[0].Close()
-		c.removeDedicated(0)
+	if i := c.superfluous(conn); i >= 0 {
+		c.dedicated[i].Close()
+		c.removeDedicated(i)
 	}
 	c.dedicated = append(c.dedicated, conn)
 	c.server.watches.Add(1)
@@ -233,6 +236,19 @@ func (c *clientConn) putDedicated(conn *backendConn, timeout time.Duration) {
 		}
 		return false
 	})
+}
+
+// superfluous returns the dedicated connection that conn replaces, or -1. Of those without
+// a login, which are only dedicated for their header, one is enough. It is called with mu
+// held.
+func (c *clientConn) superfluous(conn *backendConn) int {
+	if !conn.dedicated {
+		return slices.IndexFunc(c.dedicated, func(other *backendConn) bool { return !other.dedicated })
+	}
+	if len(c.dedicated) < maxDedicated {
+		return -1
+	}
+	return 0
 }
 
 // removeDedicated and closeDedicated are called with mu held.

@@ -313,7 +313,7 @@ func (x *exchange) cutOff(why *Error) {
 func (x *exchange) keep() {
 	conn := x.conn
 	conn.SetDeadline(time.Time{})
-	if conn.dedicated {
+	if conn.dedicated || conn.to.header != "" {
 		x.client.putDedicated(conn, x.timeouts.BackendIdle)
 	} else {
 		x.p.conns.put(conn, x.timeouts.BackendIdle)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -45,7 +46,7 @@ func (u *inOrder) Pick(r *http.Request, tried, own []uint32) (Target, error) {
 	for i, addr := range u.addrs {
 		if !slices.Contains(tried, uint32(i)) {
 			u.picked.Add(1)
-			return Target{Key: uint32(i), Addr: addr, TLS: u.tls, Host: u.host, Release: func() { u.released.Add(1) },
+			return Target{Key: uint32(i), Addr: hostport.At(addr), TLS: u.tls, Host: u.host, Release: func() { u.released.Add(1) },
 				SetCookie: fmt.Sprintf("mark=%d", i), Reached: func(err error) {
 					if err != nil {
 						u.failed.Add(1)

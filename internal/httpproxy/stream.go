@@ -110,7 +110,8 @@ func (s *stream) onHalfClosed(func()) (forget func()) { return func() {} }
 func (s *stream) endWithAnswer() {}
 
 // A login that belongs to a connection can't be made with HTTP/2, where requests
-// share one. So a connection with such a login is never kept.
+// share one. So a connection with such a login is never kept, nor one that has told its
+// backend who the client is: who that is may be different for each request.
 func (s *stream) backends() []uint32                              { return nil }
 func (s *stream) takeDedicated(*Target) *backendConn              { return nil }
 func (s *stream) putDedicated(conn *backendConn, _ time.Duration) { conn.Close() }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/netip"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // Upstream chooses where a request goes.
@@ -25,7 +26,10 @@ type Target struct {
 	Backend uint32
 	Pool    string // and Name are for the log
 	Name    string
-	Addr    netip.AddrPort
+	Addr    hostport.Endpoint
+	// Header is sent first on each connection, before TLS, and says who the client is.
+	// Only requests with the same one share a connection. It may be empty.
+	Header string
 	// TLS is spoken to the backend, whose name is Host; nil means plain HTTP.
 	TLS  TLS
 	Host string
@@ -55,13 +59,14 @@ type TLS interface {
 // endpoint is where a connection leads. Requests share connections only if it is the
 // same.
 type endpoint struct {
-	addr netip.AddrPort
-	tls  TLS
-	host string // with tls
+	addr   hostport.Endpoint
+	header string
+	tls    TLS
+	host   string // with tls
 }
 
 func (t *Target) endpoint() endpoint {
-	e := endpoint{addr: t.Addr, tls: t.TLS}
+	e := endpoint{addr: t.Addr, header: t.Header, tls: t.TLS}
 	if e.tls != nil {
 		e.host = t.Host
 	}

@@ -23,7 +23,7 @@ func (h *clientHandshake) answerItself() error {
 	if answer, ok := h.p.challenge(&h.req.Head); ok {
 		return &ownAnswer{failure.Refusal{Status: http.StatusOK, Message: answer}}
 	}
-	if on := h.req.Meta.Listener; on != nil && on.RedirectHTTPS && !h.req.Meta.Secure() {
+	if on := h.req.Meta.Listener; on != nil && on.RedirectHTTPS && h.req.Meta.Scheme() != "https" {
 		return h.redirect(on.HTTPSPort)
 	}
 	return nil

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"io"
-	"net/netip"
 	"os"
 	"syscall"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 )
 
@@ -42,6 +42,9 @@ func TestAnswers(t *testing.T) {
 		{read(syscall.ECONNRESET), failure.Client, "client_gone", 0, ""},
 		{dialed(transport.ErrHungUp), failure.Client, "client_gone", 0, ""},
 		{asked(transport.ErrHungUp), failure.Client, "client_gone", 0, ""},
+
+		{failure.New(failure.ProxyStranger, "from nowhere"), failure.Client, "proxy_stranger", 0, ""},
+		{failure.New(failure.ProxyHeader, "without a header"), failure.Client, "proxy_header", 0, ""},
 
 		{failure.New(failure.BackendTLS, "a certificate of another name"), failure.Backend, "backend_tls_failed", 502, noAnswer},
 
@@ -108,7 +111,7 @@ func read(err error) error {
 func dialed(err error) error {
 	var try attempt.Try
 	try.Begin(&generation.Pool{}, balance.Choice{}, nil)
-	return try.Connect(nil, &dial.Dialer{Network: noNetwork{err: err}}, time.Time{})
+	return try.Connect(nil, new(attempt.Request), &dial.Dialer{Network: noNetwork{err: err}}, time.Time{})
 }
 
 // asked is the error of a connection to a backend that gives err and nothing else.
@@ -132,7 +135,7 @@ type noNetwork struct {
 	err error
 }
 
-func (n noNetwork) Dial(transport.Conn, netip.AddrPort, time.Time) (transport.Conn, error) {
+func (n noNetwork) Dial(transport.Conn, hostport.Endpoint, time.Time) (transport.Conn, error) {
 	return nil, n.err
 }
 

@@ -72,6 +72,9 @@ func (h *clientHandshake) run() error {
 	if err := h.enter(); err != nil { // overload
 		return err
 	}
+	if err := h.introduce(); err != nil { // introduce, by a proxy in front
+		return err
+	}
 	if err := h.secure(); err != nil { // secure
 		return err
 	}
@@ -141,9 +144,10 @@ func (h *clientHandshake) enter() (err error) {
 		h.ticket = h.waited.ticket.Resume()
 		return nil
 	}
-	from := h.req.Meta.Peer.Addr()
-	if h.gen.Forwarded.Trusts(from) {
-		from = netip.Addr{} // a proxy's: only the head says whose handshake it is
+	peer := h.req.Meta.Peer
+	from := peer.Addr()
+	if h.gen.Forwarded.TrustsPeer(peer) || h.needsProxy() && h.req.Meta.Listener.Proxies.Trusts(peer) {
+		from = netip.Addr{} // a proxy's: only a header says whose handshake it is
 	}
 	if h.p.Gate.Full() {
 		h.p.server.CloseIdle() // a connection that waits for nothing makes room
@@ -194,6 +198,11 @@ func (h *clientHandshake) readRequest() error {
 	}
 	if err != nil && h.req.BeginsTLS() && !h.req.Meta.Secure() {
 		return h.refuseTLS()
+	}
+	if err != nil {
+		if told := h.unexpectedHeader(err); told != nil {
+			return told
+		}
 	}
 	return err
 }
@@ -265,7 +274,7 @@ func (h *clientHandshake) take() error {
 func (h *clientHandshake) connect() error {
 	deadline := time.Now().Add(h.gen.Dial.Timeout + h.gen.Handshake)
 	h.conn.SetDeadline(deadline.Add(time.Second)) // the backend's deadline comes first
-	return h.try.Connect(h.conn, &h.gen.Dial, deadline)
+	return h.try.Connect(h.conn, &h.req, &h.gen.Dial, deadline)
 }
 
 // exchange sends the request to the backend and reads its answer.

@@ -34,6 +34,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
 
 // patience is how long a test waits for what must come.
@@ -46,6 +47,8 @@ type setup struct {
 	pools       []pool.Spec
 	rules       []route.Rule
 	trust       []netip.Prefix
+	trustUnix   bool
+	proxied     proxyproto.Version     // what every pool tells its backends
 	connect     time.Duration          // patience where 0
 	handshake   time.Duration          // patience where 0
 	maxSessions int                    // 100 where 0
@@ -108,7 +111,9 @@ func start(t testing.TB, engine string, s setup) *balancer {
 	p := proxy.New(proxy.Options{Gate: b.gate, Engine: b.engine, Watcher: b, Log: log.Logger(), ACMEChallenge: s.challenge, HTTPDone: b.httpDone, Ended: b.sessionEnded, Release: b.release,
 		BackendName: func(id uint32) string { return b.registry.Backend(id).Name }}, g)
 	b.proxy = p
-	s.listener.Address = "127.0.0.1:0"
+	if s.listener.Address == "" {
+		s.listener.Address = "127.0.0.1:0"
+	}
 	ln, err := b.engine.Listen(s.listener, func(c transport.Conn) {
 		if s.secure != nil {
 			if secure, err := tlsconn.Server(c, s.secure); err != nil {
@@ -185,7 +190,7 @@ func (b *balancer) generation(s setup) *generation.Generation {
 	}
 	g := &generation.Generation{
 		Number: 1, Pools: map[string]*generation.Pool{}, Labels: map[string]uint32{},
-		Forwarded: &forwarded.Policy{Trust: s.trust, Forwarded: true, Except: s.clientCert.IsReserved}, ClientCert: s.clientCert,
+		Forwarded: &forwarded.Policy{Trust: s.trust, TrustUnix: s.trustUnix, Forwarded: true, Except: s.clientCert.IsReserved}, ClientCert: s.clientCert,
 		Dial:      dial.Dialer{Network: b.engine, Timeout: orPatience(s.connect)},
 		Handshake: orPatience(s.handshake),
 	}
@@ -193,7 +198,7 @@ func (b *balancer) generation(s setup) *generation.Generation {
 	var err error
 	pools, _ := b.registry.Apply(specs)
 	for name, p := range pools {
-		g.Pools[name] = &generation.Pool{Reattach: s.reattach}
+		g.Pools[name] = &generation.Pool{Reattach: s.reattach, ProxyProtocol: s.proxied}
 		if g.Pools[name].Picker, err = balance.New(balance.Options{Algorithm: p.Balance}, p.Members); err != nil {
 			b.t.Fatal(err)
 		}

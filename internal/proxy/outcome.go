@@ -59,8 +59,8 @@ func (h *clientHandshake) conclude(err error) {
 	}
 	at, result := h.where(), f.Code.Result()
 	h.p.Watcher.HandshakeDone(at, result, took)
-	h.p.Log.Info("handshake refused", append(h.aboutForLog(err), "result", result, "client", h.req.Client.String(),
-		"host", string(h.req.Upgrade.Host), "path", string(h.req.Upgrade.Path), "pool", at.Pool, "backend", at.Backend, "error", err)...)
+	h.logRefusal(f.Code, append(h.aboutForLog(err), "result", result, "client", h.req.Client.String(),
+		"host", string(h.req.Upgrade.Host), "path", string(h.req.Upgrade.Path), "pool", at.Pool, "backend", at.Backend, "error", err))
 	switch inTLS := secure.Result(f); {
 	case f.Refusal != nil && inTLS == secure.OK && h.needsTLS():
 		h.write(alertRecord(alertInternalError)) // the client couldn't read HTTP

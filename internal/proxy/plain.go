@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
+	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
 
 // newPlain makes what serves everything that is not a WebSocket, with net/http.
@@ -137,6 +138,10 @@ func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, 
 				c.Backend.ConnectFailed(err.Error())
 			}
 		}}
+	if pool.ProxyProtocol != proxyproto.Off {
+		meta := httpproxy.MetaOf(r)
+		picked.Header = string(attempt.AppendProxyHeader(nil, pool, &meta, g.Forwarded.ClientAddrOf(r.Header, meta.Peer)))
+	}
 	if pool.TLS != nil {
 		picked.TLS = pool.TLS
 	}

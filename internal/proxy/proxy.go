@@ -3,13 +3,14 @@
 // knows another one. internal/app makes a Proxy, and gives its Serve to the
 // listeners.
 //
-//	listener → overload → secure → handshake → route → balance → dial → relay → closing
-//	               ▲                                      │
-//	               └────────── ratelimit's queue ◀────────┘
+//	listener → overload → introduce → secure → handshake → route → balance → dial → relay → closing
+//	               ▲                                                  │
+//	               └──────────────── ratelimit's queue ◀──────────────┘
 //
 // The files are:
 //
 //   - handshake.go: the steps of a handshake; clientHandshake.run lists them
+//   - introduce.go: the header with which a proxy in front says who the client is
 //   - queue.go: the wait for a backend in a pool with admit
 //   - answers.go: what the balancer answers itself: redirects to https, challenges
 //     of ACME, TLS on a plain port
@@ -100,8 +101,10 @@ type Proxy struct {
 	reattacher *reattach.Reattacher
 	handshakes sync.Pool    // of *clientHandshake
 	lingering  atomic.Int64 // connections without a ticket, see clientHandshake.conclude
-	plain      *httpproxy.Proxy
-	server     *httpproxy.Server
+	// notIntroduced is for connections without the header that must come first.
+	notIntroduced seldom
+	plain         *httpproxy.Proxy
+	server        *httpproxy.Server
 }
 
 // New makes a Proxy that serves by g. Close ends it.

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // While a client takes nothing, at most the bytes of one read are kept for it,
@@ -28,7 +29,7 @@ func TestBacklogIsBounded(t *testing.T) {
 	defer backends.Close()
 	to := backends.Addr().(*net.TCPAddr).AddrPort()
 	ln, err := e.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, func(c transport.Conn) {
-		b, err := e.Dial(c, to, time.Now().Add(10*time.Second))
+		b, err := e.Dial(c, hostport.At(to), time.Now().Add(10*time.Second))
 		if err == nil {
 			err = e.Start(c, b, Start{})
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // numbered is a backend that checks and answers each message, sends messages of its
@@ -470,7 +471,7 @@ func manyMoves(t *testing.T, e engine, sessions, rounds int) {
 		defer ln.Close()
 	}
 	ln, err := engine.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, func(c transport.Conn) {
-		b, err := engine.Dial(c, m.lns[0].AddrPort(), time.Now().Add(patience))
+		b, err := engine.Dial(c, hostport.At(m.lns[0].AddrPort()), time.Now().Add(patience))
 		if err != nil {
 			t.Error(err)
 			return
@@ -545,7 +546,7 @@ func (m *carousel) Reserve(relay.ReattachRequest) (time.Duration, error) { retur
 
 func (m *carousel) Reattach(near transport.Conn, mv relay.ReattachRequest) (relay.NewBackend, error) {
 	n := m.turns.Add(1)
-	c, err := m.engine.Dial(near, m.lns[n%3].AddrPort(), mv.Deadline)
+	c, err := m.engine.Dial(near, hostport.At(m.lns[n%3].AddrPort()), mv.Deadline)
 	if err == nil && n%5 == 0 {
 		c.Close()
 		err = errNoOther

@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // patience bounds every wait of a test.
@@ -150,7 +151,7 @@ func (r *fixture) serve(c transport.Conn) {
 		return
 	}
 	to := r.backend.Addr().(*net.TCPAddr).AddrPort()
-	b, err := r.engine.Dial(c, to, time.Now().Add(patience))
+	b, err := r.engine.Dial(c, hostport.At(to), time.Now().Add(patience))
 	if err == nil {
 		b, err = r.secure(b, session.Backend)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // gapReattacher is a carousel that records the gaps.
@@ -41,7 +42,7 @@ func (m *gapReattacher) Reattach(near transport.Conn, mv relay.ReattachRequest) 
 			break
 		}
 	}
-	c, err := m.engine.Dial(near, m.lns[m.turns.Add(1)%int64(len(m.lns))].AddrPort(), mv.Deadline)
+	c, err := m.engine.Dial(near, hostport.At(m.lns[m.turns.Add(1)%int64(len(m.lns))].AddrPort()), mv.Deadline)
 	if err == nil {
 		buf := make([]byte, 200) // as large as a handshake
 		if _, err = c.Write(buf); err == nil {

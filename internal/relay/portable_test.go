@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // A client that takes nothing at all doesn't even get the keepalive ping. Its silence
@@ -25,7 +26,7 @@ func TestPortablePingBlocks(t *testing.T) {
 	parent, far := net.Pipe() // has no buffer: what isn't read isn't written
 	defer far.Close()
 	err = e.Adopt(parent, transport.Meta{}, nil, func(c transport.Conn) {
-		b, err := e.Dial(c, backends.Addr().(*net.TCPAddr).AddrPort(), time.Now().Add(patience))
+		b, err := e.Dial(c, hostport.At(backends.Addr().(*net.TCPAddr).AddrPort()), time.Now().Add(patience))
 		if err != nil {
 			t.Error(err)
 			return

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // reattacher is a relay.Reattacher that dials a backend of the test, and counts leases
@@ -111,7 +112,7 @@ func (m *reattacher) dial(near transport.Conn, mv relay.ReattachRequest) (relay.
 	m.mu.Lock()
 	to := m.to
 	m.mu.Unlock()
-	c, err := m.r.engine.Dial(near, to.Addr().(*net.TCPAddr).AddrPort(), mv.Deadline)
+	c, err := m.r.engine.Dial(near, hostport.At(to.Addr().(*net.TCPAddr).AddrPort()), mv.Deadline)
 	if err == nil {
 		c, err = m.r.secure(c, session.Backend)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // pipes counts the ends of pipes among this process's descriptors.
@@ -42,7 +43,7 @@ func largeThrough(t *testing.T, e *Epoll) {
 	defer backends.Close()
 	to := backends.Addr().(*net.TCPAddr).AddrPort()
 	ln, err := e.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, func(c transport.Conn) {
-		b, err := e.Dial(c, to, time.Now().Add(10*time.Second))
+		b, err := e.Dial(c, hostport.At(to), time.Now().Add(10*time.Second))
 		if err == nil {
 			err = e.Start(c, b, Start{})
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // TestStorm opens and ends many sessions at a time in every way, while the engine
@@ -71,7 +72,7 @@ func storm(t *testing.T, e engine) {
 	})
 	to := backend.Addr().(*net.TCPAddr).AddrPort()
 	ln, err := engine.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, func(c transport.Conn) {
-		b, err := engine.Dial(c, to, time.Now().Add(patience))
+		b, err := engine.Dial(c, hostport.At(to), time.Now().Add(patience))
 		if err != nil {
 			return // the client may be gone already
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // speaksTLS says which sides of a fixture's sessions speak TLS.
@@ -52,7 +53,7 @@ func (r *fixture) secure(c transport.Conn, side session.Side) (transport.Conn, e
 	if side == session.Client {
 		return tlsconn.Server(c, tlsFor(r.t).server)
 	}
-	return tlsconn.Client(c, tlsFor(r.t).client, c.RemoteAddr())
+	return tlsconn.Client(c, tlsFor(r.t).client, hostport.At(c.RemoteAddr()))
 }
 
 // peer makes the peer's handshake on c, if that side speaks TLS.

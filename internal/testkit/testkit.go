@@ -7,6 +7,8 @@
 package testkit
 
 import (
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -88,4 +90,16 @@ func EachEngineParallel(t *testing.T, test func(t *testing.T, engine string)) {
 		t.Parallel()
 		test(t, engine)
 	})
+}
+
+// SocketPath returns a path for a unix socket in a folder of its own, short enough for
+// every system, unlike one in t.TempDir.
+func SocketPath(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "hf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "s")
 }

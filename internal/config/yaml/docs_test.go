@@ -42,6 +42,8 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"acme":          names[config.ACME](),
 		"pools tls":     names[config.PoolTLS](),
 
+		"proxy_protocol": names[config.ProxyProtocol](),
+
 		"affinity": names[config.Affinity](),
 		"cookie":   names[config.Cookie](),
 		"token":    names[config.Token](),

@@ -29,6 +29,7 @@ type Try struct {
 	inFlight *ratelimit.Bucket // whose token is not used yet; nil if there is none
 	began    time.Time         // the connect
 
+	header     []byte // for the backend, see AppendProxyHeader
 	buf        []byte
 	size, have int // of buf: the response's head, and everything that was read
 }
@@ -49,15 +50,18 @@ func (t *Try) Begin(pool *generation.Pool, c balance.Choice, inFlight *ratelimit
 	t.pool, t.Choice, t.leased, t.inFlight = pool, c, true, inFlight
 }
 
-// Connect connects to the backend within the task of parent, with TLS if the pool has
-// that.
-func (t *Try) Connect(parent transport.Conn, d *dial.Dialer, deadline time.Time) (err error) {
+// Connect connects to the backend for r within the task of parent, with a header of the
+// PROXY protocol and with TLS if the pool has that.
+func (t *Try) Connect(parent transport.Conn, r *Request, d *dial.Dialer, deadline time.Time) (err error) {
 	t.began = time.Now()
 	if t.inFlight != nil {
 		t.inFlight.MarkSent()
 		t.inFlight = nil
 	}
-	t.Conn, err = d.Connect(parent, t.pool.Target(t.Choice), deadline)
+	to := t.pool.Target(t.Choice)
+	t.header = AppendProxyHeader(t.header[:0], t.pool, &r.Meta, r.Client)
+	to.Header = t.header
+	t.Conn, err = d.Connect(parent, to, deadline)
 	return unlessClientGone(err)
 }
 

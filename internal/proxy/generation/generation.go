@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/affinity"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
 
@@ -77,6 +78,8 @@ type Pool struct {
 	// not sent to another one.
 	Refuse bool
 
+	// ProxyProtocol is the version in which members are told who the client is.
+	ProxyProtocol proxyproto.Version
 	// TLS is spoken to the members; nil means none.
 	TLS *backendtls.Client
 

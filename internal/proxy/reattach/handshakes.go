@@ -6,10 +6,13 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
+	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
 
 // maxHead bounds the head of a handshake that is kept, in bytes. A session whose
@@ -26,6 +29,9 @@ type savedHandshake struct {
 	deflate     handshake.Deflate
 	peer, local netip.AddrPort // with tls, the transport.Meta of the client's connection
 	tls         *savedTLS      // nil without
+	// proxied is what a backend is told of the client's TLS by the PROXY protocol, also
+	// if that TLS ended at a proxy in front; nil if that isn't needed.
+	proxied *proxyproto.TLS
 }
 
 // savedTLS is about a client's TLS. A parsed certificate would take several KiB.
@@ -60,7 +66,19 @@ func (h *savedHandshake) meta() (m transport.Meta, err error) {
 			m.TLS.Certificate, err = x509.ParseCertificate(h.tls.certificate)
 		}
 	}
+	if h.proxied != nil {
+		m.Front = &transport.Front{Proxy: h.peer, TLS: h.proxied}
+	}
 	return m, err
+}
+
+// proxiedTLS is savedHandshake.proxied for a client. After a reload, another pool may want
+// it that had no use for it; then only what is in savedTLS is known.
+func proxiedTLS(m *transport.Meta, p *generation.Pool) *proxyproto.TLS {
+	if p.ProxyProtocol != proxyproto.V2 && (m.Front == nil || m.Front.TLS == nil) {
+		return nil
+	}
+	return attempt.ClientTLS(m)
 }
 
 // agreed is what the first backend agreed with the client.

@@ -174,7 +174,7 @@ func (s *search) choose(tried balance.Tried) (c balance.Choice, err error) {
 }
 
 func (s *search) connect(parent transport.Conn) error {
-	return s.try.Connect(parent, &s.gen.Dial, s.within(s.gen.Dial.Timeout+s.gen.Handshake))
+	return s.try.Connect(parent, &s.req, &s.gen.Dial, s.within(s.gen.Dial.Timeout+s.gen.Handshake))
 }
 
 // exchange is the handshake. Its outcome must be that of the first one.

@@ -26,8 +26,9 @@ type Conn struct {
 	hints    hints
 	noSocket bool // there never was one, see Loop.Spawn
 	deadline Tick
-	tls      *transport.TLS // see transport.Meta
-	first    []byte         // to be read before the socket
+	tls      *transport.TLS   // see transport.Meta
+	front    *transport.Front // likewise
+	first    []byte           // to be read before the socket
 	listener *transport.ListenerSpec
 	remote   netip.AddrPort
 	local    netip.AddrPort // looked up when asked for
@@ -157,7 +158,15 @@ func (c *Conn) Close() error {
 }
 
 func (c *Conn) Meta() transport.Meta {
-	return transport.Meta{Listener: c.listener, Peer: c.remote, Local: c.LocalAddr(), TLS: c.tls}
+	return transport.Meta{Listener: c.listener, Peer: c.remote, Local: c.LocalAddr(), TLS: c.tls, Front: c.front}
+}
+
+// Introduce is for transport.Introduce.
+func (c *Conn) Introduce(m transport.Meta, unread []byte) {
+	c.remote, c.local, c.front = m.Peer, m.Local, m.Front
+	if len(unread) > 0 {
+		c.first = append(unread, c.first...)
+	}
 }
 
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 func TestTaskReadsAndWrites(t *testing.T) {
@@ -132,7 +133,7 @@ func TestDial(t *testing.T) {
 	ln, addr := backend(t)
 	to, done := listen(t, g, func(c transport.Conn) {
 		for i := range 3 { // one after another
-			b, err := g.Dial(c, addr, time.Now().Add(testkit.Patience))
+			b, err := g.Dial(c, hostport.At(addr), time.Now().Add(testkit.Patience))
 			if err != nil {
 				t.Errorf("Dial: %v", err)
 				return
@@ -140,7 +141,7 @@ func TestDial(t *testing.T) {
 			if b.RemoteAddr() != addr || !b.LocalAddr().IsValid() {
 				t.Errorf("from %v to %v", b.LocalAddr(), b.RemoteAddr())
 			}
-			if _, err := g.Dial(c, addr, time.Time{}); err == nil {
+			if _, err := g.Dial(c, hostport.At(addr), time.Time{}); err == nil {
 				t.Error("a second connection beside an open one")
 			}
 			fmt.Fprintf(b, "hello %d", i)
@@ -198,25 +199,25 @@ func TestDialFails(t *testing.T) {
 	ln.Close()
 	g := newTestGroup(t, 1, nil)
 	to, done := listen(t, g, func(c transport.Conn) {
-		if _, err := g.Dial(c, closed, time.Now().Add(testkit.Patience)); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := g.Dial(c, hostport.At(closed), time.Now().Add(testkit.Patience)); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("a closed port: %v", err)
 		}
 		began := time.Now()
-		if _, err := g.Dial(c, hole, began.Add(200*time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, err := g.Dial(c, hostport.At(hole), began.Add(200*time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("a port without answer: %v", err)
 		}
 		if d := time.Since(began); d < 200*time.Millisecond || d > testkit.Patience {
 			t.Errorf("gave up after %v", d)
 		}
-		if _, err := g.Dial(nil, hole, time.Time{}); err == nil {
+		if _, err := g.Dial(nil, hostport.At(hole), time.Time{}); err == nil {
 			t.Error("beside nothing")
 		}
 		c.Write([]byte("go"))
-		if _, err := g.Dial(c, hole, time.Now().Add(testkit.Patience)); err != transport.ErrHungUp {
+		if _, err := g.Dial(c, hostport.At(hole), time.Now().Add(testkit.Patience)); err != transport.ErrHungUp {
 			t.Errorf("while the client hangs up: %v", err)
 		}
 		c.Close()
-		if _, err := g.Dial(c, closed, time.Time{}); err == nil {
+		if _, err := g.Dial(c, hostport.At(closed), time.Time{}); err == nil {
 			t.Error("beside a closed connection")
 		}
 	})
@@ -231,7 +232,7 @@ func TestHungUp(t *testing.T) {
 	g := newTestGroup(t, 1, nil)
 	ln, addr := backend(t)
 	to, done := listen(t, g, func(c transport.Conn) {
-		b, err := g.Dial(c, addr, time.Now().Add(testkit.Patience))
+		b, err := g.Dial(c, hostport.At(addr), time.Now().Add(testkit.Patience))
 		if err != nil {
 			t.Error(err)
 			return

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,13 +20,15 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/unixsock"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // Group is the loops of one process. It is a transport.Network.
 type Group struct {
 	loops []*Loop
 	log   *slog.Logger
-	next  atomic.Uint32 // for Adopt, in turn
+	next  atomic.Uint32 // for start, in turn
 	close sync.Once
 	spare bool // guarded by procs
 
@@ -89,7 +94,7 @@ func (g *Group) On(i int, f func(i int, l *Loop)) bool {
 
 // Dial implements transport.Network. If no socket can be made (no descriptor is
 // left), that is an error like a refused connection.
-func (g *Group) Dial(parent transport.Conn, addr netip.AddrPort, deadline time.Time) (transport.Conn, error) {
+func (g *Group) Dial(parent transport.Conn, addr hostport.Endpoint, deadline time.Time) (transport.Conn, error) {
 	client, ok := transport.Socket(parent).(*Conn)
 	if !ok || client.fd < 0 && !client.noSocket {
 		return nil, fmt.Errorf("dial %s: %T is not an open connection of this network", addr, parent)
@@ -103,7 +108,10 @@ func (g *Group) Dial(parent transport.Conn, addr netip.AddrPort, deadline time.T
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
-	*b = Conn{task: t, fd: fd, side: session.Backend, remote: addr}
+	*b = Conn{task: t, fd: fd, side: session.Backend, remote: addr.TCP}
+	if addr.IsUnix() {
+		b.remote = hostport.UnixPeer
+	}
 	b.SetDeadline(deadline)
 	if err := b.awaitConnect(); err != nil {
 		b.Close()
@@ -146,9 +154,12 @@ func (c *Conn) awaitConnect() error {
 // Adopt implements transport.Network. It spreads connections evenly over the
 // loops.
 func (g *Group) Adopt(c net.Conn, meta transport.Meta, first []byte, serve func(transport.Conn)) error {
-	tc, ok := c.(*net.TCPConn)
+	tc, ok := c.(interface {
+		net.Conn
+		File() (*os.File, error)
+	})
 	if !ok {
-		return fmt.Errorf("adopt: %T is not a TCP connection", c)
+		return fmt.Errorf("adopt: %T is not a socket", c)
 	}
 	f, err := tc.File()
 	if err != nil {
@@ -160,17 +171,23 @@ func (g *Group) Adopt(c net.Conn, meta transport.Meta, first []byte, serve func(
 		return fmt.Errorf("adopt: %w", err)
 	}
 	unix.SetNonblock(fd, true) // File made it blocking
-	conn := Conn{fd: int32(fd), first: first, listener: meta.Listener, tls: meta.TLS, remote: meta.Peer, local: meta.Local}
+	conn := Conn{fd: int32(fd), first: first, listener: meta.Listener, tls: meta.TLS, front: meta.Front, remote: meta.Peer, local: meta.Local}
 	if !conn.remote.IsValid() {
 		conn.remote = transport.AddrPort(tc.RemoteAddr())
 	}
-	l := g.loops[int(g.next.Add(1))%len(g.loops)]
-	if !l.Post(func() { l.start(conn, serve) }) {
+	if !g.start(conn, serve) {
 		unix.Close(fd)
 		return fmt.Errorf("adopt: %w", errClosed)
 	}
 	tc.Close()
 	return nil
+}
+
+// start runs serve for c on one loop after another. If it reports false, the group is
+// closed, and c is still the caller's.
+func (g *Group) start(c Conn, serve func(transport.Conn)) bool {
+	l := g.loops[int(g.next.Add(1))%len(g.loops)]
+	return l.Post(func() { l.start(c, serve) })
 }
 
 func zoneIndex(zone string) (uint32, bool) {
@@ -220,18 +237,41 @@ func listenSockets(address string, n int) (fds []int, bound netip.AddrPort, err 
 		if err != nil {
 			return fds, bound, err
 		}
-		f, err := ln.(*net.TCPListener).File()
-		ln.Close()
+		fd, err := takeFD(ln.(*net.TCPListener))
 		if err != nil {
 			return fds, bound, err
 		}
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-		f.Close()
-		if err != nil {
-			return fds, bound, err
-		}
-		unix.SetNonblock(fd, true)
 		fds = append(fds, fd)
 	}
 	return fds, bound, nil
+}
+
+// listenUnix is unixsock.Listen with a descriptor.
+func listenUnix(path string, mode fs.FileMode) (fd int, remove func(), err error) {
+	ln, remove, err := unixsock.Listen(path, mode)
+	if err != nil {
+		return -1, nil, err
+	}
+	if fd, err = takeFD(ln); err != nil {
+		remove()
+	}
+	return fd, remove, err
+}
+
+// takeFD returns the non-blocking descriptor of a listener, which it closes.
+func takeFD(ln interface {
+	io.Closer
+	File() (*os.File, error)
+}) (int, error) {
+	f, err := ln.File()
+	ln.Close()
+	if err != nil {
+		return -1, err
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		unix.SetNonblock(fd, true)
+	}
+	return fd, err
 }

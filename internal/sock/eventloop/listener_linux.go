@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // acceptBatch bounds how long a burst of connections keeps a loop from its
@@ -24,6 +25,7 @@ type listener struct {
 	bound  netip.AddrPort
 	spec   *atomic.Pointer[transport.ListenerSpec]
 	close  sync.Once
+	remove func() // removes the file of a unix socket; nil for TCP
 }
 
 // loopListener is a listener's socket on one loop.
@@ -34,30 +36,40 @@ type loopListener struct {
 	serve  func(transport.Conn)
 	spec   *atomic.Pointer[transport.ListenerSpec] // shared by all loops
 	local  netip.AddrPort                          // every connection's; invalid on a wildcard address
+	spread *Group                                  // gets the connections; nil if they stay on loop
 	closed bool
 	full   time.Time // when accept last failed for lack of descriptors
 }
 
-// Listen implements transport.Network, with a socket of its own for each loop.
+// Listen implements transport.Network, with a socket of its own for each loop. Of a unix
+// socket there can be only one, which is on the first loop.
 func (g *Group) Listen(spec transport.ListenerSpec, serve func(transport.Conn)) (transport.Listener, error) {
-	fds, bound, err := listenSockets(spec.Address, len(g.loops))
+	ln := &listener{group: g, spec: new(atomic.Pointer[transport.ListenerSpec])}
+	ln.SetSpec(spec)
+	var fds []int
+	var spread *Group
+	a, err := hostport.ParseListen(spec.Address, "")
+	if err == nil && a.Path != "" {
+		fds, ln.bound, spread = []int{-1}, hostport.UnixPeer, g
+		fds[0], ln.remove, err = listenUnix(a.Path, spec.SocketMode)
+	} else {
+		fds, ln.bound, err = listenSockets(spec.Address, len(g.loops))
+	}
 	if err != nil {
 		return nil, err
 	}
-	ln := &listener{group: g, bound: bound, spec: new(atomic.Pointer[transport.ListenerSpec])}
-	ln.SetSpec(spec)
 	g.mu.Lock()
 	ln.number = g.listening
 	g.listening++
 	g.mu.Unlock()
 	served := 0
 	g.Each(func(i int, l *Loop) {
-		if l.stop {
+		if l.stop || i >= len(fds) {
 			return
 		}
-		ll := &loopListener{loop: l, number: ln.number, fd: fds[i], serve: serve, spec: ln.spec}
-		if !bound.Addr().IsUnspecified() {
-			ll.local = bound
+		ll := &loopListener{loop: l, number: ln.number, fd: fds[i], serve: serve, spec: ln.spec, spread: spread}
+		if !ln.bound.Addr().IsUnspecified() {
+			ll.local = ln.bound
 		}
 		l.listeners[ln.number] = ll
 		ll.watch()
@@ -69,6 +81,9 @@ func (g *Group) Listen(spec transport.ListenerSpec, serve func(transport.Conn)) 
 			if fd >= 0 {
 				unix.Close(fd)
 			}
+		}
+		if ln.remove != nil {
+			ln.remove()
 		}
 		return nil, fmt.Errorf("listen on %s: %w", spec.Address, errClosed)
 	}
@@ -83,6 +98,9 @@ func (ln *listener) SetSpec(spec transport.ListenerSpec) { ln.spec.Store(&spec) 
 // that those clients are served and not reset.
 func (ln *listener) Close() error {
 	ln.close.Do(func() {
+		if ln.remove != nil {
+			ln.remove()
+		}
 		ln.group.Each(func(_ int, l *Loop) {
 			if ll := l.listeners[ln.number]; ll != nil {
 				ll.acceptAll()
@@ -131,7 +149,13 @@ func (ll *loopListener) acceptOne() bool {
 	fd, remote, e := accept(ll.fd)
 	switch e {
 	case 0:
-		ll.loop.start(Conn{fd: fd, listener: ll.spec.Load(), remote: remote, local: ll.local}, ll.serve)
+		c := Conn{fd: fd, listener: ll.spec.Load(), remote: remote, local: ll.local}
+		switch {
+		case ll.spread == nil:
+			ll.loop.start(c, ll.serve)
+		case !ll.spread.start(c, ll.serve):
+			closeFD(fd)
+		}
 		return true
 	case syscall.EAGAIN:
 		return false

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 func TestPanicClosesItsConnectionOnly(t *testing.T) {
@@ -65,7 +66,7 @@ func TestCloseUnwindsTasks(t *testing.T) {
 		case 'w':
 			_, err = c.Write(make([]byte, 64<<20))
 		case 'd':
-			_, err = g.Dial(c, hole, time.Now().Add(testkit.Patience))
+			_, err = g.Dial(c, hostport.At(hole), time.Now().Add(testkit.Patience))
 		}
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%c: %v", b[0], err)
@@ -154,7 +155,7 @@ func newPairs(t *testing.T) (g *Group, p *pairs, open func() (slot int32, client
 	ln, addr := backend(t)
 	slots := make(chan int32, 1)
 	to, _ := listen(t, g, func(c transport.Conn) {
-		b, err := g.Dial(c, addr, time.Now().Add(testkit.Patience))
+		b, err := g.Dial(c, hostport.At(addr), time.Now().Add(testkit.Patience))
 		if err != nil {
 			t.Error(err)
 			return

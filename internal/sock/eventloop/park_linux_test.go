@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // lot is where tasks of a test park their connections.
@@ -197,7 +198,7 @@ func TestParkRefusals(t *testing.T) {
 	defer ln.Close()
 	no := func(transport.Conn) { t.Error("it was resumed") }
 	to, done := listen(t, g, func(c transport.Conn) {
-		b, err := g.Dial(c, at, time.Now().Add(testkit.Patience))
+		b, err := g.Dial(c, hostport.At(at), time.Now().Add(testkit.Patience))
 		if err != nil {
 			t.Error(err)
 			return

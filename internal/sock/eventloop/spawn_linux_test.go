@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // mate is an Owner that takes one slot and knows its sockets.
@@ -68,7 +69,7 @@ func TestSpawn(t *testing.T) {
 		if _, err := m.ReleaseDialled(parent); err == nil {
 			t.Error("nothing is released")
 		}
-		c, err := g.Dial(parent, ln.Addr().(*net.TCPAddr).AddrPort(), time.Now().Add(testkit.Patience))
+		c, err := g.Dial(parent, hostport.At(ln.Addr().(*net.TCPAddr).AddrPort()), time.Now().Add(testkit.Patience))
 		if err != nil {
 			t.Error(err)
 			return
@@ -146,14 +147,14 @@ func TestSpawnKilled(t *testing.T) {
 			if where == "deaf address" {
 				addr = hole
 			}
-			c, err := g.Dial(parent, addr, time.Time{})
+			c, err := g.Dial(parent, hostport.At(addr), time.Time{})
 			if err == nil {
 				_, err = c.Read(make([]byte, 1))
 			}
 			if ended = err; err == nil {
 				ended = errors.New("it read something")
 			}
-			if _, err := g.Dial(parent, addr, time.Time{}); err == nil {
+			if _, err := g.Dial(parent, hostport.At(addr), time.Time{}); err == nil {
 				t.Error("a killed task dials")
 			}
 		}

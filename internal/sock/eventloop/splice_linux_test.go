@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // socketPair is a TCP connection. Its near end is a descriptor, as loops use them.
@@ -20,7 +21,7 @@ func socketPair(t *testing.T) (near int32, far *net.TCPConn) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	near, err = connect(ln.Addr().(*net.TCPAddr).AddrPort())
+	near, err = connect(hostport.At(ln.Addr().(*net.TCPAddr).AddrPort()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // The calls below bypass the scheduler's entersyscall, whose bookkeeping costs as
@@ -110,20 +112,29 @@ func LimitUnsent(fd int32, n int) {
 }
 
 // connect starts a non-blocking connect. It returns the error of a connect that
-// fails at once; EINPROGRESS isn't an error.
-func connect(addr netip.AddrPort) (int32, error) {
-	family := unix.AF_INET
-	if !addr.Addr().Unmap().Is4() {
+// fails at once; EINPROGRESS isn't an error. EAGAIN is one: the server of a unix socket
+// has too many connections that it has not accepted.
+func connect(addr hostport.Endpoint) (int32, error) {
+	family, protocol := unix.AF_INET, unix.IPPROTO_TCP
+	switch {
+	case addr.IsUnix():
+		family, protocol = unix.AF_UNIX, 0
+	case !addr.TCP.Addr().Unmap().Is4():
 		family = unix.AF_INET6
 	}
 	fd, _, e := syscall.RawSyscall(unix.SYS_SOCKET, uintptr(family),
-		unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+		unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, uintptr(protocol))
 	if e != 0 {
 		return -1, e
 	}
-	setNoDelay(int32(fd))
 	var raw unix.RawSockaddrAny
-	size := toRaw(addr, &raw)
+	var size uintptr
+	if addr.IsUnix() {
+		size = unixToRaw(addr.Path, &raw)
+	} else {
+		setNoDelay(int32(fd))
+		size = toRaw(addr.TCP, &raw)
+	}
 	_, _, e = syscall.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&raw)), size)
 	if e != 0 && e != syscall.EINPROGRESS && e != syscall.EINTR {
 		closeFD(int32(fd))
@@ -167,7 +178,20 @@ func fromRaw(sa *unix.RawSockaddrAny) netip.AddrPort {
 		p := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
 		return netip.AddrPortFrom(netip.AddrFrom16(p.Addr).Unmap(), swap(p.Port))
 	}
+	if sa.Addr.Family == unix.AF_UNIX {
+		return hostport.UnixPeer
+	}
 	return netip.AddrPort{}
+}
+
+// unixToRaw cuts off what is too long, so that there is no such file.
+func unixToRaw(path string, sa *unix.RawSockaddrAny) uintptr {
+	p := (*unix.RawSockaddrUnix)(unsafe.Pointer(sa))
+	*p = unix.RawSockaddrUnix{Family: unix.AF_UNIX}
+	for i := range min(len(path), len(p.Path)-1) {
+		p.Path[i] = int8(path[i])
+	}
+	return unix.SizeofSockaddrUnix
 }
 
 func toRaw(a netip.AddrPort, sa *unix.RawSockaddrAny) uintptr {

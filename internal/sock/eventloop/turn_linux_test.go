@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // batches is an Owner that counts batches of events.
@@ -257,7 +258,7 @@ func TestLayeredParent(t *testing.T) {
 	ln, there := backend(t)
 	ended := make(chan error, 1)
 	to, _ := listen(t, g, func(c transport.Conn) {
-		b, err := g.Dial(layered{c}, there, time.Now().Add(testkit.Patience))
+		b, err := g.Dial(layered{c}, hostport.At(there), time.Now().Add(testkit.Patience))
 		if err != nil {
 			ended <- err
 			return

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/sock/unixsock"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 type listener struct {
@@ -15,25 +17,46 @@ type listener struct {
 	net  *Network
 	spec atomic.Pointer[transport.ListenerSpec]
 	done chan struct{} // closed when accepting has ended
+	// remove removes the file of a unix socket; nil for TCP.
+	remove func()
 }
 
 // Listen implements transport.Network.
 func (n *Network) Listen(spec transport.ListenerSpec, serve func(transport.Conn)) (transport.Listener, error) {
-	inner, err := net.Listen("tcp", spec.Address)
-	if err != nil {
+	ln := &listener{net: n, done: make(chan struct{})}
+	if err := ln.bind(&spec); err != nil {
 		return nil, err
 	}
-	ln := &listener{Listener: inner, net: n, done: make(chan struct{})}
 	ln.SetSpec(spec)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		inner.Close()
+		ln.unbind()
 		return nil, net.ErrClosed
 	}
 	n.lns[ln] = struct{}{}
 	go ln.accept(serve)
 	return ln, nil
+}
+
+func (ln *listener) bind(spec *transport.ListenerSpec) (err error) {
+	if a, err := hostport.ParseListen(spec.Address, ""); err == nil && a.Path != "" {
+		inner, remove, err := unixsock.Listen(a.Path, spec.SocketMode)
+		if err != nil {
+			return err
+		}
+		ln.Listener, ln.remove = inner, remove
+		return nil
+	}
+	ln.Listener, err = net.Listen("tcp", spec.Address)
+	return err
+}
+
+func (ln *listener) unbind() error {
+	if ln.remove != nil {
+		ln.remove()
+	}
+	return ln.Listener.Close()
 }
 
 // Addr implements transport.Listener.
@@ -47,7 +70,7 @@ func (ln *listener) Close() error {
 	ln.net.mu.Lock()
 	delete(ln.net.lns, ln)
 	ln.net.mu.Unlock()
-	err := ln.Listener.Close()
+	err := ln.unbind()
 	<-ln.done
 	if errors.Is(err, net.ErrClosed) {
 		return nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // Network runs tasks on goroutines. Use New to make one.
@@ -172,6 +173,14 @@ func (c *Conn) Meta() transport.Meta {
 	return m
 }
 
+// Introduce is for transport.Introduce.
+func (c *Conn) Introduce(m transport.Meta, unread []byte) {
+	c.meta.Peer, c.meta.Local, c.meta.Front = m.Peer, m.Local, m.Front
+	if len(unread) > 0 {
+		c.first = append(unread, c.first...)
+	}
+}
+
 // LocalAddr implements transport.Conn.
 func (c *Conn) LocalAddr() netip.AddrPort { return transport.AddrPort(c.nc.LocalAddr()) }
 
@@ -179,7 +188,7 @@ func (c *Conn) LocalAddr() netip.AddrPort { return transport.AddrPort(c.nc.Local
 func (c *Conn) RemoteAddr() netip.AddrPort { return transport.AddrPort(c.nc.RemoteAddr()) }
 
 // Dial implements transport.Network.
-func (n *Network) Dial(parent transport.Conn, addr netip.AddrPort, deadline time.Time) (transport.Conn, error) {
+func (n *Network) Dial(parent transport.Conn, addr hostport.Endpoint, deadline time.Time) (transport.Conn, error) {
 	ctx := context.Background()
 	parent = transport.Socket(parent)
 	own, _ := parent.(*Parent)
@@ -204,7 +213,8 @@ func (n *Network) Dial(parent transport.Conn, addr netip.AddrPort, deadline time
 		defer cancel()
 		stop = client.watch(cancel)
 	}
-	nc, err := d.DialContext(ctx, "tcp", addr.String())
+	network, address := addr.DialArgs()
+	nc, err := d.DialContext(ctx, network, address)
 	stop()
 	if client != nil && client.hungUp && err != nil {
 		return nil, transport.ErrHungUp

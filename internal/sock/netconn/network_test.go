@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/netconn"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -138,7 +139,7 @@ func TestDial(t *testing.T) {
 	n, _ := newNetwork(t)
 	to, _ := listen(t, n, echo)
 	for _, deadline := range []time.Time{{}, time.Now().Add(testkit.Patience)} {
-		c, err := n.Dial(nil, to, deadline)
+		c, err := n.Dial(nil, hostport.At(to), deadline)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +154,7 @@ func TestDial(t *testing.T) {
 			c.Close()
 		}
 	}
-	if _, err := n.Dial(nil, to, time.Now().Add(-time.Second)); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := n.Dial(nil, hostport.At(to), time.Now().Add(-time.Second)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a deadline that has passed: %v", err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -161,7 +162,7 @@ func TestDial(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	if _, err := n.Dial(nil, netip.MustParseAddrPort(ln.Addr().String()), time.Time{}); !errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := n.Dial(nil, hostport.At(netip.MustParseAddrPort(ln.Addr().String())), time.Time{}); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a closed port: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/netconn"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // TestParent: a connection that was dialled with a Parent ends with it, unless it
@@ -30,7 +31,7 @@ func TestParent(t *testing.T) {
 	}
 	for _, taken := range []bool{false, true} {
 		parent := n.NewParent()
-		c, err := n.Dial(parent, to, time.Now().Add(time.Minute))
+		c, err := n.Dial(parent, hostport.At(to), time.Now().Add(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +48,7 @@ func TestParent(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); (err == nil) != taken {
 			t.Errorf("taken %v: %v", taken, err)
 		}
-		if _, err := n.Dial(parent, to, time.Now().Add(time.Minute)); !errors.Is(err, context.Canceled) {
+		if _, err := n.Dial(parent, hostport.At(to), time.Now().Add(time.Minute)); !errors.Is(err, context.Canceled) {
 			t.Errorf("dial beside what is closed: %v", err)
 		}
 		c.Close()
@@ -70,7 +71,7 @@ func TestLayeredParent(t *testing.T) {
 	backend, _, _ := silent(t)
 	served := make(chan error, 1)
 	to, _ := listen(t, n, func(c transport.Conn) {
-		b, err := n.Dial(layered{c}, backend, time.Now().Add(testkit.Patience))
+		b, err := n.Dial(layered{c}, hostport.At(backend), time.Now().Add(testkit.Patience))
 		if err != nil {
 			served <- err
 			return
@@ -89,7 +90,7 @@ func TestLayeredParent(t *testing.T) {
 		t.Error(err)
 	}
 	parent := n.NewParent()
-	if c, err := n.Dial(layered{parent}, backend, time.Now().Add(testkit.Patience)); err != nil {
+	if c, err := n.Dial(layered{parent}, hostport.At(backend), time.Now().Add(testkit.Patience)); err != nil {
 		t.Error(err)
 	} else {
 		defer c.Close()

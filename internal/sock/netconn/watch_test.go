@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/netconn"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // silent is a server that accepts one connection and sends nothing except what say
@@ -56,7 +57,7 @@ func TestHungUp(t *testing.T) {
 				backend, _, ended := silent(t)
 				served := make(chan error, 1)
 				to, _ := listen(t, n, func(c transport.Conn) {
-					b, err := n.Dial(c, backend, time.Now().Add(testkit.Patience))
+					b, err := n.Dial(c, hostport.At(backend), time.Now().Add(testkit.Patience))
 					if err != nil {
 						served <- err
 						return
@@ -67,7 +68,7 @@ func TestHungUp(t *testing.T) {
 					if err == transport.ErrHungUp && !c.HungUp() {
 						t.Error("HungUp doesn't tell")
 					}
-					if _, err := n.Dial(c, backend, time.Time{}); err != transport.ErrHungUp {
+					if _, err := n.Dial(c, hostport.At(backend), time.Time{}); err != transport.ErrHungUp {
 						t.Errorf("dialling for a client that has gone: %v", err)
 					}
 					served <- err
@@ -98,7 +99,7 @@ func TestWaitingLosesNothing(t *testing.T) {
 	n, _ := newNetwork(t)
 	backend, say, _ := silent(t)
 	to, _ := listen(t, n, func(c transport.Conn) {
-		b, err := n.Dial(c, backend, time.Now().Add(testkit.Patience))
+		b, err := n.Dial(c, hostport.At(backend), time.Now().Add(testkit.Patience))
 		if err != nil {
 			t.Error(err)
 			return

@@ -9,13 +9,18 @@ package transport
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
 
-// Conn is one TCP connection during its handshake. It is used by one task at a
+// Conn is one connection, by TCP or a unix socket, during its handshake. It is used by one task at a
 // time; its methods must not be called concurrently.
 //
 // The task that holds a Conn owns it. It must Close it, or hand it to something
@@ -59,7 +64,7 @@ type Conn interface {
 
 	// Meta returns the facts about the connection, see Meta.
 	Meta() Meta
-	// LocalAddr and RemoteAddr are the socket's addresses.
+	// LocalAddr and RemoteAddr are the socket's addresses, or what Introduce has set.
 	LocalAddr() netip.AddrPort
 	RemoteAddr() netip.AddrPort
 }
@@ -72,8 +77,12 @@ type Meta struct {
 	// dialled.
 	Listener *ListenerSpec
 	// Peer is the client, or the proxy in front of the balancer; Local is the
-	// address it connected to.
+	// address it connected to. Front may have set both. One without an IP address, which
+	// comes by a unix socket, is hostport.UnixPeer.
 	Peer, Local netip.AddrPort
+	// Front is what a proxy in front has said by the PROXY protocol. It is nil if there
+	// was no header. It must not be changed.
+	Front *Front
 	// TLS is what a TLS handshake has agreed on: https and wss instead of http and
 	// ws. It is nil without one. It must not be changed.
 	TLS *TLS
@@ -82,10 +91,10 @@ type Meta struct {
 // Secure reports whether the client speaks TLS.
 func (m *Meta) Secure() bool { return m.TLS != nil }
 
-// Scheme is "https" for a secure connection, otherwise "http". It stands for
-// wss and ws as well.
+// Scheme is "https" if the client speaks TLS, to the balancer or to the proxy in front,
+// otherwise "http". It stands for wss and ws as well.
 func (m *Meta) Scheme() string {
-	if m.Secure() {
+	if m.Secure() || m.Front != nil && m.Front.TLS != nil {
 		return "https"
 	}
 	return "http"
@@ -105,6 +114,14 @@ func (m *Meta) ClientCertificate() *x509.Certificate {
 		return nil
 	}
 	return m.TLS.Certificate
+}
+
+// Front is what a header of the PROXY protocol has said, apart from the addresses.
+type Front struct {
+	// Proxy is the other end of the connection.
+	Proxy netip.AddrPort
+	// TLS is what the client has agreed on with that proxy; nil if it spoke no TLS to it.
+	TLS *proxyproto.TLS
 }
 
 // TLS is what a TLS handshake has agreed on.
@@ -148,6 +165,20 @@ func AwaitTurn(c Conn) error {
 	return nil
 }
 
+// Introduce sets the addresses and the Front of c's Meta to those of m. c, which has no
+// layers yet, first reads unread, which is retained. It fails if c isn't of a network of
+// ours.
+func Introduce(c Conn, m Meta, unread []byte) error {
+	i, ok := c.(interface {
+		Introduce(m Meta, unread []byte)
+	})
+	if !ok {
+		return fmt.Errorf("transport: %T can't be told who its client is", c)
+	}
+	i.Introduce(m, unread)
+	return nil
+}
+
 // Parked is a connection that was parked. Its methods may be called from any
 // goroutine and don't block. The first call decides; after it, and after gone,
 // further calls do nothing.
@@ -161,9 +192,15 @@ type Parked interface {
 // ListenerSpec says how to listen. Options of a listener that apply to each of
 // its connections belong here; Meta.Listener leads to them.
 type ListenerSpec struct {
-	Name    string // from the configuration, for logs and routes
-	Address string // "host:port"; an empty host means every address
+	Name string // from the configuration, for logs and routes
+	// Address is "host:port", where an empty host means every address, or "unix:/path".
+	Address string
+	// SocketMode has the permissions of a unix socket.
+	SocketMode fs.FileMode
 
+	// Proxies reads who the client is from the proxies in front, which must say so; nil
+	// if there are none.
+	Proxies ProxyServer
 	// TLS makes the TLS handshakes of connections; nil if they are not encrypted.
 	TLS TLSServer
 	// RedirectHTTPS means that requests are redirected to https, at HTTPSPort; 0
@@ -179,9 +216,20 @@ type TLSServer interface {
 	Secure(c Conn) (Conn, error)
 }
 
+// ProxyServer reads the headers of the PROXY protocol, which come before anything else.
+type ProxyServer interface {
+	// Trusts reports whether peer, the other end of a connection, must send a header.
+	// All others are refused.
+	Trusts(peer netip.AddrPort) bool
+	// Introduce reads the header on c, within its deadline, and gives c the Meta that
+	// follows from it. buf is scratch space. After an error, c is still the caller's.
+	Introduce(c Conn, buf []byte) error
+}
+
 // Listener is an address that is being listened on.
 type Listener interface {
-	// Addr is the bound address, with the port that the kernel chose for port 0.
+	// Addr is the bound address, with the port that the kernel chose for port 0. It is
+	// hostport.UnixPeer for a unix socket.
 	Addr() netip.AddrPort
 	// SetSpec replaces the ListenerSpec for connections accepted from now on. Its
 	// address is ignored.
@@ -208,7 +256,7 @@ type Network interface {
 	// goes away meanwhile. The new Conn belongs to the same loop as parent, so
 	// that both can become one session. Each parent may have one open dialled
 	// Conn at a time.
-	Dial(parent Conn, addr netip.AddrPort, deadline time.Time) (Conn, error)
+	Dial(parent Conn, addr hostport.Endpoint, deadline time.Time) (Conn, error)
 }
 
 // ErrHungUp is returned by calls that wait for a backend after the client has
@@ -220,12 +268,15 @@ type transportError string
 func (e transportError) Error() string { return string(e) }
 
 // AddrPort returns the address of a TCP connection or listener, an IPv4 one without
-// its IPv6 mapping; the zero AddrPort if a isn't one of TCP.
+// its IPv6 mapping; hostport.UnixPeer if a is of a unix socket, and the zero AddrPort if
+// it is of anything else.
 func AddrPort(a net.Addr) netip.AddrPort {
-	t, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	case *net.UnixAddr:
+		return hostport.UnixPeer
 	}
-	ap := t.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	return netip.AddrPort{}
 }

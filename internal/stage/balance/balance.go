@@ -15,11 +15,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // Errors of Picker.
@@ -109,7 +109,7 @@ func MinHealthy(count, percent, n int) int {
 type Choice struct {
 	Backend *pool.Backend
 	Index   int // in Members; for Tried and TakeMember
-	Addr    netip.AddrPort
+	Addr    hostport.Endpoint
 }
 
 // Options says how to choose.

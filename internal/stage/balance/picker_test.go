@@ -296,7 +296,7 @@ func TestWhoMayBeTaken(t *testing.T) {
 			for i := range m {
 				want := availability[i] <= admitted(available) && !m[i].Backend.Full()
 				c, ok := p.TakeMember(i)
-				if ok != want || ok && (c.Index != i || c.Backend != m[i].Backend || !c.Addr.IsValid()) {
+				if ok != want || ok && (c.Index != i || c.Backend != m[i].Backend || !c.Addr.TCP.IsValid()) {
 					t.Fatalf("TakeMember(%d) = %+v, %v, want %v", i, c, ok, want)
 				}
 				if ok {

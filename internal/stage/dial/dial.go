@@ -6,13 +6,13 @@ package dial
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // Dialer connects to backends. It is immutable and may be shared.
@@ -23,7 +23,9 @@ type Dialer struct {
 
 // Target is a backend to connect to.
 type Target struct {
-	Addr netip.AddrPort
+	Addr hostport.Endpoint
+	// Header is sent first, before TLS. It may be empty.
+	Header []byte
 	// TLS is spoken to the backend, whose name is Host; nil means none.
 	TLS  TLS
 	Host string
@@ -35,7 +37,7 @@ type TLS interface {
 	// conn's deadline. The result owns conn. After an error, conn is still the
 	// caller's. The error wraps transport.ErrHungUp or os.ErrDeadlineExceeded if it
 	// was that.
-	Secure(conn transport.Conn, host string, addr netip.AddrPort) (transport.Conn, error)
+	Secure(conn transport.Conn, host string, addr hostport.Endpoint) (transport.Conn, error)
 }
 
 // Reason is why a backend was not reached, in one word.
@@ -54,7 +56,7 @@ const (
 
 // Error is a failed attempt to connect.
 type Error struct {
-	Addr   netip.AddrPort
+	Addr   hostport.Endpoint
 	Reason Reason
 	Err    error
 }
@@ -82,6 +84,11 @@ func (d *Dialer) Connect(parent transport.Conn, to Target, deadline time.Time) (
 	if err != nil {
 		return nil, failed(to.Addr, reason(err), err)
 	}
+	if len(to.Header) > 0 {
+		if err := introduce(c, to, until); err != nil {
+			return nil, err
+		}
+	}
 	if to.TLS != nil {
 		if c, err = secure(c, to, until); err != nil {
 			return nil, err
@@ -92,6 +99,19 @@ func (d *Dialer) Connect(parent transport.Conn, to Target, deadline time.Time) (
 		return nil, failed(to.Addr, Local, err)
 	}
 	return c, nil
+}
+
+// introduce sends the header on c, which it closes if that fails.
+func introduce(c transport.Conn, to Target, until time.Time) error {
+	err := c.SetDeadline(until)
+	if err == nil {
+		_, err = c.Write(to.Header)
+	}
+	if err != nil {
+		c.Close()
+		return failed(to.Addr, reason(err), err)
+	}
+	return nil
 }
 
 // secure makes the TLS handshake on c, which it closes if that fails.
@@ -112,7 +132,7 @@ func secure(c transport.Conn, to Target, until time.Time) (transport.Conn, error
 	return secured, nil
 }
 
-func failed(addr netip.AddrPort, why Reason, err error) error {
+func failed(addr hostport.Endpoint, why Reason, err error) error {
 	if errors.Is(err, transport.ErrHungUp) {
 		return transport.ErrHungUp
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // network dials with the given result and records its arguments.
@@ -32,14 +33,14 @@ type conn struct {
 func (c *conn) SetDeadline(t time.Time) error { c.deadline = t; return c.err }
 func (c *conn) Close() error                  { c.closed = true; return nil }
 
-func (n *network) Dial(_ transport.Conn, _ netip.AddrPort, until time.Time) (transport.Conn, error) {
+func (n *network) Dial(_ transport.Conn, _ hostport.Endpoint, until time.Time) (transport.Conn, error) {
 	if n.until = until; n.err != nil {
 		return nil, n.err
 	}
 	return &n.conn, nil
 }
 
-var addr = netip.MustParseAddrPort("192.0.2.1:3000")
+var addr = hostport.At(netip.MustParseAddrPort("192.0.2.1:3000"))
 
 func TestReasons(t *testing.T) {
 	for err, want := range map[error]dial.Reason{

@@ -3,7 +3,6 @@ package dial_test
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -11,19 +10,20 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // handshakes is TLS that ends with err, and remembers how it was called.
 type handshakes struct {
 	err      error
 	host     string
-	addr     netip.AddrPort
+	addr     hostport.Endpoint
 	deadline time.Time
 }
 
 type secured struct{ transport.Conn }
 
-func (h *handshakes) Secure(c transport.Conn, host string, addr netip.AddrPort) (transport.Conn, error) {
+func (h *handshakes) Secure(c transport.Conn, host string, addr hostport.Endpoint) (transport.Conn, error) {
 	h.host, h.addr, h.deadline = host, addr, c.(*conn).deadline
 	if h.err != nil {
 		return nil, h.err

@@ -4,12 +4,14 @@
 package listener
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // Spec is one listener of the configuration.
@@ -34,8 +36,12 @@ type bound struct {
 // Info is an open listener.
 type Info struct {
 	Name string
-	Addr netip.AddrPort
+	Addr netip.AddrPort // hostport.UnixPeer for a unix socket
+	unix string         // the address of a unix socket; otherwise ""
 }
+
+// String is the address, in the form of a hostport.Address.
+func (i Info) String() string { return cmp.Or(i.unix, i.Addr.String()) }
 
 // Apply opens and closes listeners so that they match specs. Listeners are
 // identified by address; several with port 0 keep the ports they got, in their
@@ -82,7 +88,11 @@ func (s *Set) List() []Info {
 	defer s.mu.Unlock()
 	var all []Info
 	for _, b := range s.open {
-		all = append(all, Info{b.Name, b.Addr()})
+		info := Info{Name: b.Name, Addr: b.Addr()}
+		if hostport.IsUnix(b.Address) {
+			info.unix = b.Address
+		}
+		all = append(all, info)
 	}
 	return all
 }

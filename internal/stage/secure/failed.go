@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
+	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
 
 // Results of a TLS handshake, for the metrics.
@@ -79,6 +80,9 @@ func (s *Server) explain(err error) error {
 		f.Code = failure.ClientGone
 	case NotTLS:
 		f.Reason = fmt.Sprintf("the client doesn't speak TLS: it sent %q", e.Plain[:min(len(e.Plain), 16)])
+		if proxyproto.Looks(e.Plain) || strings.HasPrefix(string(e.Plain), "PROXY") {
+			f.Reason = "a PROXY protocol header came to a listener with TLS that takes none: list the proxies in its proxy_protocol.trust"
+		}
 		if isHTTP(e.Plain) {
 			f.Reason = "plain HTTP came to a listener with TLS: connect with https:// or wss://"
 			f.Refusal = &failure.Refusal{Status: http.StatusBadRequest, Message: "This port speaks TLS only: use https:// or wss://."}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // Options say how the backends of a pool are reached.
@@ -110,7 +111,7 @@ func (c *Client) nameOf(host string) string {
 // Secure makes the handshake with the backend host at addr on conn, within conn's
 // deadline. The result owns conn. After an error, conn is still the caller's. The
 // error wraps transport.ErrHungUp or os.ErrDeadlineExceeded if it was that.
-func (c *Client) Secure(conn transport.Conn, host string, addr netip.AddrPort) (transport.Conn, error) {
+func (c *Client) Secure(conn transport.Conn, host string, addr hostport.Endpoint) (transport.Conn, error) {
 	name := c.nameOf(host)
 	secured, err := tlsconn.Client(conn, c.configOf(name), addr)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // noSessions is an Owner without slots.
@@ -50,7 +51,7 @@ func eachNetwork(t *testing.T, test func(t *testing.T, in func(addr string, dead
 			ln, err := network.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, func(parent transport.Conn) {
 				defer parent.Close()
 				j := <-jobs // there already
-				c, err := network.Dial(parent, netip.MustParseAddrPort(j.addr), j.deadline)
+				c, err := network.Dial(parent, hostport.At(netip.MustParseAddrPort(j.addr)), j.deadline)
 				if err == nil {
 					c.SetDeadline(j.deadline)
 					err = j.f(c)
@@ -89,7 +90,7 @@ func TestSecure(t *testing.T) {
 					deadline = time.Now().Add(50 * time.Millisecond)
 				}
 				err := in(addr, deadline, func(c transport.Conn) error {
-					secured, err := client.Secure(c, s.hostOf(), netip.MustParseAddrPort(addr))
+					secured, err := client.Secure(c, s.hostOf(), hostport.At(netip.MustParseAddrPort(addr)))
 					if err != nil {
 						if s.late {
 							t.Error("the handshake failed, not what came after it")
@@ -132,7 +133,7 @@ func TestSecureResumption(t *testing.T) {
 				for range 3 {
 					for _, s := range servers {
 						err := in(s.addr, time.Now().Add(testkit.Patience), func(c transport.Conn) error {
-							secured, err := client.Secure(c, "chat.internal", netip.MustParseAddrPort(s.addr))
+							secured, err := client.Secure(c, "chat.internal", hostport.At(netip.MustParseAddrPort(s.addr)))
 							if err != nil {
 								return err
 							}

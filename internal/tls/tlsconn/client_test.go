@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // crypto is a server by crypto/tls. It calls serve for each connection whose
@@ -50,7 +51,7 @@ func asClient(t testing.TB, n transport.Network, to netip.AddrPort, do func(tran
 	done := make(chan struct{})
 	via := listen(t, n, func(parent transport.Conn) {
 		defer close(done)
-		c, err := n.Dial(parent, to, time.Now().Add(testkit.Patience))
+		c, err := n.Dial(parent, hostport.At(to), time.Now().Add(testkit.Patience))
 		if err != nil {
 			t.Error(err)
 			return
@@ -67,7 +68,7 @@ func asClient(t testing.TB, n transport.Network, to netip.AddrPort, do func(tran
 func secured(t testing.TB, n transport.Network, to netip.AddrPort, config *Config, do func(*Conn)) {
 	t.Helper()
 	asClient(t, n, to, func(c transport.Conn) {
-		s, err := Client(c, config, to)
+		s, err := Client(c, config, hostport.At(to))
 		if err != nil {
 			t.Errorf("handshake: %v", err)
 			return

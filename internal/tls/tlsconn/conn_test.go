@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsrec"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // gate is a client's connection that can keep what is written.
@@ -712,13 +713,13 @@ func TestEarlyBytes(t *testing.T) {
 				io.Copy(c, c)
 			})
 			to := listenTLS(t, n, p.serverConfig(), func(c *Conn) {
-				b, err := n.Dial(c, backend, time.Now().Add(testkit.Patience))
+				b, err := n.Dial(c, hostport.At(backend), time.Now().Add(testkit.Patience))
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				defer b.Close()
-				s, err := Client(b, NewConfig(p.clientConfig()), backend)
+				s, err := Client(b, NewConfig(p.clientConfig()), hostport.At(backend))
 				if err != nil {
 					t.Error(err)
 					return

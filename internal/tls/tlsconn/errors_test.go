@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // refused makes a handshake that must fail at the server, and returns its error.
@@ -191,7 +192,7 @@ func TestClientFails(t *testing.T) {
 			to := ln.Addr().(*net.TCPAddr).AddrPort()
 			var failed error
 			asClient(t, n, to, func(c transport.Conn) {
-				if _, failed = Client(c, NewConfig(base), to); failed == nil {
+				if _, failed = Client(c, NewConfig(base), hostport.At(to)); failed == nil {
 					t.Error("there was no error")
 				}
 			})
@@ -229,13 +230,13 @@ func TestClientGoesWhileItsServerShakesHands(t *testing.T) {
 		to := ln.Addr().(*net.TCPAddr).AddrPort()
 		failed := make(chan error, 1)
 		via := listen(t, n, func(parent transport.Conn) {
-			c, err := n.Dial(parent, to, time.Now().Add(testkit.Patience))
+			c, err := n.Dial(parent, hostport.At(to), time.Now().Add(testkit.Patience))
 			if err != nil {
 				failed <- err
 				return
 			}
 			defer c.Close()
-			_, err = Client(c, NewConfig(p.clientConfig()), to)
+			_, err = Client(c, NewConfig(p.clientConfig()), hostport.At(to))
 			failed <- err
 		})
 		client := dial(t, via)

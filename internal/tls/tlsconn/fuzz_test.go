@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // script is a connection whose peer sends what is known before, and then ends.
@@ -108,7 +109,7 @@ func FuzzClientHandshake(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, flight []byte, piece int) {
 		s := &script{from: flight, piece: max(1, piece)}
-		_, err := Client(s, config, s.RemoteAddr())
+		_, err := Client(s, config, hostport.At(s.RemoteAddr()))
 		wantRefusal(t, s, err)
 	})
 }

@@ -5,10 +5,10 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
-	"net/netip"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsrec"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // handshake makes one handshake after another by crypto/tls, and is the hooks that
@@ -59,7 +59,7 @@ func Server(c transport.Conn, cfg *Config) (*Conn, error) {
 
 // Client makes the handshake on c as the client. The tickets that are kept for a
 // resumption are those that the server at addr has sent. The rest is as with Server.
-func Client(c transport.Conn, cfg *Config, addr netip.AddrPort) (*Conn, error) {
+func Client(c transport.Conn, cfg *Config, addr hostport.Endpoint) (*Conn, error) {
 	h := cfg.take()
 	h.isClient = true
 	h.wire.begin(c)

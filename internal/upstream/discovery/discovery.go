@@ -69,7 +69,7 @@ type Member struct {
 	// record it is "target:port" if the target has one address, and
 	// "target:port@ip" for each of several.
 	Name        string
-	Address     string // host:port, in the normal form of a hostport.Address; from DNS with an IP address
+	Address     string // in the normal form of a hostport.Address; from DNS with an IP address
 	Weight      int    // 1 to 256
 	MaxSessions int    // 0 means unlimited
 	// Host is the name for which the backend has a certificate, if it speaks TLS:

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // Agent is a check that asks a program on the backend's IP address, by HAProxy's
@@ -145,7 +146,7 @@ type agentCheck struct {
 	spec Agent
 }
 
-func (p *agentCheck) run(ctx context.Context, addr netip.AddrPort) result {
+func (p *agentCheck) run(ctx context.Context, addr hostport.Endpoint) result {
 	a := result{reportsLoad: true}
 	line, err := p.readReply(ctx, addr)
 	if err != nil {
@@ -161,12 +162,12 @@ func (p *agentCheck) run(ctx context.Context, addr netip.AddrPort) result {
 
 // readReply reads one line. It tries another of the backend's addresses if there is
 // one: the other checks don't know on which of them the agent listens.
-func (p *agentCheck) readReply(ctx context.Context, addr netip.AddrPort) (string, error) {
-	at := netip.AddrPortFrom(addr.Addr(), uint16(p.spec.Port))
+func (p *agentCheck) readReply(ctx context.Context, addr hostport.Endpoint) (string, error) {
+	at := p.at(addr)
 	conn, err := p.open(ctx, at)
 	if err != nil {
-		if other, _ := p.backend.Addr(); other.Addr() != addr.Addr() && ctx.Err() == nil {
-			conn, err = p.open(ctx, netip.AddrPortFrom(other.Addr(), at.Port()))
+		if other, _ := p.backend.Addr(); p.at(other) != at && ctx.Err() == nil {
+			conn, err = p.open(ctx, p.at(other))
 		}
 	}
 	if err != nil {
@@ -179,6 +180,15 @@ func (p *agentCheck) readReply(ctx context.Context, addr netip.AddrPort) (string
 		}
 	}
 	return readLine(conn, func(err error) string { return p.explain(ctx, err) })
+}
+
+// at is where the agent beside addr is. That of a unix socket is on this machine.
+func (p *agentCheck) at(addr hostport.Endpoint) hostport.Endpoint {
+	ip := addr.TCP.Addr()
+	if addr.IsUnix() {
+		ip = hostport.UnixPeer.Addr()
+	}
+	return hostport.At(netip.AddrPortFrom(ip, uint16(p.spec.Port)))
 }
 
 // readLine reads up to the first CR or LF. As with HAProxy, a line without an end is

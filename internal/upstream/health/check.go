@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"net/url"
 	"syscall"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // result is what a check returns.
@@ -30,7 +30,7 @@ type result struct {
 // check checks one backend once. ctx has the deadline for all of it. Each run
 // opens a new connection, since it should find out whether new ones are accepted.
 type check interface {
-	run(ctx context.Context, addr netip.AddrPort) result
+	run(ctx context.Context, addr hostport.Endpoint) result
 }
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -39,6 +39,7 @@ type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error
 type connector struct {
 	dial    dialFunc
 	backend *pool.Backend
+	header  []byte        // of the PROXY protocol, which comes first, except to an agent
 	host    string        // what the backend is called in its certificate
 	tls     TLS           // nil means none
 	timeout time.Duration // for messages; ctx has the deadline
@@ -47,7 +48,7 @@ type connector struct {
 // connect opens a connection to addr, with TLS if the pool has that, or if that fails
 // to another of the backend's addresses, as sessions would. All use of the connection
 // ends with ctx. The caller must close it.
-func (c *connector) connect(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+func (c *connector) connect(ctx context.Context, addr hostport.Endpoint) (net.Conn, error) {
 	for {
 		conn, err := c.secure(ctx, addr)
 		if err == nil || errors.Is(ctx.Err(), context.Canceled) {
@@ -61,19 +62,38 @@ func (c *connector) connect(ctx context.Context, addr netip.AddrPort) (net.Conn,
 }
 
 // open opens a connection to addr only.
-func (c *connector) open(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	conn, err := c.dial(ctx, "tcp", addr.String())
+func (c *connector) open(ctx context.Context, addr hostport.Endpoint) (net.Conn, error) {
+	network, address := addr.DialArgs()
+	conn, err := c.dial(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %s", addr, c.explain(ctx, err))
 	}
 	return bind(ctx, conn), nil
 }
 
-// secure opens a connection to addr only, and makes the TLS handshake on it.
-func (c *connector) secure(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+// authority is what a check has as its Host, unless its Spec says otherwise.
+func (c *connector) authority() string {
+	if hostport.IsUnix(c.backend.Address) {
+		return hostport.HostOf(c.backend.Address)
+	}
+	return c.backend.Address
+}
+
+// secure opens a connection to addr only, and begins it as the pool says: by a header
+// and the TLS handshake.
+func (c *connector) secure(ctx context.Context, addr hostport.Endpoint) (net.Conn, error) {
 	conn, err := c.open(ctx, addr)
-	if err != nil || c.tls == nil {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	if len(c.header) > 0 {
+		if _, err := conn.Write(c.header); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("connect to %s: %s", addr, c.explain(ctx, err))
+		}
+	}
+	if c.tls == nil {
+		return conn, nil
 	}
 	secured, err := c.tls.Client(ctx, conn, c.host)
 	if err != nil {

@@ -6,9 +6,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // userAgent lets backends tell checks from clients.
@@ -18,7 +19,7 @@ const userAgent = "holdfast-health"
 type HTTP struct {
 	Path    string // with a query, if any; "" means /
 	Method  string // "" means GET
-	Host    string // "" means the backend's address as configured
+	Host    string // "" means the backend's address as configured, or localhost for a unix socket
 	Headers [][2]string
 	Expect  []StatusRange // none means 200-299
 }
@@ -71,7 +72,7 @@ func newHTTPCheck(c *connector, spec HTTP) *httpCheck {
 		return p
 	}
 	p.req = &http.Request{
-		Method: cmp.Or(spec.Method, http.MethodGet), URL: path, Host: cmp.Or(spec.Host, c.backend.Address),
+		Method: cmp.Or(spec.Method, http.MethodGet), URL: path, Host: cmp.Or(spec.Host, c.authority()),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: headers(spec.Headers), Close: true,
 	}
@@ -93,7 +94,7 @@ func headers(pairs [][2]string) http.Header {
 	return h
 }
 
-func (p *httpCheck) run(ctx context.Context, addr netip.AddrPort) result {
+func (p *httpCheck) run(ctx context.Context, addr hostport.Endpoint) result {
 	if p.err != nil {
 		return failedResult(p.err.Error())
 	}

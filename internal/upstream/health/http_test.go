@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // plenty is a timeout that no check comes near, brief one that tests wait for.
@@ -33,11 +34,11 @@ func ask(t *testing.T, c CheckSpec, timeout time.Duration, addr string) result {
 // askAs is ask for a backend with another configured address.
 func askAs(t *testing.T, c CheckSpec, timeout time.Duration, configured, addr string) result {
 	t.Helper()
-	at := netip.MustParseAddrPort(addr)
+	at := hostport.At(netip.MustParseAddrPort(addr))
 	if configured == "" {
 		configured = addr
 	}
-	dns := &noDNS{ip: []netip.Addr{at.Addr()}}
+	dns := &noDNS{ip: []netip.Addr{at.TCP.Addr()}}
 	r := pool.New(pool.Options{Resolver: dns})
 	defer r.Close()
 	pools, _ := r.Apply(chat(configured))
@@ -237,7 +238,7 @@ func TestTCP(t *testing.T) {
 	}, pools["chat"].Members[0], s)[0]
 	ctx, cancel := context.WithTimeout(t.Context(), brief)
 	defer cancel()
-	if got, want := probe.run(ctx, netip.MustParseAddrPort(a1)).String(), "failed: connect to 10.0.0.1:80: no answer within 150ms"; got != want {
+	if got, want := probe.run(ctx, hostport.At(netip.MustParseAddrPort(a1))).String(), "failed: connect to 10.0.0.1:80: no answer within 150ms"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -285,7 +286,7 @@ func TestCheckThatIsCutShort(t *testing.T) {
 	}}
 	addr, _ := b.Addr()
 	(&tcpCheck{c}).run(ctx, addr)
-	seen := map[netip.AddrPort]bool{}
+	seen := map[hostport.Endpoint]bool{}
 	for range 4 {
 		addr, _ := b.Addr()
 		seen[addr] = true

@@ -3,7 +3,6 @@ package health
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"reflect"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -71,4 +71,4 @@ var kindHTTP, kindWebSocket, kindAgent = kindOf(HTTP{}), kindOf(WebSocket{}), ki
 // fakeCheck returns what was set.
 type fakeCheck func(ctx context.Context) result
 
-func (f fakeCheck) run(ctx context.Context, _ netip.AddrPort) result { return f(ctx) }
+func (f fakeCheck) run(ctx context.Context, _ hostport.Endpoint) result { return f(ctx) }

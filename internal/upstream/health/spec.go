@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
 
 // Spec says how the backends of a pool are checked. All of Checks must pass for a
@@ -23,6 +24,9 @@ type Spec struct {
 	// TLS is spoken to the backends by all checks but Agent; nil means plain HTTP
 	// and TCP. Two Specs are equal only with the same TLS.
 	TLS TLS
+	// Proxy is the version of the PROXY protocol that the backends expect. Its header
+	// says that the connection is the balancer's own.
+	Proxy proxyproto.Version
 }
 
 // TLS makes TLS handshakes with backends. It must be comparable.
@@ -69,7 +73,7 @@ func (s Spec) shortInterval() time.Duration { return min(s.Interval, time.Second
 
 // newChecks makes the checks of m, in the order of Spec.Checks.
 func newChecks(d dialFunc, m pool.Member, s Spec) []check {
-	c := &connector{dial: d, backend: m.Backend, host: m.Host, tls: s.TLS, timeout: s.Timeout}
+	c := &connector{dial: d, backend: m.Backend, host: m.Host, header: proxyproto.AppendLocal(nil, s.Proxy), tls: s.TLS, timeout: s.Timeout}
 	checks := make([]check, len(s.Checks))
 	for i, spec := range s.Checks {
 		checks[i] = spec.newCheck(c)

@@ -2,7 +2,8 @@ package health
 
 import (
 	"context"
-	"net/netip"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // TCP is a check by a connect, and by a TLS handshake if the pool has TLS.
@@ -15,7 +16,7 @@ func (TCP) newCheck(c *connector) check { return &tcpCheck{c} }
 // tcpCheck checks whether the backend accepts connections.
 type tcpCheck struct{ *connector }
 
-func (p *tcpCheck) run(ctx context.Context, addr netip.AddrPort) result {
+func (p *tcpCheck) run(ctx context.Context, addr hostport.Endpoint) result {
 	conn, err := p.connect(ctx, addr)
 	if err != nil {
 		return failedResult(err.Error())

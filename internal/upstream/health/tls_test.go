@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
 	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // secureServer answers requests and WebSockets over TLS, and counts the handshakes
@@ -65,7 +66,7 @@ func askWith(t *testing.T, client TLS, c CheckSpec, timeout time.Duration, addr 
 	probe := newChecks((&net.Dialer{}).DialContext, pools["chat"].Members[0], Spec{Checks: []CheckSpec{c}, Timeout: timeout, TLS: client})[0]
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	return probe.run(ctx, netip.MustParseAddrPort(addr))
+	return probe.run(ctx, hostport.At(netip.MustParseAddrPort(addr)))
 }
 
 func TestTLS(t *testing.T) {

@@ -9,12 +9,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/coder/websocket"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // WebSocket is a check by a whole session: an upgrade, a message or ping, its
@@ -27,7 +28,7 @@ type WebSocket struct {
 	// come; "" means none.
 	Send        string
 	Expect      string
-	Host        string // "" means the backend's address as configured
+	Host        string // as of HTTP
 	Headers     [][2]string
 	Subprotocol string // offered, and must be accepted; "" means none
 }
@@ -48,7 +49,7 @@ type wsCheck struct {
 	spec WebSocket
 }
 
-func (p *wsCheck) run(ctx context.Context, addr netip.AddrPort) result {
+func (p *wsCheck) run(ctx context.Context, addr hostport.Endpoint) result {
 	conn, err := p.connect(ctx, addr)
 	if err != nil {
 		return failedResult(err.Error())
@@ -61,13 +62,13 @@ func (p *wsCheck) run(ctx context.Context, addr netip.AddrPort) result {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		HTTPHeader:     headers(p.spec.Headers),
-		Host:           cmp.Or(p.spec.Host, p.backend.Address),
+		Host:           cmp.Or(p.spec.Host, p.authority()),
 		OnPongReceived: func(context.Context, []byte) { talk.ponged.Store(true) },
 	}
 	if p.spec.Subprotocol != "" {
 		o.Subprotocols = []string{p.spec.Subprotocol}
 	}
-	ws, resp, err := websocket.Dial(ctx, "ws://"+addr.String()+cmp.Or(p.spec.Path, "/"), &o)
+	ws, resp, err := websocket.Dial(ctx, "ws://"+p.authority()+cmp.Or(p.spec.Path, "/"), &o)
 	if resp == nil {
 		return p.failure(ctx, err)
 	}

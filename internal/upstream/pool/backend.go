@@ -2,9 +2,10 @@ package pool
 
 import (
 	"context"
-	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // avoidFor is how long an address that could not be dialled is avoided while the
@@ -41,7 +42,7 @@ type addressSet struct {
 }
 
 type endpoint struct {
-	addr       netip.AddrPort
+	addr       hostport.Endpoint
 	avoidUntil atomic.Int64 // Unix nanoseconds; 0 means not avoided
 }
 
@@ -58,10 +59,10 @@ func (b *Backend) Removed() bool { return b.removed.Load() }
 // Addr returns the backend's next address in rotation, or false if its name has
 // never been resolved. Addresses that DialFailed has reported are used only if
 // there is no other.
-func (b *Backend) Addr() (netip.AddrPort, bool) {
+func (b *Backend) Addr() (hostport.Endpoint, bool) {
 	a := b.addresses.Load()
 	if a == nil {
-		return netip.AddrPort{}, false
+		return hostport.Endpoint{}, false
 	}
 	if len(a.endpoints) == 1 {
 		return a.endpoints[0].addr, true
@@ -85,7 +86,7 @@ func (b *Backend) avoids(t *endpoint) bool {
 // Addr avoids it for 30 s. The result says whether the backend has another
 // address worth trying at once, as "localhost" has if the server listens on
 // 127.0.0.1 and not on ::1.
-func (b *Backend) DialFailed(addr netip.AddrPort) (another bool) {
+func (b *Backend) DialFailed(addr hostport.Endpoint) (another bool) {
 	a := b.addresses.Load()
 	if a == nil || len(a.endpoints) == 1 {
 		return false
@@ -101,7 +102,7 @@ func (b *Backend) DialFailed(addr netip.AddrPort) (another bool) {
 	return another
 }
 
-func newAddressSet(addrs []netip.AddrPort) *addressSet {
+func newAddressSet(addrs []hostport.Endpoint) *addressSet {
 	a := &addressSet{endpoints: make([]endpoint, len(addrs))}
 	for i, addr := range addrs {
 		a.endpoints[i].addr = addr
@@ -109,11 +110,11 @@ func newAddressSet(addrs []netip.AddrPort) *addressSet {
 	return a
 }
 
-func (a *addressSet) addrs() []netip.AddrPort {
+func (a *addressSet) addrs() []hostport.Endpoint {
 	if a == nil {
 		return nil
 	}
-	addrs := make([]netip.AddrPort, len(a.endpoints))
+	addrs := make([]hostport.Endpoint, len(a.endpoints))
 	for i := range a.endpoints {
 		addrs[i] = a.endpoints[i].addr
 	}

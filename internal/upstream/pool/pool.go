@@ -33,7 +33,7 @@ type Spec struct {
 // be unique within the pool.
 type BackendSpec struct {
 	Name        string // "" means Address
-	Address     string // "host:port", see hostport.ParseBackend
+	Address     string // see hostport.ParseBackend
 	Weight      int    // 0 means 1
 	MaxSessions int    // 0 means unlimited
 	// Host is what the backend is called where TLS is spoken with it; "" means the

@@ -3,7 +3,6 @@ package pool
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 func spec(backends ...BackendSpec) []Spec {
@@ -289,9 +290,9 @@ func TestConcurrentLeasesAndReloads(t *testing.T) {
 
 func TestAddrRotates(t *testing.T) {
 	var b Backend
-	x, y := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:1")
-	b.addresses.Store(newAddressSet([]netip.AddrPort{x, y}))
-	count := map[netip.AddrPort]int{}
+	x, y := at("10.0.0.1:1"), at("10.0.0.2:1")
+	b.addresses.Store(newAddressSet([]hostport.Endpoint{x, y}))
+	count := map[hostport.Endpoint]int{}
 	for range 10 {
 		a, ok := b.Addr()
 		if !ok {
@@ -306,7 +307,7 @@ func TestAddrRotates(t *testing.T) {
 
 func BenchmarkAddr(b *testing.B) {
 	var backend Backend
-	backend.addresses.Store(newAddressSet([]netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:1")}))
+	backend.addresses.Store(newAddressSet([]hostport.Endpoint{at("10.0.0.1:1"), at("10.0.0.2:1")}))
 	b.ReportAllocs()
 	for b.Loop() {
 		backend.Addr()

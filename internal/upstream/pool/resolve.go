@@ -30,8 +30,8 @@ func (r *Registry) startResolving(b *Backend) <-chan struct{} {
 		b.lastError.Store(&resolveError{reason: err.Error(), since: r.clock.Now()})
 		return nil
 	}
-	if a.IP.IsValid() {
-		b.addresses.Store(newAddressSet([]netip.AddrPort{netip.AddrPortFrom(a.IP, a.Port)}))
+	if e, ok := a.Endpoint(); ok {
+		b.addresses.Store(newAddressSet([]hostport.Endpoint{e}))
 		return nil
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -94,7 +94,7 @@ func (f *refresher) update(ctx context.Context) {
 
 // lookup returns the addresses sorted, so that a server that shuffles them causes
 // no change.
-func (f *refresher) lookup(ctx context.Context) ([]netip.AddrPort, error) {
+func (f *refresher) lookup(ctx context.Context) ([]hostport.Endpoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	ips, err := f.registry.resolver.LookupNetIP(ctx, "ip", f.address.Host)
@@ -104,11 +104,11 @@ func (f *refresher) lookup(ctx context.Context) ([]netip.AddrPort, error) {
 	if len(ips) == 0 {
 		return nil, errors.New("it has no addresses")
 	}
-	addrs := make([]netip.AddrPort, len(ips))
+	addrs := make([]hostport.Endpoint, len(ips))
 	for i, ip := range ips {
-		addrs[i] = netip.AddrPortFrom(ip.Unmap(), f.address.Port)
+		addrs[i] = hostport.At(netip.AddrPortFrom(ip.Unmap(), f.address.Port))
 	}
-	slices.SortFunc(addrs, netip.AddrPort.Compare)
+	slices.SortFunc(addrs, func(a, b hostport.Endpoint) int { return a.TCP.Compare(b.TCP) })
 	return slices.Compact(addrs), nil
 }
 
@@ -134,7 +134,7 @@ func (f *refresher) failed(err error) {
 		"pool", b.Pool, "backend", b.Name)
 }
 
-func (f *refresher) resolved(addrs []netip.AddrPort) {
+func (f *refresher) resolved(addrs []hostport.Endpoint) {
 	b := f.backend
 	before := b.addresses.Load().addrs()
 	if !slices.Equal(before, addrs) {

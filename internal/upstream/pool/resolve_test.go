@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // fakeDNS gives the answers that were set, and records when it was asked.
@@ -68,7 +69,7 @@ func TestNameThatResolves(t *testing.T) {
 		if took := time.Since(start); took != 100*time.Millisecond || !(b.Availability() == Available) {
 			t.Fatalf("Apply took %v, up %v; want to have waited for the answer", took, (b.Availability() == Available))
 		}
-		want := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:3000"), netip.MustParseAddrPort("10.0.0.2:3000")}
+		want := []hostport.Endpoint{at("10.0.0.1:3000"), at("10.0.0.2:3000")}
 		if got := b.State(); !slices.Equal(got.Addresses, want) || got.Reason != "" {
 			t.Errorf("state %+v, want addresses %v", got, want)
 		}
@@ -294,7 +295,7 @@ func TestDefaultResolver(t *testing.T) {
 	defer r.Close()
 	pools, _ := r.Apply(spec(BackendSpec{Address: "localhost:3000"}))
 	a, ok := pools["chat"].Members[0].Backend.Addr()
-	if !ok || !a.Addr().IsLoopback() || a.Port() != 3000 {
+	if !ok || !a.TCP.Addr().IsLoopback() || a.TCP.Port() != 3000 {
 		t.Errorf("localhost:3000 is at %v, %v", a, ok)
 	}
 }
@@ -307,7 +308,7 @@ func TestDialFailedAvoidsAnAddress(t *testing.T) {
 		defer r.Close()
 		pools, _ := r.Apply(named())
 		b := pools["chat"].Members[0].Backend
-		v4, v6 := netip.MustParseAddrPort("127.0.0.1:3000"), netip.MustParseAddrPort("[::1]:3000")
+		v4, v6 := at("127.0.0.1:3000"), at("[::1]:3000")
 		if !b.DialFailed(v6) {
 			t.Error("want the other address tried at once")
 		}
@@ -323,7 +324,7 @@ func TestDialFailedAvoidsAnAddress(t *testing.T) {
 			t.Error("want an address even when all failed")
 		}
 		time.Sleep(avoidFor)
-		seen := map[netip.AddrPort]bool{}
+		seen := map[hostport.Endpoint]bool{}
 		for range 2 {
 			a, _ := b.Addr()
 			seen[a] = true
@@ -332,4 +333,21 @@ func TestDialFailedAvoidsAnAddress(t *testing.T) {
 			t.Errorf("rotation after 30s: %v, want both again", seen)
 		}
 	})
+}
+
+// at is the address of a backend that needs no lookup.
+func at(s string) hostport.Endpoint { return hostport.At(netip.MustParseAddrPort(s)) }
+
+// TestUnixSocket: a unix socket is an address like an IP address.
+func TestUnixSocket(t *testing.T) {
+	r := New(Options{Resolver: &fakeDNS{}})
+	defer r.Close()
+	pools, _ := r.Apply(spec(BackendSpec{Address: "unix:/run/chat.sock"}))
+	m := pools["chat"].Members[0]
+	if a, ok := m.Backend.Addr(); !ok || a != (hostport.Endpoint{Path: "/run/chat.sock"}) || m.Host != "localhost" || m.Backend.Name != "unix:/run/chat.sock" {
+		t.Errorf("address %v, host %q, name %q", a, m.Host, m.Backend.Name)
+	}
+	if s := m.Backend.State(); s.Name != "up" || len(s.Addresses) != 1 || s.Addresses[0].String() != "unix:/run/chat.sock" {
+		t.Errorf("%+v", s)
+	}
 }

@@ -1,8 +1,9 @@
 package pool
 
 import (
-	"net/netip"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // State is a snapshot of a backend for operators.
@@ -17,7 +18,7 @@ type State struct {
 	MaxSessions int     // 0 means unlimited
 	Share       float64 // of its weight, from 0 to 1; see Backend.Share
 	Changes     uint64  // of state, since it was first configured
-	Addresses   []netip.AddrPort
+	Addresses   []hostport.Endpoint
 	// Reason is why it is in this state, and Since since when; both are zero
 	// if nothing ever changed. A backend that is up after a drain has no
 	// Reason. If the name of one that is up no longer resolves, Reason says

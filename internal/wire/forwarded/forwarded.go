@@ -31,6 +31,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 )
 
@@ -40,6 +41,8 @@ type Policy struct {
 	// Trust lists the networks of proxies whose fields are believed. IPv4 prefixes
 	// match IPv4-mapped IPv6 addresses, too.
 	Trust []netip.Prefix
+	// TrustUnix believes peers that come by a unix socket: hostport.UnixPeer.
+	TrustUnix bool
 
 	// NoXForwarded sends no X-Forwarded-* at all.
 	NoXForwarded bool
@@ -90,12 +93,17 @@ func (p *Policy) Trusts(addr netip.Addr) bool {
 	return false
 }
 
+// TrustsPeer is Trusts for the other end of a connection.
+func (p *Policy) TrustsPeer(peer netip.AddrPort) bool {
+	return p.TrustUnix && peer == hostport.UnixPeer || p.Trusts(peer.Addr())
+}
+
 // ClientAddr is the client's address as far as it can be believed: the peer's, or if that
 // is trusted, the first address from the right, among those that the trusted proxies
 // reported, that isn't trusted itself. The port is 0 if it wasn't reported.
 func (p *Policy) ClientAddr(in httphead.Fields, peer netip.AddrPort) netip.AddrPort {
 	client := normalize(peer)
-	if !p.Trusts(client.Addr()) {
+	if !p.TrustsPeer(client) {
 		return client
 	}
 	var c chain
@@ -128,7 +136,7 @@ func (p *Policy) ClientAddrOf(in http.Header, peer netip.AddrPort) netip.AddrPor
 // in front of us.
 func (p *Policy) IsHTTPS(in httphead.Fields, h Hop) bool {
 	var told origin
-	if p.Trusts(h.Peer.Addr()) {
+	if p.TrustsPeer(h.Peer) {
 		var c chain
 		c.read(in)
 		told = readOrigin(in, &c)
@@ -146,7 +154,7 @@ func (p *Policy) AppendHeaders(dst []byte, in httphead.Fields, h Hop) []byte {
 		c       chain
 		told    origin
 		own     = origin{proto: "http", host: h.Host}
-		trusted = p.Trusts(h.Peer.Addr())
+		trusted = p.TrustsPeer(h.Peer)
 	)
 	if h.Proto == "https" {
 		own.proto = "https"

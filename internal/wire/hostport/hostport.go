@@ -1,10 +1,11 @@
-// Package hostport parses the addresses "host:port" that users write: those
-// that listeners accept on, and those of backends and other servers. Whoever
+// Package hostport parses the addresses "host:port" and "unix:/path" that users write:
+// those that listeners accept on, and those of backends and other servers. Whoever
 // reads an address from a file, a flag or the network parses it here once and
 // passes on the Address. Names are not looked up.
 package hostport
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,16 +15,21 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/hint"
 )
 
-// Address is a parsed "host:port". The zero Address stands for none.
+// Address is a parsed "host:port", or the path of a unix socket. The zero Address stands
+// for none.
 type Address struct {
 	Host string     // a DNS name in lower case; "" if IP is set or the host was left out
 	IP   netip.Addr // an IP literal, never an IPv4 address mapped to IPv6; invalid if there is none
 	Port uint16
+	Path string // of a unix socket; then the others are zero
 }
 
 // String returns the address in its normal form, which Parse accepts and
 // returns unchanged: names in lower case, IP addresses in their shortest form.
 func (a Address) String() string {
+	if a.Path != "" {
+		return unixScheme + a.Path
+	}
 	return net.JoinHostPort(a.HostString(), strconv.Itoa(int(a.Port)))
 }
 
@@ -35,9 +41,12 @@ func (a Address) HostString() string {
 	return a.Host
 }
 
-// HostOf returns the name or IP literal of an address in its normal form, and ""
-// if s is none.
+// HostOf returns the name or IP literal of an address in its normal form, "localhost" for
+// a unix socket, and "" if s is none.
 func HostOf(s string) string {
+	if IsUnix(s) {
+		return "localhost"
+	}
 	host, _, err := net.SplitHostPort(s)
 	if err != nil {
 		return ""
@@ -61,9 +70,10 @@ func MustParse(s string) Address {
 // Parse reads "host:port" for any use: the host may be empty and the port 0.
 func Parse(s string) (Address, error) { return ParseLike(s, "10.0.0.1:3000") }
 
-// ParseBackend reads an address to connect to: it has a host and a port.
+// ParseBackend reads an address to connect to: it has a host and a port, or is a unix
+// socket.
 func ParseBackend(s string) (Address, error) {
-	a, err := Parse(s)
+	a, err := ParseListen(s, "10.0.0.1:3000")
 	if err == nil {
 		err = a.CheckTarget("backend")
 	}
@@ -89,6 +99,8 @@ func (a Address) CheckTarget(what string) error {
 		return fmt.Errorf("bad address %s: %s", hint.Quote(a.String()), fmt.Sprintf(format, args...))
 	}
 	switch {
+	case a.Path != "":
+		return nil
 	case a.Host == "" && !a.IP.IsValid():
 		return bad("the host is missing, write for example 127.0.0.1:%d", a.Port)
 	case a.IP.IsValid() && a.IP.IsUnspecified():
@@ -101,6 +113,9 @@ func (a Address) CheckTarget(what string) error {
 
 func parse(s, example string) (a Address, err error) {
 	likely := example[strings.LastIndexByte(example, ':')+1:]
+	if IsUnix(s) {
+		return a, errors.New("a unix socket can't be used here")
+	}
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
 		return a, fmt.Errorf("leave out %s and any path, write just host:port%s", hint.Quote(scheme+"://"), instead(rest))
 	}

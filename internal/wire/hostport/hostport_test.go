@@ -50,7 +50,7 @@ func TestParseBackendErrors(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"10.0.0.1:3000", "[::1]:80", "ws2.internal:3000", ":1", "a:b:c", "[::1%25]:2", "1.2.3:4"} {
+	for _, s := range []string{"unix:/run/a", "10.0.0.1:3000", "[::1]:80", "ws2.internal:3000", ":1", "a:b:c", "[::1%25]:2", "1.2.3:4"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -58,7 +58,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if a.Port == 0 || a.IP.IsValid() == (a.Host != "") {
+		if a.Path == "" && (a.Port == 0 || a.IP.IsValid() == (a.Host != "")) {
 			t.Errorf("ParseBackend(%q) = %+v: want a port, and either a name or an IP", s, a)
 		}
 		if again, err := ParseBackend(a.String()); err != nil || again != a {

@@ -24,16 +24,19 @@ func Scheme(s string) string {
 // IsTLS reports whether a scheme stands for TLS.
 func IsTLS(scheme string) bool { return scheme == "wss" || scheme == "https" }
 
-// ParseURL reads an address with a host, or a URL with the scheme ws, http, wss or https
+// ParseURL reads an address with a host, a unix socket, or a URL with the scheme ws, http, wss or https
 // and no path, such as "wss://chat.internal". A URL may have no port, which then is 80
 // or 443. example is for errors.
 func ParseURL(s, example string) (Address, error) {
 	scheme := Scheme(s)
 	if scheme == "" {
-		return ParseLike(s, example)
+		return ParseListen(s, example)
 	}
 	bad := func(err error) (Address, error) {
 		return Address{}, fmt.Errorf("bad address %s: %w", hint.Quote(s), err)
+	}
+	if scheme == "unix" {
+		return bad(errors.New("write one slash, such as unix:/run/chat.sock"))
 	}
 	standard, ok := schemes[scheme]
 	if !ok {
