@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/session/claims"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
@@ -30,6 +31,9 @@ type Request struct {
 	// Client is who sent it, through proxies that are trusted. Until Read it is
 	// the other end of the connection.
 	Client netip.AddrPort
+	// Claims are those of the client's token, if its route has verified one. The spine
+	// sets them before a backend is chosen, also for a session that is moved.
+	Claims claims.Claims
 
 	buf        []byte
 	size, have int // of buf: the head, and everything that was read
@@ -38,7 +42,7 @@ type Request struct {
 // Reset prepares r for the next connection.
 func (r *Request) Reset(m transport.Meta) {
 	r.Meta, r.Began, r.Client = m, time.Time{}, m.Peer
-	r.Upgrade = handshake.Upgrade{}
+	r.Upgrade, r.Claims = handshake.Upgrade{}, ""
 	r.size, r.have = 0, 0
 }
 
@@ -132,3 +136,5 @@ func (r *Request) Query() []byte {
 }
 
 func (r *Request) Header(name string, i int) ([]byte, bool) { return r.Head.Fields.At(name, i) }
+
+func (r *Request) Claim(name string) (string, bool) { return r.Claims.Get(name) }

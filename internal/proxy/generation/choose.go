@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
+	"github.com/holdfast-ws/holdfast/internal/session/claims"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/wire/affinity"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
@@ -190,6 +191,7 @@ type PlainRequest struct {
 	Forwarded *forwarded.Policy
 	Target    string // in origin-form, unchanged
 	Peer      netip.AddrPort
+	Claims    claims.Claims // of the client's token, if its route has verified one
 }
 
 func (r PlainRequest) ClientIP() netip.Addr {
@@ -199,7 +201,8 @@ func (r PlainRequest) Path() []byte {
 	path, _, _ := strings.Cut(r.Target, "?")
 	return []byte(path)
 }
-func (r PlainRequest) Query() []byte { return []byte(r.URL.RawQuery) }
+func (r PlainRequest) Query() []byte                    { return []byte(r.URL.RawQuery) }
+func (r PlainRequest) Claim(name string) (string, bool) { return r.Claims.Get(name) }
 func (r PlainRequest) Header(name string, i int) ([]byte, bool) {
 	if name == "host" {
 		return []byte(r.Host), i == 0

@@ -22,6 +22,10 @@ type asked struct {
 func (a asked) ClientIP() netip.Addr { return a.ip }
 func (a asked) Path() []byte         { return []byte("/ws") }
 func (a asked) Query() []byte        { return nil }
+func (a asked) Claim(name string) (string, bool) {
+	value, ok := a.header["jwt:"+name]
+	return value, ok
+}
 func (a asked) Header(name string, i int) ([]byte, bool) {
 	value, ok := a.header[name]
 	return []byte(value), ok && i == 0

@@ -21,9 +21,10 @@ import (
 // CR LF, or none if it is nil.
 type request []byte
 
-func (r request) ClientIP() netip.Addr { return netip.Addr{} }
-func (r request) Path() []byte         { return nil }
-func (r request) Query() []byte        { return nil }
+func (r request) ClientIP() netip.Addr        { return netip.Addr{} }
+func (r request) Path() []byte                { return nil }
+func (r request) Query() []byte               { return nil }
+func (r request) Claim(string) (string, bool) { return "", false }
 func (r request) Header(name string, i int) ([]byte, bool) {
 	if r == nil || name != "cookie" {
 		return nil, false

@@ -14,7 +14,7 @@ import (
 
 // FuzzParse: the text of each accepted part is parsed as the same part.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"client_ip", "path", "header:X-A", "query:a", "cookie:a", "subprotocol", "subprotocol:v1.", "query:", "query:\u212a", "jwt:sub", ":", ""} {
+	for _, s := range []string{"client_ip", "path", "header:X-A", "query:a", "cookie:a", "subprotocol", "subprotocol:v1.", "query:", "query:\u212a", "jwt:sub", "jwt:https://example.com/tenant", ":", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -29,9 +29,10 @@ const (
 	query
 	cookie
 	subprotocol
+	claim
 )
 
-var kinds = [...]string{clientIP: "client_ip", path: "path", header: "header", query: "query", cookie: "cookie", subprotocol: "subprotocol"}
+var kinds = [...]string{clientIP: "client_ip", path: "path", header: "header", query: "query", cookie: "cookie", subprotocol: "subprotocol", claim: "jwt"}
 
 // Parse reads a part of a hash key:
 //
@@ -40,12 +41,13 @@ var kinds = [...]string{clientIP: "client_ip", path: "path", header: "header", q
 //	header:NAME   the value of the first field of that name, whatever its case
 //	query:NAME    the value of the first parameter of that name, decoded
 //	cookie:NAME   the value of the first cookie of that name
+//	jwt:CLAIM     the value of a claim of the client's token, on routes that verify it
 //
 // The error says what is wrong with s, and what to write.
 func Parse(s string) (Part, error) { return keyGrammar.parse(s) }
 
-// ParseToken reads where to find a token: query:NAME, header:NAME or
-// cookie:NAME as in Parse, or
+// ParseToken reads where to find a token: query:NAME, header:NAME, cookie:NAME or
+// jwt:CLAIM as in Parse, or
 //
 //	subprotocol          all subprotocols that are offered, in their order
 //	subprotocol:PREFIX   the rest of the first that begins with PREFIX
@@ -61,8 +63,8 @@ type grammar struct {
 }
 
 var (
-	keyGrammar   = grammar{"key", []kind{clientIP, path, header, query, cookie}}
-	tokenGrammar = grammar{"source", []kind{query, header, cookie, subprotocol}}
+	keyGrammar   = grammar{"key", []kind{clientIP, path, header, query, cookie, claim}}
+	tokenGrammar = grammar{"source", []kind{query, header, cookie, claim, subprotocol}}
 )
 
 // String lists the forms that parts may have.
@@ -74,6 +76,8 @@ func (g grammar) String() string {
 			forms = append(forms, kinds[k])
 		case subprotocol:
 			forms = append(forms, kinds[k], kinds[k]+":PREFIX")
+		case claim:
+			forms = append(forms, kinds[k]+":CLAIM")
 		default:
 			forms = append(forms, kinds[k]+":NAME")
 		}
@@ -94,8 +98,6 @@ func (g grammar) parse(s string) (Part, error) {
 		if p, err = g.kinds[i].part(name, named); err == nil {
 			return p, nil
 		}
-	case word == "jwt":
-		err = fmt.Errorf("tokens (JWT) are not supported yet: use %v", g)
 	default:
 		near := hint.Nearest(word, words)
 		if near != "" && named {
@@ -109,7 +111,7 @@ func (g grammar) parse(s string) (Part, error) {
 	return Part{}, fmt.Errorf("bad %s %s: %w", g.what, hint.Quote(s), err)
 }
 
-var examples = [...]string{header: "header:X-User", query: "query:user", cookie: "cookie:sid", subprotocol: "subprotocol:session."}
+var examples = [...]string{header: "header:X-User", query: "query:user", cookie: "cookie:sid", subprotocol: "subprotocol:session.", claim: "jwt:sub"}
 
 // part makes a part of a kind and the name after its colon.
 func (k kind) part(name string, named bool) (p Part, err error) {
@@ -127,6 +129,8 @@ func (k kind) part(name string, named bool) (p Part, err error) {
 		return p, fmt.Errorf("the name is missing after %q, write for example %s", ":", examples[k])
 	case k == query:
 		err = checkName(name, inParameter)
+	case k == claim:
+		err = CheckClaim(name)
 	default:
 		err = CheckToken(name)
 	}
@@ -158,6 +162,12 @@ func checkName(s string, allowed func(rune) bool) error {
 // c. Characters that could be meant encoded are refused.
 func inParameter(c rune) bool {
 	return unicode.IsGraphic(c) && c != ' ' && c != unicode.ReplacementChar && !strings.ContainsRune("&=#%+;", c)
+}
+
+// CheckClaim returns an error if s can't be the name of a claim: a claim that is named by
+// a URL is possible, one with a space is not. The empty text passes.
+func CheckClaim(s string) error {
+	return checkName(s, func(c rune) bool { return unicode.IsGraphic(c) && c != ' ' && c != unicode.ReplacementChar })
 }
 
 // CheckToken returns an error if s is not a token (RFC 9110 section 5.6.2) or is
@@ -205,6 +215,8 @@ func (p Part) find(r Request, buf *addrBuf) (v value, ok bool) {
 		v.raw, ok = parameter(r.Query(), p.name)
 	case cookie:
 		v.raw, ok = Cookie(r, p.name)
+	case claim:
+		v.text, ok = r.Claim(p.name)
 	case subprotocol:
 		return p.findSubprotocol(r)
 	}

@@ -13,6 +13,8 @@ func TestParse(t *testing.T) {
 		{"query:room", "query:room", "query:room"},
 		{`query:Räume["1"]:'`, `query:Räume["1"]:'`, `query:Räume["1"]:'`},
 		{"cookie:SID", "cookie:SID", "cookie:SID"},
+		{"jwt:sub", "jwt:sub", "jwt:sub"},
+		{"jwt:https://example.com/Tenant", "jwt:https://example.com/Tenant", "jwt:https://example.com/Tenant"},
 		{"subprotocol", "", "subprotocol"},
 		{"subprotocol:Session.", "", "subprotocol:Session."},
 	} {
@@ -34,8 +36,9 @@ func TestParse(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
-		{"", `bad key "": want client_ip, path, header:NAME, query:NAME or cookie:NAME`},
-		{"jwt:sub", `bad key "jwt:sub": tokens (JWT) are not supported yet: use client_ip, path, header:NAME, query:NAME or cookie:NAME`},
+		{"", `bad key "": want client_ip, path, header:NAME, query:NAME, cookie:NAME or jwt:CLAIM`},
+		{"jwt", `bad key "jwt": the name is missing, write for example jwt:sub`},
+		{"jwt: sub", `bad key "jwt: sub": " " is not allowed in the name`},
 		{"subprotocol", `bad key "subprotocol": want client_ip, `},
 		{"Path", `bad key "Path": want `},
 		{"client_ip:", `bad key "client_ip:": client_ip stands alone, leave out what follows it`},
@@ -55,7 +58,7 @@ func TestParseErrors(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ in, want string }{
-		{"client_ip", `bad source "client_ip": want query:NAME, header:NAME, cookie:NAME, subprotocol or subprotocol:PREFIX`},
+		{"client_ip", `bad source "client_ip": want query:NAME, header:NAME, cookie:NAME, jwt:CLAIM, subprotocol or subprotocol:PREFIX`},
 		{"subprotocol:", `bad source "subprotocol:": the name is missing after ":", write for example subprotocol:session.`},
 		{"subprotocol:a,b", `bad source "subprotocol:a,b": "," is not allowed in the name`},
 	} {

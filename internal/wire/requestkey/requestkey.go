@@ -33,6 +33,10 @@ type Request interface {
 	// Header returns the value of the i-th field of that name, counted from 0. The
 	// name is given in lower case. ok is false if there is none.
 	Header(name string, i int) ([]byte, bool)
+
+	// Claim returns a claim of the client's token, if that was verified; see package
+	// session/claims.
+	Claim(name string) (value string, ok bool)
 }
 
 // Hash hashes all parts together. A missing part differs from an empty one, and values
@@ -48,7 +52,7 @@ func Hash(parts []Part, r Request) (uint64, bool) {
 	for _, p := range parts {
 		v, ok := p.find(r, &buf)
 		d.add(v, r, ok)
-		some = some || ok && len(v.raw) > 0
+		some = some || ok && !v.isEmpty()
 	}
 	return d.xx.Sum64(), some
 }
@@ -59,7 +63,7 @@ func Hash(parts []Part, r Request) (uint64, bool) {
 func First(parts []Part, r Request) (uint64, bool) {
 	var buf addrBuf
 	for _, p := range parts {
-		if v, ok := p.find(r, &buf); ok && len(v.raw) > 0 {
+		if v, ok := p.find(r, &buf); ok && !v.isEmpty() {
 			var d digest
 			d.xx.Reset()
 			v.hash(&d, r)
@@ -78,6 +82,11 @@ type digest struct {
 func (d *digest) write(b []byte) {
 	d.written += uint64(len(b))
 	_, _ = d.xx.Write(b) // never fails
+}
+
+func (d *digest) writeString(s string) {
+	d.written += uint64(len(s))
+	_, _ = d.xx.WriteString(s)
 }
 
 // add ends each value with its length and a mark. They come after the value because the

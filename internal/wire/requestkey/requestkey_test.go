@@ -15,12 +15,14 @@ type request struct {
 	ip          netip.Addr
 	path, query []byte
 	headers     [][2]string
+	claims      map[string]string
 	values      [][]byte
 }
 
-func (r *request) ClientIP() netip.Addr { return r.ip }
-func (r *request) Path() []byte         { return r.path }
-func (r *request) Query() []byte        { return r.query }
+func (r *request) ClientIP() netip.Addr             { return r.ip }
+func (r *request) Path() []byte                     { return r.path }
+func (r *request) Query() []byte                    { return r.query }
+func (r *request) Claim(name string) (string, bool) { value, ok := r.claims[name]; return value, ok }
 func (r *request) Header(name string, i int) ([]byte, bool) {
 	for j, h := range r.headers {
 		if h[0] == name {

@@ -5,8 +5,11 @@ import "bytes"
 // value is a part's value as received.
 type value struct {
 	raw    []byte
+	text   string // a claim's, which is not encoded; instead of raw
 	coding coding
 }
+
+func (v value) isEmpty() bool { return len(v.raw) == 0 && v.text == "" }
 
 // coding says which different bytes mean the same.
 type coding uint8
@@ -21,6 +24,8 @@ const (
 // hash writes the decoded value of v, which was found in r, to d.
 func (v value) hash(d *digest, r Request) {
 	switch {
+	case v.text != "":
+		d.writeString(v.text)
 	case v.coding == list:
 		hashSubprotocols(d, r)
 	case v.coding == plain, bytes.IndexByte(v.raw, '%') < 0 && (v.coding == percent || bytes.IndexByte(v.raw, '+') < 0):
