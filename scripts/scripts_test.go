@@ -103,19 +103,41 @@ func TestLintReportsAll(t *testing.T) {
 }
 
 func TestFuzzReportsAll(t *testing.T) {
-	list := `if [ "$2" = -list ]; then printf 'FuzzA\nFuzzB\nok  \tpackage/one\t0.1s\nok  \tpackage/two\t0.1s\nFuzzC\nok  \tpackage/three\t0.1s\n'; exit; fi
-`
-	output, status := runScript(t, "fuzz.sh", map[string]string{"go": list + `[ "$5" != '^FuzzA$' ] && [ "$5" != '^FuzzC$' ]`})
+	// The test binary of package/one has two targets, that of package/three one.
+	programs := func(failing string) map[string]string {
+		return map[string]string{
+			"git": `mkdir -p one two three; printf '%s\n' one/a_test.go one/b_test.go two/a_test.go three/a_test.go`,
+			"go": `here=$(basename "$PWD")
+case $1 in
+list) echo "package/$here" ;;
+env) echo "$PWD" ;;
+test)
+	case "` + failing + `" in *"$here"*) exit 1 ;; esac
+	targets='FuzzA FuzzB'
+	[ "$here" = one ] || targets=FuzzC
+	cat >"$6" <<-END
+		#!/bin/sh
+		if [ \$1 = -test.list ]; then printf '%s\n' $targets; exit; fi
+		case " ` + failing + ` " in *" \$4 "*) exit 1 ;; esac
+	END
+	chmod +x "$6" ;;
+esac
+`}
+	}
+	output, status := runScript(t, "fuzz.sh", programs("^FuzzA$ ^FuzzC$"))
 	expect(t, output, status, 1, "fuzz package/one FuzzA", "fuzz package/one FuzzB", "fuzz package/three FuzzC",
 		"fuzz: package/one FuzzA failed", "fuzz: package/three FuzzC failed")
 	if n := strings.Count(output, "fuzz: "); n != 2 {
 		t.Errorf("%d failures, want 2:\n%s", n, output)
 	}
-	output, status = runScript(t, "fuzz.sh", map[string]string{"go": list})
+	output, status = runScript(t, "fuzz.sh", programs(""))
 	expect(t, output, status, 0, "fuzz package/three FuzzC")
 	// A package that does not compile is a failure too.
-	output, status = runScript(t, "fuzz.sh", map[string]string{"go": `[ "$2" = -list ] && printf 'FuzzA\nok  \tpackage/one\t0.1s\nFAIL\tpackage/two [build failed]\n' && exit 1`})
-	expect(t, output, status, 1, "fuzz: listing the targets failed", "fuzz: package/one FuzzA failed")
+	output, status = runScript(t, "fuzz.sh", programs("two"))
+	expect(t, output, status, 1, "fuzz package/three FuzzC", "fuzz: two: building it failed")
+	// So is a tree without targets.
+	output, status = runScript(t, "fuzz.sh", map[string]string{"git": "true", "go": "true"})
+	expect(t, output, status, 1, "fuzz: finding a target failed")
 }
 
 func TestGoVersionsReportsAll(t *testing.T) {
