@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/stage/closing"
+	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/listener"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
@@ -67,6 +68,7 @@ type App struct {
 	drainer    *drain.Drainer
 	rebalancer *rebalance.Rebalancer
 	gate       *overload.Gate
+	limiter    *limit.Limiter
 	acme       *acme.Group
 	certs      *certs.Watcher
 	names      session.Names
@@ -117,6 +119,7 @@ func Start(o Options) (_ *App, err error) {
 	a.discovery = discovery.New(discovery.Options{Log: a.slog, OnChange: a.rediscover})
 	a.gate = overload.New(overload.Options{MaxSessions: c.Limits.MaxSessions, MaxHandshakes: c.Limits.MaxHandshakes,
 		PerAddress: c.Limits.MaxHandshakesPerAddress})
+	a.limiter = limit.New()
 	a.acme = acme.NewGroup(a.slog, a.acmeChanged)
 	a.certs = certs.New(certs.Options{Log: a.slog, Source: a.acme})
 	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.drainer.Close, a.checker.Close, a.discovery.Close, a.certs.Close, a.acme.Close}
@@ -149,7 +152,7 @@ func Start(o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, ACMEChallenge: a.acme.Answer, HTTPDone: a.httpDone, HTTPCut: a.metrics.HTTPCut,
+	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Limiter: a.limiter, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, ACMEChallenge: a.acme.Answer, HTTPDone: a.httpDone, HTTPCut: a.metrics.HTTPCut,
 		HTTPBegins: a.spare.enter, HTTPEnds: a.spare.leave, Ended: closer.Ended, Release: a.releaseLease, BackendName: a.backendName}, g)
 	undo = append(undo, func() {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -287,6 +290,7 @@ func (a *App) release(s session.Summary) {
 	a.releaseLease(s.Backend)
 	a.proxy.Forget(s.ID)
 	a.gate.SessionEnded()
+	a.limiter.Ended(s.ID)
 	a.trimmer.note(time.Now())
 }
 

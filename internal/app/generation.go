@@ -41,6 +41,8 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number 
 			KeepaliveInterval: c.Keepalive.Interval,
 			KeepaliveTimeout:  c.Keepalive.Timeout,
 		},
+		Common:    a.limitRules(c.Limits.RouteLimits, config.RouteLimits{}, ""),
+		Exempt:    c.Limits.Exempt,
 		Dial:      dial.Dialer{Network: a.engine, Timeout: c.Timeouts.Connect},
 		Handshake: c.Timeouts.Handshake,
 		MaxHead:   c.HTTP.MaxHeaderBytes,
@@ -55,7 +57,7 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number 
 		g.HTTP.BackendIdle = -1 // 0 would mean the default
 	}
 	var err error
-	g.Routes, g.Policies = route.New(rules), policies(c)
+	g.Routes, g.Policies = route.New(rules), a.policies(c)
 	for _, r := range rules {
 		g.Labels[r.Label] = a.names.Number(r.Label)
 	}
@@ -126,10 +128,8 @@ func needRestart(old, now *config.Config) (keys []string) {
 	if old.Engine != now.Engine {
 		keys = append(keys, "engine")
 	}
-	limits := old.Limits
-	// These take effect at once.
-	limits.SendBuffer, limits.MaxHandshakesPerAddress = now.Limits.SendBuffer, now.Limits.MaxHandshakesPerAddress
-	if limits != now.Limits {
+	before, after := old.Limits, now.Limits // the others take effect at once
+	if before.MaxSessions != after.MaxSessions || before.MaxHandshakes != after.MaxHandshakes {
 		keys = append(keys, "limits")
 	}
 	return keys

@@ -45,7 +45,7 @@ func (a *App) prepareListeners(c *config.Config) (_ *listening, err error) {
 	stores := l.stores
 	for i := range c.Listeners {
 		on := &c.Listeners[i]
-		spec := listener.Spec{Name: on.Name, Address: on.Address.String(), SocketMode: on.Permissions()}
+		spec := listener.Spec{Name: on.Name, Address: on.Address.String(), SocketMode: on.Permissions(), MaxSessions: on.MaxSessions}
 		if on.ProxyProtocol != nil {
 			proxies := &introduce.Proxies{Listener: on.Name}
 			proxies.Trust, proxies.Unix = config.Networks(on.ProxyProtocol.Trust)

@@ -27,6 +27,8 @@ func (s source) Active() int        { return s.engine.Active() }
 func (s source) Opened() uint64     { return s.opened.Load() }
 func (s source) LogDropped() uint64 { return s.log.Dropped() }
 
+func (s source) Limits() metrics.LimitStat { return metrics.LimitStat(s.limiter.Stats()) }
+
 func (s source) Backends() []metrics.BackendStat {
 	var all []metrics.BackendStat
 	deadlines := map[*pool.Backend]time.Time{}

@@ -42,6 +42,7 @@ var rules = []rule{
 	{folder: "clock"},
 	{folder: "spread"},
 	{folder: "hint"},
+	{folder: "tally"},
 	{folder: "wire", mayImport: "hint"},
 
 	// Failures of handshakes, and when to retry.
@@ -59,20 +60,20 @@ var rules = []rule{
 	{folder: "upstream", mayImport: "clock hint session wire"},
 
 	// The steps of a connection, and its session.
-	{folder: "stage", mayImport: "clock failure session sock tls/certs tls/tickets tls/tlsconn upstream/pool wire", apart: true},
+	{folder: "stage", mayImport: "clock failure session sock tally tls/certs tls/tickets tls/tlsconn upstream/pool wire", apart: true},
 	{folder: "relay", mayImport: "failure retry session sock spread tls/tlsconn tls/tlsrec wire/frame"},
 	{folder: "httpproxy", mayImport: "sock/transport wire"},
 	{folder: "proxy", mayImport: "failure httpproxy relay retry session sock stage tls/backendtls tls/tlsconn wire"},
 
 	// What operators see, and the other commands. The simulation connects the
 	// same code to models, as the spine connects it to sockets.
-	{folder: "ops", mayImport: "session"},
+	{folder: "ops", mayImport: "session tally"},
 	{folder: "tool", mayImport: "ops/admin wire"},
 	{folder: "tool/simulate", mayImport: "clock failure proxy/reservation retry session spread stage/balance stage/ratelimit tool/bench/histogram upstream"},
 
 	// The configuration, what builds a balancer from it, and the command line.
 	{folder: "config", mayImport: "hint session wire"},
-	{folder: "app", mayImport: "config httpproxy ops proxy relay session sock/transport stage tls/acme tls/backendtls tls/certs tls/tickets upstream wire"},
+	{folder: "app", mayImport: "config httpproxy ops proxy relay session sock/transport stage tally tls/acme tls/backendtls tls/certs tls/tickets upstream wire"},
 	{folder: "cli", mayImport: "app config ops/admin tool upstream/discovery"},
 
 	{folder: "archtest"},

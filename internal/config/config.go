@@ -105,6 +105,8 @@ type Listener struct {
 	ProxyProtocol *ProxyProtocol `key:"proxy_protocol" want:"a mapping with trust"`
 	// TLS is nil for a listener without it.
 	TLS *ListenerTLS `key:"tls" want:"a mapping with certificates or acme"`
+	// MaxSessions bounds the listener's connections; 0 is no bound.
+	MaxSessions int `key:"max_sessions" range:"0..100000000"`
 	// Redirect is "https" on a listener that sends clients to https; otherwise "".
 	Redirect string `key:"redirect" words:"https" zero:"unset"`
 }
@@ -113,6 +115,8 @@ type Listener struct {
 type Route struct {
 	Match Match  `key:"match" want:"a mapping with host, path and websocket"`
 	Pool  string `key:"pool" want:"the name of a pool"` // in Pools
+	// Limits are the route's own, see Config.LimitsOf.
+	Limits RouteLimits `key:"limits" want:"a mapping of limits"`
 }
 
 // Match is the requests of a route; a zero field matches every request.
@@ -175,24 +179,6 @@ type HTTP struct {
 	AbortOnClose   bool `key:"abort_on_close"`
 	Via            bool `key:"via"`
 }
-
-// Limits bound what is open at a time. 0 means derived from the descriptor
-// limit at start. The highest is far above what one machine holds, and fits any
-// counter.
-type Limits struct {
-	MaxSessions   int `key:"max_sessions" range:"0..100000000"`
-	MaxHandshakes int `key:"max_handshakes" range:"0..100000000"`
-	// MaxHandshakesPerAddress is for one address, or the first 64 bits of an IPv6
-	// address.
-	MaxHandshakesPerAddress int `key:"max_handshakes_per_address" range:"0..100000000"`
-	// SendBuffer is in bytes; 0 leaves it to the system. Less than a packet or
-	// two would only slow the balancer down; systems have none larger than a few
-	// MiB.
-	SendBuffer int `key:"send_buffer" as:"size" range:"0|16KiB..1024MiB"`
-}
-
-// maxLimit is the highest of Limits, and of the limits of pools and backends.
-const maxLimit = 100_000_000
 
 // Admin is the address of the admin interface, which always has a host. The zero
 // Address means off.

@@ -27,7 +27,7 @@ import (
 //
 // A section is a struct with keys. A field that points to one is an optional
 // section; if its type has a method SetDefaults, that is called before the
-// section is read.
+// section is read. The keys of an embedded struct are keys of the section.
 type Key struct {
 	Name  string
 	Want  string
@@ -42,14 +42,14 @@ type Key struct {
 	bounds   bounds
 	example  string
 
-	field int
+	field []int    // the index of its field, as of reflect.Value.FieldByIndex
 	flags []boolOf // of several bool fields
 }
 
 // boolOf is the bool field that a word sets.
 type boolOf struct {
 	word  string
-	field int
+	field []int
 }
 
 // Defaulter is a section whose values are not all zero by default. All defaults of
@@ -78,20 +78,19 @@ func KeysOf(section reflect.Type) []Key {
 		return keys.([]Key)
 	}
 	var keys []Key
-	for i := range section.NumField() {
-		f := section.Field(i)
+	for _, f := range reflect.VisibleFields(section) { // those of an embedded struct follow it
 		name, word, isFlag := strings.Cut(f.Tag.Get("key"), "=")
 		if name == "" {
 			continue
 		}
 		if last := len(keys) - 1; isFlag && last >= 0 && keys[last].Name == name {
-			keys[last].flags = append(keys[last].flags, boolOf{word, i})
+			keys[last].flags = append(keys[last].flags, boolOf{word, f.Index})
 			keys[last].Words = append(keys[last].Words, word)
 			continue
 		}
 		k := Key{
 			Name: name, Want: f.Tag.Get("want"), Item: f.Tag.Get("item"), Some: f.Tag.Get("some"),
-			Optional: f.Tag.Get("empty") == "ok", unset: f.Tag.Get("zero") == "unset", as: f.Tag.Get("as"), example: f.Tag.Get("example"), field: i,
+			Optional: f.Tag.Get("empty") == "ok", unset: f.Tag.Get("zero") == "unset", as: f.Tag.Get("as"), example: f.Tag.Get("example"), field: f.Index,
 		}
 		if k.Words = strings.Fields(f.Tag.Get("words")); k.as == "algorithm" {
 			k.Words = Algorithms
@@ -100,7 +99,7 @@ func KeysOf(section reflect.Type) []Key {
 			k.Want = either(k.Words)
 		}
 		if isFlag {
-			k.flags, k.Words, k.field = []boolOf{{word, i}}, []string{word}, -1
+			k.flags, k.Words, k.field = []boolOf{{word, f.Index}}, []string{word}, nil
 		} else {
 			k.describe(f)
 		}
@@ -151,14 +150,14 @@ func (k *Key) Field(section reflect.Value) reflect.Value {
 	if k.flags != nil {
 		return reflect.Value{}
 	}
-	return section.Field(k.field)
+	return section.FieldByIndex(k.field)
 }
 
 // SetWords sets the bool fields of a key that is a list of words: those of the
 // words to true, the others to false.
 func (k *Key) SetWords(section reflect.Value, words map[string]bool) {
 	for _, f := range k.flags {
-		section.Field(f.field).SetBool(words[f.word])
+		section.FieldByIndex(f.field).SetBool(words[f.word])
 	}
 }
 

@@ -56,6 +56,7 @@ func Check(c *Config, s Source, r *Report) {
 	}
 	v.distinctPools(c.Pools)
 	v.routes(c)
+	v.limits(c)
 	v.trust("forwarded.trust", c.Forwarded.Trust, "any client can claim to be any other")
 }
 
@@ -171,7 +172,7 @@ func (v *Validator) value(p Path, k *Key, section reflect.Value) {
 	if k.flags != nil {
 		some := false
 		for _, f := range k.flags {
-			some = some || section.Field(f.field).Bool()
+			some = some || section.FieldByIndex(f.field).Bool()
 		}
 		v.Require(p, some, k.Some+": give at least one")
 		return

@@ -125,6 +125,17 @@ func init() {
 			check:  checkRate,
 			format: func(v reflect.Value) string { return strconv.FormatFloat(v.Float(), 'f', -1, 64) + "/s" },
 		},
+		"per second": {
+			want: "a rate such as 10, or 30/m", bounds: bounds{zero: true},
+			parse: func(s string) (any, error) { return parsePerSecond(s) },
+			check: func(k *Key, v reflect.Value, text string) error {
+				if v.Float() == 0 {
+					return nil
+				}
+				return checkRate(k, v, text)
+			},
+			format: func(v reflect.Value) string { return strconv.FormatFloat(v.Float(), 'f', -1, 64) },
+		},
 		"percentage": {
 			want:   "a percentage such as 10%",
 			bounds: bounds{lo: 1, hi: 100},
@@ -304,6 +315,14 @@ func parseRate(s string) (perSecond float64, err error) {
 		return bad("it is counted by the second, minute or hour: write /s, /m or /h, such as %s/s", hint.Cut(digits))
 	}
 	return v, nil
+}
+
+// parsePerSecond is parseRate, and reads a number alone as one of a second.
+func parsePerSecond(s string) (float64, error) {
+	if s != "" && strings.Trim(s, "0123456789.") == "" {
+		s += "/s"
+	}
+	return parseRate(s)
 }
 
 func checkRate(_ *Key, value reflect.Value, text string) error {

@@ -27,7 +27,7 @@ func FuzzValues(f *testing.F) {
 		f.Add(s)
 	}
 	types := map[string]reflect.Type{
-		"duration": typeDuration, "seconds": typeDuration, "rate": reflect.TypeFor[float64](), "number": reflect.TypeFor[float64](),
+		"duration": typeDuration, "seconds": typeDuration, "rate": reflect.TypeFor[float64](), "per second": reflect.TypeFor[float64](), "number": reflect.TypeFor[float64](),
 		"integer": reflect.TypeFor[int](), "weight": reflect.TypeFor[int](), "close code": reflect.TypeFor[int](),
 		"percentage": reflect.TypeFor[int](), "size": reflect.TypeFor[int](),
 	}

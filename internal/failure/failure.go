@@ -10,6 +10,7 @@ package failure
 import (
 	"errors"
 	"net/http"
+	"time"
 )
 
 // Error is why a handshake or a move of a session failed.
@@ -18,6 +19,9 @@ type Error struct {
 	// Refusal is what the client is told. nil: nothing, since it has gone, has
 	// asked for nothing, or gets the backend's answer.
 	Refusal *Refusal
+	// RetryAfter is how long the client should wait before it tries again, if that is
+	// known; otherwise 0.
+	RetryAfter time.Duration
 	// Reason is for the log. If it is empty, Err says it all.
 	Reason string
 	Err    error // the cause; may be nil
@@ -104,6 +108,10 @@ const (
 	TooManyHandshakes // at once, in the whole balancer
 	TooManySessions
 	TooManyOfAddress // handshakes of one address at once
+	ListenerSessions // of one listener, including handshakes
+	AddressSessions  // of one address
+	AddressRate      // new sessions of one address come too fast
+	ClaimSessions    // of one value of a claim
 	QueueFull        // of a pool
 	QueueAddressFull // too many of one address are in it
 	QueueTimeout
@@ -145,6 +153,7 @@ const (
 	noAnswer      = "No server answered the handshake."
 	brokenAnswer  = "The server's answer to the handshake broke the WebSocket protocol."
 	unavailable   = http.StatusServiceUnavailable
+	tooMany       = http.StatusTooManyRequests
 	badGateway    = http.StatusBadGateway
 	gatewayExpiry = http.StatusGatewayTimeout
 )
@@ -182,7 +191,11 @@ var table = [codes]struct {
 	Stopping:          {Balancer, "stopping", "", &Refusal{Status: unavailable, Message: "The balancer is shutting down."}},
 	TooManyHandshakes: {Balancer, "too_many_handshakes", "", &Refusal{Status: unavailable, Message: balancerFull}},
 	TooManySessions:   {Balancer, "too_many_sessions", "", &Refusal{Status: unavailable, Message: balancerFull}},
-	TooManyOfAddress:  {Balancer, "too_many_of_address", "", &Refusal{Status: unavailable, Message: "Too many handshakes from your address are under way." + tryAgain}},
+	TooManyOfAddress:  {Balancer, "too_many_of_address", "", &Refusal{Status: tooMany, Message: "Too many handshakes from your address are under way." + tryAgain}},
+	ListenerSessions:  {Balancer, "listener_sessions", "", &Refusal{Status: unavailable, Message: balancerFull}},
+	AddressSessions:   {Balancer, "address_sessions", "", &Refusal{Status: tooMany, Message: "Your address has all the sessions it may have." + tryAgain}},
+	AddressRate:       {Balancer, "address_rate", "", &Refusal{Status: tooMany, Message: "New sessions from your address come too fast." + tryAgain}},
+	ClaimSessions:     {Balancer, "claim_sessions", "", &Refusal{Status: tooMany, Message: "You have all the sessions you may have." + tryAgain}},
 	QueueFull:         {Balancer, "queue_full", "", &Refusal{Status: unavailable, Message: "Too many wait for a server." + tryAgain}},
 	QueueAddressFull:  {Balancer, "queue_address", "", &Refusal{Status: unavailable, Message: "Too many from your address wait for a server." + tryAgain}},
 	QueueTimeout:      {Balancer, "queue_timeout", "", &Refusal{Status: unavailable, Message: "No server had room in time." + tryAgain}},

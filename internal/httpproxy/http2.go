@@ -104,6 +104,13 @@ func (c *http2Conn) leave() {
 	}
 }
 
+// asked reports whether it has had a request.
+func (c *http2Conn) asked() bool {
+	c.counting.Lock()
+	defer c.counting.Unlock()
+	return c.streams+c.all > 0
+}
+
 // requestEnded counts a request that has ended, and closes the connection if too many were
 // taken back.
 func (c *http2Conn) requestEnded(takenBack bool) {

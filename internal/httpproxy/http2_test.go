@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
@@ -253,7 +254,7 @@ func TestHTTP2MakesRoom(t *testing.T) {
 		}
 	})
 	var ended atomic.Int64
-	r := newHTTP2Rig(t, Options{}, ServerOptions{ConnEnded: func() { ended.Add(1) }}, addr)
+	r := newHTTP2Rig(t, Options{}, ServerOptions{ConnEnded: func(transport.Meta, bool) { ended.Add(1) }}, addr)
 	idle, busy := r.client(), r.client()
 	if _, err := idle.Get(r.url("/")); err != nil {
 		t.Fatal(err)

@@ -34,8 +34,9 @@ type ServerOptions struct {
 	Enter func() error
 	Leave func()
 	// ConnEnded is called once for each connection that Hand took, after it was
-	// closed or hijacked. It may be nil.
-	ConnEnded func()
+	// closed or hijacked, with what Hand was given. asked is false for an HTTP/2
+	// connection that has had no request. It may be nil.
+	ConnEnded func(meta transport.Meta, asked bool)
 	// Log must not be nil.
 	Log *slog.Logger
 }
@@ -253,7 +254,8 @@ func (s *Server) connEnded(c *served) {
 	s.retire(c.of)
 	s.mu.Unlock()
 	if s.o.ConnEnded != nil {
-		s.o.ConnEnded()
+		h2, ok := c.outer.(*http2Conn)
+		s.o.ConnEnded(c.meta, !ok || h2.asked())
 	}
 }
 

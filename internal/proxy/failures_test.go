@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
@@ -54,8 +55,13 @@ func TestAnswers(t *testing.T) {
 		{overload.ErrStopping, failure.Balancer, "stopping", 503, "The balancer is shutting down."},
 		{overload.ErrTooManyHandshakes, failure.Balancer, "too_many_handshakes", 503, full},
 		{overload.ErrTooManySessions, failure.Balancer, "too_many_sessions", 503, full},
-		{overload.ErrTooManyOfAddress, failure.Balancer, "too_many_of_address", 503,
+		{overload.ErrTooManyOfAddress, failure.Balancer, "too_many_of_address", 429,
 			"Too many handshakes from your address are under way. Try again later, after a random pause."},
+
+		{limit.ErrListenerSessions, failure.Balancer, "listener_sessions", 503, full},
+		{limit.ErrAddressSessions, failure.Balancer, "address_sessions", 429, "Your address has all the sessions it may have. Try again later, after a random pause."},
+		{failure.New(failure.AddressRate, ""), failure.Balancer, "address_rate", 429, "New sessions from your address come too fast. Try again later, after a random pause."},
+		{limit.ErrClaimSessions, failure.Balancer, "claim_sessions", 429, "You have all the sessions you may have. Try again later, after a random pause."},
 
 		{ratelimit.ErrQueueFull, failure.Balancer, "queue_full", 503, "Too many wait for a server. Try again later, after a random pause."},
 		{ratelimit.ErrAddressFull, failure.Balancer, "queue_address", 503,

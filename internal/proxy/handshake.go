@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
@@ -30,6 +31,9 @@ type clientHandshake struct {
 	gen    *generation.Generation
 	conn   transport.Conn // the client's
 	ticket overload.Ticket
+	hold   limit.Hold
+	// asked means that a TLS handshake, if it was made, has led to a request.
+	asked  bool
 	waited *queuedHandshake // in a queue before; nil for one that has just come
 	began  time.Time        // when the request's head had come, the first time; zero before
 
@@ -54,7 +58,7 @@ type clientHandshake struct {
 
 func (h *clientHandshake) reset(p *Proxy, c transport.Conn, waited *queuedHandshake) {
 	h.p, h.gen, h.conn, h.waited = p, p.generation.Load(), c, waited
-	h.ticket = overload.Ticket{}
+	h.ticket, h.hold, h.asked = overload.Ticket{}, limit.Hold{}, true
 	h.began, h.rule = time.Time{}, nil
 	h.req.Reset(c.Meta())
 	h.try.Reset()
@@ -141,13 +145,16 @@ func (h *clientHandshake) reachBackend() error {
 func (h *clientHandshake) enter() (err error) {
 	h.conn.SetDeadline(time.Now().Add(h.gen.Handshake))
 	if h.waited != nil {
-		h.ticket = h.waited.ticket.Resume()
+		h.ticket, h.hold = h.waited.ticket.Resume(), h.waited.hold.Move()
 		return nil
 	}
+	if err := h.enterListener(); err != nil {
+		return err
+	}
 	peer := h.req.Meta.Peer
-	from := peer.Addr()
-	if h.gen.Forwarded.TrustsPeer(peer) || h.needsProxy() && h.req.Meta.Listener.Proxies.Trusts(peer) {
-		from = netip.Addr{} // a proxy's: only a header says whose handshake it is
+	from := limitedPeer(h.gen, peer)
+	if h.needsProxy() && h.req.Meta.Listener.Proxies.Trusts(peer) {
+		from = netip.Addr{} // a proxy's: only its header says whose handshake it is
 	}
 	if h.p.Gate.Full() {
 		h.p.server.CloseIdle() // a connection that waits for nothing makes room
@@ -162,6 +169,9 @@ func (h *clientHandshake) secure() error {
 	if !h.needsTLS() {
 		return nil
 	}
+	if err := h.limitTLS(); err != nil {
+		return err
+	}
 	conn, err := h.req.Meta.Listener.TLS.Secure(h.conn)
 	if err != nil {
 		h.p.Watcher.TLSDone(secure.Result(err), nil)
@@ -171,6 +181,7 @@ func (h *clientHandshake) secure() error {
 	h.req.Meta = conn.Meta()
 	h.p.Watcher.TLSDone(secure.OK, h.req.Meta.TLS)
 	if h.req.Meta.TLS.Protocol == acmeProtocol {
+		h.asked = true
 		return failure.New(failure.NothingAsked, "it has answered a challenge of ACME")
 	}
 	return nil
@@ -188,10 +199,13 @@ const acmeProtocol = "acme-tls/1"
 
 // enterClient counts the handshake under the address of its client, if only the
 // head says which that is.
-func (h *clientHandshake) enterClient() error { return h.ticket.SetClient(h.req.ClientIP()) }
+func (h *clientHandshake) enterClient() error {
+	return h.ticket.SetClient(h.limitedClient())
+}
 
 func (h *clientHandshake) readRequest() error {
 	err := h.req.Read(h.conn, h.gen)
+	h.asked = h.asked || err == nil
 	h.began = h.req.Began
 	if h.waited != nil {
 		h.began = h.waited.began
@@ -216,9 +230,10 @@ func (h *clientHandshake) handToHTTP() error {
 	// It counts as a session, since it needs as many descriptors. httpEnded ends
 	// that.
 	h.ticket.Opened()
+	h.hold.Detach()
 	h.p.HTTPBegins()
 	if !h.p.server.Hand(conn, h.req.Meta, append([]byte(nil), h.req.Bytes()...)) {
-		h.p.httpEnded()
+		h.p.httpEnded(h.req.Meta, true)
 	}
 	return nil
 }
@@ -329,6 +344,7 @@ func (h *clientHandshake) startSession() error {
 	h.p.Watcher.HandshakeDone(h.where(), ResultOpened, info.Started.Sub(h.began))
 	h.p.Watcher.SessionOpened(info, h.req.Meta.TLS)
 	h.ticket.Opened()
+	h.hold.Opened(h.id)
 	h.try.Handed() // the session's end releases the lease
 	start.Early[session.Client] = h.req.Early()
 	start.Early[session.Backend] = h.try.Early()

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
+	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
@@ -40,12 +42,17 @@ import (
 // patience is how long a test waits for what must come.
 const patience = testkit.Patience
 
+// plenty is a limit that no test reaches. What is counted for it must be given back.
+const plenty = 1_000_000
+
 // setup is what a balancer under test is made of; the zero value serves
 // everything from the pool "all" of no backends.
 type setup struct {
 	backends    []string // of the pool "all", in the order they are to be tried
 	pools       []pool.Spec
 	rules       []route.Rule
+	policy      generation.Policy // of each rule
+	common      limit.Rules       // of the generation
 	trust       []netip.Prefix
 	trustUnix   bool
 	proxied     proxyproto.Version     // what every pool tells its backends
@@ -70,6 +77,7 @@ type balancer struct {
 	engine   relay.Engine
 	proxy    *proxy.Proxy
 	gate     *overload.Gate
+	limiter  *limit.Limiter
 	registry *pool.Registry
 	log      *testkit.Log
 	mayPanic bool
@@ -103,16 +111,20 @@ func start(t testing.TB, engine string, s setup) *balancer {
 		s.maxSessions = 100
 	}
 	b.gate = overload.New(overload.Options{MaxSessions: s.maxSessions})
+	b.limiter = limit.New()
 	b.engine = newEngine(t, engine, log, b.sessionEnded)
 	if s.wrap != nil {
 		b.engine = s.wrap(b.engine)
 	}
 	g := b.generation(s)
-	p := proxy.New(proxy.Options{Gate: b.gate, Engine: b.engine, Watcher: b, Log: log.Logger(), ACMEChallenge: s.challenge, HTTPDone: b.httpDone, Ended: b.sessionEnded, Release: b.release,
+	p := proxy.New(proxy.Options{Gate: b.gate, Limiter: b.limiter, Engine: b.engine, Watcher: b, Log: log.Logger(), ACMEChallenge: s.challenge, HTTPDone: b.httpDone, Ended: b.sessionEnded, Release: b.release,
 		BackendName: func(id uint32) string { return b.registry.Backend(id).Name }}, g)
 	b.proxy = p
 	if s.listener.Address == "" {
 		s.listener.Address = "127.0.0.1:0"
+	}
+	if s.listener.MaxSessions == 0 {
+		s.listener.MaxSessions = plenty
 	}
 	ln, err := b.engine.Listen(s.listener, func(c transport.Conn) {
 		if s.secure != nil {
@@ -156,6 +168,9 @@ func start(t testing.TB, engine string, s setup) *balancer {
 		if left.Handshakes+left.Sessions > 0 {
 			t.Errorf("%d handshakes and %d sessions never left the gate; log:\n%s", left.Handshakes, left.Sessions, b.log)
 		}
+		if n := b.limiter.Stats().Counted; n > 0 {
+			t.Errorf("%d places of clients and listeners were never given back; log:\n%s", n, b.log)
+		}
 		for _, backend := range b.registry.Backends() {
 			if n := backend.Sessions(); n != 0 {
 				t.Errorf("backend %s: %d leases were never given back", backend.Name, n)
@@ -188,13 +203,16 @@ func (b *balancer) generation(s setup) *generation.Generation {
 		}
 		return d
 	}
+	if s.policy.Limits.IsZero() {
+		s.policy.Limits.Sessions.Max = plenty
+	}
 	g := &generation.Generation{
 		Number: 1, Pools: map[string]*generation.Pool{}, Labels: map[string]uint32{},
-		Forwarded: &forwarded.Policy{Trust: s.trust, TrustUnix: s.trustUnix, Forwarded: true, Except: s.clientCert.IsReserved}, ClientCert: s.clientCert,
+		Forwarded: &forwarded.Policy{Trust: s.trust, TrustUnix: s.trustUnix, Forwarded: true, Except: s.clientCert.IsReserved}, ClientCert: s.clientCert, Common: s.common,
 		Dial:      dial.Dialer{Network: b.engine, Timeout: orPatience(s.connect)},
 		Handshake: orPatience(s.handshake),
 	}
-	g.Routes = route.New(s.rules)
+	g.Routes, g.Policies = route.New(s.rules), slices.Repeat([]generation.Policy{s.policy}, len(s.rules))
 	var err error
 	pools, _ := b.registry.Apply(specs)
 	for name, p := range pools {
@@ -243,6 +261,7 @@ func (b *balancer) release(id uint32) {
 func (b *balancer) sessionEnded(s session.Summary) {
 	b.release(s.Backend)
 	b.proxy.Forget(s.ID)
+	b.limiter.Ended(s.ID)
 	b.gate.SessionEnded()
 	b.note(func() { b.ended = append(b.ended, s) })
 }

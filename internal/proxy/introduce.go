@@ -21,10 +21,7 @@ func (h *clientHandshake) introduce() error {
 	}
 	h.req.Meta = h.conn.Meta()
 	h.req.Client = h.req.Meta.Peer
-	if h.gen.Forwarded.TrustsPeer(h.req.Client) {
-		return nil // only the head says whose handshake it is
-	}
-	return h.ticket.SetClient(h.req.Client.Addr())
+	return h.ticket.SetClient(limitedPeer(h.gen, h.req.Client))
 }
 
 // needsProxy reports whether a header of the PROXY protocol is still to be read.

@@ -34,6 +34,7 @@ func (h *clientHandshake) conclude(err error) {
 	}
 	defer h.conn.Close()
 	defer h.try.Release()
+	h.countTLS()
 	h.countAffinity()
 	if errors.Is(err, handshake.ErrPlainAnswer) {
 		if err = h.passBack(); err == nil {
@@ -159,24 +160,30 @@ const (
 	maxRetryAfter = 30
 )
 
-// retryAfter is the value of Retry-After. It is random, or all clients that are
-// refused together would come back together (RFC 9110 §10.2.3).
-func retryAfter() time.Duration {
-	return time.Duration(minRetryAfter+rand.IntN(maxRetryAfter-minRetryAfter+1)) * time.Second
+// retryAfter is the value of Retry-After, in whole seconds: what f says, or for a 429
+// and a 503 a random time, or all clients that are refused together would come back
+// together (RFC 9110 §10.2.3). 0 is none.
+func retryAfter(f *failure.Error) time.Duration {
+	switch status := f.Refusal.Status; {
+	case f.RetryAfter > 0:
+		return (f.RetryAfter + time.Second - 1).Truncate(time.Second)
+	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
+		return time.Duration(minRetryAfter+rand.IntN(maxRetryAfter-minRetryAfter+1)) * time.Second
+	}
+	return 0
 }
 
-// withRetryAfter adds Retry-After to a 503.
+// withRetryAfter adds Retry-After to the refusal of f.
 func (h *clientHandshake) withRetryAfter(f *failure.Error) *failure.Refusal {
-	r := f.Refusal
-	if r.Status != http.StatusServiceUnavailable {
-		return r
-	}
-	after := retryAfter()
+	r, after := f.Refusal, retryAfter(f)
 	switch f.Code {
 	case failure.QueueFull, failure.QueueAddressFull, failure.QueueTimeout:
 		if p := h.pool(); p.Admit != nil {
 			after = p.Admit.RetryAfter().Round(time.Second)
 		}
+	}
+	if after == 0 {
+		return r
 	}
 	with := *r
 	with.Header = append(slices.Clip(r.Header), [2]string{"Retry-After", strconv.Itoa(int(after.Seconds()))})

@@ -43,7 +43,7 @@ func TestPanic(t *testing.T) {
 	heard := make(results, 1)
 	gate := overload.New(overload.Options{MaxSessions: 10})
 	p := proxy.New(proxy.Options{Gate: gate, Engine: engine, Watcher: heard, Log: logger, HTTPDone: func(proxy.Where, int, time.Duration) {}},
-		&generation.Generation{Routes: routes, Forwarded: &forwarded.Policy{}, Handshake: patience})
+		&generation.Generation{Routes: routes, Policies: make([]generation.Policy, 1), Forwarded: &forwarded.Policy{}, Handshake: patience})
 	defer p.Close(context.Background())
 	ln, err := engine.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, p.Serve)
 	if err != nil {

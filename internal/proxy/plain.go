@@ -77,7 +77,14 @@ func (p *Proxy) CutAnswers(c httpproxy.Cut) int { return p.plain.CutAnswers(c) }
 func (p *Proxy) KeepAnswers(which func(backend uint32, events bool) bool) { p.plain.KeepAnswers(which) }
 
 // httpEnded ends what handToHTTP began for a connection.
-func (p *Proxy) httpEnded() {
+func (p *Proxy) httpEnded(meta transport.Meta, asked bool) {
+	if !asked {
+		g := p.generation.Load()
+		p.Limiter.AfterTLS(&g.Common, limitedPeer(g, meta.Peer))
+	}
+	if on := meta.Listener; on != nil && on.MaxSessions > 0 {
+		p.Limiter.EndedOn(on.Name)
+	}
 	p.HTTPEnds()
 	p.Gate.SessionEnded()
 }
@@ -155,12 +162,9 @@ func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, 
 // plainRefusal is the answer to a request that fails with err. It is the same as
 // for a handshake.
 func plainRefusal(err error) *httpproxy.Error {
-	r := failure.Of(err).Refusal
-	refused := &httpproxy.Error{Status: r.Status, Text: r.Message}
-	if r.Status == http.StatusServiceUnavailable {
-		refused.RetryAfter = retryAfter()
-	}
-	return refused
+	f := failure.Of(err)
+	r := f.Refusal
+	return &httpproxy.Error{Status: r.Status, Text: r.Message, RetryAfter: retryAfter(f)}
 }
 
 // plainClient is the address of the client that sent r, through trusted proxies.

@@ -14,6 +14,7 @@
 //   - queue.go: the wait for a backend in a pool with admit
 //   - answers.go: what the balancer answers itself: redirects to https, challenges
 //     of ACME, TLS on a plain port
+//   - limits.go: what a client and a listener may have
 //   - outcome.go: what a refused client gets, and what is logged and counted
 //   - plain.go: everything that isn't a WebSocket, which goes to net/http
 //     (internal/httpproxy)
@@ -37,6 +38,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 )
 
@@ -68,6 +70,7 @@ type Where struct{ Pool, Backend string }
 // Options are what a Proxy works with. All are used as long as it lives.
 type Options struct {
 	Gate    *overload.Gate
+	Limiter *limit.Limiter
 	Engine  relay.Engine
 	Watcher Watcher
 	Log     *slog.Logger
@@ -160,6 +163,7 @@ func (p *Proxy) serve(c transport.Conn, waited *queuedHandshake) {
 			h.conclude(errInternal)
 		}
 		h.ticket.Leave()
+		h.hold.Release()
 		if waited != nil {
 			waited.release()
 			h.waited = nil

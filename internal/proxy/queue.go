@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
+	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 )
@@ -44,6 +45,7 @@ type queuedHandshake struct {
 
 	mu     sync.Mutex // held by wait until everything is set; guards the following
 	ticket overload.Ticket
+	hold   limit.Hold
 	parked transport.Parked
 	failed error
 }
@@ -69,7 +71,7 @@ func (h *clientHandshake) wait() error {
 		w.leave()
 		return failure.Wrap(failure.ClientGone, err)
 	}
-	w.ticket = h.ticket.Wait()
+	w.ticket, w.hold = h.ticket.Wait(), h.hold.Move()
 	return errWaiting
 }
 
@@ -118,6 +120,7 @@ func (w *queuedHandshake) gone() {
 	defer w.mu.Unlock()
 	w.leave()
 	w.ticket.Leave()
+	w.hold.Release()
 	if w.affinity != "" {
 		w.proxy.Watcher.AffinityDone(w.affinity) // as for a client that leaves while its backend is asked
 	}

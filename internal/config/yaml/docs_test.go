@@ -137,6 +137,7 @@ func TestDocsExamplesParse(t *testing.T) {
 		names[config.WebSocketCheck](), names[config.AgentCheck](), names[config.Drain](), names[config.Admit](), names[session.Reattach](), names[config.Rebalance](), names[config.DNS](),
 		names[config.Timeouts](), names[config.Shutdown](), names[config.Keepalive](), names[config.Forwarded](), names[config.HTTP](), names[config.Limits](), names[config.Admin](), names[config.Log](),
 		names[config.ListenerTLS](), names[config.Certificate](), names[config.ACME](), names[config.PoolTLS](),
+		names[config.RouteLimits](), names[config.NewSessions](), names[config.ClaimLimit](),
 	} {
 		for _, key := range keys {
 			if !regexp.MustCompile(`\b` + key + `:`).MatchString(m[1]) {
@@ -189,7 +190,7 @@ shutdown: {delay: 5s}
 keepalive: {interval: 25s, timeout: 10s}
 http: {response_timeout: 60s, body_timeout: 60s, send_timeout: 60s, idle_timeout: 75s, backend_idle_timeout: 60s, max_header_bytes: 16384, abort_on_close: false, via: true}
 `))
-	if err != nil || c.Limits != d.Limits || c.Shutdown != d.Shutdown || c.Timeouts != d.Timeouts || c.Keepalive != d.Keepalive || c.HTTP != d.HTTP {
+	if err != nil || !reflect.DeepEqual(c.Limits, d.Limits) || c.Shutdown != d.Shutdown || c.Timeouts != d.Timeouts || c.Keepalive != d.Keepalive || c.HTTP != d.HTTP {
 		t.Errorf("the documented defaults are not those of Defaults: %+v, %v", c, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,7 @@ func dump(c *config.Config, f *File) string {
 			websocket = fmt.Sprint(*r.Match.WebSocket)
 		}
 		line("route host=%q path=%q websocket=%s to %s (%s)", r.Match.Host.String(), r.Match.Path.String(), websocket, r.Pool, at(config.Path("routes").Index(i)))
+		dumpLimits(line, &r.Limits)
 	}
 	for _, p := range c.Pools {
 		line("pool %s by %s (%s)", p.Name, p.Balance, at(config.PoolPath(p.Name)))
@@ -95,7 +97,11 @@ func dump(c *config.Config, f *File) string {
 	line("keepalive %+v", c.Keepalive)
 	line("forwarded %+v", c.Forwarded)
 	line("http %+v", c.HTTP)
-	line("limits %+v", c.Limits)
+	line("limits {MaxSessions:%d MaxHandshakes:%d MaxHandshakesPerAddress:%d SendBuffer:%d}", c.Limits.MaxSessions, c.Limits.MaxHandshakes, c.Limits.MaxHandshakesPerAddress, c.Limits.SendBuffer)
+	if len(c.Limits.Exempt) > 0 {
+		line("  exempt %v", c.Limits.Exempt)
+	}
+	dumpLimits(line, &c.Limits.RouteLimits)
 	admin := ""
 	if !c.Admin.Address.IsZero() {
 		admin = c.Admin.Address.String()
@@ -107,6 +113,16 @@ func dump(c *config.Config, f *File) string {
 		line("warning %v", w)
 	}
 	return b.String()
+}
+
+// dumpLimits leaves out limits that are not given.
+func dumpLimits(line func(string, ...any), l *config.RouteLimits) {
+	v := reflect.ValueOf(l).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); !f.IsZero() {
+			line("  %s %+v", v.Type().Field(i).Name, f.Elem())
+		}
+	}
 }
 
 // dumpPool leaves out what a pool doesn't have.
@@ -179,6 +195,9 @@ func dumpPool(line func(string, ...any), p config.Pool) {
 
 // dumpListener leaves out what a listener doesn't have.
 func dumpListener(line func(string, ...any), l config.Listener) {
+	if l.MaxSessions != 0 {
+		line("  max_sessions %d", l.MaxSessions)
+	}
 	if l.Redirect != "" {
 		line("  redirect %s", l.Redirect)
 	}

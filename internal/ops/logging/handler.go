@@ -55,6 +55,9 @@ func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
 }
 
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	if !h.log.thin.keeps(&r) {
+		return nil
+	}
 	return h.each[index(h.log.text.Load(), isImportant(r.Level))].Handle(ctx, r)
 }
 

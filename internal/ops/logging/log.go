@@ -5,7 +5,8 @@
 //
 // Event loops log, and must never wait for a full pipe or a slow disk. So lines
 // go to a bounded buffer in memory, and one goroutine writes them in batches. If
-// the buffer is full, lines are dropped and counted, warnings and errors last.
+// the buffer is full, lines are dropped and counted, warnings and errors last. Lines
+// that clients could fill a disk with are thinned out before that (thin.go).
 package logging
 
 import (
@@ -32,6 +33,7 @@ const closeWait = 5 * time.Second
 // Only Close waits for the destination.
 type Log struct {
 	queue  *queue
+	thin   *thinner
 	logger *slog.Logger
 	level  slog.LevelVar
 	text   atomic.Bool
@@ -43,6 +45,7 @@ func New(w io.Writer, format string, level slog.Level) *Log {
 	l := &Log{}
 	l.SetFormatLevel(format, level)
 	l.queue = newQueue(w, bufferSize, l.appendDropReport)
+	l.thin = &thinner{report: l.reportLeftOut, groups: map[alike]*group{}}
 	l.logger = slog.New(newHandler(l))
 	go l.queue.run()
 	return l
@@ -66,6 +69,7 @@ func (l *Log) Dropped() uint64 { return l.queue.droppedLines() }
 // the destination blocks for five seconds, Close returns
 // context.DeadlineExceeded.
 func (l *Log) Close() error {
+	l.thin.close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	return l.queue.close(ctx)
@@ -78,4 +82,13 @@ func (l *Log) appendDropReport(b []byte, lost, total uint64) []byte {
 		uint("lost", lost).
 		uint("total", total).
 		end()
+}
+
+// reportLeftOut writes the line about n lines that were left out.
+func (l *Log) reportLeftOut(a alike, level slog.Level, n int) {
+	l.queue.add(l.begin(nil, time.Now(), level, "log lines left out: too many are alike").
+		string("line", a.msg).
+		string(a.attr, a.value).
+		uint("count", uint64(n)).
+		end(), isImportant(level))
 }

@@ -26,6 +26,7 @@ func (fixedSource) Pools() []string    { return []string{"chat", "empty"} }
 func (fixedSource) Active() int        { return 3 }
 func (fixedSource) Opened() uint64     { return 7 }
 func (fixedSource) LogDropped() uint64 { return 5 }
+func (fixedSource) Limits() LimitStat  { return LimitStat{Counted: 6, Buckets: 7} }
 func (fixedSource) Queues() []QueueStat {
 	return []QueueStat{{Pool: "chat", Waiting: 4, Queued: 11}}
 }

@@ -30,6 +30,8 @@ type Source interface {
 	Certificates() []CertificateStat
 	// LogDropped is the number of log lines that were dropped.
 	LogDropped() uint64
+	// Limits is what is counted for limits.
+	Limits() LimitStat
 }
 
 // BackendStat has the values of one backend.
@@ -69,6 +71,12 @@ type RebalanceStat struct {
 	Excess int // sessions above the fair shares of their backends
 }
 
+// LimitStat has the values of limits.
+type LimitStat struct {
+	Counted int // addresses, claims and listeners with sessions
+	Buckets int // addresses whose new sessions are counted
+}
+
 var (
 	activeDesc = newDesc("holdfast_sessions_active",
 		"Open WebSocket sessions.")
@@ -94,6 +102,10 @@ var (
 		"Handshakes that had to wait in the queue of a pool.", "pool")
 	excessDesc = newDesc("holdfast_rebalance_excess",
 		"Sessions above the fair shares of their backends.", "pool")
+	countedDesc = newDesc("holdfast_limits_counted",
+		"Client addresses, values of claims and listeners whose sessions are counted for a limit.")
+	bucketsDesc = newDesc("holdfast_limits_buckets",
+		"Client addresses that are remembered for new_sessions_per_address.")
 	droppedDesc = newDesc("holdfast_log_dropped_total",
 		"Log lines that were dropped because the log was not read fast enough.")
 )
@@ -102,6 +114,9 @@ func (m *Metrics) collectSource(e emitter, backends []BackendStat) {
 	e.gauge(activeDesc, float64(m.src.Active()))
 	e.counter(openedDesc, m.src.Opened())
 	e.counter(droppedDesc, m.src.LogDropped())
+	limits := m.src.Limits()
+	e.gauge(countedDesc, float64(limits.Counted))
+	e.gauge(bucketsDesc, float64(limits.Buckets))
 	m.collectBackends(e, backends)
 	m.tls.collect(e)
 	m.collectCertificates(e)

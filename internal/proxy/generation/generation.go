@@ -8,6 +8,7 @@ package generation
 
 import (
 	"cmp"
+	"net/netip"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
@@ -15,6 +16,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
+	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
 	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
 	"github.com/holdfast-ws/holdfast/internal/wire/affinity"
@@ -40,6 +42,8 @@ type Generation struct {
 	// ClientCert says what backends are told about certificates of clients.
 	ClientCert *clientcert.Policy
 	Limits     relay.Limits
+	Common     limit.Rules    // for clients whose route isn't known
+	Exempt     []netip.Prefix // clients to whom no limit by address applies
 	Dial       dial.Dialer
 	Handshake  time.Duration // for a client's head, and for a backend's answer
 	// MaxHead bounds the head of a client's request, in bytes; 0 means the

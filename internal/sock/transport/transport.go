@@ -207,6 +207,9 @@ type ListenerSpec struct {
 	// means 443.
 	RedirectHTTPS bool
 	HTTPSPort     uint16
+	// MaxSessions bounds the connections of the listener that are handshakes or
+	// sessions, or serve plain HTTP; 0 is no bound.
+	MaxSessions int
 }
 
 // TLSServer makes TLS handshakes as the server.

@@ -2,9 +2,12 @@ package overload
 
 import (
 	"hash/maphash"
+	"math"
 	"net/netip"
-	"sync"
 	"sync/atomic"
+
+	"github.com/holdfast-ws/holdfast/internal/tally"
+	"github.com/holdfast-ws/holdfast/internal/wire/clientprefix"
 )
 
 // minPerAddress is the lower bound of a derived limit for one address: a page
@@ -19,36 +22,20 @@ func perAddress(n int) int { return min(max(n/4, minPerAddress), n) }
 type clientCounts struct {
 	limit  atomic.Int64
 	seed   maphash.Seed
-	shards [32]struct {
-		mu     sync.Mutex // guards the following
-		counts map[netip.Addr]int
-	}
+	counts tally.Counts
 }
 
-// add counts one more handshake of a, which is from clientprefix.Of. It reports
-// false if a has reached the limit; with always, it counts it anyway.
-func (t *clientCounts) add(a netip.Addr, always bool) bool {
-	s := &t.shards[maphash.Comparable(t.seed, a)%uint64(len(t.shards))]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := s.counts[a]
-	if !always && int64(n) >= t.limit.Load() {
-		return false
-	}
-	if s.counts == nil {
-		s.counts = map[netip.Addr]int{}
-	}
-	s.counts[a] = n + 1
-	return true
+// key returns what the handshakes of an address are counted under. It is never 0.
+func (t *clientCounts) key(a netip.Addr) uint64 {
+	return max(1, maphash.Comparable(t.seed, clientprefix.Number(a)))
 }
 
-func (t *clientCounts) remove(a netip.Addr) {
-	s := &t.shards[maphash.Comparable(t.seed, a)%uint64(len(t.shards))]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := s.counts[a]; n > 1 {
-		s.counts[a] = n - 1
-	} else {
-		delete(s.counts, a)
+// add counts one more handshake of a key. It reports false if that has reached the
+// limit; with always, it counts it anyway.
+func (t *clientCounts) add(key uint64, always bool) bool {
+	most := int(t.limit.Load())
+	if always {
+		most = math.MaxInt
 	}
+	return t.counts.Add(key, most)
 }

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
-	"github.com/holdfast-ws/holdfast/internal/wire/clientprefix"
 )
 
 // Options are the limits.
@@ -157,31 +156,31 @@ func (g *Gate) Stopping() bool { return g.word.Load()&stopping != 0 }
 // coroutine, and must not be copied once used: the copy would give the place
 // back again.
 type Ticket struct {
-	gate         *Gate // nil once given back, or moved
-	waiting      bool  // counted as a session
-	clientPrefix netip.Addr
-	counted      bool // for clientPrefix
+	gate    *Gate  // nil once given back, or moved
+	waiting bool   // counted as a session
+	client  uint64 // its key in clientCounts; 0 is none
+	counted bool   // for client
 }
 
 // SetClient counts the handshake for the address it turns out to come from, if
 // it isn't counted for one yet. If that address has too many, it returns
 // ErrTooManyOfAddress and leaves the Ticket unchanged.
 func (t *Ticket) SetClient(from netip.Addr) error {
-	if t.gate == nil || t.clientPrefix.IsValid() || !from.IsValid() {
+	if t.gate == nil || t.client != 0 || !from.IsValid() {
 		return nil
 	}
-	p := clientprefix.Of(from)
-	if !t.gate.clients.add(p, false) {
+	key := t.gate.clients.key(from)
+	if !t.gate.clients.add(key, false) {
 		return ErrTooManyOfAddress
 	}
-	t.clientPrefix, t.counted = p, true
+	t.client, t.counted = key, true
 	return nil
 }
 
 // releaseClient gives back the place of the address.
 func (t *Ticket) releaseClient() {
 	if t.counted {
-		t.gate.clients.remove(t.clientPrefix)
+		t.gate.clients.counts.Remove(t.client)
 		t.counted = false
 	}
 }
@@ -200,7 +199,7 @@ func (t *Ticket) Opened() {
 // Ticket it returns. It holds a descriptor and little memory, so it counts as a
 // session rather than a handshake.
 func (t *Ticket) Wait() Ticket {
-	w := Ticket{gate: t.gate, waiting: true, clientPrefix: t.clientPrefix}
+	w := Ticket{gate: t.gate, waiting: true, client: t.client}
 	if t.gate != nil {
 		t.gate.waiting.Add(1)
 	}
@@ -212,10 +211,10 @@ func (t *Ticket) Wait() Ticket {
 // it returns. It never refuses: waiting handshakes resume at a limited rate, and
 // may exceed MaxHandshakes and PerAddress.
 func (t *Ticket) Resume() Ticket {
-	h := Ticket{gate: t.gate, clientPrefix: t.clientPrefix}
+	h := Ticket{gate: t.gate, client: t.client}
 	if t.gate != nil {
-		if h.counted = h.clientPrefix.IsValid(); h.counted {
-			t.gate.clients.add(h.clientPrefix, true)
+		if h.counted = h.client != 0; h.counted {
+			t.gate.clients.add(h.client, true)
 		}
 		// In this order it is always counted as one or the other.
 		t.gate.word.Add(oneHandshake - oneSession)

@@ -2,7 +2,10 @@
 // by client.
 package clientprefix
 
-import "net/netip"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // Of returns what a counts as: an IPv4 address as itself, an IPv6 address as its first
 // 64 bits, since a network of that size usually belongs to one customer, who can use
@@ -16,4 +19,14 @@ func Of(a netip.Addr) netip.Addr {
 		}
 	}
 	return a
+}
+
+// Number is Of as a number, for maps. It is different for all addresses that Of tells
+// apart, except for those of ffff:ffff::/32, which nobody has (RFC 4291 §2.4).
+func Number(a netip.Addr) uint64 {
+	b := a.As16()
+	if a.Is4() || a.Is4In6() {
+		return 0xffffffff<<32 | uint64(binary.BigEndian.Uint32(b[12:]))
+	}
+	return binary.BigEndian.Uint64(b[:])
 }

@@ -22,3 +22,21 @@ func TestOf(t *testing.T) {
 		t.Error("no address counts as one")
 	}
 }
+
+func TestNumber(t *testing.T) {
+	seen := map[uint64]netip.Addr{}
+	for _, address := range []string{"192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "2001:db8:1:2:3::", "2001:db8:1:2::", "2001:db8:1:3::%eth0", "::1", "::2:0:0:0:0"} {
+		a := netip.MustParseAddr(address)
+		n, of := Number(a), Of(a)
+		if before, ok := seen[n]; ok && before != of {
+			t.Errorf("%s and %s have the same number", before, of)
+		}
+		seen[n] = of
+		if Number(of) != n {
+			t.Errorf("%s has another number than %s", address, of)
+		}
+	}
+	if len(seen) != 6 {
+		t.Errorf("%d numbers, want 6: %v", len(seen), seen)
+	}
+}

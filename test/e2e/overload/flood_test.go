@@ -16,9 +16,8 @@ import (
 // sitSilent opens n connections from a local address that never send anything.
 func sitSilent(t testing.TB, b *kit.Balancer, from string, n int) {
 	t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: testkit.Patience}
 	for range n {
-		conn, err := d.Dial("tcp", b.Address)
+		conn, err := kit.ConnectFrom(from, b.Address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +83,7 @@ func TestHandshakesOfOneClientBehindAProxy(t *testing.T) {
 		ask(2)
 	}
 	testkit.Eventually(t, "handshakes with the backend", func() bool { return len(mute.Failures()) == 20 })
-	if _, status := kit.OpenAndClose(t, b, "/", kit.ForwardedFor(1)); status != http.StatusServiceUnavailable {
+	if _, status := kit.OpenAndClose(t, b, "/", kit.ForwardedFor(1)); status != http.StatusTooManyRequests {
 		t.Errorf("an 11th handshake of one client got status %d", status)
 	}
 	if n := refusals(t, b, "too_many_of_address"); n != 1 {

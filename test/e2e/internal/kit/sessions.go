@@ -3,6 +3,8 @@
 package kit
 
 import (
+	"net"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -31,6 +33,26 @@ func DialMany(address, path string, n int) (all []*wspeer.Conn, err error) {
 		return err
 	})
 	return all, err
+}
+
+// DialFrom opens a session from a local address, such as 127.0.0.2. Without an error it
+// is cut at the end of the test.
+func DialFrom(t testing.TB, from, address, path string, header ...string) (*wspeer.Conn, *http.Response, error) {
+	t.Helper()
+	conn, err := ConnectFrom(from, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	w := wspeer.NewClient(conn)
+	res, err := w.Handshake(address, path, header)
+	return w, res, err
+}
+
+// ConnectFrom opens a connection from a local address.
+func ConnectFrom(from, address string) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: testkit.Patience}
+	return d.Dial("tcp", address)
 }
 
 // CutAll closes connections without a Close frame.
