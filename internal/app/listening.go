@@ -96,7 +96,8 @@ func (a *App) explainSelfSigned() {
 	if cert == nil {
 		return
 	}
-	at := a.listeners.List()[0].Addr // without a file, all listeners are alike
+	list := a.listeners.List() // without a file, all listeners are alike
+	at := list[max(0, slices.IndexFunc(list, func(l listener.Info) bool { return l.Addr.Port() != 0 }))].Addr
 	host := at.String()
 	if at.Addr().IsUnspecified() || at.Addr().IsLoopback() {
 		host = fmt.Sprintf("localhost:%d", at.Port())

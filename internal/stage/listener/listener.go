@@ -7,7 +7,9 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
@@ -74,6 +76,9 @@ func (s *Set) Apply(specs []Spec) error {
 	}
 	for _, b := range next {
 		b.SetSpec(b.Spec)
+		if path, ok := strings.CutPrefix(b.Address, "unix:"); ok && hostport.IsUnix(b.Address) {
+			os.Chmod(path, b.SocketMode) // if the file is gone, nobody can connect anyway
+		}
 	}
 	for _, b := range before {
 		b.Close()
