@@ -214,9 +214,7 @@ func (h *clientHandshake) readRequest() error {
 		return h.refuseTLS()
 	}
 	if err != nil {
-		if told := h.unexpectedHeader(err); told != nil {
-			return told
-		}
+		err = h.explainUnread(err)
 	}
 	return err
 }

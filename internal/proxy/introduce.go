@@ -30,12 +30,16 @@ func (h *clientHandshake) needsProxy() bool {
 	return on != nil && on.Proxies != nil && h.req.Meta.Front == nil
 }
 
-// unexpectedHeader is the error of a request that is a header of the PROXY protocol, on
-// a listener that takes none; nil if it isn't one. The client is answered as before.
-func (h *clientHandshake) unexpectedHeader(err error) error {
-	f := failure.Of(err)
-	if f.Code != failure.BadRequest || h.req.Meta.Front != nil || !proxyproto.Looks(h.req.Bytes()) {
-		return nil
+// explainUnread returns the error of reading a request, with what the PROXY protocol has
+// to do with it. The client is answered as before.
+func (h *clientHandshake) explainUnread(err error) error {
+	f, front := failure.Of(err), h.req.Meta.Front
+	if front != nil && front.Proxy == h.req.Meta.Peer && len(h.req.Bytes()) == 0 {
+		// Proxies end their health checks by a reset.
+		return failure.Wrap(failure.NothingAsked, err)
+	}
+	if f.Code != failure.BadRequest || front != nil || !proxyproto.Looks(h.req.Bytes()) {
+		return err
 	}
 	told := *f
 	told.Reason = fmt.Sprintf("a PROXY protocol header came to the listener %q, which takes none: list the proxies in its proxy_protocol.trust", h.req.Meta.ListenerName())

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -180,6 +181,9 @@ func TestNotIntroduced(t *testing.T) {
 		eachEngine(t, func(t *testing.T, engine string) {
 			b := start(t, engine, setup{backends: []string{"127.0.0.1:1"}, listener: behind(loopback), handshake: 20 * time.Millisecond})
 			b.dial().wantEnd()
+			check := b.dial().send(string(proxyproto.AppendLocal(nil, 2)))
+			check.Conn.(*net.TCPConn).SetLinger(0)
+			check.Close()                  // by a reset, as HAProxy does
 			b.dial().send("PROXY").Close() // in the middle
 			b.wantResult("client_gone")
 		})

@@ -61,6 +61,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer ws.CloseNow()
+	ws.SetReadLimit(-1)
 	for {
 		kind, text, err := ws.Read(context.Background())
 		if err != nil || ws.Write(context.Background(), kind, text) != nil {
