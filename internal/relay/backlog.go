@@ -1,5 +1,7 @@
 package relay
 
+import "slices"
+
 // backlog keeps the bytes that sockets didn't take, by number, so that a record can
 // refer to them without a pointer. At most the bytes of one read and our own control
 // frames are kept for a side. While bytes are kept, the engine doesn't read the other
@@ -12,7 +14,7 @@ type backlog struct {
 }
 
 type kept struct {
-	buf  []byte // all of it
+	buf  []byte // all of it; nil if the number is free
 	from int    // the unsent bytes begin here
 }
 
@@ -22,7 +24,7 @@ const (
 	poolSize  = 8
 )
 
-// keep copies p and returns its number.
+// keep copies p, which isn't empty, and returns its number.
 func (b *backlog) keep(p []byte) int32 {
 	k := kept{}
 	switch n := len(b.pool); {
@@ -76,5 +78,16 @@ func (b *backlog) drop(n int32) {
 	b.free = append(b.free, n)
 }
 
-// trim releases the free buffers.
-func (b *backlog) trim() { b.pool = nil }
+// trim releases the free buffers, and the numbers behind the last one in use.
+func (b *backlog) trim() {
+	b.pool = nil
+	n := len(b.kept)
+	for n > 0 && b.kept[n-1].buf == nil {
+		n--
+	}
+	if n == len(b.kept) {
+		return
+	}
+	b.kept = append([]kept(nil), b.kept[:n]...)
+	b.free = append([]int32(nil), slices.DeleteFunc(b.free, func(i int32) bool { return int(i) > n })...)
+}

@@ -5,6 +5,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
+	"github.com/holdfast-ws/holdfast/internal/tls/tlsrec"
 )
 
 // closedFD is in place of a socket that was closed before the end of its
@@ -13,10 +14,13 @@ const closedFD = -1
 
 // The rest of connections, see io_linux.go for send, count and resume.
 
-func (el *epollLoop) discard(_ int32, r *record, s session.Side) {
+func (el *epollLoop) discard(slot int32, r *record, s session.Side) {
 	if h := &r.sides[s]; h.pending != 0 {
 		el.backlog.drop(h.pending)
 		h.pending = 0
+	}
+	if side := el.tls.of(slot, s); side != nil {
+		side.state.Mute() // the peer must see that something is missing
 	}
 }
 
@@ -71,20 +75,31 @@ func (el *epollLoop) spawn(_ int32, work func(parent transport.Conn), done func(
 // dialledSocket is dialled on a loop.
 type dialledSocket struct {
 	eventloop.Socket
-	tls tlsconn.Released
+	tls  tlsconn.Released
+	loop *epollLoop
 }
 
+// Close implements dialled. It is called on the loop.
 func (d *dialledSocket) Close() error {
+	if state := &d.tls.State; !state.IsZero() {
+		layer := d.loop.tls.records()
+		eventloop.Send(d.FD, layer.SealAlert(state, nil, tlsrec.AlertCloseNotify))
+		layer.Forget(state)
+	}
 	eventloop.CloseFD(d.FD)
 	return nil
 }
 
 func (el *epollLoop) release(_, c transport.Conn) (dialled, error) {
-	s, err := el.ReleaseDialled(transport.Socket(c))
+	socket, err := socketOf(c)
 	if err != nil {
 		return nil, err
 	}
-	return &dialledSocket{s, released(c)}, nil
+	s, err := el.ReleaseDialled(socket)
+	if err != nil {
+		return nil, err
+	}
+	return &dialledSocket{s, released(c), el}, nil
 }
 
 func (el *epollLoop) attach(slot int32, r *record, d dialled) (early []byte, err error) {
@@ -105,6 +120,10 @@ func (el *epollLoop) attach(slot int32, r *record, d dialled) (early []byte, err
 		return s.Early, nil
 	}
 	// It may say that the connection is over, and attach can't fail any more.
-	el.keepEarly(slot, session.Backend, append(above.Cipher, s.Early...))
+	if above.Err != nil {
+		el.tls.keepEnd(slot, session.Backend, el.tls.of(slot, session.Backend), above.Err)
+	} else {
+		el.keepEarly(slot, session.Backend, append(above.Cipher, s.Early...))
+	}
 	return above.Plain, nil
 }

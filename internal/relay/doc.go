@@ -43,13 +43,15 @@
 //	io_portable.go  the same for the portable engine
 //	backlog.go      epoll: the bytes that a socket didn't take
 //	tls_linux.go    epoll: sides that speak TLS
+//	tlserrors.go    why a session was lost by its TLS, for the log
 //
 // A side whose bytes pass through the record layer of TLS concerns the engines alone.
 // Epoll opens records between its read and driver.carry, and seals them in
 // connections.send before it keeps what the socket doesn't take (tls_linux.go). So
 // side.pending is about sealed bytes, in the order in which they were sealed. The state
 // of a connection is beside the record, by slot: a session without TLS has none.
-// Portable gets such a side as a net.Conn.
+// Portable gets such a side as a net.Conn. Epoll refuses connections with any other layer
+// on their socket.
 //
 // Another kind of session is to be added without a change of decisions:
 //

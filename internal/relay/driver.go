@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"log/slog"
 	"syscall"
 	"time"
 
@@ -72,12 +73,14 @@ type driver struct {
 	texts      *texts
 	reattacher Reattacher // nil if no session is moved
 	ended      Ended
+	log        *slog.Logger
 
 	moves map[int32]*move // by slot, of sessions that are not idle
 	// abandoned has searches that were given up and have not returned, by slot.
 	// Their sessions begin no other move.
 	abandoned  map[int32]*search
 	closeTexts closeTexts
+	tlsErrors  tlsErrors
 	scratch    []byte
 	injected   []byte
 }
@@ -109,6 +112,14 @@ func (d *driver) carry(slot int32, r *record, s session.Side, p []byte) {
 	if len(out) > 0 {
 		d.conns.send(slot, r, s.Other(), out)
 	}
+}
+
+// lose gives up side s, whose connection has failed with err.
+func (d *driver) lose(slot int32, r *record, s session.Side, err error) {
+	if d.tlsErrors.add(slot, r, s, err) {
+		d.log.Debug("the TLS of a session has failed", "id", r.id.String(), "side", s.String(), "error", err)
+	}
+	r.lose(s, d.conns.Now())
 }
 
 // took notes that side s has taken bytes that were kept for it.
@@ -225,7 +236,7 @@ func (d *driver) finish(slot int32, r *record) {
 		d.endMove(slot, r, m)
 	}
 	summary := r.summary()
-	summary.Reason = d.closeTexts.take(slot)
+	summary.Reason, summary.TLSError = d.closeTexts.take(slot), d.tlsErrors.take(slot)
 	d.conns.remove(slot, r)
 	if sr := d.abandoned[slot]; sr != nil {
 		sr.summary = &summary

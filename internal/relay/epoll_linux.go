@@ -31,7 +31,7 @@ func NewEpoll(n int, times Times, log *slog.Logger, ended Ended) (*Epoll, error)
 	e := &Epoll{tuned: all.tuned, log: log}
 	g, err := eventloop.NewGroup(n, log, func(l *eventloop.Loop) eventloop.Owner {
 		el := &epollLoop{Loop: l, engine: e}
-		el.driver = driver{conns: el, times: all, texts: &e.texts, ended: ended}
+		el.driver = driver{conns: el, times: all, texts: &e.texts, ended: ended, log: log}
 		e.loops = append(e.loops, el)
 		return el
 	})
@@ -49,7 +49,14 @@ func (e *Epoll) SetReattacher(m Reattacher) {
 
 // Start implements Engine.
 func (e *Epoll) Start(client, backend transport.Conn, s Start) error {
-	l, slot, socks, err := eventloop.Release(transport.Socket(client), transport.Socket(backend))
+	var pair [2]transport.Conn
+	for i, c := range [...]transport.Conn{client, backend} {
+		var err error
+		if pair[i], err = socketOf(c); err != nil {
+			return err
+		}
+	}
+	l, slot, socks, err := eventloop.Release(pair[session.Client], pair[session.Backend])
 	if err != nil {
 		return err
 	}

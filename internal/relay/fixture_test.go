@@ -27,10 +27,13 @@ type fixture struct {
 	t           *testing.T
 	engine      relay.Engine
 	tls         speaksTLS
-	byteWise    bool // peers with TLS write one byte at a time
+	byteWise    bool   // peers with TLS write one byte at a time
+	between     func() // called after each
+	keyed       bool   // they can change keys
 	limits      relay.Limits
 	preface     int          // bytes that the task reads of both sides as their handshake
 	early       atomic.Int64 // how many more it reads and passes to Start
+	greedy      bool         // it reads all that comes with the preface at once
 	reattacher  *reattacher  // nil if sessions aren't movable
 	onLoss      atomic.Bool
 	control     bool // backends want notices
@@ -44,7 +47,8 @@ type fixture struct {
 	backend *net.TCPListener
 	opened  int // by open
 
-	mu      sync.Mutex // guards the following
+	mu      sync.Mutex                                                // guards the following, and tls if it changes
+	start   func(client, backend transport.Conn, s relay.Start) error // nil means the engine's
 	started []session.Info
 	ended   map[session.ID]session.Summary
 }
@@ -142,6 +146,13 @@ func (r *fixture) noteEnd(s session.Summary) {
 	r.ends <- s
 }
 
+// startBy makes start start sessions.
+func (r *fixture) startBy(start func(client, backend transport.Conn, s relay.Start) error) {
+	r.mu.Lock()
+	r.start = start
+	r.mu.Unlock()
+}
+
 // serve is the task of a connection. It does what the spine does, but without
 // handshakes.
 func (r *fixture) serve(c transport.Conn) {
@@ -163,22 +174,32 @@ func (r *fixture) serve(c transport.Conn) {
 	for i, conn := range []transport.Conn{c, b} {
 		conn.SetDeadline(time.Now().Add(patience))
 		buf := make([]byte, r.preface+int(r.early.Load()))
-		if _, err := io.ReadFull(conn, buf); err != nil {
+		read := io.ReadFull
+		if r.greedy {
+			buf, read = make([]byte, 4<<10), func(c io.Reader, p []byte) (int, error) { return c.Read(p) }
+		}
+		n, err := read(conn, buf)
+		if err != nil {
 			r.t.Errorf("read the %s's preface: %v", session.Side(i), err)
 			return
 		}
+		buf = buf[:n]
 		s.Early[i] = buf[r.preface:]
 	}
 	s.Info = session.Info{ID: session.NewID(), Client: c.RemoteAddr(), Backend: r.backendID.Load(), Route: 9, Started: time.Now()}
 	r.mu.Lock()
 	r.started = append(r.started, s.Info)
+	start := r.start
 	r.mu.Unlock()
 	if r.reattacher != nil {
 		r.reattacher.take(s.Info.Backend)
 		s.Control = r.control
 		s.Movable, s.OnLoss, s.MoveTimeout = true, r.onLoss.Load(), time.Duration(r.moveTimeout.Load())
 	}
-	if err := r.engine.Start(c, b, s); err != nil {
+	if start == nil {
+		start = r.engine.Start
+	}
+	if err := start(c, b, s); err != nil {
 		r.t.Errorf("start: %v", err)
 	}
 	for i := range s.Early { // not retained, says Start

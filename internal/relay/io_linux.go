@@ -168,6 +168,7 @@ func (el *epollLoop) send(slot int32, r *record, s session.Side, p []byte) {
 	}
 	n, e := eventloop.Send(h.fd, p)
 	if e != 0 && e != syscall.EAGAIN {
+		el.discard(slot, r, s)
 		el.writeFailed(slot, r, s, e)
 		return
 	}
@@ -184,15 +185,17 @@ func (el *epollLoop) flush(slot int32, r *record, s session.Side) {
 	if n > 0 {
 		el.took(r, s)
 	}
-	failed := e != 0 && e != syscall.EAGAIN
-	if failed {
+	switch {
+	case e != 0 && e != syscall.EAGAIN:
+		el.discard(slot, r, s)
 		el.writeFailed(slot, r, s, e)
-	}
-	if failed || el.backlog.sent(h.pending, n) {
+	case el.backlog.sent(h.pending, n):
 		el.backlog.drop(h.pending)
 		h.pending = 0
-		if r.sides[s.Other()].flags&isReadable != 0 {
-			el.read(slot, r, s.Other())
-		}
+	default:
+		return
+	}
+	if r.sides[s.Other()].flags&isReadable != 0 {
+		el.read(slot, r, s.Other())
 	}
 }

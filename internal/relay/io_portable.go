@@ -95,7 +95,7 @@ func (ps *portableSession) read(s session.Side, end *connEnd) {
 			if errors.Is(err, io.EOF) {
 				ps.r.eof(s, ps.Now())
 			} else if err != nil {
-				ps.r.lose(s, ps.Now())
+				ps.lose(0, &ps.r, s, err)
 			}
 			ps.settle(0, &ps.r)
 			if o := ps.ends[s.Other()]; len(o.buf) > 0 && !o.writing {
@@ -192,9 +192,10 @@ func (ps *portableSession) send(_ int32, r *record, s session.Side, p []byte) {
 	}
 }
 
-// discard closes the connection as well, to end a write.
+// discard closes the connection as well, to end a write. With TLS there is no
+// close_notify, since the peer must see that something is missing.
 func (ps *portableSession) discard(_ int32, r *record, s session.Side) {
-	ps.ends[s].conn.Close()
+	below(ps.ends[s].conn).Close()
 	ps.ends[s] = &connEnd{conn: ps.ends[s].conn} // the result of the write is ignored
 	r.sides[s].pending = 0
 }
@@ -213,6 +214,14 @@ func (ps *portableSession) hangUp(_ int32, _ *record, s session.Side) { ps.ends[
 
 // resume does nothing: after each change, readers check whether they may read.
 func (ps *portableSession) resume(int32, *record, session.Side) {}
+
+// below is the socket of c, which may have TLS on it.
+func below(c net.Conn) net.Conn {
+	if layer, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return layer.NetConn()
+	}
+	return c
+}
 
 // taking reports whether a write to s began a short time ago, and s was not pinged.
 func (ps *portableSession) taking(_ int32, r *record, s session.Side) bool {

@@ -115,7 +115,11 @@ func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, above [2]tlsco
 				el.carry(slot, r, side, early)
 			}
 		}
-		if t := el.tls.of(slot, side); t != nil {
+		switch t := el.tls.of(slot, side); {
+		case t == nil:
+		case above[i].Err != nil:
+			el.recordsEnd(slot, r, side, t, above[i].Err)
+		default:
 			el.open(slot, r, side, t, append(above[i].Cipher, socks[i].Early...))
 		}
 		if r.sides[i].flags&isReadable != 0 {

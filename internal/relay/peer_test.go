@@ -55,10 +55,11 @@ func wire(first byte, masked bool, payload []byte) []byte {
 // peer is a client or backend, controlled by the test.
 type peer struct {
 	*net.TCPConn
-	tls  *tls.Conn // nil without TLS
-	t    *testing.T
-	side session.Side
-	r    *bufio.Reader
+	tls   *tls.Conn // nil without TLS
+	keyed *keyed    // with TLS and changes of keys; otherwise nil
+	t     *testing.T
+	side  session.Side
+	r     *bufio.Reader
 }
 
 func newPeer(t *testing.T, side session.Side, c net.Conn) *peer {

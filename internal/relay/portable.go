@@ -85,7 +85,7 @@ func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 		ps.ends[i] = &connEnd{conn: nc}
 		e.times.limitUnsent(nc)
 	}
-	ps.driver = driver{conns: ps, times: e.times, texts: &e.texts, ended: ps.reportEnd}
+	ps.driver = driver{conns: ps, times: e.times, texts: &e.texts, ended: ps.reportEnd, log: e.log}
 	ps.timer = time.AfterFunc(time.Hour, func() {
 		ps.do(func() {
 			if ps.r.live {

@@ -194,6 +194,7 @@ func (d *driver) swap(slot int32, r *record, m *move) {
 		return
 	}
 	sr.conn = nil
+	d.tlsErrors.take(slot) // it was the old backend's
 	r.swapped(sr.found.ID, sr.found.Control, d.conns.Now(), d.times)
 	m.swapped, m.gap = true, m.pausedFor()
 	kept := m.kept

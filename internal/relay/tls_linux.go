@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"syscall"
 
@@ -24,8 +25,15 @@ type tlsSides struct {
 	// TLS on that side.
 	chunks [2][][]tlsSide
 	begun  backlog // beginnings of records
-	cipher []byte  // what is read of a socket
-	sealed []byte  // what is sent to one
+	// ends are of sides with tlsSide.ended, of which there are few.
+	ends   map[tlsPlace]error
+	cipher []byte // what is read of a socket
+	sealed []byte // what is sent to one
+}
+
+type tlsPlace struct {
+	slot int32
+	side session.Side
 }
 
 // tlsSide is one side of a session. Like a record it is plain data. The zero value is a
@@ -36,9 +44,9 @@ type tlsSide struct {
 	// unopened means that there may be whole records in it: what was read of the
 	// connection before the session had it.
 	unopened bool
-	// closed means that a close_notify came behind the bytes for which a paused
-	// client waits.
-	closed bool
+	// ended means that there are no more records, for the reason in tlsSides.ends, but
+	// that the session must not know before the side is read.
+	ended bool
 }
 
 // of returns the side of a session; nil if it has no TLS.
@@ -55,9 +63,6 @@ func (t *tlsSides) of(slot int32, s session.Side) *tlsSide {
 
 // set gives a side of a session the state of its connection.
 func (t *tlsSides) set(slot int32, s session.Side, state tlsrec.State) *tlsSide {
-	if t.layer == nil {
-		t.layer = tlsrec.NewLayer(maxCiphers)
-	}
 	c := int(slot) / chunkRecords
 	for c >= len(t.chunks[s]) {
 		t.chunks[s] = append(t.chunks[s], nil)
@@ -70,11 +75,22 @@ func (t *tlsSides) set(slot int32, s session.Side, state tlsrec.State) *tlsSide 
 	return side
 }
 
+// records is the loop's Layer.
+func (t *tlsSides) records() *tlsrec.Layer {
+	if t.layer == nil {
+		t.layer = tlsrec.NewLayer(maxCiphers)
+	}
+	return t.layer
+}
+
 // drop ends the TLS of a side, if it has any.
 func (t *tlsSides) drop(slot int32, s session.Side) {
 	if side := t.of(slot, s); side != nil {
-		t.layer.Forget(&side.state)
+		t.records().Forget(&side.state)
 		t.take(side)
+		if side.ended {
+			t.takeEnd(slot, s, side)
+		}
 		*side = tlsSide{}
 	}
 }
@@ -85,6 +101,24 @@ func (t *tlsSides) take(side *tlsSide) {
 		t.begun.drop(side.begun)
 		side.begun, side.unopened = 0, false
 	}
+}
+
+// keepEnd keeps the end of a side's records until the side is read.
+func (t *tlsSides) keepEnd(slot int32, s session.Side, side *tlsSide, err error) {
+	if t.ends == nil {
+		t.ends = map[tlsPlace]error{}
+	}
+	t.ends[tlsPlace{slot, s}], side.ended = err, true
+}
+
+// takeEnd is the inverse of keepEnd.
+func (t *tlsSides) takeEnd(slot int32, s session.Side, side *tlsSide) error {
+	err := t.ends[tlsPlace{slot, s}]
+	if delete(t.ends, tlsPlace{slot, s}); len(t.ends) == 0 {
+		t.ends = nil // a map never gives memory back by itself
+	}
+	side.ended = false
+	return err
 }
 
 // trim releases what can be made again.
@@ -103,6 +137,18 @@ func (t *tlsSides) trimChunk(c int) {
 			t.chunks[s][c] = nil
 		}
 	}
+}
+
+// socketOf is the socket below c, which may have TLS on it. It fails for any other layer,
+// which would be taken off without notice.
+func socketOf(c transport.Conn) (transport.Conn, error) {
+	if t, ok := c.(*tlsconn.Conn); ok {
+		c = t.Inner()
+	}
+	if _, ok := c.(transport.Layer); ok {
+		return nil, fmt.Errorf("relay: %T is a layer that this engine doesn't know", c)
+	}
+	return c, nil
 }
 
 // released takes what a connection has above its socket, whose owner is the loop
@@ -136,8 +182,8 @@ func (el *epollLoop) readTLS(slot int32, r *record, s session.Side, side *tlsSid
 		if o.pending != 0 || h.flags&(isEOF|isLost|readPaused) != 0 {
 			return
 		}
-		if side.closed {
-			r.eof(s, el.Now())
+		if side.ended {
+			el.recordsEnd(slot, r, s, side, el.tls.takeEnd(slot, s, side))
 			return
 		}
 		if side.unopened {
@@ -189,33 +235,39 @@ func (el *epollLoop) readTLS(slot int32, r *record, s session.Side, side *tlsSid
 func (el *epollLoop) open(slot int32, r *record, s session.Side, side *tlsSide, p []byte) {
 	for len(p) > 0 {
 		src := p[:min(len(p), len(el.Buf))]
-		n, used, err := el.tls.layer.Open(&side.state, el.Buf, src)
+		n, used, err := el.tls.records().Open(&side.state, el.Buf, src)
 		if p = p[used:]; n > 0 {
 			el.carry(slot, r, s, el.Buf[:n])
 		}
-		var failed *tlsrec.Error
 		switch {
-		case err == tlsrec.ErrClosed && r.sides[s].flags&readPaused != 0:
-			// Its last bytes wait for the end of a move. A client without TLS
-			// isn't read meanwhile, either.
-			side.closed = true
-			r.sides[s].flags |= isReadable | isEnded
-			r.clientEnds(el.Now())
-			return
-		case err == tlsrec.ErrClosed:
-			r.eof(s, el.Now())
-			return
 		case err != nil:
-			if errors.As(err, &failed) && !failed.FromPeer {
-				el.sendAlert(r, s, side, failed.Alert)
-			}
-			el.engine.log.Debug("a session ends by its TLS", "id", r.id.String(), "side", s.String(), "error", err)
-			r.lose(s, el.Now())
+			el.recordsEnd(slot, r, s, side, err)
 			return
 		case used == 0:
 			side.begun = el.tls.begun.keep(p)
 			return
 		}
+	}
+}
+
+// recordsEnd acts on the end of the records of side s: a close_notify, or a
+// *tlsrec.Error.
+func (el *epollLoop) recordsEnd(slot int32, r *record, s session.Side, side *tlsSide, err error) {
+	var failed *tlsrec.Error
+	switch h := &r.sides[s]; {
+	case errors.As(err, &failed):
+		if !failed.FromPeer {
+			el.sendAlert(r, s, side, failed.Alert)
+		}
+		el.lose(slot, r, s, err)
+	case h.flags&readPaused != 0:
+		// Its last bytes wait for the end of a move. A client without TLS isn't read
+		// meanwhile, either.
+		el.tls.keepEnd(slot, s, side, err)
+		h.flags |= isReadable | isEnded
+		r.clientEnds(el.Now())
+	default:
+		r.eof(s, el.Now())
 	}
 }
 
@@ -226,7 +278,7 @@ func (el *epollLoop) seal(slot int32, s session.Side, p []byte) []byte {
 	if side == nil {
 		return p
 	}
-	el.tls.sealed = el.tls.layer.Seal(&side.state, el.tls.sealed[:0], p)
+	el.tls.sealed = el.tls.records().Seal(&side.state, el.tls.sealed[:0], p)
 	return el.tls.sealed
 }
 
@@ -237,7 +289,7 @@ func (el *epollLoop) sendAlert(r *record, s session.Side, side *tlsSide, descrip
 	if h.fd == closedFD || h.pending != 0 {
 		return
 	}
-	el.tls.sealed = el.tls.layer.SealAlert(&side.state, el.tls.sealed[:0], description)
+	el.tls.sealed = el.tls.records().SealAlert(&side.state, el.tls.sealed[:0], description)
 	if len(el.tls.sealed) > 0 {
 		eventloop.Send(h.fd, el.tls.sealed)
 	}

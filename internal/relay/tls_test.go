@@ -32,7 +32,7 @@ var (
 	tlsShare tlsConfigs
 )
 
-func tlsFor(t *testing.T) *tlsConfigs {
+func tlsFor(t testing.TB) *tlsConfigs {
 	tlsOnce.Do(func() {
 		certs := []tls.Certificate{testca.New(t).Issue("localhost").TLS}
 		tickets := &tls.Config{}
@@ -46,9 +46,23 @@ func tlsFor(t *testing.T) *tlsConfigs {
 
 // secure makes the balancer's handshake on c, if that side speaks TLS.
 func (r *fixture) secure(c transport.Conn, side session.Side) (transport.Conn, error) {
-	if !r.tls[side] {
+	r.mu.Lock()
+	speaks := r.tls[side]
+	r.mu.Unlock()
+	if !speaks {
 		return c, nil
 	}
+	return r.handshake(c, side)
+}
+
+// speak sets which sides of the next sessions speak TLS.
+func (r *fixture) speak(tls speaksTLS) {
+	r.mu.Lock()
+	r.tls = tls
+	r.mu.Unlock()
+}
+
+func (r *fixture) handshake(c transport.Conn, side session.Side) (transport.Conn, error) {
 	c.SetDeadline(time.Now().Add(patience))
 	if side == session.Client {
 		return tlsconn.Server(c, tlsFor(r.t).server)
@@ -60,25 +74,36 @@ func (r *fixture) secure(c transport.Conn, side session.Side) (transport.Conn, e
 func (r *fixture) peer(side session.Side, c net.Conn) *peer {
 	r.t.Helper()
 	p := newPeer(r.t, side, c)
-	if !r.tls[side] {
-		return p
+	if r.tls[side] {
+		r.peerHandshake(p)
+	}
+	return p
+}
+
+func (r *fixture) peerHandshake(p *peer) {
+	r.t.Helper()
+	if r.keyed {
+		keyedPeer(r, p)
+		return
 	}
 	var below net.Conn = p.TCPConn
 	if r.byteWise {
-		below = byteWise{below}
+		below = byteWise{below, r.between}
 	}
-	if side == session.Client {
+	if p.side == session.Client {
 		p.tls = tls.Client(below, tlsFor(r.t).peerClient)
 	} else {
 		p.tls = tls.Server(below, tlsFor(r.t).peerServer)
 	}
 	if err := p.tls.Handshake(); err != nil {
-		r.t.Fatalf("the %s's TLS handshake: %v", side, err)
+		r.t.Fatalf("the %s's TLS handshake: %v", p.side, err)
 	}
-	return p
 }
 
 func (p *peer) Read(b []byte) (int, error) {
+	if p.keyed != nil {
+		return p.keyed.Read(b)
+	}
 	if p.tls != nil {
 		return p.tls.Read(b)
 	}
@@ -86,6 +111,9 @@ func (p *peer) Read(b []byte) (int, error) {
 }
 
 func (p *peer) Write(b []byte) (int, error) {
+	if p.keyed != nil {
+		return p.keyed.Write(b)
+	}
 	if p.tls != nil {
 		return p.tls.Write(b)
 	}
@@ -101,12 +129,18 @@ func (p *peer) CloseWrite() error {
 }
 
 // byteWise writes one byte at a time.
-type byteWise struct{ net.Conn }
+type byteWise struct {
+	net.Conn
+	between func() // may be nil
+}
 
 func (b byteWise) Write(p []byte) (int, error) {
 	for i := range p {
 		if _, err := b.Conn.Write(p[i : i+1]); err != nil {
 			return i, err
+		}
+		if b.between != nil {
+			b.between()
 		}
 	}
 	return len(p), nil
@@ -154,7 +188,7 @@ func TestTLSDamage(t *testing.T) {
 				source, sink := r.both(from)
 				source.text("before")
 				sink.wantText("before")
-				source.TCPConn.Write([]byte("\x17\x03\x03\x00\x20 these are not the bytes of any record"))
+				source.TCPConn.Write([]byte(damaged))
 				code := uint16(0)
 				if from == session.Backend {
 					code = relay.CodeServiceRestart
@@ -180,65 +214,5 @@ func (p *peer) wantEndOrClose(code uint16) {
 		p.t.Errorf("the %s got %v (%v), want a Close with %d", p.side, g, err, code)
 	case err == nil:
 		p.send(p.frame(fin|opClose, g.payload))
-	}
-}
-
-// together keeps what is written until flush.
-type together struct {
-	net.Conn
-	kept []byte
-	hold bool
-}
-
-func (g *together) Write(p []byte) (int, error) {
-	if !g.hold {
-		return g.Conn.Write(p)
-	}
-	g.kept = append(g.kept, p...)
-	return len(p), nil
-}
-
-// TestTLSEarlyEnd: a new backend says that it closes in the same segment as the end of
-// its handshake. The session looks for another one, and no other session is touched.
-func TestTLSEarlyEnd(t *testing.T) {
-	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) {
-			e.tls = speaksTLS{false, true}
-			r, to := newMoveFixture(t, e, quick, relay.Limits{})
-			r.reattacher.onReattach(func(near transport.Conn, m relay.ReattachRequest) (relay.NewBackend, error) {
-				f, err := r.reattacher.dial(near, m)
-				if err == nil {
-					_, err = f.Conn.Read(make([]byte, 1)) // the handshake
-				}
-				return f, err
-			})
-			c, b := r.open()
-			other, ob := r.open()
-			b.reset()
-			raw, err := to.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer raw.Close()
-			below := &together{Conn: raw}
-			leaver := tls.Server(below, tlsFor(t).peerServer)
-			if err := leaver.Handshake(); err != nil {
-				t.Fatal(err)
-			}
-			below.hold = true
-			leaver.Write([]byte("h"))
-			leaver.CloseWrite()
-			raw.SetWriteDeadline(time.Time{}) // CloseWrite has set it
-			if _, err := raw.Write(below.kept); err != nil {
-				t.Fatal(err)
-			}
-			raw.(*net.TCPConn).CloseWrite()
-			b2 := to.accept()
-			b2.send([]byte("h"))
-			through(c, b2, "after")
-			through(other, ob, "untouched")
-			r.finish(other, ob)
-			r.finish(c, b2)
-		})
 	}
 }

@@ -180,4 +180,7 @@ type Summary struct {
 	// number of bytes that the side had sent before.
 	Fault   string
 	FaultAt uint64
+	// TLSError is with which side the session was lost by its TLS, and why; "" if that
+	// wasn't so. It has nothing that a peer has chosen but numbers.
+	TLSError string
 }

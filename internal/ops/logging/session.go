@@ -69,6 +69,9 @@ func (l *Log) appendClosed(b []byte, now time.Time, sum *session.Summary, names 
 	if sum.Fault != "" {
 		e = e.string("protocol_error", sum.Fault).uint("at_byte", sum.FaultAt)
 	}
+	if sum.TLSError != "" {
+		e = e.string("tls_error", sum.TLSError)
+	}
 	return e.string("cause", sum.Cause.String()).end()
 }
 

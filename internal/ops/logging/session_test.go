@@ -53,6 +53,9 @@ func summaryAttrs(sum session.Summary, w Names) []slog.Attr {
 	if sum.Fault != "" {
 		attrs = append(attrs, slog.String("protocol_error", sum.Fault), slog.Uint64("at_byte", sum.FaultAt))
 	}
+	if sum.TLSError != "" {
+		attrs = append(attrs, slog.String("tls_error", sum.TLSError))
+	}
 	return append(attrs, slog.String("cause", sum.Cause.String()))
 }
 
@@ -74,7 +77,7 @@ func FuzzSessionLines(f *testing.F) {
 		info := session.Info{ID: session.NewID(),
 			Client: netip.AddrPortFrom(netip.MustParseAddr("fe80::1").WithZone(zone), uint16(count))}
 		sum := session.Summary{Info: info, Cause: session.Cause(code % 16), Code: code, Duration: d.Abs(),
-			Reason: reason, Fault: fault, FaultAt: count / 5,
+			Reason: reason, Fault: fault, FaultAt: count / 5, TLSError: fault,
 			From: [2]session.Traffic{{Messages: count, Bytes: count / 3}, {Messages: count / 7, Bytes: ^count}}}
 		now := time.Unix(0, at).UTC()
 		for _, format := range []string{JSON, Text} {

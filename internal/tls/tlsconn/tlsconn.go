@@ -50,13 +50,17 @@ type Released struct {
 	// Plain was opened and not read. Cipher was read of Inner and not opened: the
 	// beginning of a record, or more.
 	Plain, Cipher []byte
+	// Err is what follows Plain, if that is known already: io.EOF after a
+	// close_notify, otherwise a *tlsrec.Error, whose alert may still have to be sent.
+	// There is no Cipher then.
+	Err error
 }
 
 // Release ends c and gives up what it has. c must be open.
 func (c *Conn) Release() Released {
 	l := c.link
 	l.dropTickets()
-	r := Released{Inner: c.inner, State: l.state}
+	r := Released{Inner: c.inner, State: l.state, Err: l.readErr}
 	r.Plain, r.Cipher = l.takeBuffers()
 	c.ended = true
 	return r

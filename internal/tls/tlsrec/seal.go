@@ -47,6 +47,11 @@ func (l *Layer) SealAlert(s *State, dst []byte, description uint8) []byte {
 	return dst
 }
 
+// Mute makes Seal and SealAlert append nothing from now on. It is for a peer that has not
+// got all that was sealed for it: a close_notify would say that nothing is missing (RFC
+// 8446 §6.1).
+func (s *State) Mute() { s.flags |= flagMute }
+
 // sealKeyUpdate appends a KeyUpdate and goes on to the next key. It doesn't ask the
 // peer for its own.
 func (l *Layer) sealKeyUpdate(s *State, dst []byte) []byte {
