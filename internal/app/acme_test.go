@@ -4,7 +4,7 @@ package app_test
 
 import (
 	"fmt"
-	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,14 +17,9 @@ import (
 // The listener for plain HTTP answers the challenge for the one with TLS. A reload may
 // change the domains, and end all of it.
 func TestACME(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain := ln.Addr().String() // Pebble has to know the port
-	ln.Close()
+	plain := testkit.FreeAddress(t) // Pebble has to know the port
 	names := nameserver.StartTCP(t, "a.example.com. 60 IN A 127.0.0.1", "b.example.com. 60 IN A 127.0.0.1")
-	p := pebble.Start(t, pebble.Options{HTTPPort: ln.Addr().(*net.TCPAddr).Port, DNS: names.Address})
+	p := pebble.Start(t, pebble.Options{HTTPPort: int(netip.MustParseAddrPort(plain).Port()), DNS: names.Address})
 	storage := t.TempDir()
 	file := func(acme string) string {
 		return fmt.Sprintf(`

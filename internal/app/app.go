@@ -105,14 +105,14 @@ func Start(o Options) (_ *App, err error) {
 		c.Admin.Address = o.Admin
 	}
 	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}}
+	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), TLSResults: secure.Results(), BackendTLSResults: backendtls.Results(),
+		AffinityResults: generation.AffinityResults(), BackendStates: pool.StateNames(),
+		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results()})
 	if a.backendTLS, err = a.readBackendTLS(c); err != nil {
 		return nil, err
 	}
 	a.log = logging.New(o.LogTo, c.Log.Format, level(c))
 	a.slog = a.log.Logger()
-	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), TLSResults: secure.Results(),
-		AffinityResults: generation.AffinityResults(), BackendStates: pool.StateNames(),
-		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results()})
 	a.drainer = a.newDrainer()
 	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, OnChange: a.drainer.Reconcile})
 	a.checker = health.New(health.Options{Log: a.slog})
@@ -246,7 +246,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.rebalancer.PoolsChanged()
 	a.gate.SetPerAddress(c.Limits.MaxHandshakesPerAddress)
 	a.log.SetFormatLevel(c.Log.Format, level(c))
-	for _, w := range slices.Concat(c.Warnings, expiring(backendTLS, c)) {
+	for _, w := range slices.Concat(c.Warnings, listening.untimely(c), expiring(backendTLS, c)) {
 		warnings = append(warnings, w.Error())
 	}
 	for _, what := range needRestart(old, c) {

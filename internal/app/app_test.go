@@ -176,12 +176,7 @@ func TestStatusDuringShutdown(t *testing.T) {
 
 func TestListenersComeAndGo(t *testing.T) {
 	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		more := ln.Addr().String()
-		ln.Close()
+		more := testkit.FreeAddress(t)
 		first := pools(engine, "pools: {a: {backends: [{name: one, address: "+backend(t, "one")+"}]}}")
 		r := start(t, first)
 		public := r.Addresses()[0]
@@ -352,13 +347,8 @@ func TestAddresses(t *testing.T) {
 	var want []string
 	text := "engine: portable\npools: {a: {backends: [{address: 127.0.0.1:1}]}}\nlisteners:\n"
 	for i := range 5 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		want = append(want, ln.Addr().String())
-		text += fmt.Sprintf("  - {name: l%d, address: %q}\n", i, ln.Addr())
-		ln.Close()
+		want = append(want, testkit.FreeAddress(t))
+		text += fmt.Sprintf("  - {name: l%d, address: %q}\n", i, want[i])
 	}
 	if got := start(t, text).Addresses(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)

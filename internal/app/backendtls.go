@@ -21,7 +21,7 @@ func (a *App) readBackendTLS(c *config.Config) (clients map[string]*backendtls.C
 		if p.TLS == nil {
 			continue
 		}
-		client, err := newBackendTLS(p, a.backendTLS[p.Name])
+		client, err := newBackendTLS(p, a.metrics, a.backendTLS[p.Name])
 		if err != nil {
 			bad = append(bad, backendError(p, err))
 			continue
@@ -35,12 +35,12 @@ func (a *App) readBackendTLS(c *config.Config) (clients map[string]*backendtls.C
 	return clients, nil
 }
 
-// newBackendTLS makes the client of a pool with TLS, or returns before if nothing has
-// changed.
-func newBackendTLS(p *config.Pool, before *backendtls.Client) (*backendtls.Client, error) {
+// newBackendTLS makes the client of a pool with TLS, whose handshakes are counted by
+// counter, or returns before if nothing has changed.
+func newBackendTLS(p *config.Pool, counter backendtls.Counter, before *backendtls.Client) (*backendtls.Client, error) {
 	return backendtls.New(backendtls.Options{
 		Pool: p.Name, CA: p.TLS.CA, ServerName: p.TLS.ServerName, Cert: p.TLS.Cert, Key: p.TLS.Key,
-		InsecureSkipVerify: p.TLS.InsecureSkipVerify,
+		InsecureSkipVerify: p.TLS.InsecureSkipVerify, Counter: counter,
 	}, before)
 }
 

@@ -12,10 +12,11 @@ import (
 )
 
 // CheckFiles reads the files of TLS that c names, as Start does. It returns what is
-// wrong with them, and warnings, both with their places and in their order.
+// wrong with them, and warnings, both with their places and in their order. A listener's
+// certificate that has expired is wrong here, while Start and Reload only warn of it.
 func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) {
 	specs, paths := certSpecs(c)
-	stores, err := certs.New(certs.Options{}).Load(specs)
+	stores, err := certs.New(certs.Options{RefuseUntimely: true}).Load(specs)
 	if err != nil {
 		errs = configErrors(c, err, paths)
 	}
@@ -36,7 +37,7 @@ func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) 
 		if p.TLS == nil {
 			continue
 		}
-		client, err := newBackendTLS(p, nil)
+		client, err := newBackendTLS(p, nil, nil)
 		if err != nil {
 			errs = append(errs, backendError(p, err))
 			continue

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/stage/introduce"
@@ -80,6 +81,32 @@ func (l *listening) ticketsOf(on *config.Listener, before *listening) *tickets.K
 		l.tickets[id] = tickets.New(id.secret, nil)
 	}
 	return l.tickets[id]
+}
+
+// untimely warns of certificates that aren't valid now, and are used because there is
+// nothing better, and of files that are not used since they would be worse. The log has
+// the former at a start, and both while the balancer runs.
+func (l *listening) untimely(c *config.Config) (warnings []config.Error) {
+	_, paths := certSpecs(c)
+	now := time.Now()
+	for i, s := range l.stores {
+		for j, cert := range s.Certificates() {
+			text := cert.Problem
+			switch {
+			case text != "":
+				text += "; what was read before stays in use"
+			case cert.Late(now):
+				text = fmt.Sprintf("the certificate has expired at %s, and clients reject it: renew it; a running balancer takes the new file by itself", cert.NotAfter.UTC().Format(time.RFC3339))
+			case cert.Early(now):
+				text = fmt.Sprintf("the certificate is not valid before %s, and clients reject it: is the clock right?", cert.NotBefore.UTC().Format(time.RFC3339))
+			default:
+				continue
+			}
+			warnings = append(warnings, config.Error{Path: paths[i].Key("certificates").Index(j).Key("cert"), Msg: text})
+		}
+	}
+	c.Locate(warnings)
+	return warnings
 }
 
 // useListeners follows the files of l from now on, and gets its certificates by ACME.

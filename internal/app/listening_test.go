@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -65,13 +64,9 @@ func TestTLSReloads(t *testing.T) {
 	ca := testca.New(t)
 	server := backend(t, "a")
 	cert, key := ca.Issue("first.example", "127.0.0.1").Files()
-	expired, expiredKey := ca.Expired("old.example").Files()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String() // a reload must find the same listener
-	free.Close()
+	_, wrongKey := ca.Issue("other.example").Files()
+	expired, expiredKey := ca.Expired("127.0.0.1").Files()
+	address := testkit.FreeAddress(t) // a reload must find the same listener
 	b := start(t, tlsFile(address, certificates(cert, key), server))
 	client := &tls.Config{RootCAs: ca.Pool(), ServerName: "first.example", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 	session, facts := dialTLS(t, address, client)
@@ -85,13 +80,18 @@ func TestTLSReloads(t *testing.T) {
 	} else {
 		again.CloseNow()
 	}
-	_, err = b.reload(tlsFile(address, certificates(expired, expiredKey), server))
+	_, err := b.reload(tlsFile(address, certificates(cert, wrongKey), server))
 	var bad config.Errors
-	if !errors.As(err, &bad) || len(bad) != 1 || bad[0].Path != "listeners[0].tls.certificates[0].cert" || !strings.Contains(bad[0].Msg, "has expired") {
-		t.Errorf("an expired certificate: %v", err)
+	if !errors.As(err, &bad) || len(bad) != 1 || bad[0].Path != "listeners[0].tls.certificates[0].key" || !strings.Contains(bad[0].Msg, "doesn't belong") {
+		t.Errorf("a key of another certificate: %v", err)
 	}
 	if _, facts := dialTLS(t, address, client); !facts.DidResume {
 		t.Error("a failed reload has changed something")
+	}
+	// One that has expired is used if it is all that there is, with a warning.
+	both := strings.Replace(certificates(cert, key), "}]", fmt.Sprintf("}, {cert: %q, key: %q}]", expired, expiredKey), 1)
+	if warnings, err := b.reload(tlsFile(address, both, server)); err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "has expired at") {
+		t.Errorf("an expired certificate: %q, %v", warnings, err)
 	}
 	b.mustReload(tlsFile(address, "", server))
 	open(t, "ws://"+address+"/")
@@ -125,7 +125,7 @@ func TestTLSReloads(t *testing.T) {
 }
 
 // TestTLSAtStart: a certificate that can't be used keeps the balancer from starting, and
-// check says the same.
+// check says the same. For one that has expired only check has an error.
 func TestTLSAtStart(t *testing.T) {
 	ca := testca.New(t)
 	cert, key := ca.Issue("a.example").Files()
@@ -167,8 +167,11 @@ func TestTLSAtStart(t *testing.T) {
 			}
 			var log testkit.Log
 			a, err := app.Start(app.Options{Load: load, File: file, LogTo: &log})
-			if (err != nil) != (len(errs) > 0) {
+			if (err != nil) != (len(errs) > 0 && tt.name != "expired") {
 				t.Errorf("check says %v, the start %v", errs, err)
+			}
+			if log := log.String(); strings.Contains(log, "certificate has expired; clients reject it") != (tt.name == "expired") {
+				t.Errorf("the log has %s", log)
 			}
 			if err == nil {
 				a.Shutdown(context.Background())

@@ -151,7 +151,8 @@ type checkCommand struct {
 func (*checkCommand) Help() string {
 	return `Prints errors and warnings with line and column. It reads the certificates and
 other files that the configuration names, too. It starts nothing and makes no DNS
-queries.
+queries. A certificate that has expired is an error here. For run and reload it is a
+warning, so that a restart just then ends nothing.
 
   holdfast check -c holdfast.yaml
 

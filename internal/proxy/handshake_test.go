@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
@@ -48,7 +49,7 @@ func TestRetry(t *testing.T) {
 	closing := func(t *testing.T) string {
 		return newBackend(t, func(p *peer, _ string) { p.Close() }).addr
 	}
-	refused := func(t *testing.T) string { return refusing(t) }
+	refused := func(t *testing.T) string { return testkit.FreeAddress(t) }
 	good := func(t *testing.T) string { return echoing(t, "good").addr }
 	declining := func(t *testing.T) string {
 		return newBackend(t, func(p *peer, _ string) {

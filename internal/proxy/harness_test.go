@@ -520,17 +520,6 @@ func clientFrame(op byte, payload string) string {
 	return string(wspeer.AppendFrame(nil, wspeer.Frame{Fin: true, Op: op, Payload: []byte(payload)}, true))
 }
 
-// refusing is an address where nobody listens.
-func refusing(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // host and path parse the patterns of a route.
 func host(t *testing.T, s string) pattern.Host {
 	h, err := pattern.ParseHost(s)

@@ -289,7 +289,7 @@ func TestRetryWaits(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		good := echoing(t, "good")
 		q := slow(ratelimit.Options{Rate: 5})
-		b := start(t, engine, setup{backends: []string{refusing(t), good.addr}, admit: q})
+		b := start(t, engine, setup{backends: []string{testkit.FreeAddress(t), good.addr}, admit: q})
 		var all []*client
 		for range 4 {
 			all = append(all, b.dial().send(upgrade("/")))

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
@@ -26,7 +27,7 @@ func TestReattachTellsWhatPasses(t *testing.T) {
 	status := func(line string) func(*testing.T) string {
 		return with("HTTP/1.1 " + line + "\r\nContent-Length: 0\r\n\r\n")
 	}
-	refused := func(t *testing.T) string { return refusing(t) }
+	refused := func(t *testing.T) string { return testkit.FreeAddress(t) }
 	closing := func(t *testing.T) string { return newBackend(t, func(p *peer, _ string) { p.Close() }).addr }
 	for name, c := range map[string]struct {
 		others []func(*testing.T) string
@@ -78,7 +79,7 @@ func TestReattachTellsWhatPasses(t *testing.T) {
 	})
 	t.Run("no time", func(t *testing.T) {
 		mute := newBackend(t, func(p *peer, _ string) { io.Copy(io.Discard, p.br) })
-		b, e := still(t, setup{backends: []string{answering(t, switching()).addr, refusing(t), mute.addr}})
+		b, e := still(t, setup{backends: []string{answering(t, switching()).addr, testkit.FreeAddress(t), mute.addr}})
 		b.dial().send(upgrade("/")).want(101)
 		e.started(t, 0)
 		m := b.moving(session.Loss)

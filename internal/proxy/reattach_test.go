@@ -167,7 +167,7 @@ func TestReattachTriesOthers(t *testing.T) {
 	with := func(answer string) func(*testing.T) string {
 		return func(t *testing.T) string { return answering(t, answer).addr }
 	}
-	refused := func(t *testing.T) string { return refusing(t) }
+	refused := func(t *testing.T) string { return testkit.FreeAddress(t) }
 	closing := func(t *testing.T) string { return newBackend(t, func(p *peer, _ string) { p.Close() }).addr }
 	good := with(switching("Sec-WebSocket-Protocol: v2", noTakeover))
 	declining := with("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")

@@ -125,6 +125,7 @@ func TestSecureRefusals(t *testing.T) {
 				results := 1
 				if tt.full {
 					b.dialTLS(config).send(upgrade("/")).want(101)
+					b.wait("the session", func() bool { return len(b.results) == 1 })
 					results = 2
 				}
 				c := b.dial()

@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // BenchmarkPass sends a message to a backend, which sends it back, over loopback, through
@@ -45,7 +46,7 @@ func benchmarkPass(b *testing.B, e engine, size int) {
 	b.Cleanup(func() { backends.Close() })
 	ln, err := engine.Listen(transport.ListenerSpec{Address: "127.0.0.1:0"}, func(c transport.Conn) {
 		c.SetDeadline(time.Now().Add(patience))
-		near, err := engine.Dial(c, backends.Addr().(*net.TCPAddr).AddrPort(), time.Now().Add(patience))
+		near, err := engine.Dial(c, hostport.At(backends.Addr().(*net.TCPAddr).AddrPort()), time.Now().Add(patience))
 		if err == nil && e.tls[session.Client] {
 			c, err = tlsconn.Server(c, tlsFor(b).server)
 		}

@@ -7,6 +7,7 @@
 package testkit
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -66,6 +67,18 @@ func Receive[T any](t testing.TB, what string, c <-chan T) T {
 		t.Fatalf("it never happened within %v: %s", Patience, what)
 		panic("unreachable")
 	}
+}
+
+// FreeAddress returns a local address with a port on which nobody listens: for what must
+// know its address before it listens there, and for what nobody shall answer at.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
 }
 
 // Engines returns the engines of this system, by their names in the

@@ -32,6 +32,8 @@ type Options struct {
 	// TLSResults are the results that TLSDone is called with. Any other is counted as
 	// "other".
 	TLSResults []string
+	// BackendTLSResults are those of BackendTLSDone.
+	BackendTLSResults []string
 	// AffinityResults are the results that AffinityDone is called with. Others
 	// aren't counted.
 	AffinityResults []string
@@ -46,12 +48,13 @@ type Options struct {
 // Metrics is a registry with all metrics of one balancer. Its methods are safe
 // for concurrent use.
 type Metrics struct {
-	registry *prometheus.Registry
-	src      Source
-	options  Options
-	series   *table
-	reloads  *reloads
-	tls      *tlsHandshakes
+	registry   *prometheus.Registry
+	src        Source
+	options    Options
+	series     *table
+	reloads    *reloads
+	tls        *tlsHandshakes
+	backendTLS *tlsHandshakes
 
 	handshakeResults map[string]int    // to the index in series.handshakes
 	moveResults      map[[2]string]int // reason and result, to the index in series.moves
@@ -77,7 +80,8 @@ func New(src Source, o Options) *Metrics {
 	for i, result := range o.HandshakeResults {
 		m.handshakeResults[result] = i
 	}
-	m.tls = newTLSHandshakes(o.TLSResults)
+	m.tls = newTLSHandshakes(tlsHandshakesDesc, o.TLSResults)
+	m.backendTLS = newTLSHandshakes(backendTLSHandshakesDesc, o.BackendTLSResults)
 	for _, reason := range o.ReattachReasons {
 		for _, result := range o.ReattachResults {
 			m.moveResults[[2]string{reason, result}] = len(m.moveResults)

@@ -74,7 +74,7 @@ func holdfastLines(text string) string {
 }
 
 func newTestMetrics() *Metrics {
-	return New(fixedSource{}, Options{Version: "1.2.3", HandshakeResults: []string{"ok", "no_route", "no_backend"}, TLSResults: []string{"ok", "refused"},
+	return New(fixedSource{}, Options{Version: "1.2.3", HandshakeResults: []string{"ok", "no_route", "no_backend"}, TLSResults: []string{"ok", "refused"}, BackendTLSResults: []string{"ok", "untrusted"},
 		AffinityResults: []string{"kept", "moved"}, BackendStates: []string{"up", "down"},
 		ReattachReasons: []string{"drain", "loss"}, ReattachResults: []string{"moved", "no_backend"}})
 }
@@ -91,6 +91,8 @@ func TestGolden(t *testing.T) {
 	m.TLSDone("ok", "1.2", false)
 	m.TLSDone("refused", "", false)
 	m.TLSDone("what is this", "1.1", true)
+	m.BackendTLSDone("ok", "1.3", true)
+	m.BackendTLSDone("untrusted", "", false)
 	m.AffinityDone("kept")
 	m.AffinityDone("what is this")
 	m.SessionMoved(ws, "drain", "moved", true, 2*time.Millisecond)

@@ -4,11 +4,15 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 var (
 	tlsHandshakesDesc = newDesc("holdfast_tls_handshakes_total",
 		"TLS handshakes with clients, by result; version and resumed are of those that succeeded.", "result", "version", "resumed")
+	backendTLSHandshakesDesc = newDesc("holdfast_backend_tls_handshakes_total",
+		"TLS handshakes with backends, by result; version and resumed are of those that succeeded.", "result", "version", "resumed")
 	certificateExpiryDesc = newDesc("holdfast_certificate_expiry_timestamp_seconds",
 		"When a certificate of a listener expires, in Unix time.", "cert", "name")
 	certificateErrorDesc = newDesc("holdfast_certificate_file_error",
@@ -30,20 +34,28 @@ var tlsVersions = [...]string{"", "1.2", "1.3"}
 // tlsHandshakes counts TLS handshakes: by result, version and whether a session was
 // resumed.
 type tlsHandshakes struct {
+	desc    *prometheus.Desc
 	results []string
 	counts  []tlsCounts // by index in results; the last is for any other
 }
 
 type tlsCounts [len(tlsVersions)][2]atomic.Uint64
 
-func newTLSHandshakes(results []string) *tlsHandshakes {
-	return &tlsHandshakes{results: results, counts: make([]tlsCounts, len(results)+1)}
+func newTLSHandshakes(d *prometheus.Desc, results []string) *tlsHandshakes {
+	return &tlsHandshakes{desc: d, results: results, counts: make([]tlsCounts, len(results)+1)}
 }
 
 // TLSDone counts a TLS handshake with a client. version is such as "1.3", ""
 // if it failed.
-func (m *Metrics) TLSDone(result, version string, resumed bool) {
-	h := m.tls
+func (m *Metrics) TLSDone(result, version string, resumed bool) { m.tls.done(result, version, resumed) }
+
+// BackendTLSDone counts a TLS handshake with a backend, of any kind: for a session, a
+// request or a check. The rest is as with TLSDone.
+func (m *Metrics) BackendTLSDone(result, version string, resumed bool) {
+	m.backendTLS.done(result, version, resumed)
+}
+
+func (h *tlsHandshakes) done(result, version string, resumed bool) {
 	i := 0
 	for i < len(h.results) && h.results[i] != result {
 		i++
@@ -67,7 +79,7 @@ func (h *tlsHandshakes) collect(e emitter) {
 		}
 		for v, version := range tlsVersions {
 			for r := range 2 {
-				e.event(tlsHandshakesDesc, h.counts[i][v][r].Load(), result, version, strconv.FormatBool(r == 1))
+				e.event(h.desc, h.counts[i][v][r].Load(), result, version, strconv.FormatBool(r == 1))
 			}
 		}
 	}

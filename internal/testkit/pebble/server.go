@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -56,7 +55,8 @@ type Server struct {
 func New(t testing.TB, o Options) *Server {
 	t.Helper()
 	ca := testca.New(t) // for its own interfaces
-	s := &Server{options: o, dir: t.TempDir(), Address: freeAddress(t), manage: freeAddress(t), CA: ca.File()}
+	// It can't choose addresses itself and report them.
+	s := &Server{options: o, dir: t.TempDir(), Address: testkit.FreeAddress(t), manage: testkit.FreeAddress(t), CA: ca.File()}
 	s.Directory = "https://" + s.Address + "/dir"
 	s.cert, s.key = ca.Issue("127.0.0.1").Files()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}}
@@ -152,18 +152,6 @@ func (s *Server) SuggestRenewal(t testing.TB, c *x509.Certificate, from, to time
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("Pebble refuses to change its ARI: %s", resp.Status)
 	}
-}
-
-// freeAddress returns an address on which nobody listens: the server can't choose one
-// itself and report it.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // build builds the server, which stays in Go's build cache, and returns its path.

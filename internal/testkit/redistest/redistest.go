@@ -31,12 +31,7 @@ func Start(t testing.TB, args ...string) *Server {
 		t.Fatal("redis-server is missing: run scripts/setup-tests.sh")
 	}
 	// The server can't choose a free port itself and report it.
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Address: ln.Addr().String(), Dir: t.TempDir(), args: args}
-	ln.Close()
+	s := &Server{Address: testkit.FreeAddress(t), Dir: t.TempDir(), args: args}
 	s.Start(t)
 	return s
 }

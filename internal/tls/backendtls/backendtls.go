@@ -34,6 +34,15 @@ type Options struct {
 	Cert, Key string
 	// InsecureSkipVerify accepts any certificate.
 	InsecureSkipVerify bool
+	// Counter counts the handshakes; nil means that nobody does.
+	Counter Counter
+}
+
+// Counter counts handshakes with backends.
+type Counter interface {
+	// BackendTLSDone counts one, by its result (see Results). version is such as "1.3",
+	// "" if it failed. It must not block.
+	BackendTLSDone(result, version string, resumed bool)
 }
 
 const (
@@ -115,8 +124,11 @@ func (c *Client) Secure(conn transport.Conn, host string, addr hostport.Endpoint
 	name := c.nameOf(host)
 	secured, err := tlsconn.Client(conn, c.configOf(name), addr)
 	if err != nil {
+		c.count(resultOf(err), "", false)
 		return nil, c.explain(err, name)
 	}
+	facts := secured.Facts()
+	c.count(OK, facts.VersionWord(), facts.Resumed)
 	return secured, nil
 }
 
@@ -147,9 +159,18 @@ func (c *Client) Client(ctx context.Context, conn net.Conn, host string) (net.Co
 	config.ClientSessionCache = sessionsOf{c.sessions, conn.RemoteAddr().String()}
 	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
+		c.count(resultOf(err), "", false)
 		return nil, c.explain(err, config.ServerName)
 	}
+	cs := secured.ConnectionState()
+	c.count(OK, (&transport.TLS{Version: cs.Version}).VersionWord(), cs.DidResume)
 	return &clientConn{secured, c}, nil
+}
+
+func (c *Client) count(result, version string, resumed bool) {
+	if c.options.Counter != nil {
+		c.options.Counter.BackendTLSDone(result, version, resumed)
+	}
 }
 
 // sessionsOf has the sessions of the server at one address. Servers with the same

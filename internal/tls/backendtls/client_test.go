@@ -53,7 +53,8 @@ func TestClient(t *testing.T) {
 				ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 			}
 			defer cancel()
-			secured, err := s.client(t).Client(ctx, dial(t, s.addr(t)), s.hostOf())
+			client := s.client(t)
+			secured, err := client.Client(ctx, dial(t, s.addr(t)), s.hostOf())
 			if s.late && err != nil {
 				t.Fatalf("%v, want a failure later", err)
 			}
@@ -61,13 +62,23 @@ func TestClient(t *testing.T) {
 				err = echo(secured, "hello")
 				secured.Close()
 			}
-			judge(t, s, err)
+			judge(t, s, client, err)
 		})
 	}
 }
 
-func judge(t *testing.T, s scene, err error) {
+func judge(t *testing.T, s scene, c *Client, err error) {
 	t.Helper()
+	want := s.result() + "  false"
+	if s.result() == OK {
+		want = "ok 1.3 false"
+		if strings.Contains(s.name, "1.2") {
+			want = "ok 1.2 false"
+		}
+	}
+	if all := c.options.Counter.(*counted).all; len(all) != 1 || all[0] != want {
+		t.Errorf("%q was counted, want %q", all, want)
+	}
 	var e *Error
 	switch {
 	case s.want == "" && err != nil:
@@ -77,8 +88,9 @@ func judge(t *testing.T, s scene, err error) {
 	}
 }
 
-// TestResumption: sessions are resumed, by each server's own tickets.
-func TestResumption(t *testing.T) {
+// testResumption makes three handshakes with each of two servers, which talk sends a text
+// to. Sessions are resumed, by each server's own tickets.
+func testResumption(t *testing.T, talk func(c *Client, addr string) error) {
 	ca := testca.New(t)
 	pair := ca.Issue("chat.internal")
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -93,14 +105,9 @@ func TestResumption(t *testing.T) {
 			}
 			for range 3 {
 				for _, s := range servers {
-					secured, err := c.Client(t.Context(), dial(t, s.addr), "chat.internal")
-					if err == nil {
-						err = echo(secured, "hello")
-					}
-					if err != nil {
+					if err := talk(c, s.addr); err != nil {
 						t.Fatal(err)
 					}
-					secured.Close()
 				}
 			}
 			for i, s := range servers {
@@ -110,6 +117,17 @@ func TestResumption(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestResumption(t *testing.T) {
+	testResumption(t, func(c *Client, addr string) error {
+		secured, err := c.Client(t.Context(), dial(t, addr), "chat.internal")
+		if err != nil {
+			return err
+		}
+		defer secured.Close()
+		return echo(secured, "hello")
+	})
 }
 
 // TestHangUp closes without waiting for the peer.

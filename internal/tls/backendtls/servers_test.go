@@ -4,9 +4,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -170,10 +172,30 @@ func (s *scene) hostOf() string {
 	return s.host
 }
 
+// result is that of the handshake.
+func (s *scene) result() string {
+	for begins, result := range map[string]string{"its certificate": Untrusted, "it ended the TLS handshake": Rejected,
+		"the backend doesn't speak": NotTLS, "it did not answer": Timeout, "it closed": Failed} {
+		if strings.HasPrefix(s.want, begins) {
+			return result
+		}
+	}
+	return OK
+}
+
+// counted has what a client has counted.
+type counted struct{ all []string }
+
+func (c *counted) BackendTLSDone(result, version string, resumed bool) {
+	c.all = append(c.all, fmt.Sprint(result, " ", version, " ", resumed))
+}
+
 // client makes the client of s.
 func (s *scene) client(t *testing.T) *Client {
 	t.Helper()
-	c, err := New(s.o, nil)
+	o := s.o
+	o.Counter = &counted{}
+	c, err := New(o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

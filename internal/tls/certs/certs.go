@@ -75,6 +75,9 @@ type FileError struct {
 	// Text says in which file and where, what is wrong, and what to do about it.
 	Text string
 	Err  error // the cause; may be nil
+	// Untimely means that nothing is wrong but the time: the certificate has expired, or
+	// is not valid yet.
+	Untimely bool
 }
 
 func (e *FileError) Error() string { return e.Text }

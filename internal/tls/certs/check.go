@@ -61,14 +61,17 @@ func supported(public crypto.PublicKey) string {
 }
 
 // checkTime reports whether a certificate is valid now.
-func checkTime(p Pair, leaf *x509.Certificate, now time.Time) *FileError {
+func checkTime(p Pair, leaf *x509.Certificate, now time.Time) (bad *FileError) {
 	switch {
 	case now.After(leaf.NotAfter):
-		return at(Cert, p.Cert, 0, "the certificate for %s has expired at %s: renew it", summary(leaf), utc(leaf.NotAfter))
+		bad = at(Cert, p.Cert, 0, "the certificate for %s has expired at %s: renew it", summary(leaf), utc(leaf.NotAfter))
 	case now.Before(leaf.NotBefore):
-		return at(Cert, p.Cert, 0, "the certificate for %s is not valid before %s, and it is %s now: is the clock right?", summary(leaf), utc(leaf.NotBefore), utc(now))
+		bad = at(Cert, p.Cert, 0, "the certificate for %s is not valid before %s, and it is %s now: is the clock right?", summary(leaf), utc(leaf.NotBefore), utc(now))
+	default:
+		return nil
 	}
-	return nil
+	bad.Untimely = true
+	return bad
 }
 
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -38,6 +38,12 @@ func (i *Info) Warn(now time.Time) bool {
 	return i.NotAfter.Sub(now) < min(quarter, 30*24*time.Hour)
 }
 
+// Early reports whether a certificate isn't valid yet.
+func (i *Info) Early(now time.Time) bool { return now.Before(i.NotBefore) }
+
+// Late reports whether a certificate has expired.
+func (i *Info) Late(now time.Time) bool { return now.After(i.NotAfter) }
+
 // Certificates lists the certificates that are in use, each once, in the order of the
 // configuration. It doesn't wait for files.
 func (w *Watcher) Certificates() (all []Info) {
@@ -99,13 +105,14 @@ const (
 	checkEvery = time.Minute
 )
 
-// warn logs the certificates that expire soon, or have expired, once a day.
+// warn logs the certificates that expire soon, have expired or aren't valid yet, once a
+// day.
 func (w *Watcher) warn() {
 	now := w.Now()
 	w.checked = now
 	due := map[string]time.Time{}
 	for _, i := range w.Certificates() {
-		if !i.Warn(now) {
+		if !i.Warn(now) && !i.Early(now) {
 			continue
 		}
 		id := i.File + " " + utc(i.NotAfter) + " " + strings.Join(i.Names, " ")
@@ -115,9 +122,12 @@ func (w *Watcher) warn() {
 		}
 		due[id] = now
 		about := []any{"cert", i.File, "names", joined(i.Names), "expires", utc(i.NotAfter), "days_left", i.DaysLeft(now)}
-		if now.After(i.NotAfter) {
+		switch {
+		case i.Late(now):
 			w.Log.Error("certificate has expired; clients reject it", about...)
-		} else {
+		case i.Early(now):
+			w.Log.Error("certificate is not valid yet; clients reject it", append(about, "from", utc(i.NotBefore))...)
+		default:
 			w.Log.Warn("certificate expires soon", about...)
 		}
 	}

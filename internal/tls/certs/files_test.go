@@ -84,12 +84,15 @@ func TestBadFiles(t *testing.T) {
 			if tt.key != nil {
 				p.Key = write(t, dir, "key.pem", tt.key)
 			}
-			w := certs.New(certs.Options{})
+			w := certs.New(certs.Options{RefuseUntimely: true})
 			goodCert, goodKey := good.Files()
 			_, err := w.Load([]certs.Spec{{}, {Pairs: []certs.Pair{{Cert: goodCert, Key: goodKey}, p}}})
 			var e *certs.FileError
 			if !errors.As(err, &e) || e.Spec != 1 || e.Pair != 1 || e.Part != tt.part || !strings.Contains(e.Text, tt.want) {
 				t.Errorf("got %+v, want %q", err, tt.want)
+			}
+			if untimely := strings.HasPrefix(tt.name, "expired") || strings.HasPrefix(tt.name, "not yet"); e.Untimely != untimely {
+				t.Errorf("untimely: %v", e.Untimely)
 			}
 			if strings.ContainsAny(e.Text, "\n\x1b") {
 				t.Errorf("%q can't be one line", e.Text)

@@ -117,8 +117,9 @@ func (f *file) look(now time.Time) (changed bool, bad *FileError) {
 	for i := range f.parts {
 		f.parts[i].info = nil
 	}
-	// What is wrong at two looks is no pair that is just being replaced.
-	if f.looked > 1 || f.used == nil {
+	// What is wrong at two looks is no pair that is just being replaced, and one whose
+	// time is over is whole.
+	if f.looked > 1 || f.used == nil || f.bad.Untimely {
 		f.problem.Store(&f.bad.Text)
 	}
 	return false, f.bad
@@ -161,7 +162,9 @@ type pair struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
-func newPair(p Pair) *pair {
+// newPair makes a pair. Unless untimely is false, the first certificate may be one that
+// isn't valid now.
+func newPair(p Pair, untimely bool) *pair {
 	r := &pair{Pair: p, file: newFile(filePart{part: Cert, path: p.Cert})}
 	if p.Key != "" {
 		r.parts = append(r.parts, filePart{part: Key, path: p.Key})
@@ -172,7 +175,7 @@ func newPair(p Pair) *pair {
 			key = texts[1]
 		}
 		c, bad := parse(p, texts[0], key)
-		if bad == nil {
+		if bad == nil && (r.used != nil || !untimely) {
 			bad = checkTime(p, c.Leaf, now)
 		}
 		if bad == nil {

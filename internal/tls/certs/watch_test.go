@@ -187,10 +187,10 @@ func TestReload(t *testing.T) {
 		var log testkit.Log
 		ca := testca.New(t)
 		short := ca.IssueLike(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Hour) }, "short.example")
-		p, bad := pairOf(short), pairOf(ca.Expired("bad.example"))
+		p, bad := pairOf(short), certs.Pair{Cert: pairOf(ca.Issue("bad.example")).Cert, Key: pairOf(short).Key}
 		s, w := load(t, certs.Options{Log: log.Logger("level", "msg", "names")}, certs.Spec{Pairs: []certs.Pair{p}})
 		if _, err := w.Load([]certs.Spec{{Pairs: []certs.Pair{p}}, {Pairs: []certs.Pair{bad}}}); err == nil {
-			t.Error("an expired certificate was accepted")
+			t.Error("a pair that doesn't match was accepted")
 		}
 		if all := w.Certificates(); len(all) != 1 {
 			t.Errorf("the certificates are %+v", all)
@@ -222,6 +222,64 @@ func TestReload(t *testing.T) {
 		}
 		if got := nameOf(t, s, &tls.ClientHelloInfo{}); got != "short.example" {
 			t.Errorf("a Store that is out of use has the certificate of %s", got)
+		}
+	})
+}
+
+// TestUntimely: a certificate that isn't valid now is used if there is nothing else, at a
+// start and a reload, and keeps no other from being used. One that is valid stays in use
+// instead.
+func TestUntimely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log testkit.Log
+		ca := testca.New(t)
+		expired, early := pairOf(ca.Expired("expired.example")), pairOf(ca.IssueLike(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }, "early.example"))
+		good := pairOf(ca.Issue("good.example"))
+		spec := certs.Spec{Pairs: []certs.Pair{expired, good, early}}
+		s, w := load(t, certs.Options{Log: log.Logger("level", "msg", "names")}, spec)
+		for _, name := range []string{"expired.example", "good.example", "early.example"} {
+			if got := nameOf(t, s, &tls.ClientHelloInfo{ServerName: name}); got != name {
+				t.Errorf("%s gets the certificate of %s", name, got)
+			}
+		}
+		if got, want := log.Take(), "level=ERROR msg=\"certificate has expired; clients reject it\" names=expired.example\n"+
+			"level=ERROR msg=\"certificate is not valid yet; clients reject it\" names=early.example\n"; got != want {
+			t.Errorf("the log has %q, want %q", got, want)
+		}
+		if _, err := certs.New(certs.Options{RefuseUntimely: true}).Load([]certs.Spec{spec}); err == nil || strings.Count(err.Error(), "\n") != 1 {
+			t.Errorf("with RefuseUntimely: %v, want two errors", err)
+		}
+
+		// A reload finds the good one replaced by another that has expired.
+		worse := ca.Expired("worse.example")
+		rename(t, worse.Cert, good.Cert)
+		rename(t, worse.Key, good.Key)
+		stores, err := w.Load([]certs.Spec{spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Use(stores)
+		if got := nameOf(t, stores[0], &tls.ClientHelloInfo{ServerName: "good.example"}); got != "good.example" {
+			t.Errorf("after the reload it gets the certificate of %s", got)
+		}
+		all := stores[0].Certificates()
+		if !strings.Contains(all[1].Problem, "has expired at") || all[0].Problem+all[2].Problem != "" || !all[0].Late(time.Now()) || !all[2].Early(time.Now()) {
+			t.Errorf("the certificates are %+v", all)
+		}
+		poll(3)
+		if got := log.Take(); strings.Count(got, "can't be used; what was read before stays in use") != 1 || strings.Count(got, "\n") != 1 {
+			t.Errorf("the log has %q", got)
+		}
+
+		// What has expired is replaced, and the clock goes on.
+		renewed := ca.Issue("expired.example")
+		rename(t, renewed.Cert, expired.Cert)
+		rename(t, renewed.Key, expired.Key)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		all = w.Certificates()
+		if all[0].Late(time.Now()) || all[2].Early(time.Now()) {
+			t.Errorf("the certificates are %+v", all)
 		}
 	})
 }

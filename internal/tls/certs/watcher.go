@@ -24,6 +24,11 @@ type Options struct {
 	Now func() time.Time
 	// Poll is how often files are looked at; 0 means every 2 s.
 	Poll time.Duration
+	// RefuseUntimely makes Load fail for a certificate that has expired, or is not valid
+	// yet. Otherwise it is used if there was none before: a start that coincides with an
+	// expiry must not end what other certificates, and clients that don't look at the
+	// time, could go on with.
+	RefuseUntimely bool
 }
 
 // Watcher reads the certificates of all listeners and follows their files. Its methods
@@ -64,7 +69,8 @@ func New(o Options) *Watcher {
 
 // Load makes a Store for each Spec. Files that are in use already are read again if
 // they have changed. The error joins a FileError for each file that can't be used; then
-// nothing has changed. Use follows, or nothing if the Stores are not needed.
+// nothing has changed. A file whose certificate has expired doesn't count if there is one
+// in use, which stays, or by Options.RefuseUntimely. Use follows, or nothing if the Stores are not needed.
 func (w *Watcher) Load(specs []Spec) ([]*Store, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -84,10 +90,10 @@ func (w *Watcher) Load(specs []Spec) ([]*Store, error) {
 		s := &Store{spec: spec, source: w.Source}
 		stores = append(stores, s)
 		for j, id := range spec.Pairs {
-			p := known(w.pairs, pairs, id, newPair)
+			p := known(w.pairs, pairs, id, func(id Pair) *pair { return newPair(id, !w.RefuseUntimely) })
 			fresh := p.used == nil
 			changed, e := p.look(now)
-			if e != nil {
+			if e != nil && (fresh || !e.Untimely) {
 				fail(i, j, e)
 			}
 			if changed && !fresh {

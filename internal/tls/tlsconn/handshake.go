@@ -42,7 +42,7 @@ func (s *secret) set(b []byte) { s.n = copy(s.b[:], b) }
 func Server(c transport.Conn, cfg *Config) (*Conn, error) {
 	h := cfg.take()
 	h.isClient = false
-	h.wire.begin(c)
+	h.wire.begin(c, false)
 	// Only now does it cost time, and nothing has to be waited for. What isn't TLS costs
 	// none.
 	err := h.wire.awaitHello()
@@ -57,12 +57,19 @@ func Server(c transport.Conn, cfg *Config) (*Conn, error) {
 	return h.run(c, tls.Server(&h.wire, h.config))
 }
 
-// Client makes the handshake on c as the client. The tickets that are kept for a
+// Client makes the handshake on c as the client. Like a server it does what takes long at
+// its turn, so that a backend that is lost with many sessions doesn't stop the others while
+// these are moved. The tickets that are kept for a
 // resumption are those that the server at addr has sent. The rest is as with Server.
 func Client(c transport.Conn, cfg *Config, addr hostport.Endpoint) (*Conn, error) {
 	h := cfg.take()
 	h.isClient = true
-	h.wire.begin(c)
+	h.wire.begin(c, true)
+	if err := transport.AwaitTurn(c); err != nil { // for the key of the ClientHello
+		failed := h.failed(err)
+		h.giveBack()
+		return nil, failed
+	}
 	if h.config.ClientSessionCache != nil {
 		h.addr = addr.String()
 	}

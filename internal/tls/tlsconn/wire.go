@@ -40,6 +40,10 @@ type wire struct {
 	alert    [2]byte
 	alertLen int
 
+	// isClient and hadTurn: a client awaits its turn for what follows the server's first
+	// flight.
+	isClient, hadTurn bool
+
 	began   bool  // a byte has come
 	readErr error // of conn
 	odd     bool  // crypto/tls has written something other than whole records
@@ -56,7 +60,9 @@ func (again) Timeout() bool   { return true }
 func (again) Temporary() bool { return true }
 
 // begin prepares w for a handshake on conn.
-func (w *wire) begin(conn transport.Conn) { *w = wire{conn: conn, in: newBuffer(smallBuffer)} }
+func (w *wire) begin(conn transport.Conn, isClient bool) {
+	*w = wire{conn: conn, in: newBuffer(smallBuffer), isClient: isClient}
+}
 
 // fill reads something from conn.
 func (w *wire) fill(room int) error {
@@ -89,6 +95,21 @@ func (w *wire) awaitHello() error {
 	return nil
 }
 
+// awaitTurn is called with the first record of a server. Its flight costs a client a key
+// exchange and the verification of a chain, and crypto/tls reads all of it now. It holds
+// nothing but locks of this connection meanwhile.
+func (w *wire) awaitTurn() error {
+	if !w.isClient || w.hadTurn {
+		return nil
+	}
+	w.hadTurn = true
+	if err := transport.AwaitTurn(w.conn); err != nil {
+		w.readErr = err
+		return err
+	}
+	return nil
+}
+
 // Read is part of net.Conn.
 func (w *wire) Read(p []byte) (int, error) {
 	if w.left == 0 {
@@ -96,6 +117,9 @@ func (w *wire) Read(p []byte) (int, error) {
 			if err := w.fill(recordHeader); err != nil {
 				return 0, err
 			}
+		}
+		if err := w.awaitTurn(); err != nil {
+			return 0, err
 		}
 		header := w.in.bytes()
 		w.kind, w.left, w.header, w.alertLen = header[0], recordSize(header), recordHeader, 0

@@ -33,16 +33,6 @@ type balancer struct {
 	plain, tls string
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func port(t *testing.T, address string) int {
 	t.Helper()
 	_, p, err := net.SplitHostPort(address)
@@ -55,7 +45,7 @@ func port(t *testing.T, address string) int {
 
 func newBalancer(t *testing.T) *balancer {
 	t.Helper()
-	return &balancer{plain: freeAddress(t), tls: freeAddress(t)}
+	return &balancer{plain: testkit.FreeAddress(t), tls: testkit.FreeAddress(t)}
 }
 
 // start starts it with certificates of p, which are kept in storage.

@@ -62,7 +62,7 @@ func TestChatInBrowser(t *testing.T) {
 				pictures = cmp.Or(os.Getenv(picturesEnv), pictures)
 			}
 			task, err := json.Marshal(map[string]any{
-				"url": "http://" + b.Address, "chromium": chromium(t), "pictures": pictures,
+				"url": "http://" + b.Address, "chromium": kit.Chromium(t), "pictures": pictures,
 				"drain": []string{kit.Binary, "drain", "--wait", "--admin", b.Admin}, "pids": pids,
 			})
 			if err != nil {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -79,15 +78,6 @@ func (d *demo) interrupt(t *testing.T, servers int) {
 	}
 }
 
-func chromium(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatal("Chromium is missing: run scripts/setup-tests.sh")
-	}
-	return path
-}
-
 // What node/demo.js saw.
 type demoSeen struct {
 	Ann, Bob, Cleo chatPage
@@ -126,7 +116,7 @@ func TestDemoInBrowser(t *testing.T) {
 	d := startDemo(t)
 	pictures := cmp.Or(os.Getenv(picturesEnv), t.TempDir())
 	task, err := json.Marshal(map[string]string{
-		"url": "http://" + d.address, "admin": d.admin, "chromium": chromium(t), "pictures": pictures,
+		"url": "http://" + d.address, "admin": d.admin, "chromium": kit.Chromium(t), "pictures": pictures,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func TestRedisLostInBrowser(t *testing.T) {
 	pictures := cmp.Or(os.Getenv(picturesEnv), t.TempDir())
 	task, err := json.Marshal(map[string]any{
 		"url": "http://" + b.Address, "server": map[string]string{"url": "http://" + inGo.address, "name": inGo.name},
-		"chromium": chromium(t), "pictures": pictures,
+		"chromium": kit.Chromium(t), "pictures": pictures,
 	})
 	if err != nil {
 		t.Fatal(err)

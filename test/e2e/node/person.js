@@ -10,12 +10,13 @@ const LEAST = 8; // messages of a talk, so that some come after the end of a ser
 const byTestId = (page, id) => page.locator(`[data-testid="${id}"]`);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// withBrowser calls f with a browser, and closes it when that is over.
-async function withBrowser(executablePath, f) {
+// withBrowser calls f with a browser, which gets more args, and closes it when that is
+// over.
+async function withBrowser(executablePath, f, more = []) {
   const browser = await chromium.launch({
     executablePath,
     args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+      "--disable-background-networking", "--disable-component-update", "--disable-sync", ...more],
   });
   try {
     await f(browser);

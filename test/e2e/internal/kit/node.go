@@ -30,6 +30,16 @@ func Node(t testing.TB, script string, args ...string) *exec.Cmd {
 	return exec.Command(program, append([]string{filepath.Join(ModulePath("test/e2e/node"), script)}, args...)...)
 }
 
+// Chromium is the path of the browser.
+func Chromium(t testing.TB) string {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("Chromium is missing: run scripts/setup-tests.sh")
+	}
+	return path
+}
+
 // NodeServer is a running node/server.js.
 type NodeServer struct {
 	*process.Process
