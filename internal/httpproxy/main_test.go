@@ -31,8 +31,9 @@ type inOrder struct {
 	addrs    []netip.AddrPort
 	tls      TLS // of all addresses, with host
 	host     string
-	err      error // unless nil, Pick's answer
-	end      error // unless nil, Pick's answer once all were tried
+	header   func(*http.Request) string // nil is none
+	err      error                      // unless nil, Pick's answer
+	end      error                      // unless nil, Pick's answer once all were tried
 	picked   atomic.Int64
 	released atomic.Int64
 	reached  atomic.Int64
@@ -46,7 +47,11 @@ func (u *inOrder) Pick(r *http.Request, tried, own []uint32) (Target, error) {
 	for i, addr := range u.addrs {
 		if !slices.Contains(tried, uint32(i)) {
 			u.picked.Add(1)
-			return Target{Key: uint32(i), Addr: hostport.At(addr), TLS: u.tls, Host: u.host, Release: func() { u.released.Add(1) },
+			header := ""
+			if u.header != nil {
+				header = u.header(r)
+			}
+			return Target{Header: header, Key: uint32(i), Addr: hostport.At(addr), TLS: u.tls, Host: u.host, Release: func() { u.released.Add(1) },
 				SetCookie: fmt.Sprintf("mark=%d", i), Reached: func(err error) {
 					if err != nil {
 						u.failed.Add(1)

@@ -28,6 +28,13 @@ type conn struct {
 	deadline time.Time
 	err      error
 	closed   bool
+	written  string
+	broken   error // of Write
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	c.written += string(p)
+	return len(p), c.broken
 }
 
 func (c *conn) SetDeadline(t time.Time) error { c.deadline = t; return c.err }
@@ -110,5 +117,22 @@ func TestDeadlines(t *testing.T) {
 	var e *dial.Error
 	if _, err := d.Connect(nil, dial.Target{Addr: addr}, now); !errors.As(err, &e) || e.Reason != dial.Local || !n.conn.closed {
 		t.Errorf("a connection that takes no deadline: %v, closed %v", err, n.conn.closed)
+	}
+}
+
+// TestHeader: it is sent before TLS, within the time for the connect.
+func TestHeader(t *testing.T) {
+	n, h := &network{}, &handshakes{}
+	d := dial.Dialer{Network: n, Timeout: time.Minute}
+	if _, err := d.Connect(nil, dial.Target{Addr: addr, Header: []byte("header"), TLS: h}, time.Time{}); err != nil || h.before != "header" || !h.deadline.Equal(n.until) {
+		t.Errorf("%v; written before TLS: %q", err, h.before)
+	}
+	for broken, want := range map[error]dial.Reason{syscall.ECONNRESET: dial.Refused, os.ErrDeadlineExceeded: dial.Timeout} {
+		n = &network{conn: conn{broken: broken}}
+		d.Network = n
+		var e *dial.Error
+		if _, err := d.Connect(nil, dial.Target{Addr: addr, Header: []byte("header")}, time.Time{}); !errors.As(err, &e) || e.Reason != want || !n.conn.closed {
+			t.Errorf("%v: %v, closed %t", broken, err, n.conn.closed)
+		}
 	}
 }

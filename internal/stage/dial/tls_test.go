@@ -19,12 +19,13 @@ type handshakes struct {
 	host     string
 	addr     hostport.Endpoint
 	deadline time.Time
+	before   string // what was written before it
 }
 
 type secured struct{ transport.Conn }
 
 func (h *handshakes) Secure(c transport.Conn, host string, addr hostport.Endpoint) (transport.Conn, error) {
-	h.host, h.addr, h.deadline = host, addr, c.(*conn).deadline
+	h.host, h.addr, h.deadline, h.before = host, addr, c.(*conn).deadline, c.(*conn).written
 	if h.err != nil {
 		return nil, h.err
 	}

@@ -129,3 +129,17 @@ func TestUnreadableFile(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestFileWithUnixSocket: backends on the same machine.
+func TestFileWithUnixSocket(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "b.json")
+	write(t, file, `[{"address": "unix:/run/chat.sock"}]`)
+	got, err := ReadFile(file)
+	if want := (Member{"unix:/run/chat.sock", "unix:/run/chat.sock", 1, 0, ""}); err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	write(t, file, `[{"address": "unix:/run/../chat.sock"}]`)
+	if _, err := ReadFile(file); err == nil {
+		t.Error("a path that isn't in its normal form")
+	}
+}
