@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestid"
 )
 
 // build makes a generation of c. tls has the pools with TLS to their backends. From
@@ -34,6 +35,7 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number 
 			Via:          c.HTTP.Via,
 			Except:       clientCert.IsReserved,
 		},
+		IDs:        requestid.Policy{RequestID: c.Forwarded.RequestID, TraceContext: c.Forwarded.TraceContext},
 		ClientCert: clientCert,
 		Limits: relay.Limits{
 			Idle:              c.Timeouts.Idle,
@@ -57,7 +59,10 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number 
 		g.HTTP.BackendIdle = -1 // 0 would mean the default
 	}
 	var err error
-	g.Routes, g.Policies = route.New(rules), a.policies(c)
+	g.Routes = route.New(rules)
+	if g.Policies, err = a.policies(c, g, rules); err != nil {
+		return nil, nil, err
+	}
 	for _, r := range rules {
 		g.Labels[r.Label] = a.names.Number(r.Label)
 	}

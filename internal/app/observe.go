@@ -17,9 +17,9 @@ import (
 // watcher implements proxy.Watcher: it writes the log and counts the metrics.
 type watcher struct{ *App }
 
-func (w watcher) SessionOpened(i session.Info, t *transport.TLS) {
+func (w watcher) SessionOpened(i session.Info, o proxy.Opened) {
 	w.opened.Add(1)
-	w.log.SessionOpened(&i, w.words(&i), loggedTLS(t))
+	w.log.SessionOpened(&i, w.words(&i), logging.Opened{TLS: loggedTLS(o.TLS), RequestID: o.RequestID, TraceID: o.TraceID})
 }
 
 // loggedTLS is t as it is logged; nil without.

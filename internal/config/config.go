@@ -33,11 +33,15 @@ type Config struct {
 	Shutdown  Shutdown  `key:"shutdown" want:"a mapping with delay"`
 	Keepalive Keepalive `key:"keepalive" want:"a mapping with interval and timeout"`
 	Forwarded Forwarded `key:"forwarded" want:"a mapping with trust and the fields to send"`
-	HTTP      HTTP      `key:"http" want:"a mapping of what holds for plain HTTP"`
-	Limits    Limits    `key:"limits" want:"a mapping of limits"`
-	Admin     Admin     `key:"admin" want:"a mapping with an address"`
-	Log       Log       `key:"log" want:"a mapping with format and level"`
-	Engine    string    `key:"engine" words:"auto epoll portable"`
+	// RequestHeaders and ResponseHeaders hold for all routes. A route's own are added;
+	// where both name a field, the route's count.
+	RequestHeaders  HeaderEdits `key:"request_headers" want:"a mapping with set, add and remove"`
+	ResponseHeaders HeaderEdits `key:"response_headers" want:"a mapping with set, add and remove"`
+	HTTP            HTTP        `key:"http" want:"a mapping of what holds for plain HTTP"`
+	Limits          Limits      `key:"limits" want:"a mapping of limits"`
+	Admin           Admin       `key:"admin" want:"a mapping with an address"`
+	Log             Log         `key:"log" want:"a mapping with format and level"`
+	Engine          string      `key:"engine" words:"auto epoll portable"`
 
 	// Warnings are about a configuration that works all the same. Validate
 	// sets them.
@@ -117,6 +121,11 @@ type Route struct {
 	Pool  string `key:"pool" want:"the name of a pool"` // in Pools
 	// Limits are the route's own, see Config.LimitsOf.
 	Limits RouteLimits `key:"limits" want:"a mapping of limits"`
+
+	RequestHeaders  HeaderEdits   `key:"request_headers" want:"a mapping with set, add and remove"`
+	ResponseHeaders HeaderEdits   `key:"response_headers" want:"a mapping with set, add and remove"`
+	Rewrite         Rewrite       `key:"rewrite" want:"a mapping with host and path_prefix"`
+	Timeouts        RouteTimeouts `key:"timeouts" want:"a mapping of timeouts"`
 }
 
 // Match is the requests of a route; a zero field matches every request.
@@ -163,6 +172,9 @@ type Forwarded struct {
 	XForwarded bool `key:"x_forwarded"`
 	Forwarded  bool `key:"forwarded"`
 	XRealIP    bool `key:"x_real_ip"`
+
+	RequestID    bool `key:"request_id"`
+	TraceContext bool `key:"trace_context"`
 }
 
 // HTTP bounds the steps of plain HTTP requests; the bound of heads and Via apply

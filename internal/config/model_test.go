@@ -77,6 +77,10 @@ func TestErrorsHavePaths(t *testing.T) {
 		{func(c *Config) { c.Pools[0].DNS = &DNS{Name: "a b", Type: "srv", Family: "auto", Refresh: time.Second} }, "pools.chat.dns.name", ""},
 		{func(c *Config) { c.Pools[1].Name, c.Routes[1].Pool = "v1.2", "v1.2"; c.Pools[1].Balance = "" }, `pools["v1.2"].balance`, ""},
 		{func(c *Config) { c.Pools[1].Name, c.Routes[1].Pool = "chat", "chat" }, "pools[1]", ""},
+		{func(c *Config) { c.RequestHeaders.Set = Headers{{"X-A", "1"}, {"Host", "x"}} }, "request_headers.set[1]", ""},
+		{func(c *Config) { c.Routes[0].ResponseHeaders.Add = Headers{{"X-A", "${client_i}"}} }, "routes[0].response_headers.add[0].value",
+			`routes[0].response_headers.add[0].value: bad value of the header "X-A": "${client_i}": there is no such variable (did you mean "${client_ip}"?)`},
+		{func(c *Config) { c.Routes[0].Timeouts.Handshake = new(time.Duration) }, "routes[0].timeouts.handshake", ""},
 		{func(c *Config) { c.Pools[1].Health.HTTP.Headers = Headers{{"Host", "x"}} }, "pools.api.health.http.headers[0]", ""},
 	} {
 		c := built()

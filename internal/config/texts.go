@@ -33,6 +33,7 @@ var texts = map[string]struct {
 	"secret":        {"a text of at least 16 characters", plain(checkSecret)},
 	"target":        {"a path such as /health", plain(checkTarget)},
 	"host header":   {"a host such as ws.example.com", normal(parseHostHeader)},
+	"new host":      {"a host such as app.internal", normal(parseNewHost)},
 	"subprotocol":   {"a subprotocol such as chat.v1", plain(checkSubprotocol)},
 	"close reason":  {"a text", plain(checkReason)},
 	"DNS name":      {"a name such as _ws._tcp.chat.internal", normal(parseDNSName)},
@@ -179,6 +180,14 @@ func parseHostHeader(s string) (string, error) {
 	}
 	host, err := pattern.ParseHost(s)
 	return host.String(), err
+}
+
+// parseNewHost reads a host that replaces that of a request.
+func parseNewHost(s string) (string, error) {
+	if s == "" {
+		return "", errors.New("the host is empty: leave the key out to keep the one that the client asked for")
+	}
+	return parseHostHeader(s)
 }
 
 func checkSubprotocol(s string) error {

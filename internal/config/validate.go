@@ -58,6 +58,7 @@ func Check(c *Config, s Source, r *Report) {
 	v.routes(c)
 	v.limits(c)
 	v.trust("forwarded.trust", c.Forwarded.Trust, "any client can claim to be any other")
+	v.forwarding(c)
 }
 
 // Section checks the single values of a section and of those in it. The package

@@ -52,7 +52,6 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 			return asRefusal(err)
 		}
 	}
-	timeouts := p.timeouts()
 	for range cmp.Or(p.o.Attempts, 3) {
 		target, err := p.o.Upstream.Pick(in, tried, client.backends())
 		if err != nil {
@@ -66,7 +65,7 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 			return refusal
 		}
 		t.pool, t.backend = target.Pool, target.Name
-		err = p.forwardTo(w, in, t, &target, timeouts)
+		err = p.forwardTo(w, in, t, &target, p.timeouts(in))
 		if err == nil || !errors.As(err, &failed) || in.Context().Err() != nil {
 			return err
 		}
@@ -79,11 +78,11 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 	return &answerError{told, failed} // the log has the failure of the last one
 }
 
-func (p *Proxy) timeouts() Timeouts {
+func (p *Proxy) timeouts(in *http.Request) Timeouts {
 	if p.o.Timeouts == nil {
 		return Timeouts{}.orDefaults()
 	}
-	return p.o.Timeouts().orDefaults()
+	return p.o.Timeouts(in).orDefaults()
 }
 
 // asRefusal converts an error of Pick to an *Error.

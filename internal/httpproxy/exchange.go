@@ -223,6 +223,7 @@ func (x *exchange) passAnswer(res *http.Response, cancel func()) error {
 		header["Upgrade"] = upgrade // RFC 9110 §15.5.22
 		header["Connection"] = []string{"Upgrade"}
 	}
+	x.p.o.editAnswer(x.w, x.in, false)
 	if header["Content-Type"] == nil {
 		header["Content-Type"] = nil // otherwise net/http guesses one from the first bytes
 	}

@@ -35,20 +35,26 @@ func (p *Proxy) newHead(in *http.Request, via bool) (head []byte, trailers []str
 	}
 	wantsTrailers := hasToken(out["Te"], "trailers")
 	removeHopByHop(out)
-	p.o.removeReserved(out)
+	p.o.removeReserved(out, in)
 	delete(out, "Host")
 	delete(out, "Content-Length")
 	if wantsTrailers {
 		out["Te"] = []string{"trailers"}
 	}
-	if p.o.SetForwarded != nil {
-		p.o.SetForwarded(out, in)
+	if p.o.EditRequest != nil {
+		p.o.EditRequest(out, in)
 	}
 	if via {
 		out["Via"] = append(out["Via"], fmt.Sprintf("%d.%d holdfast", in.ProtoMajor, in.ProtoMinor))
 	}
+	host, target := in.Host, ""
+	if p.o.Target != nil {
+		host, target = p.o.Target(in)
+	} else {
+		target = OriginForm(in)
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", in.Method, OriginForm(in), in.Host)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", in.Method, target, host)
 	switch {
 	case in.ContentLength > 0 || in.ContentLength == 0 && in.Header["Content-Length"] != nil:
 		b.WriteString("Content-Length: " + strconv.FormatInt(in.ContentLength, 10) + "\r\n")
@@ -69,7 +75,7 @@ func (p *Proxy) trailerNames(in *http.Request) (names []string) {
 	for name := range in.Trailer {
 		announced[name] = nil
 	}
-	p.o.removeReserved(announced)
+	p.o.removeReserved(announced, in)
 	for name := range announced {
 		names = append(names, name)
 	}

@@ -214,7 +214,7 @@ func TestHTTP2ClientsTooSlow(t *testing.T) {
 			}
 		}
 	})
-	r := newHTTP2Rig(t, Options{Timeouts: func() Timeouts { return Timeouts{Body: 50 * time.Millisecond} }}, ServerOptions{}, addr)
+	r := newHTTP2Rig(t, Options{Timeouts: func(*http.Request) Timeouts { return Timeouts{Body: 50 * time.Millisecond} }}, ServerOptions{}, addr)
 	client := r.client()
 	body, end := io.Pipe()
 	defer end.Close()

@@ -18,19 +18,29 @@ import (
 // Options of a Proxy.
 type Options struct {
 	Upstream Upstream
+	// Prepare is called once for each request, before all else. The request that it
+	// returns, which is the same one with another context, is given to the functions
+	// below. nil changes nothing.
+	Prepare func(r *http.Request) *http.Request
 	// Permit is called once for each request, before the first Pick. If it returns
 	// an error, the request goes to no backend; if that is an *Error, the client gets
 	// that answer, otherwise a 503. nil permits all.
 	Permit func(r *http.Request) error
-	// SetForwarded sets X-Forwarded-* and Forwarded in the request for the
-	// backend. out has none of the reserved fields; in.Header is what the client
-	// sent. nil sets nothing.
-	SetForwarded func(out http.Header, in *http.Request)
+	// EditRequest sets what the backend is told about the client, after Pick. out
+	// has none of the reserved fields; in.Header is what the client sent. nil sets
+	// nothing.
+	EditRequest func(out http.Header, in *http.Request)
+	// EditAnswer changes the header of an answer before it is sent: a backend's, or
+	// with own one of the balancer's. nil changes nothing.
+	EditAnswer func(header http.Header, in *http.Request, own bool)
+	// Target is what a backend is asked for, after Pick: a host, and a target in
+	// origin-form. nil means what the client has asked for.
+	Target func(in *http.Request) (host, target string)
 	// IsReserved reports whether a client may not send a field of that name to a
 	// backend, in the header or as a trailer. nil means that it may send all.
-	IsReserved func(name string) bool
+	IsReserved func(in *http.Request, name string) bool
 	// Timeouts are those of a request that begins now; nil means the defaults.
-	Timeouts func() Timeouts
+	Timeouts func(in *http.Request) Timeouts
 	// Via reports whether requests get a Via field (RFC 9110 §7.6.3); nil means
 	// that they do.
 	Via func() bool
@@ -45,6 +55,8 @@ type Options struct {
 	// Client is the client that sent a request, for the log; nil means the
 	// connection's other end.
 	Client func(r *http.Request) string
+	// About has more pairs for the log line of a request; it may be nil.
+	About func(r *http.Request) []any
 	// Log must not be nil.
 	Log *slog.Logger
 }
@@ -65,6 +77,9 @@ func New(o Options) *Proxy { return &Proxy{o: o} }
 func (p *Proxy) Close() { p.conns.close() }
 
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	if p.o.Prepare != nil {
+		in = p.o.Prepare(in)
+	}
 	answer, began := &statusRecorder{ResponseWriter: w}, time.Now()
 	t := new(progress)
 	if p.o.Done != nil {
@@ -72,6 +87,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		defer func() { p.o.Done(t.pool, t.backend, answer.status, time.Since(began)) }()
 	}
 	if in.Method == http.MethodConnect {
+		p.o.editAnswer(answer, in, true)
 		http.Error(answer, "405: CONNECT is not supported here", http.StatusMethodNotAllowed)
 		return
 	}
@@ -121,14 +137,20 @@ func (p *Proxy) CutAnswers(c Cut) int { return p.running.cutAll(c, p.o.Cut) }
 func (p *Proxy) KeepAnswers(which func(backend uint32, events bool) bool) { p.running.keepAll(which) }
 
 // removeReserved removes the fields that a client may not send to a backend.
-func (o *Options) removeReserved(fields http.Header) {
+func (o *Options) removeReserved(fields http.Header, in *http.Request) {
 	if o.IsReserved == nil {
 		return
 	}
 	for name := range fields {
-		if o.IsReserved(name) {
+		if o.IsReserved(in, name) {
 			delete(fields, name)
 		}
+	}
+}
+
+func (o *Options) editAnswer(w http.ResponseWriter, in *http.Request, own bool) {
+	if o.EditAnswer != nil {
+		o.EditAnswer(w.Header(), in, own)
 	}
 }
 
@@ -151,6 +173,7 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, t *progress, err er
 			w.Header().Set("Connection", "close")
 		}
 	}
+	p.o.editAnswer(w, r, true)
 	http.Error(w, fmt.Sprintf("%d: %s", refusal.Status, refusal.Text), refusal.Status)
 }
 
@@ -160,8 +183,12 @@ func (p *Proxy) logFailure(in *http.Request, t *progress, status int, err error)
 	if p.o.Client != nil {
 		client = p.o.Client(in)
 	}
-	p.o.Log.Info("plain HTTP request failed", "status", status, "client", client,
-		"method", in.Method, "host", in.Host, "path", in.URL.EscapedPath(), "pool", t.pool, "backend", t.backend, "error", err.Error())
+	about := []any{"status", status, "client", client,
+		"method", in.Method, "host", in.Host, "path", in.URL.EscapedPath(), "pool", t.pool, "backend", t.backend, "error", err.Error()}
+	if p.o.About != nil {
+		about = append(about, p.o.About(in)...)
+	}
+	p.o.Log.Info("plain HTTP request failed", about...)
 }
 
 // statusClientGone is nginx's status for it.

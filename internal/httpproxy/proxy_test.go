@@ -25,9 +25,9 @@ func TestHeaders(t *testing.T) {
 		fmt.Fprintf(w, "%s %s host=%s\n", r.Method, r.RequestURI, r.Host)
 		r.Header.Write(w)
 	})
-	r := newRig(t, Options{SetForwarded: func(out http.Header, in *http.Request) {
+	r := newRig(t, Options{EditRequest: func(out http.Header, in *http.Request) {
 		out.Set("X-Forwarded-For", "hook;was="+in.Header.Get("X-Forwarded-For"))
-	}, IsReserved: func(name string) bool {
+	}, IsReserved: func(_ *http.Request, name string) bool {
 		return strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded"
 	}}, nil, addr)
 	got := r.raw("GET /a%2Fb//c?x=1;y&z=%zz HTTP/1.1\nHost: shop.example.com\n" +
@@ -277,7 +277,7 @@ func TestDeadBackends(t *testing.T) {
 		{name: "full", status: 503, pick: &Error{Status: 503, Text: "full", RetryAfter: 7 * time.Second}, text: "503: full\n", again: "7"},
 		{name: "no route", status: 404, pick: fmt.Errorf("stage: %w", &Error{Status: 404, Text: "no route matches"}), text: "404: no route matches\n"},
 		{name: "any error", status: 503, pick: errors.New("secret"), text: "503: no backend is available\n"},
-		{name: "silent", status: 504, text: "504: the backend did not answer in time\n", o: Options{Timeouts: func() Timeouts { return Timeouts{Response: 50 * time.Millisecond} }},
+		{name: "silent", status: 504, text: "504: the backend did not answer in time\n", o: Options{Timeouts: func(*http.Request) Timeouts { return Timeouts{Response: 50 * time.Millisecond} }},
 			addrs: func(t *testing.T) []netip.AddrPort {
 				end := make(chan struct{})
 				addr := backend(t, func(http.ResponseWriter, *http.Request) { <-end })
@@ -333,7 +333,7 @@ func TestClientThatGoes(t *testing.T) {
 		"reset":                          {reset: true},
 		"reset in an answer":             {reset: true, answer: "text/plain"},
 		"closed in an event stream":      {answer: "text/event-stream; charset=utf-8"},
-		"closed, and that is said to do": {o: Options{Timeouts: func() Timeouts { return Timeouts{AbortOnClose: true} }}},
+		"closed, and that is said to do": {o: Options{Timeouts: func(*http.Request) Timeouts { return Timeouts{AbortOnClose: true} }}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			began, ended := make(chan struct{}), make(chan struct{})

@@ -277,7 +277,7 @@ func TestClientsTooSlow(t *testing.T) {
 			}
 		}
 	})
-	r := newRig(t, Options{Timeouts: func() Timeouts { return Timeouts{Body: 50 * time.Millisecond} }}, nil, addr)
+	r := newRig(t, Options{Timeouts: func(*http.Request) Timeouts { return Timeouts{Body: 50 * time.Millisecond} }}, nil, addr)
 	c := r.dial()
 	io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1")
 	if res, _ := c.answer(); res.StatusCode != 408 || !res.Close {

@@ -208,15 +208,13 @@ func (h *clientHandshake) readRequest() error {
 	h.asked = h.asked || err == nil
 	h.began = h.req.Began
 	if h.waited != nil {
-		h.began = h.waited.began
-	}
-	if err != nil && h.req.BeginsTLS() && !h.req.Meta.Secure() {
-		return h.refuseTLS()
+		h.began, h.req.ID = h.waited.began, h.waited.id
 	}
 	if err != nil {
-		err = h.explainUnread(err)
+		return h.explainUnread(err)
 	}
-	return err
+	h.req.Identify(h.gen)
+	return nil
 }
 
 // handToHTTP gives the connection, with what was read of it, to net/http.
@@ -238,7 +236,10 @@ func (h *clientHandshake) handToHTTP() error {
 
 func (h *clientHandshake) chooseRoute() (err error) {
 	h.rule, err = h.gen.Routes.MatchBytes(h.req.Upgrade.Host, h.req.Upgrade.Path, true)
-	return err
+	if err != nil {
+		return err
+	}
+	return h.req.Follow(h.gen.PolicyOf(h.rule).Forward, h.rule.Pool)
 }
 
 func (h *clientHandshake) pool() *generation.Pool { return h.gen.Pools[h.rule.Pool] }
@@ -285,15 +286,16 @@ func (h *clientHandshake) take() error {
 }
 
 func (h *clientHandshake) connect() error {
-	deadline := time.Now().Add(h.gen.Dial.Timeout + h.gen.Handshake)
+	dialer := h.gen.Dialer(h.req.Forward())
+	deadline := time.Now().Add(dialer.Timeout + h.gen.AnswerTimeout(h.req.Forward()))
 	h.conn.SetDeadline(deadline.Add(time.Second)) // the backend's deadline comes first
-	return h.try.Connect(h.conn, &h.req, &h.gen.Dial, deadline)
+	return h.try.Connect(h.conn, &h.req, dialer, deadline)
 }
 
 // exchange sends the request to the backend and reads its answer.
 func (h *clientHandshake) exchange() error {
 	if len(h.request) == 0 { // the first backend that is asked
-		h.id = session.NewID()
+		h.id = h.req.NeedID()
 		h.req.Upgrade.Session = h.id
 		if h.pool().Reattach != nil {
 			h.reattach = handshake.Reattach{ID: h.id}
@@ -301,7 +303,7 @@ func (h *clientHandshake) exchange() error {
 		}
 		h.request = h.req.AppendRequest(h.request, h.gen)
 	}
-	return h.try.Ask(h.request, &h.req, time.Now().Add(h.gen.Handshake))
+	return h.try.Ask(h.request, &h.req, time.Now().Add(h.gen.AnswerTimeout(h.req.Forward())))
 }
 
 // giveUpBackend ends a try that failed, and reports whether another backend is to
@@ -325,7 +327,9 @@ func (h *clientHandshake) giveUpBackend(err error) (again bool) {
 
 // startSession sends the client its 101 and hands both connections to the engine.
 func (h *clientHandshake) startSession() error {
-	h.answer = handshake.AppendResponse(h.answer, &h.try.Resp, &h.req.Upgrade, h.setCookie())
+	changes := h.req.AnswerChanges(h.gen, h.try.Choice.Backend.Name)
+	changes.SetCookie = h.setCookie()
+	h.answer = handshake.AppendResponse(h.answer, &h.try.Resp, &h.req.Upgrade, &changes)
 	if _, err := h.conn.Write(h.answer); err != nil {
 		return failure.Wrap(failure.ClientGone, err)
 	}
@@ -336,11 +340,11 @@ func (h *clientHandshake) startSession() error {
 		Route:   h.gen.Labels[h.rule.Label],
 		Started: time.Now(),
 	}
-	start := relay.Start{Info: info, Limits: h.gen.Limits}
+	start := relay.Start{Info: info, Limits: h.gen.SessionLimits(h.req.Forward())}
 	h.p.reattacher.Keep(&start, &h.req, &h.try, h.rule.Pool, h.pool())
 	h.countAffinity()
 	h.p.Watcher.HandshakeDone(h.where(), ResultOpened, info.Started.Sub(h.began))
-	h.p.Watcher.SessionOpened(info, h.req.Meta.TLS)
+	h.p.Watcher.SessionOpened(info, Opened{TLS: h.req.Meta.TLS, RequestID: h.req.IDs.Request(), TraceID: h.req.IDs.Trace()})
 	h.ticket.Opened()
 	h.hold.Opened(h.id)
 	h.try.Handed() // the session's end releases the lease

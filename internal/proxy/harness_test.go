@@ -37,6 +37,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestid"
 )
 
 // patience is how long a test waits for what must come.
@@ -64,6 +65,8 @@ type setup struct {
 	listener    transport.ListenerSpec // without its address
 	challenge   func(host, path string) (string, bool)
 	clientCert  *clientcert.Policy
+	forward     *generation.Forward // of all rules
+	ids         requestid.Policy
 	tls         *transport.TLS  // what clients are taken to have agreed on
 	secure      *tlsconn.Config // clients really speak TLS
 	// wrap puts something around the engine.
@@ -208,10 +211,11 @@ func (b *balancer) generation(s setup) *generation.Generation {
 	}
 	g := &generation.Generation{
 		Number: 1, Pools: map[string]*generation.Pool{}, Labels: map[string]uint32{},
-		Forwarded: &forwarded.Policy{Trust: s.trust, TrustUnix: s.trustUnix, Forwarded: true, Except: s.clientCert.IsReserved}, ClientCert: s.clientCert, Common: s.common,
+		Forwarded: &forwarded.Policy{Trust: s.trust, TrustUnix: s.trustUnix, Forwarded: true, Except: s.clientCert.IsReserved}, ClientCert: s.clientCert, Common: s.common, IDs: s.ids,
 		Dial:      dial.Dialer{Network: b.engine, Timeout: orPatience(s.connect)},
 		Handshake: orPatience(s.handshake),
 	}
+	s.policy.Forward = s.forward
 	g.Routes, g.Policies = route.New(s.rules), slices.Repeat([]generation.Policy{s.policy}, len(s.rules))
 	var err error
 	pools, _ := b.registry.Apply(specs)
@@ -234,7 +238,7 @@ func (b *balancer) note(f func()) {
 	b.changed.Broadcast()
 }
 
-func (b *balancer) SessionOpened(i session.Info, _ *transport.TLS) {
+func (b *balancer) SessionOpened(i session.Info, _ proxy.Opened) {
 	b.note(func() { b.opened = append(b.opened, i) })
 }
 func (b *balancer) TLSDone(result string, _ *transport.TLS) {

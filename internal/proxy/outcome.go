@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/stage/secure"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestid"
 )
 
 // ResultOpened is the result of a handshake that became a session. The others are
@@ -74,7 +75,7 @@ func (h *clientHandshake) conclude(err error) {
 
 // tell answers the client with r.
 func (h *clientHandshake) tell(r *failure.Refusal) {
-	h.answer = handshake.AppendRefusal(h.answer[:0], r)
+	h.answer = handshake.AppendRefusal(h.answer[:0], h.withChanges(r))
 	if string(h.req.Head.Method) == http.MethodHead && !h.began.IsZero() {
 		h.answer = h.answer[:bytes.Index(h.answer, []byte("\r\n\r\n"))+4] // RFC 9110 §9.3.2
 	}
@@ -135,10 +136,22 @@ func (h *clientHandshake) aboutForLog(err error) (about []any) {
 	if h.id != (session.ID{}) {
 		about = append(about, "id", h.id.String())
 	}
+	about = append(about, idsForLog(&h.req.IDs)...)
 	if t := h.req.Meta.TLS; t != nil {
 		about = append(about, "tls", t.VersionWord(), "server_name", LoggedName(t.ServerName))
 	} else if name := secure.ServerName(err); name != "" {
 		about = append(about, "server_name", LoggedName(name))
+	}
+	return about
+}
+
+// idsForLog are the ids of a request that others may know it by.
+func idsForLog(ids *requestid.IDs) (about []any) {
+	if id := ids.Request(); id != nil {
+		about = append(about, "request_id", string(id))
+	}
+	if trace := ids.Trace(); trace != nil {
+		about = append(about, "trace_id", string(trace))
 	}
 	return about
 }
@@ -190,6 +203,26 @@ func (h *clientHandshake) withRetryAfter(f *failure.Error) *failure.Refusal {
 	return &with
 }
 
+// withChanges adds the fields that answers of the balancer's own get, too: the request
+// id, and those that the route sets and adds, except fields that r has itself.
+func (h *clientHandshake) withChanges(r *failure.Refusal) *failure.Refusal {
+	id, edits := h.req.IDs.Request(), h.req.Forward().AnswerEdits()
+	if id == nil && edits == nil {
+		return r
+	}
+	with := *r
+	with.Header = slices.Clip(r.Header)
+	if id != nil {
+		with.Header = append(with.Header, [2]string{"X-Request-ID", string(id)})
+	}
+	edits.Each(h.req.Facts(h.gen, h.where().Backend), func(name, value string) {
+		if !handshake.RefusalHas(r, name) {
+			with.Header = append(with.Header, [2]string{name, value})
+		}
+	})
+	return &with
+}
+
 // passBackIdle is how long a backend's plain answer may stand still. nginx and
 // Apache allow the same. An application may decline slowly, or send the body in
 // pieces, and the client may leave at any time.
@@ -199,7 +232,8 @@ const passBackIdle = time.Minute
 // can still be sent another one.
 func (h *clientHandshake) passBack() error {
 	took := time.Since(h.began)
-	err := handshake.PassBack(h.conn, h.try.Conn, h.try.Bytes(), passBackIdle)
+	changes := h.req.AnswerChanges(h.gen, h.try.Choice.Backend.Name)
+	err := handshake.PassBack(h.conn, h.try.Conn, h.try.Bytes(), passBackIdle, &changes)
 	var broken *handshake.BackendError
 	if errors.As(err, &broken) {
 		return err

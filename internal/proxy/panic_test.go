@@ -24,7 +24,7 @@ import (
 // results is a Watcher that only hears how handshakes ended.
 type results chan string
 
-func (results) SessionOpened(session.Info, *transport.TLS)                    {}
+func (results) SessionOpened(session.Info, proxy.Opened)                      {}
 func (results) TLSDone(string, *transport.TLS)                                {}
 func (results) TLSLeft()                                                      {}
 func (results) SessionCame(uint32)                                            {}

@@ -16,7 +16,6 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
-	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
@@ -24,26 +23,22 @@ import (
 // newPlain makes what serves everything that is not a WebSocket, with net/http.
 func (p *Proxy) newPlain(g *generation.Generation) (*httpproxy.Proxy, *httpproxy.Server) {
 	plain := httpproxy.New(httpproxy.Options{
-		Upstream:     upstream{p},
-		Permit:       p.permitPlain,
-		SetForwarded: p.setForwarded,
-		IsReserved: func(name string) bool {
-			b := []byte(name)
-			return handshake.IsReserved(b) || forwarded.IsReserved(b) || p.generation.Load().ClientCert.IsReserved(b)
-		},
-		Timeouts: func() httpproxy.Timeouts {
-			g := p.generation.Load()
-			t := g.HTTP
-			t.Connect = g.Dial.Timeout
-			return t
-		},
-		Via:      func() bool { return p.generation.Load().Forwarded.Via },
-		Attempts: retry.MaxBackends,
+		Upstream:    upstream{p},
+		Prepare:     p.preparePlain,
+		Permit:      p.permitPlain,
+		EditRequest: editRequest,
+		EditAnswer:  editAnswer,
+		Target:      targetOf,
+		IsReserved:  isReserved,
+		Timeouts:    plainTimeouts,
+		Via:         func() bool { return p.generation.Load().Forwarded.Via },
+		Attempts:    retry.MaxBackends,
 		Done: func(pool, backend string, status int, d time.Duration) {
 			p.HTTPDone(Where{pool, backend}, status, d)
 		},
 		Cut:    p.HTTPCut,
 		Client: p.plainClient,
+		About:  plainAbout,
 		Log:    p.Log,
 	})
 	server := httpproxy.NewServer(httpproxy.ServerOptions{
@@ -108,19 +103,23 @@ type upstream struct{ p *Proxy }
 
 // Pick implements httpproxy.Upstream; keys are members' indexes.
 func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, error) {
-	g := u.p.generation.Load()
-	// Unchanged, since routes must match what the backend will get.
-	target := httpproxy.OriginForm(r)
-	rule, err := g.Routes.Match(r.Host, target, false)
-	if err != nil {
-		return httpproxy.Target{}, plainRefusal(err)
+	s := plainOf(r)
+	if g := u.p.generation.Load(); g != s.gen {
+		s.chooseRoute(g) // a reload may have replaced the backends since
+		if err := u.p.permitPlain(r); err != nil {
+			return httpproxy.Target{}, err
+		}
+	}
+	if err := s.refused(); err != nil {
+		return httpproxy.Target{}, err
 	}
 	var t balance.Tried
 	for _, i := range tried {
 		t.Add(int(i))
 	}
+	g, rule := s.gen, s.rule
 	pool := g.Pools[rule.Pool]
-	c, marked, result, err := pool.TakePlain(generation.PlainRequest{Request: r, Forwarded: g.Forwarded, Target: target, Peer: httpproxy.MetaOf(r).Peer}, t, own)
+	c, marked, result, err := pool.TakePlain(s.parts(), t, own)
 	count := func() {
 		if result != "" {
 			u.p.Watcher.AffinityDone(result)
@@ -133,6 +132,7 @@ func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, 
 		refused.Final = errors.Is(err, generation.ErrAffinity)
 		return httpproxy.Target{}, refused
 	}
+	s.facts.Backend = c.Backend.Name
 	to := pool.Target(c)
 	picked := httpproxy.Target{Host: to.Host, Key: uint32(c.Index), Backend: c.Backend.ID, Pool: c.Backend.Pool, Name: c.Backend.Name, Addr: c.Addr, Release: c.Backend.ReleaseRequest,
 		Reached: func(err error) {
@@ -170,13 +170,6 @@ func plainRefusal(err error) *httpproxy.Error {
 // plainClient is the address of the client that sent r, through trusted proxies.
 func (p *Proxy) plainClient(r *http.Request) string {
 	return p.generation.Load().Forwarded.ClientAddrOf(r.Header, httpproxy.MetaOf(r).Peer).String()
-}
-
-// setForwarded tells a backend about the client.
-func (p *Proxy) setForwarded(out http.Header, in *http.Request) {
-	g, meta := p.generation.Load(), httpproxy.MetaOf(in)
-	g.Forwarded.SetHeaders(out, in.Header, attempt.HopOf(meta, []byte(in.Host)))
-	g.ClientCert.Each(meta.ListenerName(), meta.ClientCertificate(), out.Set)
 }
 
 // adopt brings a connection that was kept alive for plain HTTP back to the

@@ -45,9 +45,9 @@ import (
 // Watcher is told what happens, for log and metrics. Its methods are called on
 // event loops and must not block.
 type Watcher interface {
-	// SessionOpened is called before the engine takes the session over. The second
-	// argument is nil if the client doesn't speak TLS.
-	SessionOpened(session.Info, *transport.TLS)
+	// SessionOpened is called before the engine takes the session over. Nothing of
+	// its second argument but the TLS may be kept.
+	SessionOpened(session.Info, Opened)
 	// TLSDone is called once for each TLS handshake with a client. The result is one of
 	// secure.Results, or "" if the client has sent nothing; the second argument is nil
 	// unless that is secure.OK. TLSLeft is called when a client has gone, or has been
@@ -61,6 +61,12 @@ type Watcher interface {
 	// generation.AffinityResults.
 	AffinityDone(result string)
 	reattach.Watcher
+}
+
+// Opened is what is known about a session when it opens, beyond its session.Info.
+type Opened struct {
+	TLS                *transport.TLS // nil if the client doesn't speak TLS
+	RequestID, TraceID []byte         // nil without; no character in them needs escaping
 }
 
 // Where is the pool that a request was routed to, and the backend that was chosen

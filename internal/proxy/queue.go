@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
@@ -34,8 +35,9 @@ type queuedHandshake struct {
 	backend  uint32 // see ratelimit.EntryOptions
 	tries    int
 	affinity string
-	began    time.Time // as clientHandshake.began
-	since    time.Time // it has waited
+	id       session.ID // as attempt.Request.ID
+	began    time.Time  // as clientHandshake.began
+	since    time.Time  // it has waited
 	entry    *ratelimit.Entry
 
 	// Written by TryStart, which is called before goOn, and before entry.Leave
@@ -53,7 +55,7 @@ type queuedHandshake struct {
 // wait puts the handshake into its pool's queue; errWaiting means that it is
 // there. When its turn comes, it starts again from the beginning.
 func (h *clientHandshake) wait() error {
-	w := &queuedHandshake{proxy: h.p, pool: h.rule.Pool, backend: h.waitFor, tries: h.tries, affinity: h.affinity, began: h.began, since: time.Now(), gen: h.gen}
+	w := &queuedHandshake{proxy: h.p, pool: h.rule.Pool, backend: h.waitFor, tries: h.tries, affinity: h.affinity, id: h.req.ID, began: h.began, since: time.Now(), gen: h.gen}
 	entry := ratelimit.EntryOptions{Client: h.req.ClientIP(), Backend: h.waitFor}
 	if h.waited != nil {
 		w.since, entry.Since = h.waited.since, h.waited.since

@@ -34,8 +34,15 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"listeners": names[config.Listener](),
 		"routes":    names[config.Route](),
 		"match":     names[config.Match](),
-		"pools":     names[config.Pool](),
-		"hash":      names[config.Hash](),
+
+		"request_headers":  names[config.HeaderEdits](),
+		"response_headers": names[config.HeaderEdits](),
+		"rewrite":          names[config.Rewrite](),
+		"path_prefix":      names[config.PathPrefix](),
+		"routes timeouts":  names[config.RouteTimeouts](),
+
+		"pools": names[config.Pool](),
+		"hash":  names[config.Hash](),
 
 		"listeners tls": names[config.ListenerTLS](),
 		"certificates":  names[config.Certificate](),
@@ -87,7 +94,7 @@ func TestDocsHaveEveryKey(t *testing.T) {
 				top = section
 			case "###":
 				parent = section
-				if section == "tls" { // there are two
+				if section == "tls" || section == "timeouts" { // there are two
 					section = top + " " + section
 				}
 			case "####":
@@ -136,6 +143,7 @@ func TestDocsExamplesParse(t *testing.T) {
 		names[config.Hash](), names[config.Affinity](), names[config.Cookie](), names[config.Token](), names[config.Health](), names[config.HTTPCheck](),
 		names[config.WebSocketCheck](), names[config.AgentCheck](), names[config.Drain](), names[config.Admit](), names[session.Reattach](), names[config.Rebalance](), names[config.DNS](),
 		names[config.Timeouts](), names[config.Shutdown](), names[config.Keepalive](), names[config.Forwarded](), names[config.HTTP](), names[config.Limits](), names[config.Admin](), names[config.Log](),
+		names[config.HeaderEdits](), names[config.Rewrite](), names[config.PathPrefix](), names[config.RouteTimeouts](),
 		names[config.ListenerTLS](), names[config.Certificate](), names[config.ACME](), names[config.PoolTLS](),
 		names[config.RouteLimits](), names[config.NewSessions](), names[config.ClaimLimit](),
 	} {
@@ -174,6 +182,7 @@ func TestDocsDefaults(t *testing.T) {
 		"timeout": "300s", "spread": "60s", "code": 1001, "reason": "going away", "sticky": "move",
 		"response_timeout": "60s", "body_timeout": "60s", "send_timeout": "60s", "idle_timeout": "75s", "backend_idle_timeout": "60s",
 		"max_header_bytes": 16384, "abort_on_close": false, "via": true,
+		"request_id": false, "trace_context": false,
 		"min_version": "1.2", "client_auth": "required", "strict_sni": false, "http2": true, "insecure_skip_verify": false,
 		"queue": 5000, "queue_timeout": "30s", "ramp": "30s", "on": "all", "above": "10%", "min_age": "60s",
 	} {

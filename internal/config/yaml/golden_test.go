@@ -3,6 +3,7 @@ package yaml
 import (
 	"flag"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -87,6 +88,10 @@ func dump(c *config.Config, f *File) string {
 		}
 		line("route host=%q path=%q websocket=%s to %s (%s)", r.Match.Host.String(), r.Match.Path.String(), websocket, r.Pool, at(config.Path("routes").Index(i)))
 		dumpLimits(line, &r.Limits)
+		dumpForwarding(line, r)
+	}
+	for what, e := range edits(&c.RequestHeaders, &c.ResponseHeaders) {
+		line("%s %q", what, e)
 	}
 	for _, p := range c.Pools {
 		line("pool %s by %s (%s)", p.Name, p.Balance, at(config.PoolPath(p.Name)))
@@ -121,6 +126,37 @@ func dumpLimits(line func(string, ...any), l *config.RouteLimits) {
 	for i := range v.NumField() {
 		if f := v.Field(i); !f.IsZero() {
 			line("  %s %+v", v.Type().Field(i).Name, f.Elem())
+		}
+	}
+}
+
+// edits are those that aren't empty, with their keys.
+func edits(request, answer *config.HeaderEdits) iter.Seq2[string, config.HeaderEdits] {
+	return func(yield func(string, config.HeaderEdits) bool) {
+		for i, e := range []*config.HeaderEdits{request, answer} {
+			what := []string{"request_headers", "response_headers"}[i]
+			if (e.Set != nil || e.Add != nil || e.Remove != nil) && !yield(what, *e) {
+				return
+			}
+		}
+	}
+}
+
+// dumpForwarding leaves out what a route doesn't change.
+func dumpForwarding(line func(string, ...any), r config.Route) {
+	for what, e := range edits(&r.RequestHeaders, &r.ResponseHeaders) {
+		line("  %s %q", what, e)
+	}
+	if r.Rewrite.Host != "" {
+		line("  rewrite host %q", r.Rewrite.Host)
+	}
+	if p := r.Rewrite.PathPrefix; p != nil {
+		line("  rewrite path_prefix from %q to %q", p.From.String(), p.To.String())
+	}
+	t := r.Timeouts
+	for i, d := range []*time.Duration{t.Connect, t.Handshake, t.Idle, t.MaxLifetime, t.Response} {
+		if d != nil {
+			line("  timeouts %s %v", []string{"connect", "handshake", "idle", "max_lifetime", "response"}[i], *d)
 		}
 	}
 }

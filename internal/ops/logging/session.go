@@ -21,18 +21,25 @@ type TLS struct {
 	Resumed                    bool
 }
 
+// Opened is what is known about a session when it opens, beyond its session.Info.
+type Opened struct {
+	TLS *TLS // nil if the client doesn't speak TLS
+	// RequestID and TraceID are left out of the line if they are nil. They have no
+	// character that needs escaping.
+	RequestID, TraceID []byte
+}
+
 // typicalLine is the size of the buffer on the caller's stack, in bytes. A
 // longer line costs an allocation.
 const typicalLine = 1024
 
-// SessionOpened logs that a session has opened, at level info. tls is nil if the client
-// doesn't speak TLS.
-func (l *Log) SessionOpened(info *session.Info, names Names, tls *TLS) {
+// SessionOpened logs that a session has opened, at level info.
+func (l *Log) SessionOpened(info *session.Info, names Names, o Opened) {
 	if l.level.Level() > slog.LevelInfo {
 		return
 	}
 	var space [typicalLine]byte
-	l.queue.add(l.appendOpened(space[:0], time.Now(), info, &names, tls), false)
+	l.queue.add(l.appendOpened(space[:0], time.Now(), info, &names, &o), false)
 }
 
 // SessionClosed logs that a session has ended, and how, at level info.
@@ -44,9 +51,15 @@ func (l *Log) SessionClosed(sum *session.Summary, names Names) {
 	l.queue.add(l.appendClosed(space[:0], time.Now(), sum, &names), false)
 }
 
-func (l *Log) appendOpened(b []byte, now time.Time, info *session.Info, names *Names, tls *TLS) []byte {
+func (l *Log) appendOpened(b []byte, now time.Time, info *session.Info, names *Names, o *Opened) []byte {
 	e := l.begin(b, now, slog.LevelInfo, "session open").session(info, names)
-	if tls != nil {
+	if o.RequestID != nil {
+		e = e.bytes("request_id", o.RequestID)
+	}
+	if o.TraceID != nil {
+		e = e.bytes("trace_id", o.TraceID)
+	}
+	if tls := o.TLS; tls != nil {
 		e = e.string("tls", tls.Version).string("cipher", tls.Suite).string("server_name", tls.ServerName).bool("resumed", tls.Resumed)
 	}
 	return e.end()

@@ -83,13 +83,13 @@ func FuzzSessionLines(f *testing.F) {
 		for _, format := range []string{JSON, Text} {
 			l := &Log{}
 			l.SetFormatLevel(format, slog.LevelInfo)
-			open := string(l.appendOpened(nil, now, &info, &w, nil))
+			open := string(l.appendOpened(nil, now, &info, &w, &Opened{}))
 			if want := slogLine(t, format, now, "session open", infoAttrs(info, w)...); open != want {
 				t.Errorf("open line:\n got %s\nwant %s", open, want)
 			}
 			// A client chooses the name freely.
-			secure := string(l.appendOpened(nil, now, &info, &w, &TLS{"1.3", "TLS_AES_128_GCM_SHA256", reason, count%2 == 0}))
-			attrs := append(infoAttrs(info, w), slog.String("tls", "1.3"), slog.String("cipher", "TLS_AES_128_GCM_SHA256"),
+			secure := string(l.appendOpened(nil, now, &info, &w, &Opened{TLS: &TLS{"1.3", "TLS_AES_128_GCM_SHA256", reason, count%2 == 0}, RequestID: []byte("r-1"), TraceID: []byte("0af7")}))
+			attrs := append(infoAttrs(info, w), slog.String("request_id", "r-1"), slog.String("trace_id", "0af7"), slog.String("tls", "1.3"), slog.String("cipher", "TLS_AES_128_GCM_SHA256"),
 				slog.String("server_name", reason), slog.Bool("resumed", count%2 == 0))
 			if want := slogLine(t, format, now, "session open", attrs...); secure != want || strings.Count(secure, "\n") != 1 {
 				t.Errorf("open line of TLS:\n got %s\nwant %s", secure, want)
@@ -141,11 +141,11 @@ var (
 func TestSessionLinesFollowLevelAndFormat(t *testing.T) {
 	var out bytes.Buffer
 	l := New(&out, JSON, slog.LevelInfo)
-	l.SessionOpened(&sampleInfo, sampleNames, nil)
+	l.SessionOpened(&sampleInfo, sampleNames, Opened{})
 	l.SetFormatLevel(Text, slog.LevelInfo)
 	l.SessionClosed(&sampleSum, sampleNames)
 	l.SetFormatLevel(Text, slog.LevelWarn)
-	l.SessionOpened(&sampleInfo, sampleNames, nil)
+	l.SessionOpened(&sampleInfo, sampleNames, Opened{})
 	l.SessionClosed(&sampleSum, sampleNames)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func TestSessionLinesDoNotAllocate(t *testing.T) {
 			l.SessionClosed(&sampleSum, sampleNames)
 		}
 		if n := testing.AllocsPerRun(2000, func() {
-			l.SessionOpened(&sampleInfo, sampleNames, nil)
+			l.SessionOpened(&sampleInfo, sampleNames, Opened{})
 			l.SessionClosed(&sampleSum, sampleNames)
 		}); n != 0 {
 			t.Errorf("%s: %v allocations per session, want none", format, n)
@@ -180,7 +180,7 @@ func BenchmarkSessionLines(b *testing.B) {
 			l := newTestLog(b, io.Discard, format)
 			b.ReportAllocs()
 			for b.Loop() {
-				l.SessionOpened(&sampleInfo, sampleNames, nil)
+				l.SessionOpened(&sampleInfo, sampleNames, Opened{})
 				l.SessionClosed(&sampleSum, sampleNames)
 			}
 			b.ReportMetric(float64(l.Dropped()), "dropped")

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/session/claims"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/stage/route"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestid"
 )
 
 // usualHead is the size of a buffer that nearly all heads fit into.
@@ -34,6 +37,16 @@ type Request struct {
 	// Claims are those of the client's token, if its route has verified one. The spine
 	// sets them before a backend is chosen, also for a session that is moved.
 	Claims claims.Claims
+	// ID is that of its session, and what ids are made from that it doesn't have.
+	// NeedID sets it.
+	ID  session.ID
+	IDs requestid.IDs // see Identify
+
+	forward *generation.Forward
+	facts   Facts  // for the edits of forward
+	path    []byte // instead of that in Head; nil is that
+	prefix  string // was cut off
+	paths   []byte // space for path
 
 	buf        []byte
 	size, have int // of buf: the head, and everything that was read
@@ -43,6 +56,8 @@ type Request struct {
 func (r *Request) Reset(m transport.Meta) {
 	r.Meta, r.Began, r.Client = m, time.Time{}, m.Peer
 	r.Upgrade, r.Claims = handshake.Upgrade{}, ""
+	r.ID, r.IDs, r.forward, r.path, r.prefix = session.ID{}, requestid.IDs{}, nil, nil, ""
+	r.facts = Facts{}
 	r.size, r.have = 0, 0
 }
 
@@ -116,11 +131,74 @@ func (r *Request) IsSecure(f *forwarded.Policy) bool {
 	return f.IsHTTPS(r.Head.Fields, HopOf(r.Meta, nil))
 }
 
+// NeedID gives it an ID, unless it has one.
+func (r *Request) NeedID() session.ID {
+	if r.ID == (session.ID{}) {
+		r.ID = session.NewID()
+	}
+	return r.ID
+}
+
+// Identify sets IDs by the policy of g, after Read or Parse.
+func (r *Request) Identify(g *generation.Generation) {
+	if g.IDs == (requestid.Policy{}) {
+		return
+	}
+	var text [20]byte
+	r.IDs.Set(g.IDs, r.Head.Fields, g.Forwarded.TrustsPeer(r.Meta.Peer), r.NeedID(), r.ID.AppendTo(text[:0]))
+}
+
+// Follow makes f, that of a route to pool, apply to it from now on. The error is
+// route.ErrBadPath if servers could disagree about the path that f makes of its own.
+func (r *Request) Follow(f *generation.Forward, pool string) error {
+	r.forward, r.path, r.prefix = f, nil, ""
+	if f == nil {
+		return nil
+	}
+	if f.Path != nil {
+		path, replaced, ok := f.Path.Apply(r.paths, r.Head.Path)
+		if !ok {
+			return route.ErrBadPath
+		}
+		if replaced {
+			r.path, r.paths, r.prefix = path, path, f.Path.Prefix()
+		}
+	}
+	r.facts.Route, r.facts.Pool = f.Label, pool
+	return nil
+}
+
+// Forward is what Follow was given last.
+func (r *Request) Forward() *generation.Forward { return r.forward }
+
+// Facts are what variables stand for. They are valid until the next call.
+func (r *Request) Facts(g *generation.Generation, backend string) *Facts {
+	f := &r.facts
+	f.Asked, f.Meta, f.Client, f.Host, f.Forwarded = r, &r.Meta, r.Client, r.Head.Host, g.Forwarded
+	f.Session, f.RequestID, f.Backend = r.ID, r.IDs.Request(), backend
+	return f
+}
+
 // AppendRequest appends the request for a backend.
 func (r *Request) AppendRequest(dst []byte, g *generation.Generation) []byte {
 	about := handshake.About{Forwarded: g.Forwarded, Hop: r.Hop(),
-		ClientCert: g.ClientCert, Listener: r.Meta.ListenerName(), Certificate: r.Meta.ClientCertificate()}
+		ClientCert: g.ClientCert, Listener: r.Meta.ListenerName(), Certificate: r.Meta.ClientCertificate(),
+		Path: r.path, Changes: handshake.Changes{IDs: &r.IDs}}
+	if f := r.forward; f != nil {
+		about.Hop.Prefix, about.Hop.Edits = r.prefix, f.Request
+		about.Edits, about.Source = f.Request, r.Facts(g, "")
+		about.Host = f.Host
+	}
 	return handshake.AppendRequest(dst, &r.Head, &r.Upgrade, &about)
+}
+
+// AnswerChanges are those of an answer of a backend to it.
+func (r *Request) AnswerChanges(g *generation.Generation, backend string) handshake.Changes {
+	c := handshake.Changes{IDs: &r.IDs}
+	if edits := r.forward.AnswerEdits(); edits != nil {
+		c.Edits, c.Source = edits, r.Facts(g, backend)
+	}
+	return c
 }
 
 // ClientIP implements requestkey.Request, as do the methods below.

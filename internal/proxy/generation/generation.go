@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestid"
 	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
 
@@ -41,6 +42,7 @@ type Generation struct {
 	Forwarded *forwarded.Policy
 	// ClientCert says what backends are told about certificates of clients.
 	ClientCert *clientcert.Policy
+	IDs        requestid.Policy
 	Limits     relay.Limits
 	Common     limit.Rules    // for clients whose route isn't known
 	Exempt     []netip.Prefix // clients to whom no limit by address applies

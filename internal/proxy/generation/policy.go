@@ -13,6 +13,8 @@ import (
 type Policy struct {
 	// Limits bound the sessions of one client.
 	Limits limit.Rules
+	// Forward is what the route changes; nil is nothing.
+	Forward *Forward
 }
 
 // PolicyOf returns the policy of a rule of g.Routes.

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
@@ -12,6 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
+	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
 	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
 
@@ -27,32 +29,48 @@ type savedHandshake struct {
 	pool        string
 	protocol    string // the subprotocol; "" means none
 	deflate     handshake.Deflate
-	peer, local netip.AddrPort // with tls, the transport.Meta of the client's connection
-	tls         *savedTLS      // nil without
+	peer, local netip.AddrPort // with more, the transport.Meta of the client's connection
+	more        *savedMeta     // nil without TLS, unless more is needed
+	// forward is what the route changed when the session began. It applies again if
+	// the route is gone.
+	forward *generation.Forward
 	// proxied is what a backend is told of the client's TLS by the PROXY protocol, also
 	// if that TLS ended at a proxy in front; nil if that isn't needed.
 	proxied *proxyproto.TLS
 }
 
-// savedTLS is about a client's TLS. A parsed certificate would take several KiB.
-type savedTLS struct {
-	listener    *transport.ListenerSpec
-	certificate []byte // DER; nil if there was none
+// savedMeta is more about a client's connection. A parsed certificate would take
+// several KiB.
+type savedMeta struct {
+	listener    *transport.ListenerSpec // nil if it isn't needed
+	tls         bool
+	version     uint16
+	serverName  string // "" if it isn't needed
+	certificate []byte // DER; nil if there was none, or it isn't needed
 }
 
-// someTLS is for all clients of listeners that tell backends nothing about
-// certificates.
-var someTLS = &savedTLS{}
+// justTLS is for all clients with TLS of which nothing more is needed.
+var justTLS = &savedMeta{tls: true}
 
-func saveTLS(m *transport.Meta, p *clientcert.Policy) *savedTLS {
+// saveMeta saves what backends are told about the connection by p and f.
+func saveMeta(m *transport.Meta, p *clientcert.Policy, f *generation.Forward) *savedMeta {
+	certificate := m.TLS != nil && p.Has(m.ListenerName())
+	variables := f.Uses(headeredit.Listener) || m.TLS != nil && (f.Uses(headeredit.SNI) || f.Uses(headeredit.TLSVersion))
 	switch {
-	case m.TLS == nil:
+	case !certificate && !variables && m.TLS == nil:
 		return nil
-	case !p.Has(m.ListenerName()):
-		return someTLS
+	case !certificate && !variables:
+		return justTLS
 	}
-	saved := &savedTLS{listener: m.Listener}
-	if cert := m.ClientCertificate(); cert != nil {
+	saved := &savedMeta{listener: m.Listener}
+	if m.TLS == nil {
+		return saved
+	}
+	saved.tls, saved.version = true, m.TLS.Version
+	if f.Uses(headeredit.SNI) {
+		saved.serverName = strings.Clone(m.TLS.ServerName)
+	}
+	if cert := m.ClientCertificate(); cert != nil && certificate {
 		saved.certificate = slices.Clone(cert.Raw)
 	}
 	return saved
@@ -60,10 +78,13 @@ func saveTLS(m *transport.Meta, p *clientcert.Policy) *savedTLS {
 
 func (h *savedHandshake) meta() (m transport.Meta, err error) {
 	m = transport.Meta{Peer: h.peer, Local: h.local}
-	if h.tls != nil {
-		m.Listener, m.TLS = h.tls.listener, new(transport.TLS)
-		if h.tls.certificate != nil {
-			m.TLS.Certificate, err = x509.ParseCertificate(h.tls.certificate)
+	if more := h.more; more != nil {
+		m.Listener = more.listener
+		if more.tls {
+			m.TLS = &transport.TLS{Version: more.version, ServerName: more.serverName}
+		}
+		if more.certificate != nil {
+			m.TLS.Certificate, err = x509.ParseCertificate(more.certificate)
 		}
 	}
 	if h.proxied != nil {
@@ -73,7 +94,7 @@ func (h *savedHandshake) meta() (m transport.Meta, err error) {
 }
 
 // proxiedTLS is savedHandshake.proxied for a client. After a reload, another pool may want
-// it that had no use for it; then only what is in savedTLS is known.
+// it that had no use for it; then only what is in savedMeta is known.
 func proxiedTLS(m *transport.Meta, p *generation.Pool) *proxyproto.TLS {
 	if p.ProxyProtocol != proxyproto.V2 && (m.Front == nil || m.Front.TLS == nil) {
 		return nil

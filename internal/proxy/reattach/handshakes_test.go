@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
 	"math/big"
@@ -12,9 +13,12 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
+	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
 )
 
 // usualHandshake is a handshake with a head of 500 bytes.
@@ -107,9 +111,9 @@ func BenchmarkSaved(b *testing.B) {
 	}
 }
 
-// TestSavedTLS: another backend is told the same about a client's TLS as the first
-// one was. Where backends are told nothing about certificates, nothing is kept.
-func TestSavedTLS(t *testing.T) {
+// TestSavedMeta: another backend is told the same about a client's connection as the
+// first one was. Where backends are told nothing of it, nothing is kept.
+func TestSavedMeta(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -129,27 +133,40 @@ func TestSavedTLS(t *testing.T) {
 		name   string
 		meta   transport.Meta
 		policy *clientcert.Policy
-		want   string // about the certificate
+		fields string // of the route
+		want   string // about the certificate, and in the field
 		saved  bool   // more than that there is TLS
 	}{
-		{"no TLS", transport.Meta{Listener: public}, tells, "", false},
-		{"a certificate", transport.Meta{Listener: public, TLS: &transport.TLS{Certificate: cert}}, tells, "Client-Serial: 7\r\nClient-Verified: true\r\n", true},
-		{"no certificate", transport.Meta{Listener: public, TLS: &transport.TLS{}}, tells, "Client-Verified: false\r\n", true},
-		{"another listener", transport.Meta{Listener: inner, TLS: &transport.TLS{Certificate: cert}}, tells, "", false},
-		{"no fields", transport.Meta{Listener: public, TLS: &transport.TLS{Certificate: cert}}, nil, "", false},
+		{"no TLS", transport.Meta{Listener: public}, tells, "", "", false},
+		{"no TLS, and the listener", transport.Meta{Listener: inner}, tells, "${listener}", "X: inner\r\n", true},
+		{"no TLS, and its name", transport.Meta{Listener: inner}, tells, "${sni}${tls_version}", "", false},
+		{"its name", transport.Meta{Listener: inner, TLS: &transport.TLS{ServerName: "a.example", Version: tls.VersionTLS13}}, tells, "${sni} ${tls_version}", "X: a.example 1.3\r\n", true},
+		{"its name and a certificate", transport.Meta{Listener: public, TLS: &transport.TLS{ServerName: "a.example", Certificate: cert}}, tells, "${sni}", "Client-Serial: 7\r\nClient-Verified: true\r\nX: a.example\r\n", true},
+		{"a certificate", transport.Meta{Listener: public, TLS: &transport.TLS{Certificate: cert}}, tells, "", "Client-Serial: 7\r\nClient-Verified: true\r\n", true},
+		{"no certificate", transport.Meta{Listener: public, TLS: &transport.TLS{}}, tells, "", "Client-Verified: false\r\n", true},
+		{"another listener", transport.Meta{Listener: inner, TLS: &transport.TLS{Certificate: cert}}, tells, "", "", false},
+		{"no fields", transport.Meta{Listener: public, TLS: &transport.TLS{Certificate: cert}}, nil, "", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := savedHandshake{tls: saveTLS(&tt.meta, tt.policy)}
+			f := new(generation.Forward)
+			if tt.fields != "" {
+				if f.Request, err = headeredit.New(headeredit.Spec{Set: [][2]string{{"X", tt.fields}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h := savedHandshake{more: saveMeta(&tt.meta, tt.policy, f)}
 			m, err := h.meta()
 			if err != nil || m.Scheme() != tt.meta.Scheme() {
 				t.Fatalf("%s, %v", m.Scheme(), err)
 			}
+			var got []byte
 			if m.TLS != nil {
-				if got := string(tells.AppendHeaders(nil, m.ListenerName(), m.ClientCertificate())); got != tt.want {
-					t.Errorf("a backend is told %q, want %q", got, tt.want)
-				}
+				got = tells.AppendHeaders(nil, m.ListenerName(), m.ClientCertificate())
 			}
-			if saved := h.tls != nil && h.tls != someTLS; saved != tt.saved {
+			if got := string(f.Request.Append(got, &attempt.Facts{Meta: &m})); got != tt.want {
+				t.Errorf("a backend is told %q, want %q", got, tt.want)
+			}
+			if saved := h.more != nil && h.more != justTLS; saved != tt.saved {
 				t.Errorf("saved: %t", saved)
 			}
 		})

@@ -81,7 +81,8 @@ func (r *Reattacher) Keep(s *relay.Start, req *attempt.Request, try *attempt.Try
 	r.handshakes.put(s.Info.ID, &savedHandshake{
 		head: append([]byte(nil), head...), pool: name,
 		protocol: string(agreed.Protocol), deflate: agreed.Deflate,
-		peer: req.Meta.Peer, local: req.Meta.Local, tls: saveTLS(&req.Meta, r.Generation().ClientCert), proxied: proxiedTLS(&req.Meta, pool),
+		peer: req.Meta.Peer, local: req.Meta.Local, more: saveMeta(&req.Meta, r.Generation().ClientCert, req.Forward()),
+		forward: req.Forward(), proxied: proxiedTLS(&req.Meta, pool),
 	})
 	s.Movable, s.OnLoss, s.MoveTimeout = true, pool.Reattach.Loss, pool.Reattach.Timeout
 	s.Control = agreed.Control

@@ -72,6 +72,7 @@ func (s *search) prepare() error {
 	if err := s.req.Check(); err != nil {
 		return err
 	}
+	s.req.ID = s.request.Info.ID
 	s.reattach = handshake.Reattach{ID: s.request.Info.ID, Why: s.request.Why, Move: s.request.Attempt,
 		From: s.r.BackendName(s.request.Info.Backend)}
 	s.req.Upgrade.Reattach = &s.reattach
@@ -128,7 +129,20 @@ func (s *search) useGeneration() error {
 		s.tried.Add(s.lost)
 		s.lost = -1
 	}
-	return nil
+	s.req.Identify(s.gen)
+	return s.req.Follow(s.forward(), s.saved.pool)
+}
+
+// forward is what the session's route changes now, or if it is gone, what it changed
+// when the session began: the backend must not get a field that only the client
+// vouches for.
+func (s *search) forward() *generation.Forward {
+	up := &s.req.Upgrade
+	rule, err := s.gen.Routes.MatchBytes(up.Host, up.Path, true)
+	if err != nil || rule.Pool != s.saved.pool || s.gen.Labels[rule.Label] != s.request.Info.Route {
+		return s.saved.forward
+	}
+	return s.gen.PolicyOf(rule).Forward
 }
 
 // takeBackend takes what is reserved, or chooses as for a new session. In a pool
@@ -174,14 +188,15 @@ func (s *search) choose(tried balance.Tried) (c balance.Choice, err error) {
 }
 
 func (s *search) connect(parent transport.Conn) error {
-	return s.try.Connect(parent, &s.req, &s.gen.Dial, s.within(s.gen.Dial.Timeout+s.gen.Handshake))
+	dialer := s.gen.Dialer(s.req.Forward())
+	return s.try.Connect(parent, &s.req, dialer, s.within(dialer.Timeout+s.gen.AnswerTimeout(s.req.Forward())))
 }
 
 // exchange is the handshake. Its outcome must be that of the first one.
 func (s *search) exchange() error {
 	s.reattach.Attempt = s.asked
 	s.out = s.req.AppendRequest(s.out[:0], s.gen)
-	if err := s.try.Ask(s.out, &s.req, s.within(s.gen.Handshake)); err != nil {
+	if err := s.try.Ask(s.out, &s.req, s.within(s.gen.AnswerTimeout(s.req.Forward()))); err != nil {
 		return err
 	}
 	agreed := s.req.Upgrade.Agreed(&s.try.Resp)

@@ -6,7 +6,9 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestid"
 )
 
 // About is what a backend is told about the client.
@@ -17,26 +19,70 @@ type About struct {
 	ClientCert  *clientcert.Policy
 	Listener    string            // where the client came
 	Certificate *x509.Certificate // the client's; nil if it has shown none
+
+	Host []byte // instead of the request's; nil is that
+	Path []byte // likewise
+	Changes
+}
+
+// Changes are fields that are changed in a message that is passed on. nil changes none.
+type Changes struct {
+	IDs *requestid.IDs // nil is none
+	// Edits are made last, with the variables of Source.
+	Edits  *headeredit.Edits
+	Source headeredit.Source
+	// SetCookie is the value of another Set-Cookie field of an answer; empty adds
+	// none.
+	SetCookie []byte
+}
+
+// replacesInAnswer reports whether a field of an answer isn't passed on.
+func (c *Changes) replacesInAnswer(name []byte) bool {
+	return c != nil && (c.Edits.Drops(name) || c.IDs != nil && c.IDs.ReplacesInAnswer(name))
+}
+
+// appendToAnswer appends the fields that an answer gets.
+func (c *Changes) appendToAnswer(dst []byte) []byte {
+	if c == nil {
+		return dst
+	}
+	if c.IDs != nil {
+		dst = c.IDs.AppendToAnswer(dst)
+	}
+	dst = c.Edits.Append(dst, c.Source)
+	if len(c.SetCookie) > 0 {
+		dst = append(dst, "Set-Cookie: "...)
+		dst = append(append(dst, c.SetCookie...), "\r\n"...)
+	}
+	return dst
 }
 
 // AppendRequest appends the head of the request for the backend. That is the
 // client's request with its target in origin-form and its Host. Hop-by-hop and
 // reserved fields are replaced by the balancer's upgrade and forwarding fields, and
-// those about the client's certificate. req must have passed Check, which filled in
-// up.
+// those about the client's certificate; about may have further changes. req must have
+// passed Check, which filled in up.
 func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About) []byte {
 	fw := about.Forwarded
+	path, host := req.Path, req.Host
+	if about.Path != nil {
+		path = about.Path
+	}
+	if about.Host != nil {
+		host = about.Host
+	}
 	dst = append(dst, "GET "...)
-	dst = append(dst, req.Path...)
+	dst = append(dst, path...)
 	dst = append(dst, req.Query...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	dst = append(dst, req.Host...)
+	dst = append(dst, host...)
 	dst = append(dst, "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	named := namesFields(req.Fields)
 	for i := range req.Fields {
 		field := &req.Fields[i]
 		if httphead.EqualFold(field.Name, "host") || forwarded.IsReserved(field.Name) || IsReserved(field.Name) ||
-			about.ClientCert.IsReserved(field.Name) ||
+			about.ClientCert.IsReserved(field.Name) || about.Edits.Drops(field.Name) ||
+			about.IDs != nil && about.IDs.Replaces(field.Name) ||
 			up.Reattach != nil && httphead.EqualFold(field.Name, extensions) ||
 			!endToEnd(req.Fields, field.Name, named) {
 			continue
@@ -54,19 +100,23 @@ func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About)
 	} else if up.Session != (session.ID{}) {
 		dst = appendSession(dst, up.Session)
 	}
-	return append(dst, "\r\n"...)
+	if about.IDs != nil {
+		dst = about.IDs.Append(dst)
+	}
+	return append(about.Edits.Append(dst, about.Source), "\r\n"...)
 }
 
 // AppendResponse appends the head of the 101 for the client. That is the backend's
 // response, with the hop-by-hop fields replaced by the balancer's, and without the
 // Holdfast- fields, which are for the balancer. resp must have passed CheckResponse
-// with up. setCookie is the value of another Set-Cookie field; empty adds none.
-func AppendResponse(dst []byte, resp *httphead.Response, up *Upgrade, setCookie []byte) []byte {
+// with up.
+func AppendResponse(dst []byte, resp *httphead.Response, up *Upgrade, changes *Changes) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"...)
 	named := namesFields(resp.Fields)
 	for i := range resp.Fields {
 		field := &resp.Fields[i]
-		if !endToEnd(resp.Fields, field.Name, named) || httphead.ResemblesPrefix(field.Name, "holdfast-") || up.Reattach != nil && httphead.EqualFold(field.Name, extensions) {
+		if !endToEnd(resp.Fields, field.Name, named) || httphead.ResemblesPrefix(field.Name, "holdfast-") || up.Reattach != nil && httphead.EqualFold(field.Name, extensions) ||
+			changes.replacesInAnswer(field.Name) {
 			continue
 		}
 		dst = appendField(dst, field)
@@ -75,12 +125,7 @@ func AppendResponse(dst []byte, resp *httphead.Response, up *Upgrade, setCookie 
 		dst = append(dst, "Sec-WebSocket-Extensions: "...)
 		dst = append(up.agreed.appendTo(dst), "\r\n"...)
 	}
-	if len(setCookie) > 0 {
-		dst = append(dst, "Set-Cookie: "...)
-		dst = append(dst, setCookie...)
-		dst = append(dst, "\r\n"...)
-	}
-	return append(dst, "\r\n"...)
+	return append(changes.appendToAnswer(dst), "\r\n"...)
 }
 
 func appendField(dst []byte, field *httphead.Field) []byte {

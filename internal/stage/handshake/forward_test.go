@@ -83,7 +83,7 @@ func TestAppendResponse(t *testing.T) {
 
 // TestNoAllocation: a handshake that succeeds doesn't allocate.
 func TestNoAllocation(t *testing.T) {
-	for name, h := range wholeHandshakes() {
+	for name, h := range wholeHandshakes(t) {
 		if n := testing.AllocsPerRun(100, func() {
 			if err := h.run(); err != nil {
 				t.Fatal(err)
@@ -95,7 +95,7 @@ func TestNoAllocation(t *testing.T) {
 }
 
 func BenchmarkHandshake(b *testing.B) {
-	for name, h := range wholeHandshakes() {
+	for name, h := range wholeHandshakes(b) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -107,10 +107,11 @@ func BenchmarkHandshake(b *testing.B) {
 	}
 }
 
-func wholeHandshakes() map[string]*wholeHandshake {
-	fixed, movable := newWholeHandshake(), newWholeHandshake()
+func wholeHandshakes(t testing.TB) map[string]*wholeHandshake {
+	fixed, movable, changed := newWholeHandshake(), newWholeHandshake(), newWholeHandshake()
+	changed.changes = changes(t)
 	movable.reattach = &Reattach{ID: session.NewID(), Attempt: 3}
-	return map[string]*wholeHandshake{"fixed": fixed, "movable": movable}
+	return map[string]*wholeHandshake{"fixed": fixed, "movable": movable, "changed": changed}
 }
 
 // wholeHandshake is everything that this package does for a session.
@@ -124,6 +125,7 @@ type wholeHandshake struct {
 	up              Upgrade
 	pieces          [2][1]string
 	reattach        *Reattach
+	changes         Changes
 }
 
 func newWholeHandshake() *wholeHandshake {
@@ -140,13 +142,13 @@ func (h *wholeHandshake) run() error {
 		return err
 	}
 	h.up.Reattach = h.reattach
-	AppendRequest(h.out[:0], &h.req, &h.up, &About{Forwarded: &h.policy, Hop: h.hop})
+	AppendRequest(h.out[:0], &h.req, &h.up, &About{Forwarded: &h.policy, Hop: h.hop, Changes: h.changes})
 	if _, _, err := ReadResponse(&h.backend, h.out[:], &h.resp); err != nil {
 		return err
 	}
 	if err := CheckResponse(&h.resp, &h.up); err != nil {
 		return err
 	}
-	AppendResponse(h.in[len(browserRequest):len(browserRequest)], &h.resp, &h.up, nil)
+	AppendResponse(h.in[len(browserRequest):len(browserRequest)], &h.resp, &h.up, &h.changes)
 	return nil
 }

@@ -16,13 +16,13 @@ import (
 // CheckResponse returned ErrPlainAnswer. head is what ReadResponse read,
 // buf[:have]. PassBack sends the answer's head at once and its body as it comes,
 // however long that takes, unless nothing moves for the time idle; it sets the
-// deadlines of both connections. The caller closes both.
+// deadlines of both connections. changes are made in the head. The caller closes both.
 //
 // If the error wraps a *BackendError, nothing was sent and the client can be told
 // 502. Any other error came too late for that.
 //
 // Speed doesn't matter here, so net/http reads the body.
-func PassBack(client, backend transport.Conn, head []byte, idle time.Duration) error {
+func PassBack(client, backend transport.Conn, head []byte, idle time.Duration, changes *Changes) error {
 	var parsed httphead.Response
 	n, err := parsed.Parse(head)
 	if n == 0 {
@@ -39,7 +39,7 @@ func PassBack(client, backend transport.Conn, head []byte, idle time.Duration) e
 	// length is sent in chunks, so that the client can tell a complete body from
 	// one that was cut off.
 	chunked := resp.ContentLength < 0
-	out := appendAnswer(nil, &parsed, chunked)
+	out := appendAnswer(nil, &parsed, chunked, changes)
 	if body := head[n:]; resp.ContentLength == 0 {
 		return pair.write(out)
 	} else if !chunked && int64(len(body)) >= resp.ContentLength {
@@ -52,7 +52,7 @@ func PassBack(client, backend transport.Conn, head []byte, idle time.Duration) e
 }
 
 // appendAnswer appends the head of a plain answer as the client gets it.
-func appendAnswer(dst []byte, resp *httphead.Response, chunked bool) []byte {
+func appendAnswer(dst []byte, resp *httphead.Response, chunked bool, changes *Changes) []byte {
 	dst = append(dst, "HTTP/1.1 "...) // our version, not the backend's (RFC 9110 §2.5)
 	dst = strconv.AppendInt(dst, int64(resp.Status), 10)
 	dst = append(append(dst, ' '), resp.Reason...)
@@ -61,10 +61,11 @@ func appendAnswer(dst []byte, resp *httphead.Response, chunked bool) []byte {
 	for i := range resp.Fields {
 		field := &resp.Fields[i]
 		length := httphead.EqualFold(field.Name, "content-length") && resp.Status != http.StatusNoContent
-		if length || endToEnd(resp.Fields, field.Name, named) {
+		if (length || endToEnd(resp.Fields, field.Name, named)) && !changes.replacesInAnswer(field.Name) {
 			dst = appendField(dst, field)
 		}
 	}
+	dst = changes.appendToAnswer(dst)
 	if chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}

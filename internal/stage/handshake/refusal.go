@@ -3,7 +3,9 @@ package handshake
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
@@ -28,6 +30,12 @@ func AppendRefusal(dst []byte, r *failure.Refusal) []byte {
 	dst = append(dst, "\r\n\r\n"...)
 	dst = append(dst, r.Message...)
 	return append(dst, '\n')
+}
+
+// RefusalHas reports whether AppendRefusal appends a field of that name for r.
+func RefusalHas(r *failure.Refusal, name string) bool {
+	return strings.EqualFold(name, "Content-Type") || strings.EqualFold(name, "X-Content-Type-Options") ||
+		slices.ContainsFunc(r.Header, func(f [2]string) bool { return strings.EqualFold(f[0], name) })
 }
 
 // refuse makes the error of a request that gets no session. Its text for the log

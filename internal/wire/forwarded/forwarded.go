@@ -13,6 +13,7 @@
 //   - X-Forwarded-Proto, -Host and -Port are kept if they are well-formed. If several
 //     proxies have each added a value, the first counts: it is from the proxy nearest
 //     to the client.
+//   - X-Forwarded-Prefix goes before the one of ours, since its proxy was there first.
 //   - X-Real-IP is kept if it is an address, and other X-Forwarded-* unchanged.
 //
 // A Policy says which of these fields a backend gets.
@@ -31,8 +32,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
 // Policy says which proxies to believe, and which fields backends get. The zero value believes
@@ -65,6 +68,11 @@ type Hop struct {
 	Local netip.AddrPort // local address
 	Host  []byte         // the requested host, with its port if it had one
 	Proto string         // "http" or "https"
+	// Prefix was cut off the path of the request, so that the backend doesn't see it;
+	// "" is none.
+	Prefix string
+	// Edits changes other X-Forwarded-* than those of this package; nil changes none.
+	Edits *headeredit.Edits
 }
 
 // IsReserved reports whether a field of that name is set by this package, or a server
@@ -182,6 +190,13 @@ func (p *Policy) AppendHeaders(dst []byte, in httphead.Fields, h Hop) []byte {
 		dst = append(dst, "\r\nX-Forwarded-Port: "...)
 		dst = told.appendPort(dst, own, h.Local.Port())
 		dst = append(dst, "\r\n"...)
+		if h.Prefix != "" {
+			dst = append(dst, "X-Forwarded-Prefix: "...)
+			if trusted {
+				dst = append(dst, outerPrefix(in)...)
+			}
+			dst = append(append(dst, h.Prefix...), "\r\n"...)
+		}
 	}
 	if p.Forwarded {
 		dst = append(dst, "Forwarded: "...)
@@ -195,7 +210,7 @@ func (p *Policy) AppendHeaders(dst []byte, in httphead.Fields, h Hop) []byte {
 		dst = append(dst, "\r\n"...)
 	}
 	if trusted {
-		dst = p.appendOthers(dst, in)
+		dst = p.appendOthers(dst, in, h)
 	}
 	return dst
 }
@@ -236,9 +251,12 @@ func normalize(a netip.AddrPort) netip.AddrPort {
 }
 
 // appendOthers appends those fields of a trusted peer that are passed on unchanged.
-func (p *Policy) appendOthers(dst []byte, in httphead.Fields) []byte {
+func (p *Policy) appendOthers(dst []byte, in httphead.Fields, h Hop) []byte {
 	for _, field := range in {
-		if !spelledExactly(field.Name) || isHandled(field.Name) || p.Except != nil && p.Except(field.Name) {
+		if !spelledExactly(field.Name) || isHandled(field.Name) || p.Except != nil && p.Except(field.Name) || h.Edits.Drops(field.Name) {
+			continue
+		}
+		if h.Prefix != "" && httphead.EqualFold(field.Name, "x-forwarded-prefix") {
 			continue
 		}
 		if httphead.EqualFold(field.Name, "x-real-ip") {
@@ -255,6 +273,19 @@ func (p *Policy) appendOthers(dst []byte, in httphead.Fields) []byte {
 		dst = append(dst, "\r\n"...)
 	}
 	return dst
+}
+
+// outerPrefix is the X-Forwarded-Prefix of a trusted peer without the slash at its end;
+// nil unless there is one, and it is a plain path.
+func outerPrefix(in httphead.Fields) []byte {
+	value, _ := in.Get("x-forwarded-prefix")
+	if in.Count("x-forwarded-prefix") != 1 {
+		return nil
+	}
+	if _, err := pattern.ParsePath(string(value)); err != nil {
+		return nil
+	}
+	return bytes.TrimSuffix(value, []byte{'/'})
 }
 
 func isHandled(name []byte) bool {

@@ -100,8 +100,8 @@ func lower(c byte) byte {
 	return c
 }
 
-// trimSpace cuts optional whitespace (OWS, RFC 9110 §5.6.3) off both ends.
-func trimSpace(b []byte) []byte {
+// TrimSpace cuts optional whitespace (OWS, RFC 9110 §5.6.3) off both ends.
+func TrimSpace(b []byte) []byte {
 	for len(b) > 0 && isSpace(b[0]) {
 		b = b[1:]
 	}
@@ -112,3 +112,13 @@ func trimSpace(b []byte) []byte {
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' }
+
+// Clean replaces each byte that no field's value may have by a space, as RFC 9110 §5.5
+// allows for CR, LF and NUL.
+func Clean(value []byte) {
+	for i, c := range value {
+		if class[c]&valueByte == 0 {
+			value[i] = ' '
+		}
+	}
+}

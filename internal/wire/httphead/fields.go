@@ -87,10 +87,10 @@ func NextMember(list []byte) (member, rest []byte) {
 		case c == '\\' && quoted:
 			end++
 		case c == ',' && !quoted:
-			return trimSpace(list[:end]), list[end+1:]
+			return TrimSpace(list[:end]), list[end+1:]
 		}
 	}
-	return trimSpace(list), nil
+	return TrimSpace(list), nil
 }
 
 // fieldBlock is the fields of a head that is being parsed, with what they say about the
@@ -180,7 +180,7 @@ func (f *Field) parse(line []byte) error {
 	if i == 0 || i == len(line) || line[i] != ':' {
 		return errFieldName
 	}
-	f.Name, f.Value = line[:i], trimSpace(line[i+1:])
+	f.Name, f.Value = line[:i], TrimSpace(line[i+1:])
 	if !all(f.Value, valueByte) {
 		return errFieldValue
 	}

@@ -99,3 +99,9 @@ func checkPath(s string) error {
 func IsPathChar(c rune) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("/-._~!$&'()+,=:@", c)
 }
+
+// Overlaps reports whether some path matches both p and q.
+func (p Path) Overlaps(q Path) bool {
+	below := func(a, b Path) bool { return a.decoded == b.decoded || strings.HasPrefix(a.decoded, b.decoded+"/") }
+	return below(p, q) || below(q, p)
+}

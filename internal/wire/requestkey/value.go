@@ -163,3 +163,20 @@ func trimLeft(b []byte) []byte {
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' }
+
+// Append appends the value of a header, a cookie, a parameter of the query or the path,
+// decoded. It reports false if r doesn't have the part. What is appended may have any
+// bytes in it.
+func (p Part) Append(dst []byte, r Request) ([]byte, bool) {
+	var buf addrBuf
+	v, ok := p.find(r, &buf)
+	if v.coding == plain {
+		return append(dst, v.raw...), ok
+	}
+	for raw := v.raw; len(raw) > 0; {
+		var c byte
+		c, raw = v.coding.next(raw)
+		dst = append(dst, c)
+	}
+	return dst, ok
+}

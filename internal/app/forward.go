@@ -1,0 +1,56 @@
+package app
+
+import (
+	"cmp"
+	"reflect"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/stage/dial"
+	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+)
+
+// newForward is what a route of c changes; nil if that is nothing. g has what holds for
+// all routes.
+func newForward(c *config.Config, r *config.Route, g *generation.Generation, label string) (*generation.Forward, error) {
+	f := new(generation.Forward)
+	var err error
+	if f.Request, err = headeredit.New(c.RequestHeaders.Spec(), r.RequestHeaders.Spec()); err != nil {
+		return nil, err
+	}
+	if f.Answer, err = headeredit.New(c.ResponseHeaders.Spec(), r.ResponseHeaders.Spec()); err != nil {
+		return nil, err
+	}
+	if r.Rewrite.Host != "" {
+		f.Host = []byte(r.Rewrite.Host)
+	}
+	if p := r.Rewrite.PathPrefix; p != nil {
+		f.Path = &pattern.Rewrite{From: p.From, To: p.To}
+	}
+	if t := &r.Timeouts; *t != (config.RouteTimeouts{}) {
+		if t.Connect != nil {
+			f.Dial = &dial.Dialer{Network: g.Dial.Network, Timeout: *t.Connect}
+		}
+		f.Answered, f.Response = value(t.Handshake), value(t.Response)
+		if t.Idle != nil || t.MaxLifetime != nil {
+			limits := g.Limits
+			limits.Idle = *cmp.Or(t.Idle, &limits.Idle)
+			limits.Lifetime = *cmp.Or(t.MaxLifetime, &limits.Lifetime)
+			f.Limits = &limits
+		}
+	}
+	if reflect.ValueOf(*f).IsZero() {
+		return nil, nil
+	}
+	f.Label = label
+	return f, nil
+}
+
+// value is the value of an optional key, zero if it was left out.
+func value[T any](v *T) (of T) {
+	if v != nil {
+		of = *v
+	}
+	return of
+}

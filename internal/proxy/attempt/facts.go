@@ -1,0 +1,84 @@
+package attempt
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
+	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
+)
+
+// Facts is a headeredit.Source: what is known about a request. Whoever knows more
+// than it was made with adds that.
+type Facts struct {
+	Asked
+	Meta      *transport.Meta
+	Client    netip.AddrPort
+	Host      []byte // as requested, with its port
+	Forwarded *forwarded.Policy
+	Session   session.ID // zero for plain HTTP
+	RequestID []byte     // nil is none
+	// Route is the label of the rule; Backend is "" before one is chosen.
+	Route, Pool, Backend string
+}
+
+// Asked is a request: a *Request, or one of plain HTTP.
+type Asked interface {
+	requestkey.Request
+	// IsSecure reports whether the client uses TLS, also if it is a trusted proxy
+	// that says so.
+	IsSecure(*forwarded.Policy) bool
+}
+
+// AppendFact implements headeredit.Source.
+func (f *Facts) AppendFact(dst []byte, k headeredit.Kind) []byte {
+	switch k {
+	case headeredit.ClientIP:
+		if ip := f.Client.Addr(); ip.IsValid() {
+			return ip.Unmap().AppendTo(dst)
+		}
+	case headeredit.ClientPort:
+		if port := f.Client.Port(); port > 0 { // a proxy may not have reported it
+			return strconv.AppendUint(dst, uint64(port), 10)
+		}
+	case headeredit.SessionID:
+		if f.Session != (session.ID{}) {
+			return f.Session.AppendTo(dst)
+		}
+	case headeredit.RequestID:
+		return append(dst, f.RequestID...)
+	case headeredit.Host:
+		return httphead.AppendHostname(dst, f.Host)
+	case headeredit.Scheme:
+		if f.IsSecure(f.Forwarded) {
+			return append(dst, "https"...)
+		}
+		return append(dst, "http"...)
+	case headeredit.SNI:
+		if t := f.Meta.TLS; t != nil {
+			return append(dst, t.ServerName...)
+		} else if t := f.Meta.Front; t != nil && t.TLS != nil {
+			return append(dst, t.TLS.ServerName...)
+		}
+	case headeredit.TLSVersion:
+		if t := f.Meta.TLS; t != nil && t.Version != 0 {
+			return append(dst, t.VersionWord()...)
+		} else if t := f.Meta.Front; t != nil && t.TLS != nil {
+			return append(dst, strings.TrimPrefix(t.TLS.Version, "TLSv")...)
+		}
+	case headeredit.Listener:
+		return append(dst, f.Meta.ListenerName()...)
+	case headeredit.Route:
+		return append(dst, f.Route...)
+	case headeredit.Pool:
+		return append(dst, f.Pool...)
+	case headeredit.Backend:
+		return append(dst, f.Backend...)
+	}
+	return dst
+}
