@@ -164,7 +164,7 @@ func TestOwnAnswers(t *testing.T) {
 			Set: [][2]string{{"Strict-Transport-Security", "max-age=1"}, {"X-Backend", "${pool}/${backend}"}, {"Content-Type", "image/png"}, {"Retry-After", "0"}},
 			Add: [][2]string{{"Vary", "A"}},
 		})
-		b := start(t, engine, setup{backends: []string{refusing(t)}, forward: f, rules: []route.Rule{{Host: host(t, "ws.example.com"), Pool: "all"}},
+		b := start(t, engine, setup{backends: []string{answering(t, "nonsense\r\n\r\n").addr}, forward: f, rules: []route.Rule{{Host: host(t, "ws.example.com"), Pool: "all"}},
 			ids: requestid.Policy{RequestID: true}})
 		for _, request := range []string{upgrade("/"), "GET / HTTP/1.1\r\nHost: ws.example.com\r\n\r\n"} {
 			resp, _ := b.dial().send(request).want(502)
