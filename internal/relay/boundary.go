@@ -30,7 +30,7 @@ func (r *record) stops(s session.Side) frame.Stop {
 // passMoving is pass while the session is being moved. If the client is paused, it
 // returns the rest of p, which must be passed before anything else from the client
 // when that is no longer paused.
-func (r *record) passMoving(m *move, s session.Side, p []byte, now eventloop.Tick, scratch *[]byte, t *texts) (out, rest []byte) {
+func (r *record) passMoving(m *move, s session.Side, p []byte, now eventloop.Tick, scratch *[]byte, t *texts, q *frame.Quota) (out, rest []byte) {
 	h := &r.sides[s]
 	if h.flags&discardReads != 0 {
 		return nil, nil
@@ -41,7 +41,7 @@ func (r *record) passMoving(m *move, s session.Side, p []byte, now eventloop.Tic
 		m.begun = nil
 	}
 	h.bytes += uint64(len(p))
-	*scratch, rest = r.passSlow(m, s, p, now, (*scratch)[:0], t)
+	*scratch, rest = r.passSlow(m, s, p, now, (*scratch)[:0], t, q)
 	return *scratch, rest
 }
 
@@ -66,7 +66,7 @@ func (r *record) onOldClose(m *move, p []byte, now eventloop.Tick, out []byte) (
 		return nil, out
 	}
 	if r.phase == onProbation || malformed || !agreesToMove(code) && !r.answersClose(code) || r.phase == awaitingBoundary && !heard && r.plan&onLoss == 0 {
-		_, _, out = r.walk(session.Backend, p, 0, now, out)
+		_, _, out = r.walk(session.Backend, p, 0, now, out, nil)
 		return nil, out
 	}
 	h.bytes -= uint64(len(p))

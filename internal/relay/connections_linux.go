@@ -47,6 +47,14 @@ func (el *epollLoop) hangUp(slot int32, r *record, s session.Side) {
 
 func (el *epollLoop) schedule(slot int32, _ *record, at eventloop.Tick) { el.Arm(slot, at) }
 
+func (el *epollLoop) hasten(slot int32, _ *record, at eventloop.Tick) { el.ArmBy(slot, at) }
+
+func (el *epollLoop) budget(slot int32) *budget { return el.budgets.of(slot) }
+
+func (el *epollLoop) waiting(_ int32, r *record, s session.Side) eventloop.Tick {
+	return el.backlog.since(r.sides[s].pending)
+}
+
 func (el *epollLoop) enqueue(slot int32, ahead bool) {
 	el.queue.join(slot, ahead)
 	el.CallAgain()

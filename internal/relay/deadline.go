@@ -18,6 +18,7 @@ type tuned struct {
 	close        atomic.Uint32 // eventloop.Tick
 	idleMessages atomic.Bool
 	unsent       atomic.Int64
+	backlog      atomic.Int64 // bytes
 }
 
 func (t Times) ticks() ticks {
@@ -32,6 +33,7 @@ func (t *tuned) Tune(by Tuning) {
 	t.close.Store(uint32(eventloop.Ticks(by.CloseTimeout)))
 	t.idleMessages.Store(by.IdleMessages)
 	t.unsent.Store(int64(by.Unsent))
+	t.backlog.Store(by.Backlog)
 }
 
 // due is when expired must be called next. Passing bytes on only ever makes it
@@ -54,7 +56,7 @@ func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 			return at // everything else waits for the new backend
 		}
 	}
-	if r.idle != 0 {
+	if r.idle != 0 && r.marks&isThrottled == 0 {
 		at = min(at, r.quietSince(t)+r.idle)
 	}
 	if r.endAt != 0 {
@@ -137,9 +139,10 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 			r.marks |= isForced
 		}
 		if now >= r.lastProgress+r.patience(t) {
-			// A slow reader may take long for what is pending.
+			// A slow reader may take long for what is pending, unless that is why
+			// the session ends.
 			for s := range r.sides {
-				if r.sides[s].pending != 0 && taking(session.Side(s)) {
+				if r.cause != session.SlowConsumer && r.sides[s].pending != 0 && taking(session.Side(s)) {
 					r.lastProgress = now
 					return
 				}
@@ -161,7 +164,7 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 	case r.endAt != 0 && now >= r.endAt:
 		r.beginClose(plannedClose{CodeGoingAway, TooOld, session.MaxLifetime}, now, t.boundary)
 		return
-	case r.idle != 0 && now >= r.quietSince(t)+r.idle:
+	case r.idle != 0 && r.marks&isThrottled == 0 && now >= r.quietSince(t)+r.idle:
 		r.beginClose(plannedClose{CodeGoingAway, Idle, session.IdleTimeout}, now, t.boundary)
 		return
 	}
@@ -197,7 +200,7 @@ func (r *record) postponed() bool { return r.phase != idle && r.plan&toMove != 0
 // unheard reports that the side isn't read, so that it can't show that it is alive.
 func (r *record) unheard(s session.Side) bool {
 	h := &r.sides[s]
-	return h.flags&readPaused != 0 || r.phase != idle && s == session.Backend && readClosed(h)
+	return h.flags&readPaused != 0 || r.isThrottling(s) || r.phase != idle && s == session.Backend && readClosed(h)
 }
 
 // moveDue is when moveExpired must be called.

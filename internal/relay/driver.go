@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 )
 
 // connections is what a driver needs of its engine: the two connections of each
@@ -35,8 +36,14 @@ type connections interface {
 	taking(slot int32, r *record, s session.Side) bool
 	// count adds to the traffic of the engine and of the session's backend.
 	count(r *record, s session.Side, bytes, messages uint64)
-	// schedule sets the session's timer, which calls driver.expired once.
+	// schedule sets the session's timer, which calls driver.expired once. hasten does
+	// so only if it would expire later or is not set.
 	schedule(slot int32, r *record, at eventloop.Tick)
+	hasten(slot int32, r *record, at eventloop.Tick)
+	// budget is that of a session with isLimited.
+	budget(slot int32) *budget
+	// waiting is since when bytes wait for side s, for which some are pending.
+	waiting(slot int32, r *record, s session.Side) eventloop.Tick
 	// remove closes both connections and frees the slot. The record is not live
 	// after that.
 	remove(slot int32, r *record)
@@ -99,11 +106,18 @@ func (d *driver) newRecord(s *Start) record {
 func (d *driver) carry(slot int32, r *record, s session.Side, p []byte) {
 	h := &r.sides[s]
 	bytes, messages := h.bytes, h.walker.Messages
+	b, q := d.budgetOf(slot, r, s), (*frame.Quota)(nil)
+	if b != nil {
+		q = b.begin(d.conns.Now())
+	}
 	var out []byte
 	if r.phase <= queued {
-		out = r.pass(s, p, d.conns.Now(), &d.scratch, d.texts)
+		out = r.pass(s, p, d.conns.Now(), &d.scratch, d.texts, q)
 	} else {
-		out = d.carryMoving(slot, r, s, p)
+		out = d.carryMoving(slot, r, s, p, q)
+	}
+	if b != nil {
+		d.charge(slot, r, b, int64(h.bytes-bytes))
 	}
 	d.conns.count(r, s, h.bytes-bytes, h.walker.Messages-messages)
 	if h.walker.InClose() || h.flags&isClosed != 0 {
@@ -185,7 +199,7 @@ func (d *driver) settleEnd(slot int32, r *record) {
 			d.conns.shutdown(slot, r, session.Side(s))
 		}
 	}
-	d.conns.schedule(slot, r, r.due(d.conns.Now(), d.times))
+	d.conns.schedule(slot, r, d.due(slot, r))
 }
 
 // dropKept drops what is kept for a lost side.
@@ -200,7 +214,7 @@ func (d *driver) dropKept(slot int32, r *record, s session.Side) {
 // rearm sets the timer of a session that has not ended.
 func (d *driver) rearm(slot int32, r *record) {
 	if r.live {
-		d.conns.schedule(slot, r, r.due(d.conns.Now(), d.times))
+		d.conns.schedule(slot, r, d.due(slot, r))
 	}
 }
 
@@ -209,6 +223,7 @@ func (d *driver) expired(slot int32, r *record) {
 	if m := d.moves[slot]; m != nil {
 		r.delayOver(m, d.conns.Now())
 	}
+	d.limitsExpired(slot, r)
 	r.expired(d.conns.Now(), d.times, func(s session.Side) bool { return d.conns.taking(slot, r, s) })
 	d.settle(slot, r)
 	d.rearm(slot, r)

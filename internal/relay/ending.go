@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 )
 
 // end sets the cause, unless there is one already, and aborts a move.
@@ -37,10 +38,7 @@ func (r *record) sendClose(s session.Side, code uint16, reason Reason, deadline 
 // Codes that must not be in a frame, or are not assigned (RFC 6455 §7.4), are not
 // repeated.
 func echo(code uint16) uint16 {
-	switch {
-	case code == 0,
-		code >= 1000 && code <= 1003, code >= 1007 && code <= 1014,
-		code >= 3000 && code <= 4999:
+	if code == 0 || frame.MayClose(code) {
 		return code
 	}
 	return CodeProtocol
@@ -65,15 +63,15 @@ func (r *record) onClose(s session.Side, now eventloop.Tick) {
 	}
 }
 
-// onViolation is called when s has violated RFC 6455. By §7.1.7 its connection must
-// fail. Its earlier messages were valid and have been passed on, so the other side
+// onViolation is called when s has violated RFC 6455, or has sent more than it may. By
+// §7.1.7 its connection must fail. Its earlier messages were valid and have been passed on, so the other side
 // first gets time to answer them, and s gets the answers. See fail.
 func (r *record) onViolation(s session.Side, now eventloop.Tick) {
 	h, o := &r.sides[s], &r.sides[s.Other()]
 	answer := r.cause == session.None && h.walker.Messages > 0 && !readClosed(o) && o.flags&writeClosed == 0
 	h.flags |= discardReads | isViolator
-	r.end([2]session.Cause{session.ClientProtocol, session.BackendProtocol}[s], now)
-	r.ours = true
+	r.end(r.offence(s).cause, now)
+	r.marks |= isOurs
 	r.deadline = now // Times.Reply counts from here
 	if !answer {
 		r.fail(s, now, now+1)
@@ -92,14 +90,26 @@ func (r *record) violator() (s session.Side, ok bool) {
 	return 0, false
 }
 
-// fail ends the session because s violated RFC 6455. Both sides get a Close.
+// offence is the Close for side s after a violation.
+func (r *record) offence(s session.Side) plannedClose {
+	switch r.sides[s].walker.Fault() {
+	case frame.FaultSize:
+		return plannedClose{CodeTooBig, TooBig, session.MessageTooBig}
+	case frame.FaultMessages, frame.FaultBytes:
+		return plannedClose{CodePolicy, TooMuch, session.RateLimited}
+	}
+	return plannedClose{CodeProtocol, ProtocolError, [2]session.Cause{session.ClientProtocol, session.BackendProtocol}[s]}
+}
+
+// fail ends the session because of a violation by s. Both sides get a Close.
 func (r *record) fail(s session.Side, now, deadline eventloop.Tick) {
 	// The stream to s is shut down too, and s is read until its end: closing a
 	// connection with unread bytes resets it, and the Close might be lost.
 	r.sides[s].flags = r.sides[s].flags&^isViolator | wantFin
 	r.sides[s.Other()].flags |= wantFin
 	r.lastProgress = now
-	r.sendClose(s, CodeProtocol, ProtocolError, deadline)
+	c := r.offence(s)
+	r.sendClose(s, c.code, c.reason, deadline)
 	if s == session.Client {
 		code := uint16(CodeGoingAway)
 		if b := &r.sides[session.Backend]; b.flags&isClosed != 0 {
@@ -181,7 +191,7 @@ func (r *record) beginClose(c plannedClose, now eventloop.Tick, boundary eventlo
 		return
 	}
 	r.end(c.cause, now)
-	r.ours = true
+	r.marks |= isOurs
 	r.sendClose(session.Client, c.code, c.reason, now+boundary)
 }
 

@@ -5,20 +5,36 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 )
 
-// Limits bound a session in time. Zero values mean "never".
+// Limits bound a session. Zero values mean "never", or no bound.
 type Limits struct {
 	Idle              time.Duration // without bytes from either side; see Tuning.IdleMessages
 	Lifetime          time.Duration
 	KeepaliveInterval time.Duration // how long a side is silent before it is pinged
 	KeepaliveTimeout  time.Duration // how long it is silent after that before it is given up
+	// SlowConsumer is how long bytes may be kept for a side, and the other one not be
+	// read, until the side has taken all of them.
+	SlowConsumer time.Duration
+
+	// MaxMessage bounds the payload of a client's message, in bytes; see frame.Quota.
+	MaxMessage int
+	// What a client may send a second, at most MaxRate; as much may come at once.
+	MessagesPerSecond, BytesPerSecond int
+	// CloseOnExcess closes a session whose client sends more. Otherwise the client
+	// isn't read for a while.
+	CloseOnExcess bool
+	// PassFrames turns off the rules of RFC 6455 for frames, see frame.AllowAll.
+	PassFrames bool
 }
 
 // Start is what a session begins with.
 type Start struct {
 	Info   session.Info
 	Limits Limits
+	// Rules are those that both sides' streams have by their extensions.
+	Rules frame.Rules
 	// Early is what was read of each side after its handshake, by
 	// session.Side. It is used before Start returns and not retained.
 	Early [2][]byte
@@ -49,6 +65,11 @@ const (
 	TooOld
 	Moved
 	Uneven
+	TooBig
+	TooMuch
+	TooSlow
+	ClientSlow
+	BackendSlow
 )
 
 func (r Reason) String() string {
@@ -71,6 +92,16 @@ func (r Reason) String() string {
 		return "session moved"
 	case Uneven:
 		return "rebalancing"
+	case TooBig:
+		return "message too big"
+	case TooMuch:
+		return "rate limit exceeded"
+	case TooSlow:
+		return "too slow"
+	case ClientSlow:
+		return "client too slow"
+	case BackendSlow:
+		return "server too slow"
 	}
 	return ""
 }
@@ -80,6 +111,8 @@ const (
 	codeNormal         = 1000
 	CodeGoingAway      = 1001
 	CodeProtocol       = 1002
+	CodePolicy         = 1008
+	CodeTooBig         = 1009
 	CodeInternal       = 1011
 	CodeServiceRestart = 1012
 	CodeTryAgainLater  = 1013
@@ -129,6 +162,8 @@ type Engine interface {
 	BackendTraffic(keep func(backend uint32) bool) map[uint32][2]session.Traffic
 	// Active is the number of sessions that have not ended.
 	Active() int
+	// Backlog is how many bytes are kept that connections haven't taken.
+	Backlog() int64
 	// Loops is the number of event loops, which never changes, and the number of
 	// processors that the process may use, which changes with its CPU quota.
 	Loops() (loops, processors int)
@@ -180,4 +215,11 @@ type Tuning struct {
 	// Unsent limits, for new sessions, how many unsent bytes the kernel keeps for a
 	// side; 0 means no limit. Only on Linux.
 	Unsent int
+	// Backlog limits what is kept for all sides together, in bytes; 0 means no limit.
+	// Each event loop has an equal part of it, at least minBacklog. If there is more,
+	// the sessions for which bytes have waited the longest are closed.
+	Backlog int64
 }
+
+// minBacklog is the least that an event loop may keep, two of the largest reads.
+const minBacklog = 2 * keepSize

@@ -31,6 +31,7 @@ func NewEpoll(n int, times Times, log *slog.Logger, ended Ended) (*Epoll, error)
 	e := &Epoll{tuned: all.tuned, log: log}
 	g, err := eventloop.NewGroup(n, log, func(l *eventloop.Loop) eventloop.Owner {
 		el := &epollLoop{Loop: l, engine: e}
+		el.backlog.allow(0, 1)
 		el.driver = driver{conns: el, times: all, texts: &e.texts, ended: ended, log: log}
 		e.loops = append(e.loops, el)
 		return el
@@ -40,6 +41,14 @@ func NewEpoll(n int, times Times, log *slog.Logger, ended Ended) (*Epoll, error)
 	}
 	e.Group = g
 	return e, nil
+}
+
+// Tune implements Engine.
+func (e *Epoll) Tune(t Tuning) {
+	e.tuned.Tune(t)
+	for _, el := range e.loops {
+		el.Post(func() { el.backlog.allow(t.Backlog, len(e.loops)) })
+	}
 }
 
 // SetReattacher implements Engine.
@@ -82,6 +91,14 @@ func (e *Epoll) Traffic() (sum [2]session.Traffic) {
 			sum[s].Messages += el.published[s].messages.Load()
 			sum[s].Bytes += el.published[s].bytes.Load()
 		}
+	}
+	return sum
+}
+
+// Backlog implements Engine.
+func (e *Epoll) Backlog() (sum int64) {
+	for _, el := range e.loops {
+		sum += el.held.Load()
 	}
 	return sum
 }

@@ -15,7 +15,7 @@ const (
 	// next header, so that the next payload may be spliced too.
 	headRead = 4 << 10
 	// maxBacklog is the size of a loop's backlog from which on it reads at most
-	// firstRead of any socket.
+	// firstRead of any socket; less if it may not have that much.
 	maxBacklog = 16 << 20
 )
 
@@ -55,11 +55,17 @@ func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 	buf := el.Buf[:firstRead]
 	full := false // s sends much, and the other side takes it
 	for range maxReads {
-		if o.pending != 0 || h.flags&(isEOF|isLost|readPaused) != 0 {
+		if o.pending != 0 || h.flags&(isEOF|isLost|readPaused) != 0 || r.isThrottling(s) {
 			return
+		}
+		if el.backlog.isFull() {
+			break // Again makes room
 		}
 		if r.phase >= awaitingBoundary && s == session.Client {
 			buf = el.Buf[:r.upToBoundary(len(el.Buf))]
+		}
+		if b := el.budgetOf(slot, r, s); b != nil {
+			buf = buf[:b.allowance(&h.walker, len(buf), el.Now())]
 		}
 		var n int
 		var e syscall.Errno
@@ -90,11 +96,27 @@ func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 			return
 		}
 		full = true
-		if el.backlog.size < maxBacklog {
-			buf = el.Buf
+		if buf = el.Buf; !el.readsMuch() {
+			buf = el.Buf[:firstRead]
 		}
 	}
 	el.resume(slot, r, s)
+}
+
+// readsMuch reports whether there is room for what the largest reads may leave.
+func (el *epollLoop) readsMuch() bool { return el.backlog.size < min(maxBacklog, el.backlog.most/4) }
+
+// makeRoom ends the sessions for which bytes are kept the longest, until no more is kept
+// than may be. Those that are merely slow for a moment are the last of them. It is
+// called outside all other calls.
+func (el *epollLoop) makeRoom() {
+	for el.backlog.isFull() {
+		t, ok := el.backlog.longest()
+		if !ok {
+			return
+		}
+		el.cutSlow(t.slot, el.at(t.slot), t.side)
+	}
 }
 
 // resume implements connections.
@@ -108,6 +130,7 @@ func (el *epollLoop) resume(slot int32, r *record, s session.Side) {
 
 // Again implements eventloop.Owner.
 func (el *epollLoop) Again() {
+	el.makeRoom()
 	turns := el.again
 	el.again, el.spare = el.spare[:0], turns
 	for _, t := range turns {
@@ -173,7 +196,10 @@ func (el *epollLoop) send(slot int32, r *record, s session.Side, p []byte) {
 		return
 	}
 	if n < len(p) {
-		h.pending = el.backlog.keep(p[n:])
+		h.pending = el.backlog.keep(p[n:], turn{slot, s}, el.Now())
+		if el.waits(slot, r); el.backlog.isFull() {
+			el.CallAgain()
+		}
 	}
 }
 

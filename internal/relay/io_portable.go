@@ -30,6 +30,8 @@ type portableSession struct {
 	r       record
 	ends    [2]*connEnd
 	timer   *time.Timer
+	armed   eventloop.Tick // when timer expires
+	limits  *budget        // nil if there is none
 	woken   bool           // advance must be called
 	meter   *portableMeter // of backend metered; nil at first
 	metered uint32
@@ -39,9 +41,11 @@ type portableSession struct {
 // backend gets a new connEnd.
 type connEnd struct {
 	conn    net.Conn
-	buf     []byte // written next
-	spare   []byte // for the next buf, while no write uses it
-	writing bool   // a goroutine writes
+	buf     []byte         // written next
+	spare   []byte         // for the next buf, while no write uses it
+	writing bool           // a goroutine writes
+	held    int            // bytes of buf, and of a write that isn't done
+	since   eventloop.Tick // when there were some, after there were none
 }
 
 // lastWrite is how long attach waits for an old backend to take the last bytes.
@@ -79,8 +83,12 @@ func (ps *portableSession) locked(f func()) {
 func (ps *portableSession) read(s session.Side, end *connEnd) {
 	buf := ps.engine.buffers.Get().(*[]byte)
 	defer ps.engine.buffers.Put(buf)
-	for ps.mayRead(s, end) {
-		n, err := end.conn.Read(*buf)
+	for {
+		most := ps.mayRead(s, end, len(*buf))
+		if most == 0 {
+			return
+		}
+		n, err := end.conn.Read((*buf)[:most])
 		var write *connEnd
 		ps.do(func() {
 			if !ps.r.live || ps.ends[s] != end { // another is in its place
@@ -111,22 +119,25 @@ func (ps *portableSession) read(s session.Side, end *connEnd) {
 	}
 }
 
-// mayRead waits until side s must be read. It reports false if that never happens
-// again.
-func (ps *portableSession) mayRead(s session.Side, end *connEnd) bool {
+// mayRead waits until side s must be read, and returns how many bytes at most. It
+// returns 0 if that never happens again.
+func (ps *portableSession) mayRead(s session.Side, end *connEnd, most int) int {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for ps.r.live && ps.ends[s] == end {
 		h, o := &ps.r.sides[s], &ps.r.sides[s.Other()]
 		switch {
 		case h.flags&isLost != 0:
-			return false
-		case o.pending == 0 && (h.flags&readPaused == 0 || !ps.keeps()):
-			return true
+			return 0
+		case o.pending == 0 && (h.flags&readPaused == 0 || !ps.keeps()) && !ps.r.isThrottling(s):
+			if b := ps.budgetOf(0, &ps.r, s); b != nil {
+				most = b.allowance(&h.walker, most, ps.Now())
+			}
+			return most
 		}
 		ps.changed.Wait()
 	}
-	return false
+	return 0
 }
 
 // keeps reports whether bytes of the client wait for the end of a move. If not, a
@@ -161,12 +172,13 @@ func (ps *portableSession) write(s session.Side, end *connEnd) {
 // wrote is called after a write to side s, and reports whether there is more to
 // write.
 func (ps *portableSession) wrote(s session.Side, end *connEnd, began eventloop.Tick, err error) (more bool) {
+	ps.hold(end, len(end.buf)-end.held)
 	if !ps.r.live || ps.ends[s] != end {
 		return false
 	}
 	switch {
 	case err != nil:
-		end.buf = nil
+		ps.forget(end)
 		ps.writeFailed(0, &ps.r, s, err)
 	case ps.Now() != began: // the write had to wait, and now s has taken the bytes
 		ps.took(&ps.r, s)
@@ -186,16 +198,37 @@ func (ps *portableSession) send(_ int32, r *record, s session.Side, p []byte) {
 	if h.flags&isLost != 0 {
 		return
 	}
-	ps.ends[s].buf = append(ps.ends[s].buf, p...)
+	end := ps.ends[s]
+	end.buf = append(end.buf, p...)
 	if h.pending == 0 {
 		h.pending, h.acked = 1, uint32(ps.Now())
+		end.since = ps.Now()
+		ps.waits(0, r)
 	}
+	if ps.hold(end, len(p)) {
+		ps.engine.makeRoom()
+	}
+}
+
+// hold notes that by so many bytes more are kept for end, and reports whether that is
+// more than may be kept.
+func (ps *portableSession) hold(end *connEnd, by int) (full bool) {
+	end.held += by
+	held, most := ps.engine.held.Add(int64(by)), ps.engine.times.backlog.Load()
+	return most != 0 && held > most
+}
+
+// forget drops what is kept for end.
+func (ps *portableSession) forget(end *connEnd) {
+	ps.hold(end, -end.held)
+	end.buf = nil
 }
 
 // discard closes the connection as well, to end a write. With TLS there is no
 // close_notify, since the peer must see that something is missing.
 func (ps *portableSession) discard(_ int32, r *record, s session.Side) {
 	below(ps.ends[s].conn).Close()
+	ps.forget(ps.ends[s])
 	ps.ends[s] = &connEnd{conn: ps.ends[s].conn} // the result of the write is ignored
 	r.sides[s].pending = 0
 }
@@ -230,11 +263,23 @@ func (ps *portableSession) taking(_ int32, r *record, s session.Side) bool {
 }
 
 func (ps *portableSession) schedule(_ int32, _ *record, at eventloop.Tick) {
-	if at == eventloop.Never {
+	if ps.armed = at; at == eventloop.Never {
 		ps.timer.Stop()
 	} else {
 		ps.timer.Reset(max(0, at.Duration()-time.Since(ps.engine.began)))
 	}
+}
+
+func (ps *portableSession) hasten(slot int32, r *record, at eventloop.Tick) {
+	if at < ps.armed {
+		ps.schedule(slot, r, at)
+	}
+}
+
+func (ps *portableSession) budget(int32) *budget { return ps.limits }
+
+func (ps *portableSession) waiting(_ int32, _ *record, s session.Side) eventloop.Tick {
+	return ps.ends[s].since
 }
 
 func (ps *portableSession) remove(_ int32, r *record) {
@@ -242,7 +287,7 @@ func (ps *portableSession) remove(_ int32, r *record) {
 	ps.timer.Stop()
 	for _, end := range ps.ends {
 		end.conn.Close()
-		end.buf = nil
+		ps.forget(end)
 	}
 }
 
@@ -306,6 +351,7 @@ func (ps *portableSession) attach(_ int32, r *record, d dialled) (early []byte, 
 		old.conn.Write(old.buf)
 	}
 	old.conn.Close() // ends whatever reads or writes it
+	ps.forget(old)
 	end := &connEnd{conn: dc.Conn}
 	ps.ends[s] = end
 	r.sides[s].flags &^= isReadable | isEnded

@@ -28,15 +28,12 @@ type epollLoop struct {
 	backlog backlog
 	splicer splicer
 	tls     tlsSides
+	budgets budgets
+	held    atomic.Int64 // what is kept in backlog and in tls, as of the last batch
 
 	traffic   [2]session.Traffic
 	meters    meters
 	published [2]struct{ messages, bytes atomic.Uint64 }
-}
-
-type turn struct {
-	slot int32
-	side session.Side
 }
 
 func (el *epollLoop) at(slot int32) *record {
@@ -76,6 +73,7 @@ func (el *epollLoop) trimRecords(first, last int) (more bool) {
 		if !live {
 			el.records[c] = nil
 			el.tls.trimChunk(c)
+			el.budgets.trimChunk(c)
 		}
 	}
 	return last < len(el.records)
@@ -91,6 +89,9 @@ func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, above [2]tlsco
 	}
 	r := el.at(slot)
 	*r = el.newRecord(s)
+	if r.marks&isLimited != 0 {
+		el.budgets.set(slot, newBudget(&s.Limits, el.Now()))
+	}
 	el.engine.active.Add(1)
 	for i := range socks {
 		h := &r.sides[i]
@@ -163,6 +164,9 @@ func (el *epollLoop) BatchDone() {
 	for s := range el.traffic {
 		el.published[s].messages.Store(el.traffic[s].Messages)
 		el.published[s].bytes.Store(el.traffic[s].Bytes)
+	}
+	if size := int64(el.backlog.size + el.tls.begun.size); size != el.held.Load() {
+		el.held.Store(size)
 	}
 }
 

@@ -202,10 +202,10 @@ func (r *record) closeOld(now eventloop.Tick) {
 // The pings that the old backend has not answered are forgotten.
 func (r *record) swapped(id uint32, control bool, now eventloop.Tick, t ticks) {
 	b := &r.sides[session.Backend]
-	*b = side{walker: frame.Walker{Messages: b.walker.Messages}, bytes: b.bytes, pings: b.pings, lastIn: now,
+	*b = side{walker: frame.Walker{Messages: b.walker.Messages, Rules: b.walker.Rules}, bytes: b.bytes, pings: b.pings, lastIn: now,
 		fd: b.fd, flags: b.flags & (isReadable | isEnded)}
 	r.backend = id
-	if r.marks &= isForced | hasTLS; control { // what is about the backend has ended
+	if r.marks &= lastingMarks; control { // what is about the backend has ended
 		r.marks |= hasControl | wantNotice
 	}
 	if r.plan&toMove != 0 || ofBackend(r.sides[session.Client].want.cause) {

@@ -24,7 +24,7 @@ const (
 )
 
 // marks are the flags of a record that don't belong to one side.
-type marks uint8
+type marks uint16
 
 const (
 	isForced    marks = 1 << iota // deadline has passed
@@ -35,6 +35,14 @@ const (
 	holdsNotice                   // the walker holds the beginning of such an answer
 	holdsLeave                    // and the answer is to leave
 	hasTLS                        // engine's: a side speaks TLS
+	isOurs                        // we decided to close: nothing that is received may delay it
+	isLimited                     // the client must keep within a budget
+	countsBytes                   // of bytes, too
+	isThrottled                   // the client isn't read until budget.until
+	slowBackend                   // limit is about the backend, not the client
+
+	// Those that stay when another backend takes the place of the present one.
+	lastingMarks = isForced | hasTLS | isOurs | isLimited | countsBytes | isThrottled
 )
 
 // wants reports that inject has frames of our own for side s.
@@ -101,7 +109,7 @@ func (r *record) matchNotice(p []byte, now eventloop.Tick, out []byte) (rest, _ 
 		}
 		r.onPong(session.Backend, uint64(2+noticeSize))
 	case frame.Different:
-		_, _, out = r.walk(session.Backend, w.ReleasePongText(nil, r.heldNotice()), 0, now, out)
+		_, _, out = r.walk(session.Backend, w.ReleasePongText(nil, r.heldNotice()), 0, now, out, nil)
 	}
 	if m != frame.Undecided {
 		r.marks &^= holdsNotice | holdsLeave

@@ -43,9 +43,9 @@ func (w *world) notPassed(s session.Side) int {
 // pass is driver.carry.
 func (w *world) pass(s session.Side, p []byte, fed []bool, scratch *[]byte) []byte {
 	if w.r.phase <= queued {
-		return w.r.pass(s, p, w.now, scratch, nil)
+		return w.r.pass(s, p, w.now, scratch, nil, nil)
 	}
-	out, rest := w.r.passMoving(&w.moving.move, s, p, w.now, scratch, nil)
+	out, rest := w.r.passMoving(&w.moving.move, s, p, w.now, scratch, nil, nil)
 	w.moving.kept = append(w.moving.kept, rest...)
 	w.moving.fed = append(w.moving.fed, fed[len(fed)-len(rest):]...)
 	return out

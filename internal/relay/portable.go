@@ -27,6 +27,8 @@ type Portable struct {
 	buffers sync.Pool // of *[]byte
 	texts   texts
 	queue   portableQueue
+	held    atomic.Int64 // what is kept for all sides
+	full    atomic.Bool  // a goroutine makes room
 
 	mu         sync.Mutex // guards the following
 	sessions   roster
@@ -86,8 +88,10 @@ func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 		e.times.limitUnsent(nc)
 	}
 	ps.driver = driver{conns: ps, times: e.times, texts: &e.texts, ended: ps.reportEnd, log: e.log}
+	ps.armed = eventloop.Never
 	ps.timer = time.AfterFunc(time.Hour, func() {
 		ps.do(func() {
+			ps.armed = eventloop.Never
 			if ps.r.live {
 				ps.expired(0, &ps.r)
 			}
@@ -96,6 +100,10 @@ func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 	e.mu.Lock()
 	ps.reattacher = e.reattacher
 	ps.r = ps.newRecord(&s)
+	if ps.r.marks&isLimited != 0 {
+		b := newBudget(&s.Limits, e.now())
+		ps.limits = &b
+	}
 	e.sessions.add(ps)
 	e.mu.Unlock()
 	ps.do(func() {
@@ -138,6 +146,40 @@ func (e *Portable) Traffic() (sum [2]session.Traffic) {
 		sum[s] = session.Traffic{Messages: e.traffic[s].messages.Load(), Bytes: e.traffic[s].bytes.Load()}
 	}
 	return sum
+}
+
+// Backlog implements Engine.
+func (e *Portable) Backlog() int64 { return e.held.Load() }
+
+// makeRoom ends sessions, as epollLoop.makeRoom does, in a goroutine of its own: the
+// caller has the lock of a session.
+func (e *Portable) makeRoom() {
+	if !e.full.CompareAndSwap(false, true) {
+		return
+	}
+	e.readers.Go(func() {
+		defer e.full.Store(false)
+		for e.held.Load() > e.times.backlog.Load() {
+			slowest, side, since := (*portableSession)(nil), session.Client, eventloop.Never
+			for _, ps := range e.all() {
+				ps.mu.Lock()
+				for s, end := range ps.ends {
+					if ps.r.live && ps.r.sides[s].pending != 0 && end.held > 0 && end.since < since {
+						slowest, side, since = ps, session.Side(s), end.since
+					}
+				}
+				ps.mu.Unlock()
+			}
+			if slowest == nil {
+				return // it is taken meanwhile
+			}
+			slowest.do(func() {
+				if ps := slowest; ps.r.live && ps.r.sides[side].pending != 0 && ps.ends[side].since == since {
+					ps.cutSlow(0, &ps.r, side)
+				}
+			})
+		}
+	})
 }
 
 // Active implements Engine.

@@ -37,7 +37,7 @@ type record struct {
 	backend uint32
 	route   uint32
 
-	idle, interval, timeout eventloop.Tick // Limits
+	idle, interval, timeout, slow eventloop.Tick // Limits
 
 	// lastProgress is when bytes of a message were last passed on, see
 	// quietSince. While the session is being moved or closed, all bytes count.
@@ -49,7 +49,7 @@ type record struct {
 	deadline     eventloop.Tick // of a Close that waits for the end of a message, or of the phase of a move
 
 	cause session.Cause
-	ours  bool // we decided to close: nothing that is received may delay it
+	limit session.Limit // for which a side was too slow
 	marks marks
 	live  bool // the record is in use; set by the driver and the engine
 
@@ -133,6 +133,7 @@ func newRecord(s *Start, now eventloop.Tick) record {
 		idle:         eventloop.Ticks(s.Limits.Idle),
 		interval:     eventloop.Ticks(s.Limits.KeepaliveInterval),
 		timeout:      eventloop.Ticks(s.Limits.KeepaliveTimeout),
+		slow:         eventloop.Ticks(s.Limits.SlowConsumer),
 		lastProgress: now,
 	}
 	r.moveTimeout = max(1, eventloop.Ticks(cmp.Or(s.MoveTimeout, defaultMoveTimeout)))
@@ -151,6 +152,16 @@ func newRecord(s *Start, now eventloop.Tick) record {
 	r.sides[session.Client].walker.Masked = true
 	for i := range r.sides {
 		r.sides[i].lastIn = now
+		r.sides[i].walker.Rules = s.Rules
+		if s.Limits.PassFrames {
+			r.sides[i].walker.Rules |= frame.AllowAll
+		}
+	}
+	if s.Limits.limited() {
+		r.marks |= isLimited
+		if s.Limits.BytesPerSecond > 0 {
+			r.marks |= countsBytes
+		}
 	}
 	return r
 }
@@ -175,13 +186,15 @@ func (r *record) summary() session.Summary {
 			s.Fault, s.FaultAt = w.FaultRule(), w.FaultOffset()
 		}
 	}
+	s.Limit, s.LimitSide = r.exceeded()
 	return s
 }
 
 // pass returns the bytes to write to the other side after p was received from
 // side s, including frames of our own. Usually that is p or a part of it,
-// otherwise *scratch, which pass may use and grow.
-func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]byte, t *texts) []byte {
+// otherwise *scratch, which pass may use and grow. What comes must keep within q,
+// unless it is nil.
+func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]byte, t *texts, q *frame.Quota) []byte {
 	h, o := &r.sides[s], &r.sides[s.Other()]
 	if h.flags&discardReads != 0 {
 		return nil
@@ -189,14 +202,14 @@ func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]b
 	h.bytes += uint64(len(p))
 	h.lastIn = now
 	if h.flags&isPinged != 0 || o.flags&(wantClose|writeClosed) != 0 {
-		*scratch, _ = r.passSlow(nil, s, p, now, (*scratch)[:0], t)
+		*scratch, _ = r.passSlow(nil, s, p, now, (*scratch)[:0], t, q)
 		return *scratch
 	}
-	n, ev := h.walker.Walk(p, frame.StopAfterPing)
+	n, ev := h.walker.WalkWithin(p, frame.StopAfterPing, q)
 	for ev == frame.AfterPing {
 		r.noteAnswers(s)
 		var more int
-		more, ev = h.walker.Walk(p[n:], frame.StopAfterPing)
+		more, ev = h.walker.WalkWithin(p[n:], frame.StopAfterPing, q)
 		n += more
 	}
 	r.passed(s, now)
@@ -208,13 +221,13 @@ func (r *record) pass(s session.Side, p []byte, now eventloop.Tick, scratch *[]b
 // answers our ping must be removed, our Close must be inserted, or the bytes must
 // be walked but not passed on, since our Close was already sent. With a move m it
 // may return a rest, see passMoving.
-func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick, out []byte, t *texts) (_, rest []byte) {
+func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick, out []byte, t *texts, q *frame.Quota) (_, rest []byte) {
 	h, o := &r.sides[s], &r.sides[s.Other()]
 	atPong := h.walker.Held() > 0
 	for len(p) > 0 && h.flags&(discardReads|readPaused) == 0 {
 		out = r.inject(s.Other(), now, out, t)
 		if atPong {
-			p, out = r.matchPong(s, p, now, out)
+			p, out = r.matchPong(s, p, now, out, q)
 			atPong = false
 			continue
 		}
@@ -230,7 +243,7 @@ func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick,
 		}
 		var n int
 		var ev frame.Event
-		n, ev, out = r.walk(s, p, stop, now, out)
+		n, ev, out = r.walk(s, p, stop, now, out, q)
 		p, atPong = p[n:], ev == frame.AtPong
 		if m == nil {
 			continue
@@ -251,9 +264,9 @@ func (r *record) passSlow(m *move, s session.Side, p []byte, now eventloop.Tick,
 
 // walk walks p, which came from s, up to an event. It appends the walked bytes to
 // out, unless the other side may get nothing more.
-func (r *record) walk(s session.Side, p []byte, stop frame.Stop, now eventloop.Tick, out []byte) (int, frame.Event, []byte) {
+func (r *record) walk(s session.Side, p []byte, stop frame.Stop, now eventloop.Tick, out []byte, q *frame.Quota) (int, frame.Event, []byte) {
 	h, o := &r.sides[s], &r.sides[s.Other()]
-	n, ev := h.walker.Walk(p, stop|frame.StopAfterPing)
+	n, ev := h.walker.WalkWithin(p, stop|frame.StopAfterPing, q)
 	if n > 0 && o.flags&writeClosed == 0 {
 		out = append(out, p[:n]...)
 		r.passed(s, now)
@@ -299,7 +312,7 @@ func (r *record) noteAnswers(s session.Side) {
 // matchPong compares the bytes that the walker holds, followed by p, with the pong
 // that answers our ping. If they turn out to be another frame, they are walked and
 // passed on. It returns the rest of p.
-func (r *record) matchPong(s session.Side, p []byte, now eventloop.Tick, out []byte) (rest, _ []byte) {
+func (r *record) matchPong(s session.Side, p []byte, now eventloop.Tick, out []byte, q *frame.Quota) (rest, _ []byte) {
 	h := &r.sides[s]
 	if s == session.Backend && r.isNotice(p) {
 		return r.matchNotice(p, now, out)
@@ -311,7 +324,7 @@ func (r *record) matchPong(s session.Side, p []byte, now eventloop.Tick, out []b
 		r.onPong(s, uint64(frame.PongSize(s == session.Client)))
 	case frame.Different:
 		var kept [frame.MaxPong]byte
-		_, _, out = r.walk(s, h.walker.ReleasePong(kept[:0], r.nonce(s)), 0, now, out) // it is within one frame
+		_, _, out = r.walk(s, h.walker.ReleasePong(kept[:0], r.nonce(s)), 0, now, out, q) // it is within one frame
 	}
 	return p[n:], out
 }
@@ -338,7 +351,7 @@ func (r *record) passed(s session.Side, now eventloop.Tick) {
 // progressed notes that bytes of messages were passed on, or that a side took
 // bytes that waited for it.
 func (r *record) progressed(now eventloop.Tick) {
-	if !r.ours {
+	if r.marks&isOurs == 0 {
 		r.lastProgress = now
 	}
 }

@@ -15,8 +15,8 @@ import (
 // and none could be handed to another process. Its size is the cost of an idle
 // session.
 func TestRecordIsPlain(t *testing.T) {
-	if size := unsafe.Sizeof(record{}); size != 232 {
-		t.Errorf("a record takes %d bytes, want 232", size)
+	if size := unsafe.Sizeof(record{}); size != 240 {
+		t.Errorf("a record takes %d bytes, want 240", size)
 	}
 	var plain func(path string, typ reflect.Type)
 	plain = func(path string, typ reflect.Type) {
@@ -57,7 +57,7 @@ func TestPongsOwed(t *testing.T) {
 	pong := func() bool {
 		p := wire(session.Client, 0x8A, binary.BigEndian.AppendUint64(nil, r.nonce(session.Client)))
 		var scratch []byte
-		return len(r.pass(session.Client, p, 10, &scratch, nil)) == 0
+		return len(r.pass(session.Client, p, 10, &scratch, nil, nil)) == 0
 	}
 	for pings := 1; pings < 4; pings++ {
 		if pong() {
@@ -124,14 +124,14 @@ func TestSilentAfterTimeout(t *testing.T) {
 // Each reason has a readable text that fits in a Close frame, and no two are equal.
 func TestReasons(t *testing.T) {
 	seen := map[string]Reason{}
-	for r := NoReason + 1; r <= Uneven; r++ {
+	for r := NoReason + 1; r <= BackendSlow; r++ {
 		s := r.String()
 		if other, twice := seen[s]; s == "" || len(s) > 123 || twice {
 			t.Errorf("reason %d is %q, %d too", r, s, other)
 		}
 		seen[s] = r
 	}
-	if NoReason.String() != "" || (Uneven+1).String() != "" {
+	if NoReason.String() != "" || (BackendSlow+1).String() != "" {
 		t.Error("reasons that are none say something")
 	}
 }
@@ -146,7 +146,12 @@ func TestBacklog(t *testing.T) {
 		var numbers []int32
 		sizes := []int{1, keepSmall, keepSmall + 1, keepSize, 2 * keepSize}
 		for _, n := range sizes {
-			numbers = append(numbers, b.keep(big[:n]))
+			numbers = append(numbers, b.keep(big[:n], turn{slot: int32(n)}, eventloop.Tick(n)))
+		}
+		for i := range sizes { // the order is that of time, whichever is dropped
+			if to, ok := b.longest(); !ok || int(to.slot) != sizes[0] || b.since(numbers[i]) != eventloop.Tick(sizes[i]) {
+				t.Fatalf("round %d: number %d has waited the longest, want %d", round, to.slot, sizes[0])
+			}
 		}
 		for i, n := range numbers {
 			size := sizes[i]
@@ -165,6 +170,9 @@ func TestBacklog(t *testing.T) {
 				t.Fatalf("round %d: what was kept as %d has changed", round, n)
 			}
 			b.drop(n)
+		}
+		if _, some := b.longest(); some || b.size != 0 {
+			t.Fatalf("round %d: %d bytes are left", round, b.size)
 		}
 		if len(b.kept) != len(sizes) || len(b.free) != len(sizes) || len(b.pool) > poolSize {
 			t.Fatalf("round %d: %d kept, %d free, %d pooled", round, len(b.kept), len(b.free), len(b.pool))

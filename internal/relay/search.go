@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 )
 
 // search is a call of Reattacher.Reattach and its result.
@@ -38,9 +39,9 @@ func (d *driver) moveOf(slot int32) *move {
 }
 
 // carryMoving is record.passMoving; it keeps the rest.
-func (d *driver) carryMoving(slot int32, r *record, s session.Side, p []byte) []byte {
+func (d *driver) carryMoving(slot int32, r *record, s session.Side, p []byte, q *frame.Quota) []byte {
 	m := d.moveOf(slot)
-	out, rest := r.passMoving(m, s, p, d.conns.Now(), &d.scratch, d.texts)
+	out, rest := r.passMoving(m, s, p, d.conns.Now(), &d.scratch, d.texts, q)
 	m.kept = append(m.kept, rest...)
 	return out
 }

@@ -56,7 +56,7 @@ func (sp *splicer) trim() { sp.off = false }
 // unseen is how many of the next bytes from s can be passed to the other side
 // without being read, since they are payload.
 func (r *record) unseen(s session.Side) uint64 {
-	if r.marks&hasTLS != 0 || r.sides[s].flags&discardReads != 0 || r.sides[s.Other()].flags&(writeClosed|isLost) != 0 {
+	if r.marks&hasTLS != 0 || r.marks&countsBytes != 0 && s == session.Client || r.sides[s].flags&discardReads != 0 || r.sides[s.Other()].flags&(writeClosed|isLost) != 0 {
 		return 0
 	}
 	return r.sides[s].walker.Payload()
@@ -84,7 +84,7 @@ func (el *epollLoop) splice(slot int32, r *record, s session.Side) (int, syscall
 		return 0, 0
 	}
 	most := len(el.Buf) // drain may have to copy everything into it
-	if el.backlog.size >= maxBacklog {
+	if !el.readsMuch() {
 		most = firstRead
 	}
 	n, e := el.splicer.pipe.Fill(r.sides[s].fd, int(min(left, uint64(most))))

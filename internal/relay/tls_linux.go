@@ -179,8 +179,11 @@ func (el *epollLoop) readTLS(slot int32, r *record, s session.Side, side *tlsSid
 	}
 	size := firstRead
 	for range maxReads {
-		if o.pending != 0 || h.flags&(isEOF|isLost|readPaused) != 0 {
+		if o.pending != 0 || h.flags&(isEOF|isLost|readPaused) != 0 || r.isThrottling(s) {
 			return
+		}
+		if el.backlog.isFull() {
+			break // Again makes room
 		}
 		if side.ended {
 			el.recordsEnd(slot, r, s, side, el.tls.takeEnd(slot, s, side))
@@ -193,7 +196,7 @@ func (el *epollLoop) readTLS(slot int32, r *record, s session.Side, side *tlsSid
 			continue
 		}
 		buf := el.tls.cipher[:size]
-		if r.phase >= awaitingBoundary && s == session.Client {
+		if r.phase >= awaitingBoundary && s == session.Client || el.paces(slot, r, s) {
 			buf = buf[:tlsrec.MaxRecord] // what lies beyond the boundary is kept
 		}
 		begun := 0
@@ -219,11 +222,11 @@ func (el *epollLoop) readTLS(slot int32, r *record, s session.Side, side *tlsSid
 			el.tls.take(side)
 		}
 		el.open(slot, r, s, side, buf[:begun+n])
-		if begun+n < len(buf) && h.flags&isEnded == 0 {
+		if begun+n < len(buf) && h.flags&isEnded == 0 && !side.unopened {
 			h.flags &^= isReadable
 			return
 		}
-		if el.backlog.size < maxBacklog {
+		if size = firstRead; el.readsMuch() {
 			size = len(el.tls.cipher)
 		}
 	}
@@ -233,8 +236,17 @@ func (el *epollLoop) readTLS(slot int32, r *record, s session.Side, side *tlsSid
 // open passes on what the whole records of p say, which came from side s, and keeps
 // the rest.
 func (el *epollLoop) open(slot int32, r *record, s session.Side, side *tlsSide, p []byte) {
+	paces := el.paces(slot, r, s)
 	for len(p) > 0 {
 		src := p[:min(len(p), len(el.Buf))]
+		if paces {
+			if r.isThrottling(s) {
+				side.begun, side.unopened = el.tls.begun.keep(p, turn{slot, s}, el.Now()), true
+				r.sides[s].flags |= isReadable
+				return
+			}
+			src = tlsrec.First(src)
+		}
 		n, used, err := el.tls.records().Open(&side.state, el.Buf, src)
 		if p = p[used:]; n > 0 {
 			el.carry(slot, r, s, el.Buf[:n])
@@ -244,7 +256,7 @@ func (el *epollLoop) open(slot int32, r *record, s session.Side, side *tlsSide, 
 			el.recordsEnd(slot, r, s, side, err)
 			return
 		case used == 0:
-			side.begun = el.tls.begun.keep(p)
+			side.begun = el.tls.begun.keep(p, turn{slot, s}, el.Now())
 			return
 		}
 	}
@@ -269,6 +281,12 @@ func (el *epollLoop) recordsEnd(slot int32, r *record, s session.Side, side *tls
 	default:
 		r.eof(s, el.Now())
 	}
+}
+
+// paces reports whether side s may be throttled. Then records are opened one by one.
+func (el *epollLoop) paces(slot int32, r *record, s session.Side) bool {
+	b := el.budgetOf(slot, r, s)
+	return b != nil && b.paces()
 }
 
 // seal returns the records with p, which are valid until the next call; p itself for a
@@ -307,6 +325,6 @@ func (el *epollLoop) closeNotify(slot int32, r *record, s session.Side) {
 func (el *epollLoop) keepEarly(slot int32, s session.Side, cipher []byte) {
 	if len(cipher) > 0 {
 		side := el.tls.of(slot, s)
-		side.begun, side.unopened = el.tls.begun.keep(cipher), true
+		side.begun, side.unopened = el.tls.begun.keep(cipher, turn{slot, s}, el.Now()), true
 	}
 }

@@ -92,6 +92,13 @@ const (
 	// ReattachFailed: it should have been moved to another backend. That failed
 	// when the old backend had closed, or had been told to close.
 	ReattachFailed
+	// MessageTooBig: the client began a message larger than limits.max_message.
+	MessageTooBig
+	// RateLimited: the client sent more messages or bytes a second than it may.
+	RateLimited
+	// SlowConsumer: a side left for too long what was kept for it, or there was no
+	// memory to wait longer.
+	SlowConsumer
 	// Shutdown: the balancer was told to stop.
 	Shutdown
 	causes
@@ -113,6 +120,9 @@ var causeNames = [causes]string{
 	BackendDrained:  "backend_drained",
 	Rebalanced:      "rebalanced",
 	ReattachFailed:  "reattach_failed",
+	MessageTooBig:   "message_too_big",
+	RateLimited:     "rate_limited",
+	SlowConsumer:    "slow_consumer",
 	Shutdown:        "shutdown",
 }
 
@@ -130,6 +140,23 @@ func Causes() []Cause {
 		all = append(all, c)
 	}
 	return all
+}
+
+// Limit is a key of limits for which sessions end.
+type Limit uint8
+
+const (
+	NoLimit Limit = iota
+	MaxMessage
+	MessagesPerSecond
+	BytesPerSecond
+	SlowConsumerTimeout
+	BacklogMemory
+)
+
+// String is the name of the key; "" for NoLimit.
+func (l Limit) String() string {
+	return [...]string{"", "max_message", "messages_per_second", "bytes_per_second", "slow_consumer_timeout", "backlog_memory"}[l]
 }
 
 // Why says why a session is given another backend.
@@ -183,4 +210,8 @@ type Summary struct {
 	// TLSError is with which side the session was lost by its TLS, and why; "" if that
 	// wasn't so. It has nothing that a peer has chosen but numbers.
 	TLSError string
+	// Limit is what LimitSide exceeded, for the causes MessageTooBig, RateLimited and
+	// SlowConsumer.
+	Limit     Limit
+	LimitSide Side
 }

@@ -181,6 +181,13 @@ func (l *Loop) CallAgain() { l.again = true }
 // next one.
 func (l *Loop) Arm(slot int32, at Tick) { l.wheel.arm(&l.slots, slot, at) }
 
+// ArmBy is Arm, unless the timer expires earlier than that anyway.
+func (l *Loop) ArmBy(slot int32, at Tick) {
+	if s := l.slots.at(slot); !s.armed || s.due > at {
+		l.Arm(slot, at)
+	}
+}
+
 // Disarm stops the slot's timer.
 func (l *Loop) Disarm(slot int32) { l.wheel.disarm(&l.slots, slot) }
 

@@ -82,6 +82,14 @@ func (l *Layer) Open(s *State, dst, src []byte) (plain, used int, err error) {
 	}
 }
 
+// First returns the first record of src, as far as it is there.
+func First(src []byte) []byte {
+	if len(src) < HeaderSize {
+		return src
+	}
+	return src[:min(len(src), HeaderSize+int(binary.BigEndian.Uint16(src[3:])))]
+}
+
 // checkHeader refuses what can't be a record before all of it has come.
 func (s *State) checkHeader(header []byte) error {
 	suite := s.suiteInfo()

@@ -9,7 +9,7 @@ import (
 )
 
 // FuzzWalk compares the Walker, fed in one piece, in random ones and byte by
-// byte, with the naive parser.
+// byte, with the naive parser, under all Rules.
 func FuzzWalk(f *testing.F) {
 	big := make([]byte, 70000)
 	for _, masked := range []bool{false, true} {
@@ -25,6 +25,14 @@ func FuzzWalk(f *testing.F) {
 			wire(0x88, masked, []byte{3, 0xE8}, 2),
 			wire(0x80, masked, nil, -1),
 			wire(0x8B, masked, nil, -1),
+			wire(0x88, masked, []byte{3, 0xED, 'x'}, -1),
+			wire(0xC1, masked, []byte("z"), -1),
+			join(wire(0x41, masked, nil, -1), wire(0x40, masked, nil, -1)),
+			wire(0xB3, masked, nil, -1),
+			wire(0x82, masked, []byte("x"), 8),
+			join(wire(0x01, masked, nil, -1), wire(0x81, masked, nil, -1), wire(0x80, masked, nil, -1)),
+			wire(0x09, masked, big[:300], -1),
+			{0x88, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3},
 			{0x82, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4},
 			{0x82, 0x7F, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1},
 		} {
@@ -32,9 +40,11 @@ func FuzzWalk(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, stream []byte, masked bool, seed uint64) {
-		check(t, stream, masked, nil)
-		check(t, stream, masked, pieces(seed, len(stream)))
-		check(t, stream, masked, ones(len(stream)))
+		for rules := range frame.Rules(8) {
+			check(t, stream, masked, rules, nil)
+			check(t, stream, masked, rules, pieces(seed, len(stream)))
+			check(t, stream, masked, rules, ones(len(stream)))
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package frame_test
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/holdfast-ws/holdfast/internal/wire/frame"
@@ -60,7 +61,7 @@ type parsed struct {
 
 // parse parses one frame at start of a whole stream; ok is false if its header is
 // incomplete.
-func parse(stream []byte, start uint64, masked, open bool) (f parsed, ok bool) {
+func parse(stream []byte, start uint64, masked, open bool, rules frame.Rules) (f parsed, ok bool) {
 	p := stream[start:]
 	if len(p) < 2 {
 		return f, false
@@ -89,10 +90,15 @@ func parse(stream []byte, start uint64, masked, open bool) (f parsed, ok bool) {
 			size = size<<8 | uint64(b)
 		}
 	}
+	extended := rules&frame.AllowExtension != 0
+	compressed := rules&frame.AllowDeflate != 0 && p[0]&0x70 == 0x40 && (f.op == 1 || f.op == 2)
 	switch {
+	case rules&frame.AllowAll != 0:
 	case hasMask != masked:
 		f.fault = frame.FaultMask
-	case f.op > 2 && f.op < 8 || f.op > 10:
+	case p[0]&0x70 != 0 && !extended && !compressed:
+		f.fault = frame.FaultReserved
+	case (f.op > 2 && f.op < 8 || f.op > 10) && !extended:
 		f.fault = frame.FaultOpcode
 	case f.op >= 8 && !f.fin:
 		f.fault = frame.FaultControlFragment
@@ -102,16 +108,20 @@ func parse(stream []byte, start uint64, masked, open bool) (f parsed, ok bool) {
 		f.fault = frame.FaultClose
 	case size >= 1<<63:
 		f.fault = frame.FaultLength
-	case f.op == 0 && !open, (f.op == 1 || f.op == 2) && open:
+	case width == 2 && size < 126, width == 8 && size < 65536:
+		f.fault = frame.FaultMinimal
+	case f.op == 0 && !open, f.op != 0 && f.op < 8 && open:
 		f.fault = frame.FaultFragment
 	}
-	f.end = f.head + size
+	if f.end = f.head + size; f.end < size {
+		f.end = math.MaxUint64
+	}
 	rest := stream[f.head:]
 	if uint64(len(rest)) > size {
 		rest = rest[:size]
 	}
 	for i, b := range rest {
-		if masked && hasMask {
+		if hasMask {
 			b ^= stream[f.head-4+uint64(i%4)]
 		}
 		f.payload = append(f.payload, b)
@@ -136,9 +146,18 @@ type story struct {
 	atMsg    bool
 }
 
+// mayClose has the close codes that may be sent, RFC 6455 section 7.4.
+func mayClose(code uint16) bool {
+	switch code {
+	case 1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014:
+		return true
+	}
+	return code/1000 == 3 || code/1000 == 4
+}
+
 // expect computes with the naive parser what walking the stream should give with both
 // stops selected.
-func expect(stream []byte, masked bool) (s story) {
+func expect(stream []byte, masked bool, rules frame.Rules) (s story) {
 	open := false
 	for at := uint64(0); ; {
 		if at == uint64(len(stream)) {
@@ -148,7 +167,7 @@ func expect(stream []byte, masked bool) (s story) {
 		if stream[at] == 0x8A {
 			s.events = append(s.events, event{frame.AtPong, at})
 		}
-		f, ok := parse(stream, at, masked, open)
+		f, ok := parse(stream, at, masked, open, rules)
 		if !ok {
 			return s
 		}
@@ -159,6 +178,12 @@ func expect(stream []byte, masked bool) (s story) {
 		}
 		if f.op == 8 && len(f.payload) >= 2 {
 			s.code = binary.BigEndian.Uint16(f.payload)
+			if !mayClose(s.code) && rules&frame.AllowAll == 0 {
+				s.events = append(s.events, event{frame.Broken, at})
+				f.head += 2 // it is found here
+				s.fault, s.bad = frame.FaultCloseCode, f
+				return s
+			}
 		}
 		if f.end > uint64(len(stream)) {
 			return s
@@ -183,9 +208,9 @@ func expect(stream []byte, masked bool) (s story) {
 
 // walk feeds the stream to a Walker in pieces of the given sizes and the rest in one, and
 // returns what happened.
-func walk(t tester, stream []byte, masked bool, sizes []int) (s story, w frame.Walker) {
+func walk(t tester, stream []byte, masked bool, rules frame.Rules, sizes []int) (s story, w frame.Walker) {
 	t.Helper()
-	w = frame.Walker{Masked: masked}
+	w = frame.Walker{Masked: masked, Rules: rules}
 	const stops = frame.StopAtMessage | frame.StopAtPong
 	for at := 0; at < len(stream); {
 		size := len(stream) - at
@@ -235,12 +260,12 @@ func (s *story) take(w *frame.Walker) {
 }
 
 // check compares the results of a Walker and of the naive parser.
-func check(t tester, stream []byte, masked bool, sizes []int) {
+func check(t tester, stream []byte, masked bool, rules frame.Rules, sizes []int) {
 	t.Helper()
-	want := expect(stream, masked)
-	got, _ := walk(t, stream, masked, sizes)
+	want := expect(stream, masked, rules)
+	got, _ := walk(t, stream, masked, rules, sizes)
 	where := func() string {
-		return fmt.Sprintf("stream %x, masked %v, pieces %v", stream[:min(len(stream), 200)], masked, sizes)
+		return fmt.Sprintf("stream %x, masked %v, rules %d, pieces %v", stream[:min(len(stream), 200)], masked, rules, sizes)
 	}
 	if want.fault != frame.NoFault {
 		// A header that came in pieces is found to be broken once it is complete.

@@ -39,7 +39,8 @@ func (w *Walker) InClose() bool {
 }
 
 // ControlSize is the payload length of the control frame that the stream is in or has
-// just left.
+// just left. For one that is longer than allowed (AllowAll), it is more than
+// MaxControlPayload.
 func (w *Walker) ControlSize() int { return int(w.head[1] &^ maskBit) }
 
 // ControlPayload appends to dst the unmasked payload of the control frame that the
@@ -48,7 +49,7 @@ func (w *Walker) ControlSize() int { return int(w.head[1] &^ maskBit) }
 func (w *Walker) ControlPayload(dst, walked []byte) []byte {
 	n := w.ControlSize() - int(w.remaining) - len(dst)
 	for _, b := range walked[max(0, len(walked)-max(0, n)):] {
-		if w.Masked {
+		if w.head[1]&maskBit != 0 {
 			b ^= w.key[len(dst)&3]
 		}
 		dst = append(dst, b)
@@ -68,7 +69,7 @@ func (w *Walker) control(p []byte) {
 	sum := binary.BigEndian.Uint16(w.code[:])
 	at := w.ControlSize() - int(w.remaining)
 	for i, b := range p {
-		if w.Masked {
+		if w.head[1]&maskBit != 0 {
 			b ^= w.key[(at+i)&3]
 		}
 		sum = sum*31 + uint16(b) + 1

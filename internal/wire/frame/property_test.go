@@ -46,15 +46,17 @@ func drawSizes(t *rapid.T) []int {
 	return rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 16), rapid.IntRange(1, 70000)), 0, 60).Draw(t, "pieces")
 }
 
+func drawRules(t *rapid.T) frame.Rules { return frame.Rules(rapid.IntRange(0, 7).Draw(t, "rules")) }
+
 func TestValidStreamsInPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		masked := rapid.Bool().Draw(t, "masked")
 		stream, messages := drawStream(t, masked)
-		sizes := drawSizes(t)
-		if s, _ := walk(t, stream, masked, sizes); s.fault != frame.NoFault || s.messages != messages {
+		sizes, rules := drawSizes(t), drawRules(t)
+		if s, _ := walk(t, stream, masked, rules, sizes); s.fault != frame.NoFault || s.messages != messages {
 			t.Fatalf("fault %q, %d messages; want none, %d", s.fault, s.messages, messages)
 		}
-		check(t, stream, masked, sizes)
+		check(t, stream, masked, rules, sizes)
 	})
 }
 
@@ -67,7 +69,7 @@ func TestDamagedStreamsInPieces(t *testing.T) {
 			i := rapid.IntRange(0, len(stream)-1).Draw(t, "at")
 			stream[i] ^= rapid.Byte().Draw(t, "damage")
 		}
-		check(t, stream, masked, drawSizes(t))
+		check(t, stream, masked, drawRules(t), drawSizes(t))
 	})
 }
 
@@ -78,7 +80,7 @@ func TestAppendClose(t *testing.T) {
 		reason := strings.Repeat(rapid.SampledFrom([]string{"a", "é", "€", "😀"}).Draw(t, "character"), rapid.IntRange(0, 130).Draw(t, "times"))
 		b := frame.AppendClose([]byte("before"), masked, code, reason)
 		rest, kept := bytes.CutPrefix(b, []byte("before"))
-		f, ok := parse(rest, 0, masked, false)
+		f, ok := parse(rest, 0, masked, false, 0)
 		if !kept || !ok || f.fault != frame.NoFault || f.end != uint64(len(rest)) || f.op != frame.OpClose || rest[0] != 0x88 {
 			t.Fatalf("%x is not one Close frame: %+v", b, f)
 		}
@@ -95,7 +97,7 @@ func TestAppendClose(t *testing.T) {
 		if !utf8.ValidString(got) {
 			t.Fatalf("%q was cut inside a character, which RFC 6455 section 5.5.1 forbids", got)
 		}
-		check(t, rest, masked, []int{1})
+		check(t, rest, masked, 0, []int{1})
 	})
 }
 
@@ -104,7 +106,7 @@ func TestPingAndPong(t *testing.T) {
 		toServer := rapid.Bool().Draw(t, "masked")
 		nonce := rapid.Uint64().Draw(t, "nonce")
 		ping := frame.AppendPing(nil, toServer, nonce)
-		f, ok := parse(ping, 0, toServer, false)
+		f, ok := parse(ping, 0, toServer, false, 0)
 		if !ok || f.fault != frame.NoFault || ping[0] != 0x89 || f.end != uint64(len(ping)) || len(f.payload) != frame.PingSize {
 			t.Fatalf("%x is not one ping: %+v", ping, f)
 		}

@@ -3,7 +3,9 @@
 // the balancer sends itself.
 //
 // The relay feeds a Walker with the bytes of each direction of a session. The package
-// doesn't do I/O, doesn't unmask or decompress data, and doesn't check UTF-8.
+// doesn't do I/O, and doesn't unmask or decompress data. So it can't check that a text is
+// UTF-8 (RFC 6455 §8.1): it would have to read each byte of each message, after
+// inflating it if it is compressed, which the receiver does anyway.
 package frame
 
 import "encoding/binary"
@@ -22,6 +24,8 @@ const (
 	finBit  = 0x80
 	maskBit = 0x80
 	opMask  = 0x0F
+	rsvBits = 0x70
+	rsv1    = 0x40
 	control = 0x8 // bit 3 of the opcode: control frames, RFC 6455 §5.5
 
 	// MaxHead is the longest frame header: 2 bytes, 8 of length, 4 of mask.
@@ -49,8 +53,8 @@ const (
 	// AfterPing: p[:n] ends with a ping or a pong; Walker.LastPing says which.
 	// Only with StopAfterPing.
 	AfterPing
-	// Broken: p[n:], or the header whose first bytes were walked before, violates
-	// RFC 6455 framing; Walker.Fault says how. The Walker is done.
+	// Broken: p[n:], or the frame whose first bytes were walked before, violates RFC
+	// 6455 framing or the Quota; Walker.Fault says how. The Walker is done.
 	Broken
 )
 
@@ -64,40 +68,6 @@ const (
 	StopAfterPing
 )
 
-// Fault is a violation of RFC 6455 framing.
-type Fault uint8
-
-const (
-	NoFault Fault = iota
-	FaultOpcode
-	FaultMask
-	FaultControl
-	FaultControlFragment
-	FaultFragment
-	FaultLength
-	FaultClose
-)
-
-func (f Fault) String() string {
-	switch f {
-	case FaultOpcode:
-		return "reserved opcode"
-	case FaultMask:
-		return "wrong masking"
-	case FaultControl:
-		return "control frame over 125 bytes"
-	case FaultControlFragment:
-		return "control frame fragmented"
-	case FaultFragment:
-		return "fragment out of order"
-	case FaultLength:
-		return "frame length over 2^63"
-	case FaultClose:
-		return "close frame of one byte"
-	}
-	return "none"
-}
-
 // Walker follows the frames of one direction. It is plain data without pointers, so
 // that it can be part of a record in a slab. The zero value is at the start of a
 // stream from a server; set Masked for one from a client.
@@ -106,7 +76,8 @@ type Walker struct {
 	Messages uint64
 
 	// remaining is the number of payload bytes to come of the current frame; in
-	// its header, the length so far; after Broken, see FaultOffset.
+	// its header, the length so far; after Broken, how much of the frame was
+	// walked before, see FaultOffset.
 	remaining uint64
 	key       [4]byte // of the current frame, or of the held pong
 	head      [2]byte // of the current frame
@@ -120,6 +91,8 @@ type Walker struct {
 	// Masked says that frames must be masked, as a client's are; otherwise they
 	// must not be (RFC 6455 §5.1).
 	Masked bool
+	// Rules are what the stream may do beyond RFC 6455.
+	Rules Rules
 }
 
 const (
@@ -147,10 +120,14 @@ func (w *Walker) CloseCode() uint16 {
 }
 
 // Walk consumes p up to the first event and returns how many bytes that was.
-func (w *Walker) Walk(p []byte, stop Stop) (n int, ev Event) {
+func (w *Walker) Walk(p []byte, stop Stop) (n int, ev Event) { return w.WalkWithin(p, stop, nil) }
+
+// WalkWithin is Walk for a stream that must keep within q. A nil q bounds nothing.
+func (w *Walker) WalkWithin(p []byte, stop Stop, q *Quota) (n int, ev Event) {
 	if w.flags&flagPayload != 0 && w.head[0]&control == 0 && len(p) > 0 {
 		w.flags |= flagData // check does this for frames that begin in p
 	}
+	start := -1 // where the current frame begins in p; -1 if it began before
 	for {
 		if w.flags&flagPayload == 0 {
 			if n == len(p) {
@@ -166,14 +143,13 @@ func (w *Walker) Walk(p []byte, stop Stop) (n int, ev Event) {
 			}
 			before := w.headBytes
 			used, whole := w.header(p[n:])
-			if w.fault != NoFault {
-				w.remaining = uint64(before)
-				if before == 0 {
-					// None of the bad frame was walked, so the stream is
-					// still between two frames.
-					w.headBytes, w.flags = 0, w.flags&^flagPayload
+			if start = -1; before == 0 {
+				start = n
+			}
+			if whole {
+				if w.check(q); w.fault != NoFault {
+					return n, w.broken(start, uint64(before))
 				}
-				return n, Broken
 			}
 			n += used
 			if !whole {
@@ -186,7 +162,12 @@ func (w *Walker) Walk(p []byte, stop Stop) (n int, ev Event) {
 				k = int(w.remaining)
 			}
 			if w.head[0]&control != 0 {
-				w.control(p[n : n+k])
+				if w.control(p[n : n+k]); w.fault != NoFault {
+					if start >= 0 {
+						n = start
+					}
+					return n, w.broken(start, uint64(headLen(w.head[1])+w.ControlSize())-w.remaining)
+				}
 			}
 			n += k
 			if w.remaining -= uint64(k); w.remaining > 0 {
@@ -199,7 +180,18 @@ func (w *Walker) Walk(p []byte, stop Stop) (n int, ev Event) {
 	}
 }
 
-// header collects and checks a frame header, RFC 6455 §5.2.
+// broken notes a fault of the current frame. If that began in the bytes that are being
+// walked, at start, none of it was walked, so the stream is still between two frames.
+// Otherwise start is negative, and so many bytes of the frame were walked before.
+func (w *Walker) broken(start int, walked uint64) Event {
+	w.remaining = walked
+	if start >= 0 {
+		w.remaining, w.headBytes, w.flags = 0, 0, w.flags&^flagPayload
+	}
+	return Broken
+}
+
+// header collects a frame header, RFC 6455 §5.2.
 func (w *Walker) header(p []byte) (used int, whole bool) {
 	if w.headBytes == 0 && len(p) >= MaxHead {
 		// Usually the whole header is there.
@@ -220,7 +212,6 @@ func (w *Walker) header(p []byte) (used int, whole bool) {
 			used += 4
 		}
 		w.headBytes = uint8(used)
-		w.check()
 		return used, true
 	}
 	for used < len(p) {
@@ -241,7 +232,6 @@ func (w *Walker) header(p []byte) (used int, whole bool) {
 		}
 		w.headBytes++
 		if w.headBytes >= 2 && int(w.headBytes) == headLen(w.head[1]) {
-			w.check()
 			return used, true
 		}
 	}
@@ -270,47 +260,80 @@ func headLen(b byte) int {
 }
 
 // check checks the complete header.
-func (w *Walker) check() {
+func (w *Walker) check(q *Quota) {
 	op := w.head[0] & opMask
-	fin := w.head[0]&finBit != 0
 	bits := w.flags | flagPayload
 	if op&control == 0 {
 		bits |= flagData
+	} else {
+		w.code = [2]byte{}
 	}
 	w.flags = bits
-	open := bits&flagOpen != 0
+	fault := NoFault
 	switch {
 	case w.Masked != (w.head[1]&maskBit != 0):
-		w.fault = FaultMask
-	case op&^control > OpBinary:
-		w.fault = FaultOpcode
+		fault = FaultMask
+	case w.head[0]&rsvBits != 0 && !w.reserves(op):
+		fault = FaultReserved
+	case op&^control > OpBinary && w.Rules&AllowExtension == 0:
+		fault = FaultOpcode
 	case op&control != 0:
 		// Since it needs no longer length, it must not use one, §5.2.
-		if w.code = [2]byte{}; !fin {
-			w.fault = FaultControlFragment
+		if w.head[0]&finBit == 0 {
+			fault = FaultControlFragment
 		} else if w.head[1]&^maskBit > MaxControlPayload {
-			w.fault = FaultControl
+			fault = FaultControl
 		} else if op == OpClose && w.remaining == 1 {
-			w.fault = FaultClose
+			fault = FaultClose
 		}
 	case w.remaining>>63 != 0:
-		w.fault = FaultLength
-	case (op == OpContinuation) != open:
-		w.fault = FaultFragment
+		fault = FaultLength
+	case w.head[1]&^maskBit > MaxControlPayload && !w.isMinimal():
+		fault = FaultMinimal
+	case (op == OpContinuation) != (bits&flagOpen != 0):
+		fault = FaultFragment
 	}
+	if fault == NoFault || w.Rules&AllowAll != 0 {
+		fault = NoFault
+		if q != nil {
+			fault = q.begin(w, op)
+		}
+	}
+	w.fault = fault
+}
+
+// reserves reports whether a frame with that opcode may have its reserved bits, which an
+// extension gives a meaning to. permessage-deflate marks compressed messages by RSV1, at
+// the first of their frames (RFC 7692 §6).
+func (w *Walker) reserves(op byte) bool {
+	if w.Rules&AllowExtension != 0 {
+		return true
+	}
+	return w.Rules&AllowDeflate != 0 && w.head[0]&rsvBits == rsv1 && (op == OpText || op == OpBinary)
+}
+
+// isMinimal reports whether a length of 2 or 8 bytes is necessary, RFC 6455 §5.2.
+func (w *Walker) isMinimal() bool {
+	if w.head[1]&^maskBit == 127 {
+		return w.remaining > 1<<16-1
+	}
+	return w.remaining > MaxControlPayload
 }
 
 // closeCode keeps the first two payload bytes of a Close frame, RFC 6455 §5.5.1.
 func (w *Walker) closeCode(p []byte) {
 	for _, b := range p {
 		if w.haveCode == 2 {
-			return
+			break
 		}
-		if w.Masked {
+		if w.head[1]&maskBit != 0 {
 			b ^= w.key[w.haveCode]
 		}
 		w.code[w.haveCode] = b
 		w.haveCode++
+	}
+	if w.haveCode == 2 && w.Rules&AllowAll == 0 && !MayClose(binary.BigEndian.Uint16(w.code[:])) {
+		w.fault = FaultCloseCode
 	}
 }
 
@@ -322,7 +345,7 @@ func (w *Walker) endFrame(stop Stop) Event {
 	case op == OpClose:
 		return Closed
 	case op&control != 0:
-		if stop&StopAfterPing != 0 {
+		if stop&StopAfterPing != 0 && op <= OpPong {
 			return AfterPing
 		}
 	case w.head[0]&finBit != 0:

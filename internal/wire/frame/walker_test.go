@@ -17,6 +17,7 @@ func TestWalkRules(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		masked   bool
+		rules    frame.Rules
 		stream   []byte
 		fault    frame.Fault
 		closed   bool
@@ -32,9 +33,28 @@ func TestWalkRules(t *testing.T) {
 		{name: "5.2 126 bytes", stream: wire(0x82, false, big[:126], -1), messages: 1},
 		{name: "5.2 65535 bytes", masked: true, stream: wire(0x82, true, big[:65535], -1), messages: 1},
 		{name: "5.2 65536 bytes", masked: true, stream: wire(0x82, true, big, -1), messages: 1},
-		// Not minimal, which §5.2 forbids, but unambiguous: not ours to enforce.
-		{name: "5.2 long length of a short frame", stream: wire(0x82, false, []byte("x"), 8), messages: 1},
-		{name: "5.2 RSV bits are the extensions'", stream: wire(0xF1, false, []byte("z"), -1), messages: 1},
+		{name: "5.2 8 bytes of length for 1", stream: wire(0x82, false, []byte("x"), 8), fault: frame.FaultMinimal},
+		{name: "5.2 2 bytes of length for 125", stream: wire(0x82, false, big[:125], 2), fault: frame.FaultMinimal},
+		{name: "5.2 8 bytes of length for 65535", masked: true, stream: wire(0x82, true, big[:65535], 8), fault: frame.FaultMinimal},
+		{name: "5.2 RSV1", stream: wire(0xC1, false, []byte("z"), -1), fault: frame.FaultReserved},
+		{name: "5.2 RSV2", masked: true, stream: wire(0xA1, true, []byte("z"), -1), fault: frame.FaultReserved},
+		{name: "5.2 RSV3", stream: wire(0x91, false, []byte("z"), -1), fault: frame.FaultReserved},
+		{name: "7692 6 compressed text", rules: frame.AllowDeflate, stream: wire(0xC1, false, []byte("z"), -1), messages: 1},
+		{name: "7692 6 compressed fragments", rules: frame.AllowDeflate, stream: join(wire(0x42, false, nil, -1), wire(0x80, false, nil, -1)), messages: 1},
+		{name: "7692 6 RSV1 on a continuation", rules: frame.AllowDeflate, stream: join(wire(0x42, false, nil, -1), wire(0xC0, false, nil, -1)), fault: frame.FaultReserved, open: true},
+		{name: "7692 6 RSV1 on a ping", rules: frame.AllowDeflate, stream: wire(0xC9, false, nil, -1), fault: frame.FaultReserved},
+		{name: "7692 6 RSV2", rules: frame.AllowDeflate, stream: wire(0xE1, false, nil, -1), fault: frame.FaultReserved},
+		{name: "5.8 bits of an extension", rules: frame.AllowExtension, stream: join(wire(0x71, false, nil, -1), wire(0xF0, false, nil, -1), wire(0xC9, false, nil, -1)), messages: 1},
+		{name: "5.8 opcodes of an extension", rules: frame.AllowExtension, stream: join(wire(0x83, false, nil, -1), wire(0x8F, false, nil, -1)), messages: 1},
+		{name: "5.8 an extension changes nothing else", rules: frame.AllowExtension, stream: wire(0x0F, false, nil, -1), fault: frame.FaultControlFragment},
+		{name: "unchecked: masking", rules: frame.AllowAll, stream: join(wire(0x81, true, []byte("hi"), -1), wire(0x81, false, []byte("hi"), -1)), messages: 2},
+		{name: "unchecked: bits and opcodes", rules: frame.AllowAll, stream: join(wire(0xF3, false, []byte("hi"), -1), wire(0xFB, false, nil, -1)), messages: 1},
+		{name: "unchecked: fragments", rules: frame.AllowAll, stream: join(wire(0x80, false, nil, -1), wire(0x01, false, nil, -1), wire(0x81, false, nil, -1)), messages: 2},
+		{name: "unchecked: control frames", rules: frame.AllowAll, stream: join(wire(0x09, false, big[:70], -1), wire(0x89, false, big, -1), wire(0x81, false, nil, -1)), messages: 1},
+		{name: "unchecked: lengths", rules: frame.AllowAll, stream: join(wire(0x81, false, nil, 8), wire(0x89, false, big[:5], 2)), messages: 1},
+		{name: "unchecked: close", rules: frame.AllowAll, stream: wire(0x88, false, []byte{3, 0xED}, -1), closed: true, code: 1005},
+		{name: "unchecked: close of one byte", rules: frame.AllowAll, stream: wire(0x88, false, []byte{3}, -1), closed: true},
+		{name: "unchecked: long close", rules: frame.AllowAll, stream: wire(0x88, false, big[:300], -1), closed: true},
 		{name: "5.2 length's top bit", stream: []byte{0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0}, fault: frame.FaultLength},
 		{name: "5.2 reserved data opcode", stream: wire(0x83, false, nil, -1), fault: frame.FaultOpcode},
 		{name: "5.2 last reserved data opcode", stream: wire(0x87, false, nil, -1), fault: frame.FaultOpcode},
@@ -60,11 +80,14 @@ func TestWalkRules(t *testing.T) {
 		{name: "5.5.1 close without a code", stream: wire(0x88, false, nil, -1), closed: true},
 		{name: "5.5.1 close without a code, masked", masked: true, stream: wire(0x88, true, nil, -1), closed: true},
 		{name: "5.5.1 close of one byte", stream: wire(0x88, false, []byte{3}, -1), fault: frame.FaultClose},
+		{name: "5.5.1 close of one byte, masked", masked: true, stream: wire(0x88, true, []byte{3}, -1), fault: frame.FaultClose},
+		{name: "7.4.1 no status", stream: wire(0x88, false, []byte{3, 0xED}, -1), fault: frame.FaultCloseCode, code: 1005},
+		{name: "7.4.1 abnormal, masked, with a reason", masked: true, stream: wire(0x88, true, []byte("\x03\xeebye"), -1), fault: frame.FaultCloseCode, code: 1006},
 		{name: "5.5.1 close inside a message", stream: join(wire(0x01, false, nil, -1), wire(0x88, false, []byte{3, 0xE9}, -1)), closed: true, code: 1001, open: true},
 		{name: "5.5.1 nothing counts after it", stream: join(wire(0x88, false, nil, -1), wire(0x81, false, nil, -1)), closed: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, w := walk(t, c.stream, c.masked, nil)
+			s, w := walk(t, c.stream, c.masked, c.rules, nil)
 			var last event
 			if n := len(s.events); n > 0 {
 				last = s.events[n-1]
@@ -72,8 +95,8 @@ func TestWalkRules(t *testing.T) {
 			if s.fault != c.fault || (last.kind == frame.Broken) != (c.fault != frame.NoFault) {
 				t.Errorf("fault %q (events %v), want %q", s.fault, s.events, c.fault)
 			}
-			if c.fault != frame.NoFault && c.fault.String() == "none" {
-				t.Error("the fault has no words")
+			if c.fault != frame.NoFault && (c.fault.String() == "none" || w.FaultRule() == "") {
+				t.Errorf("the fault %q has the rule %q", c.fault, w.FaultRule())
 			}
 			if (last.kind == frame.Closed) != c.closed || s.code != c.code {
 				t.Errorf("events %v, code %d; want closed %v, %d", s.events, s.code, c.closed, c.code)
@@ -85,7 +108,7 @@ func TestWalkRules(t *testing.T) {
 				t.Errorf("AtFrame %v, AtMessage %v; want true, %v", w.AtFrame(), w.AtMessage(), !c.open)
 			}
 			for i := range min(len(c.stream), 40) {
-				check(t, c.stream, c.masked, []int{i})
+				check(t, c.stream, c.masked, c.rules, []int{i})
 			}
 		})
 	}
