@@ -266,9 +266,17 @@ func (n *numbered) converse(p *peer, name int, stop <-chan struct{}) (messages i
 
 // testMoveNumbered: numbered messages go both ways without pause while their
 // sessions are moved repeatedly. None is lost, duplicated or reordered.
-func testMoveNumbered(t *testing.T, e engine) {
-	const sessions, rounds = 12, 12
-	r, first := newMoveFixture(t, e, relay.Times{Linger: patience, Boundary: patience}, relay.Limits{KeepaliveInterval: time.Second, KeepaliveTimeout: patience})
+func testMoveNumbered(t *testing.T, e engine) { moveNumbered(t, e, 12, relay.Limits{}) }
+
+// testMoveThrottled is the same with clients that always send more than they may.
+func testMoveThrottled(t *testing.T, e engine) {
+	moveNumbered(t, e, 4, relay.Limits{MaxMessage: 1 << 20, MessagesPerSecond: 500, BytesPerSecond: 4 << 20, SlowConsumer: patience})
+}
+
+func moveNumbered(t *testing.T, e engine, rounds int, limits relay.Limits) {
+	const sessions = 12
+	limits.KeepaliveInterval, limits.KeepaliveTimeout = time.Second, patience
+	r, first := newMoveFixture(t, e, relay.Times{Linger: patience, Boundary: patience}, limits)
 	n := &numbered{t: t, tls: e.tls, quiet: time.Millisecond}
 	stations := []*station{first, r.station(9), r.station(10)}
 	for _, s := range stations {

@@ -74,7 +74,7 @@ func testCloseHungUp(t *testing.T, e engine) {
 		"\x07\xd0unknown": "\x03\xea", // 2000 is not assigned
 	} {
 		for _, gone := range []func(*peer){func(b *peer) { b.TCPConn.Close() }, (*peer).reset} {
-			r := newFixture(t, e, quick, relay.Limits{})
+			r := newFixture(t, e, quick, relay.Limits{PassFrames: true})
 			c, b := r.open()
 			c.send(c.frame(fin|opClose, payload))
 			b.want(fin|opClose, payload)

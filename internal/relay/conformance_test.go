@@ -43,6 +43,16 @@ var suite = []conformance{
 	{"a backend that is lost inside a frame", testBackendLostInFrame},
 	{"data after a half-close", testHalfClose},
 	{"protocol violation", testBroken},
+	{"extensions", testExtensions},
+	{"frames that aren't checked", testPassFrames},
+	{"a message that is too big", testMaxMessage},
+	{"throttling", testThrottle},
+	{"throttling and large messages", testThrottleLarge},
+	{"too much: closed", testRateClose},
+	{"a slow consumer", testSlowConsumer},
+	{"a slow consumer that takes all in time", testSlowInTime},
+	{"a slow consumer that could be moved", testSlowMoved},
+	{"memory for backlogs", testBacklogMemory},
 	{"no answer to a close", testCloseUnanswered},
 	{"a late answer to a close", testCloseAnsweredLate},
 	{"close timeout", testCloseTimeout},
@@ -133,6 +143,7 @@ var suite = []conformance{
 	{"queue: a delay from Reserve", testQueueDelay},
 	{"queue: the session ends", testQueueEnds},
 	{"move: numbered messages both ways", testMoveNumbered},
+	{"move: numbered messages of throttled clients", testMoveThrottled},
 	{"move: a client that floods", testMoveFlood},
 	{"move: inside a large message", testMoveLarge},
 
@@ -160,11 +171,11 @@ func TestConformance(t *testing.T) {
 var withTLS = []string{
 	"frames pass unchanged however they are cut", "early bytes come first", "floods both ways with slow readers", "counts while open",
 	"close by either side", "close after much data for a slow reader", "backend closes and disconnects while the client sends",
-	"a client that is lost", "a backend that is lost", "a backend that is lost inside a frame", "data after a half-close", "protocol violation",
+	"a client that is lost", "a backend that is lost", "a backend that is lost inside a frame", "data after a half-close", "protocol violation", "throttling", "a slow consumer",
 	"request: at once, both sides asked", "request: not inside a message",
 	"move", "move: the client is inside a message", "move: the backend is inside a message", "move: no other backend",
 	"probation", "loss", "loss: inside a message", "loss: the client is inside a message", "again: until a backend is found",
-	"move: numbered messages both ways", "move: a client that floods", "abort", "close of the engine",
+	"move: numbered messages both ways", "move: numbered messages of throttled clients", "move: a client that floods", "abort", "close of the engine",
 }
 
 // TestConformanceTLS runs them with TLS on both sides, or on one.

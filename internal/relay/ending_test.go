@@ -237,42 +237,6 @@ func testHalfClose(t *testing.T, e engine) {
 	r.end(session.BackendLost, relay.CodeServiceRestart)
 }
 
-func testBroken(t *testing.T, e engine) {
-	for _, from := range sides {
-		for name, bad := range map[string]func(*peer) []byte{
-			"masking":  func(p *peer) []byte { return wire(fin|opText, p.side == session.Backend, []byte("bad")) },
-			"opcode":   func(p *peer) []byte { return p.frame(fin|3, "bad") },
-			"control":  func(p *peer) []byte { return p.frame(opPing, "bad") },
-			"sequence": func(p *peer) []byte { return p.frame(fin, "bad") },
-			"close":    func(p *peer) []byte { return p.frame(fin|opClose, "x") },
-		} {
-			t.Run(from.String()+"'s "+name, func(t *testing.T) {
-				r := newFixture(t, e, quick, relay.Limits{})
-				p, q := r.both(from)
-				p.send(p.frame(fin|opText, "good"), bad(p), p.frame(fin|opText, "unheard"))
-				q.wantText("good")
-				other := uint16(relay.CodeGoingAway)
-				if from == session.Backend {
-					other = relay.CodeInternal
-				}
-				q.wantClose(other)
-				q.close(other)
-				p.wantClose(relay.CodeProtocol)
-				// Both get a Close.
-				p.TCPConn.Close()
-				q.TCPConn.Close()
-				s := r.endAny()
-				if s.Cause != protocol(from) || s.Code != relay.CodeProtocol && s.Code != other {
-					t.Errorf("ended with %s and code %d", s.Cause, s.Code)
-				}
-				if s.From[from].Messages != 1 {
-					t.Errorf("%d messages, want 1", s.From[from].Messages)
-				}
-			})
-		}
-	}
-}
-
 // testCloseUnanswered: a side that closes gets an answer even if the other side
 // doesn't answer.
 func testCloseUnanswered(t *testing.T, e engine) {

@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
@@ -31,6 +32,7 @@ type fixture struct {
 	between     func() // called after each
 	keyed       bool   // they can change keys
 	limits      relay.Limits
+	rules       frame.Rules
 	preface     int          // bytes that the task reads of both sides as their handshake
 	early       atomic.Int64 // how many more it reads and passes to Start
 	greedy      bool         // it reads all that comes with the preface at once
@@ -170,7 +172,7 @@ func (r *fixture) serve(c transport.Conn) {
 		r.t.Errorf("dial: %v", err)
 		return
 	}
-	s := relay.Start{Limits: r.limits}
+	s := relay.Start{Limits: r.limits, Rules: r.rules}
 	for i, conn := range []transport.Conn{c, b} {
 		conn.SetDeadline(time.Now().Add(patience))
 		buf := make([]byte, r.preface+int(r.early.Load()))

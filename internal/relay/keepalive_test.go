@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 )
 
 // often has a short interval, and a timeout long enough for peers that answer.
@@ -94,7 +95,7 @@ func testPongInPieces(t *testing.T, e engine) {
 // on unchanged.
 func testForeignPongs(t *testing.T, e engine) {
 	for _, from := range sides {
-		r := newFixture(t, e, quick, often)
+		r := newFixtureWith(t, e, quick, &fixture{limits: often, rules: frame.AllowExtension})
 		p, q := r.both(from)
 		passed := make(chan got, 100)
 		done := q.answer(func(g got) { passed <- g })
