@@ -25,6 +25,7 @@ func (s source) Pools() (names []string) {
 
 func (s source) Active() int        { return s.engine.Active() }
 func (s source) Opened() uint64     { return s.opened.Load() }
+func (s source) Backlog() int64     { return s.engine.Backlog() }
 func (s source) LogDropped() uint64 { return s.log.Dropped() }
 
 func (s source) Limits() metrics.LimitStat { return metrics.LimitStat(s.limiter.Stats()) }

@@ -340,7 +340,7 @@ func (h *clientHandshake) startSession() error {
 		Route:   h.gen.Labels[h.rule.Label],
 		Started: time.Now(),
 	}
-	start := relay.Start{Info: info, Limits: h.gen.SessionLimits(h.req.Forward())}
+	start := relay.Start{Info: info, Limits: h.gen.SessionLimits(h.req.Forward()), Rules: h.req.Upgrade.FrameRules(&h.try.Resp)}
 	h.p.reattacher.Keep(&start, &h.req, &h.try, h.rule.Pool, h.pool())
 	h.countAffinity()
 	h.p.Watcher.HandshakeDone(h.where(), ResultOpened, info.Started.Sub(h.began))

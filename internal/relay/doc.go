@@ -26,7 +26,8 @@
 //
 // To find the code of a behaviour:
 //
-//	record.go       bytes pass through: frames, pings, counts, the summary at the end
+//	record.go       bytes pass through: frames, pings, counts
+//	summary.go      what is reported of a session
 //	deadline.go     timers: keepalive, idle, lifetime, closing, the limits of a move
 //	ending.go       the first Close, end of stream, violation or loss
 //	closetext.go    the text of a Close that a peer sent, for the log
@@ -41,6 +42,8 @@
 //	probation.go    a new backend that rejects the session
 //	io_linux.go     epoll: reading and writing, and when a side isn't read
 //	io_portable.go  the same for the portable engine
+//	limits.go       limits of a live session: what its client sends, and slow sides
+//	budget.go       how much a client may still send
 //	backlog.go      epoll: the bytes that a socket didn't take
 //	tls_linux.go    epoll: sides that speak TLS
 //	tlserrors.go    why a session was lost by its TLS, for the log

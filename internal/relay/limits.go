@@ -126,23 +126,3 @@ func (r *record) onSlow(s session.Side, limit session.Limit, now eventloop.Tick)
 		r.sendClose(session.Client, CodeTryAgainLater, BackendSlow, now+1)
 	}
 }
-
-// exceeded is the limit for which the session ended, and the side that did more than it
-// may.
-func (r *record) exceeded() (session.Limit, session.Side) {
-	switch r.cause {
-	case session.MessageTooBig:
-		return session.MaxMessage, session.Client
-	case session.RateLimited:
-		if r.sides[session.Client].walker.Fault() == frame.FaultMessages {
-			return session.MessagesPerSecond, session.Client
-		}
-		return session.BytesPerSecond, session.Client
-	case session.SlowConsumer:
-		if r.marks&slowBackend != 0 {
-			return r.limit, session.Backend
-		}
-		return r.limit, session.Client
-	}
-	return session.NoLimit, session.Client
-}

@@ -3,8 +3,6 @@ package relay
 import (
 	"cmp"
 	"encoding/binary"
-	"net/netip"
-	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
@@ -164,30 +162,6 @@ func newRecord(s *Start, now eventloop.Tick) record {
 		}
 	}
 	return r
-}
-
-func (r *record) info() session.Info {
-	return session.Info{
-		ID:      r.id,
-		Client:  netip.AddrPortFrom(netip.AddrFrom16(r.ip).Unmap(), r.port),
-		Backend: r.backend,
-		Route:   r.route,
-		Started: time.Unix(0, r.started),
-	}
-}
-
-func (r *record) summary() session.Summary {
-	i := r.info()
-	s := session.Summary{Info: i, Cause: r.cause, Code: r.code, Duration: time.Since(i.Started)}
-	for i := range r.sides {
-		w := &r.sides[i].walker
-		s.From[i] = session.Traffic{Messages: w.Messages, Bytes: r.sides[i].bytes}
-		if r.cause == [2]session.Cause{session.ClientProtocol, session.BackendProtocol}[i] {
-			s.Fault, s.FaultAt = w.FaultRule(), w.FaultOffset()
-		}
-	}
-	s.Limit, s.LimitSide = r.exceeded()
-	return s
 }
 
 // pass returns the bytes to write to the other side after p was received from

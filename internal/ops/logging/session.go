@@ -85,6 +85,9 @@ func (l *Log) appendClosed(b []byte, now time.Time, sum *session.Summary, names 
 	if sum.TLSError != "" {
 		e = e.string("tls_error", sum.TLSError)
 	}
+	if sum.Limit != session.NoLimit {
+		e = e.string("limit", sum.Limit.String()).string("exceeded_by", sum.LimitSide.String())
+	}
 	return e.string("cause", sum.Cause.String()).end()
 }
 

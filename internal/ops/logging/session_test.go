@@ -56,6 +56,9 @@ func summaryAttrs(sum session.Summary, w Names) []slog.Attr {
 	if sum.TLSError != "" {
 		attrs = append(attrs, slog.String("tls_error", sum.TLSError))
 	}
+	if sum.Limit != session.NoLimit {
+		attrs = append(attrs, slog.String("limit", sum.Limit.String()), slog.String("exceeded_by", sum.LimitSide.String()))
+	}
 	return append(attrs, slog.String("cause", sum.Cause.String()))
 }
 
@@ -78,6 +81,7 @@ func FuzzSessionLines(f *testing.F) {
 			Client: netip.AddrPortFrom(netip.MustParseAddr("fe80::1").WithZone(zone), uint16(count))}
 		sum := session.Summary{Info: info, Cause: session.Cause(code % 16), Code: code, Duration: d.Abs(),
 			Reason: reason, Fault: fault, FaultAt: count / 5, TLSError: fault,
+			Limit: session.Limit(count % 6), LimitSide: session.Side(code % 2),
 			From: [2]session.Traffic{{Messages: count, Bytes: count / 3}, {Messages: count / 7, Bytes: ^count}}}
 		now := time.Unix(0, at).UTC()
 		for _, format := range []string{JSON, Text} {

@@ -25,6 +25,7 @@ func (fixedSource) BackendTraffic() map[uint32][2]session.Traffic {
 func (fixedSource) Pools() []string    { return []string{"chat", "empty"} }
 func (fixedSource) Active() int        { return 3 }
 func (fixedSource) Opened() uint64     { return 7 }
+func (fixedSource) Backlog() int64     { return 65536 }
 func (fixedSource) LogDropped() uint64 { return 5 }
 func (fixedSource) Limits() LimitStat  { return LimitStat{Counted: 6, Buckets: 7} }
 func (fixedSource) Queues() []QueueStat {

@@ -12,6 +12,8 @@ type Source interface {
 	// Active is the number of live sessions, Opened the number since the start.
 	Active() int
 	Opened() uint64
+	// Backlog is how many bytes are kept that connections haven't taken.
+	Backlog() int64
 	// Backends lists the backends that are configured or still have sessions.
 	Backends() []BackendStat
 	// BackendTraffic returns what both sides have sent in the sessions of each
@@ -82,6 +84,8 @@ var (
 		"Open WebSocket sessions.")
 	openedDesc = newDesc("holdfast_sessions_total",
 		"WebSocket sessions that were opened since the start.")
+	backlogDesc = newDesc("holdfast_backlog_bytes",
+		"Bytes that are kept because their receivers have not taken them yet.")
 	backendDesc = newDesc("holdfast_backend_sessions",
 		"Open WebSocket sessions of a backend.", "pool", "backend")
 	backendRequestsDesc = newDesc("holdfast_backend_http_requests",
@@ -113,6 +117,7 @@ var (
 func (m *Metrics) collectSource(e emitter, backends []BackendStat) {
 	e.gauge(activeDesc, float64(m.src.Active()))
 	e.counter(openedDesc, m.src.Opened())
+	e.gauge(backlogDesc, float64(m.src.Backlog()))
 	e.counter(droppedDesc, m.src.LogDropped())
 	limits := m.src.Limits()
 	e.gauge(countedDesc, float64(limits.Counted))

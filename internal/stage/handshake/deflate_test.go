@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 )
 
@@ -174,6 +175,43 @@ func TestMovableHandshake(t *testing.T) {
 				t.Errorf("agreed: %+v", a)
 			}
 		})
+	}
+}
+
+// TestFrameRules: what frames may have goes by what the backend has accepted.
+func TestFrameRules(t *testing.T) {
+	for _, tt := range []struct {
+		answer   string
+		reattach bool
+		want     frame.Rules
+	}{
+		{"", false, 0},
+		{"permessage-deflate", false, frame.AllowDeflate},
+		{"Permessage-Deflate; server_max_window_bits=10", false, frame.AllowDeflate},
+		{"x-webkit-deflate-frame", false, frame.AllowExtension},
+		{"mux, permessage-deflate", false, frame.AllowExtension | frame.AllowDeflate},
+		{"", true, 0},
+		{both, true, frame.AllowDeflate},
+	} {
+		up := Upgrade{offers: extensionFields("permessage-deflate, Permessage-Deflate, mux, x-webkit-deflate-frame")}
+		up.key = [24]byte([]byte("dGhlIHNhbXBsZSBub25jZQ=="))
+		if tt.reattach {
+			up.Reattach = &Reattach{}
+		}
+		answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+		if tt.answer != "" {
+			answer += "Sec-WebSocket-Extensions: " + tt.answer + "\r\n"
+		}
+		var resp httphead.Response
+		if _, err := resp.Parse([]byte(answer + "\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckResponse(&resp, &up); err != nil {
+			t.Fatalf("%q: %v", tt.answer, err)
+		}
+		if got := up.FrameRules(&resp); got != tt.want {
+			t.Errorf("%q, reattach %t: rules %b, want %b", tt.answer, tt.reattach, got, tt.want)
+		}
 	}
 }
 

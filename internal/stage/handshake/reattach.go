@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 )
 
@@ -85,6 +86,27 @@ func (up *Upgrade) Agreed(resp *httphead.Response) Agreed {
 	protocol, _ := resp.Fields.Get("sec-websocket-protocol")
 	control, _ := single(resp.Fields, "holdfast-control")
 	return Agreed{protocol, up.agreed, string(control) == controlVersion}
+}
+
+// FrameRules are what the two sides may send by the extensions of resp, which has passed
+// CheckResponse.
+func (up *Upgrade) FrameRules(resp *httphead.Response) (rules frame.Rules) {
+	if up.Reattach != nil {
+		if up.agreed.on {
+			return frame.AllowDeflate
+		}
+		return 0
+	}
+	for list := range resp.Fields.Values(extensions) {
+		for member, rest := httphead.NextMember(list); member != nil; member, rest = httphead.NextMember(rest) {
+			if httphead.EqualFold(extensionName(member), deflateName) {
+				rules |= frame.AllowDeflate
+			} else {
+				rules |= frame.AllowExtension
+			}
+		}
+	}
+	return rules
 }
 
 // Same reports whether a and b are the same for the client.
