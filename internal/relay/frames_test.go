@@ -144,11 +144,9 @@ func testExtensions(t *testing.T, e engine) {
 // testPassFrames: without rules, frames pass unchanged, and the boundaries that matter
 // are found nevertheless.
 func testPassFrames(t *testing.T, e engine) {
-	limits := often
-	limits.PassFrames = true
 	for _, from := range sides {
 		for _, c := range hostile {
-			r := newFixture(t, e, quick, limits)
+			r := newFixture(t, e, quick, relay.Limits{PassFrames: true})
 			p, q := r.both(from)
 			var sent []byte
 			if c.first != nil {
