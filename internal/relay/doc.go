@@ -44,7 +44,7 @@
 //	io_portable.go  the same for the portable engine
 //	limits.go       limits of a live session: what its client sends, and slow sides
 //	budget.go       how much a client may still send
-//	backlog.go      epoll: the bytes that a socket didn't take
+//	backlog.go      epoll: the bytes that a socket didn't take; backlog_portable.go likewise
 //	tls_linux.go    epoll: sides that speak TLS
 //	tlserrors.go    why a session was lost by its TLS, for the log
 //

@@ -210,20 +210,6 @@ func (ps *portableSession) send(_ int32, r *record, s session.Side, p []byte) {
 	}
 }
 
-// hold notes that by so many bytes more are kept for end, and reports whether that is
-// more than may be kept.
-func (ps *portableSession) hold(end *connEnd, by int) (full bool) {
-	end.held += by
-	held, most := ps.engine.held.Add(int64(by)), ps.engine.times.backlog.Load()
-	return most != 0 && held > most
-}
-
-// forget drops what is kept for end.
-func (ps *portableSession) forget(end *connEnd) {
-	ps.hold(end, -end.held)
-	end.buf = nil
-}
-
 // discard closes the connection as well, to end a write. With TLS there is no
 // close_notify, since the peer must see that something is missing.
 func (ps *portableSession) discard(_ int32, r *record, s session.Side) {

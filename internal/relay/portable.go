@@ -148,40 +148,6 @@ func (e *Portable) Traffic() (sum [2]session.Traffic) {
 	return sum
 }
 
-// Backlog implements Engine.
-func (e *Portable) Backlog() int64 { return e.held.Load() }
-
-// makeRoom ends sessions, as epollLoop.makeRoom does, in a goroutine of its own: the
-// caller has the lock of a session.
-func (e *Portable) makeRoom() {
-	if !e.full.CompareAndSwap(false, true) {
-		return
-	}
-	e.readers.Go(func() {
-		defer e.full.Store(false)
-		for e.held.Load() > e.times.backlog.Load() {
-			slowest, side, since := (*portableSession)(nil), session.Client, eventloop.Never
-			for _, ps := range e.all() {
-				ps.mu.Lock()
-				for s, end := range ps.ends {
-					if ps.r.live && ps.r.sides[s].pending != 0 && end.held > 0 && end.since < since {
-						slowest, side, since = ps, session.Side(s), end.since
-					}
-				}
-				ps.mu.Unlock()
-			}
-			if slowest == nil {
-				return // it is taken meanwhile
-			}
-			slowest.do(func() {
-				if ps := slowest; ps.r.live && ps.r.sides[side].pending != 0 && ps.ends[side].since == since {
-					ps.cutSlow(0, &ps.r, side)
-				}
-			})
-		}
-	})
-}
-
 // Active implements Engine.
 func (e *Portable) Active() int {
 	e.mu.Lock()
