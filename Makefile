@@ -46,12 +46,15 @@ bench: build
 # Measures what happens to sessions when servers are drained, killed and flooded
 # with handshakes, and prints the figures beside their targets. It takes about ten
 # minutes on an idle machine. Figures that miss their targets don't fail a test.
+# CONTINUITY=TestHelloStorm measures what that test does alone: a storm of TLS
+# handshakes.
+CONTINUITY ?= $(shell paste -sd'|' test/e2e/continuity.txt)
 .PHONY: bench-continuity
 bench-continuity:
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; figures=$$dir/figures; touch "$$figures"; status=0; \
 	go build -o "$$dir/holdfast" ./cmd/holdfast; \
 	HOLDFAST_E2E_BINARY=$$dir/holdfast HOLDFAST_E2E_FIGURES=$$figures go test -count=1 -p 1 -parallel 1 -timeout 60m \
-		-run "^($$(paste -sd'|' test/e2e/continuity.txt))\$$" ./test/e2e/... || status=$$?; \
+		-run "^($(CONTINUITY))\$$" ./test/e2e/... || status=$$?; \
 	cat "$$figures"; \
 	go test -count=1 -v -run '^(TestCollectorIsNotKeptWaiting|TestIdleLoopsUseNoCPU)$$' ./internal/sock/eventloop \
 		| grep -E 'target|FAIL' || status=$$?; \

@@ -9,5 +9,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	kit.Main(m, kit.Role{Name: stormRole, Run: storm}, kit.Role{Name: sheltered, Run: serveSheltered})
+	kit.Main(m, kit.Role{Name: stormRole, Run: storm}, kit.Role{Name: sheltered, Run: serveSheltered},
+		kit.Role{Name: helloRole, Run: sendHellos})
 }
