@@ -211,6 +211,9 @@ func (h *clientHandshake) readRequest() error {
 		h.began, h.req.ID = h.waited.began, h.waited.id
 	}
 	if err != nil {
+		if h.req.BeginsTLS() && !h.req.Meta.Secure() {
+			return h.refuseTLS()
+		}
 		return h.explainUnread(err)
 	}
 	h.req.Identify(h.gen)
