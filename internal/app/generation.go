@@ -60,6 +60,7 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number 
 	}
 	var err error
 	g.Routes = route.New(rules)
+	g.Listeners = listenerPolicies(c)
 	if g.Policies, err = a.policies(c, g, rules); err != nil {
 		return nil, nil, err
 	}
@@ -109,20 +110,6 @@ func clientCertPolicy(c *config.Config) *clientcert.Policy {
 		}
 	}
 	return clientcert.New(fields)
-}
-
-func routeRules(c *config.Config) []route.Rule {
-	if len(c.Routes) == 0 {
-		return []route.Rule{{Pool: c.Pools[0].Name}}
-	}
-	var rules []route.Rule
-	for _, r := range c.Routes {
-		rules = append(rules, route.Rule{
-			Host: r.Match.Host, Path: r.Match.Path, WebSocket: r.Match.WebSocket,
-			Pool: r.Pool, Label: r.Match.Host.String() + r.Match.Path.String(),
-		})
-	}
-	return rules
 }
 
 // needRestart names the keys that changed and take effect only at the next start.

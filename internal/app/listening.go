@@ -46,7 +46,7 @@ func (a *App) prepareListeners(c *config.Config) (_ *listening, err error) {
 	stores := l.stores
 	for i := range c.Listeners {
 		on := &c.Listeners[i]
-		spec := listener.Spec{Name: on.Name, Address: on.Address.String(), SocketMode: on.Permissions(), MaxSessions: on.MaxSessions}
+		spec := listener.Spec{Name: on.Name, Address: on.Address.String(), SocketMode: on.Permissions(), MaxSessions: on.MaxSessions, Policy: listenerPolicy(on)}
 		if on.ProxyProtocol != nil {
 			proxies := &introduce.Proxies{Listener: on.Name}
 			proxies.Trust, proxies.Unix = config.Networks(on.ProxyProtocol.Trust)

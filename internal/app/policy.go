@@ -1,8 +1,11 @@
 package app
 
 import (
+	"net/netip"
+
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/stage/access"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
 )
 
@@ -16,10 +19,35 @@ func (a *App) policies(c *config.Config, g *generation.Generation, rules []route
 		if len(c.Routes) > 0 {
 			r = &c.Routes[i]
 		}
-		all[i].Limits = a.limitRules(c.LimitsOf(i), r.Limits, scopes[i])
+		all[i] = generation.Policy{
+			Access:       accessOf(r.Allow, r.Deny, r.Origins),
+			Subprotocols: r.Subprotocols,
+			Limits:       a.limitRules(c.LimitsOf(i), r.Limits, scopes[i]),
+		}
 		if all[i].Forward, err = newForward(c, r, g, rules[i].Label); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
+}
+
+// listenerPolicies makes the policies of the listeners of c, by name.
+func listenerPolicies(c *config.Config) map[string]*generation.ListenerPolicy {
+	all := make(map[string]*generation.ListenerPolicy, len(c.Listeners))
+	for i := range c.Listeners {
+		all[c.Listeners[i].Name] = listenerPolicy(&c.Listeners[i])
+	}
+	return all
+}
+
+func listenerPolicy(l *config.Listener) *generation.ListenerPolicy {
+	return &generation.ListenerPolicy{Access: accessOf(l.Allow, l.Deny, l.Origins)}
+}
+
+func accessOf(allow, deny []netip.Prefix, origins *config.Origins) generation.Access {
+	a := generation.Access{Addresses: access.Addresses{Allow: allow, Deny: deny}}
+	if origins != nil {
+		a.Origins = &access.Origins{Allow: origins.Allow, Required: origins.Required}
+	}
+	return a
 }

@@ -11,10 +11,10 @@
 package config
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
-	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
 // Address is the type of addresses in a Config.
@@ -113,27 +113,12 @@ type Listener struct {
 	MaxSessions int `key:"max_sessions" range:"0..100000000"`
 	// Redirect is "https" on a listener that sends clients to https; otherwise "".
 	Redirect string `key:"redirect" words:"https" zero:"unset"`
-}
-
-// Route sends the requests that Match to a pool.
-type Route struct {
-	Match Match  `key:"match" want:"a mapping with host, path and websocket"`
-	Pool  string `key:"pool" want:"the name of a pool"` // in Pools
-	// Limits are the route's own, see Config.LimitsOf.
-	Limits RouteLimits `key:"limits" want:"a mapping of limits"`
-
-	RequestHeaders  HeaderEdits   `key:"request_headers" want:"a mapping with set, add and remove"`
-	ResponseHeaders HeaderEdits   `key:"response_headers" want:"a mapping with set, add and remove"`
-	Rewrite         Rewrite       `key:"rewrite" want:"a mapping with host and path_prefix"`
-	Timeouts        RouteTimeouts `key:"timeouts" want:"a mapping of timeouts"`
-}
-
-// Match is the requests of a route; a zero field matches every request.
-type Match struct {
-	Host pattern.Host `key:"host" want:"a host such as ws.example.com"`
-	Path pattern.Path `key:"path" want:"a path such as /ws"`
-	// WebSocket true matches only upgrade requests, false only others.
-	WebSocket *bool `key:"websocket"`
+	// Allow and Deny hold for everything that comes on the listener, beside those of
+	// routes; see Route.
+	Allow []netip.Prefix `key:"allow" want:"a list of networks such as [10.0.0.0/8]" item:"a network such as 10.0.0.0/8" some:"the list of networks is empty"`
+	Deny  []netip.Prefix `key:"deny" want:"a list of networks such as [10.0.0.0/8]" item:"a network such as 10.0.0.0/8" some:"the list of networks is empty"`
+	// Origins is for routes without their own; nil is the same site.
+	Origins *Origins `key:"origins" want:"same_site, any, or a list of origins such as https://app.example.com"`
 }
 
 // Timeouts bound the phases of a session. Only Idle and MaxLifetime may be 0,

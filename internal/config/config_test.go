@@ -82,7 +82,7 @@ func TestCoverage(t *testing.T) {
 		seen := make(coverage)
 		for i, m := range routes {
 			at := Path("routes").Index(i)
-			earlier, covered := seen.add(m, at)
+			earlier, covered := seen.add(&m, at)
 			if covered == reached[i] {
 				t.Fatalf("route %d: covered %v, reached %v", i, covered, reached[i])
 			}

@@ -1,12 +1,16 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/holdfast-ws/holdfast/internal/hint"
 	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
 
 // HeaderEdits changes header fields of requests or answers: what is in Remove and Set
@@ -150,4 +154,48 @@ func (v *Validator) rewrite(route Path, r *Route) {
 	case v.OK(match) && !r.Match.Path.Overlaps(from):
 		v.Fail(p.Key("from"), "no request of this route begins with %s: its match has the path %s", from, r.Match.Path)
 	}
+}
+
+// checkHeaderName refuses the headers that a check sets itself: those about its
+// connection and the length of its body (RFC 9110 section 7.6.1).
+func checkHeaderName(s string) error {
+	if s == "" {
+		return errors.New("the name of the header is empty")
+	}
+	if err := requestkey.CheckToken(s); err != nil {
+		return fmt.Errorf("bad header %s: %w", hint.Quote(s), err)
+	}
+	switch strings.ToLower(s) {
+	case "host":
+		return fmt.Errorf("bad header %s: it has a key of its own, host, beside headers", hint.Quote(s))
+	case "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "content-length", "upgrade":
+		return fmt.Errorf("bad header %s: the check sets it where it is needed, leave it out", hint.Quote(s))
+	}
+	return nil
+}
+
+func checkWebSocketHeaderName(s string) error {
+	if err := checkHeaderName(s); err != nil {
+		return err
+	}
+	switch name := strings.ToLower(s); {
+	case name == "sec-websocket-protocol":
+		return fmt.Errorf("bad header %s: it has a key of its own, subprotocol, beside headers", hint.Quote(s))
+	case strings.HasPrefix(name, "sec-websocket-"):
+		return fmt.Errorf("bad header %s: the check sets it where it is needed, leave it out", hint.Quote(s))
+	}
+	return nil
+}
+
+// checkHeaderValue checks the rules of RFC 9110 section 5.5 for a value.
+func checkHeaderValue(s string) error {
+	switch {
+	case len(s) > maxText:
+		return fmt.Errorf("longer than %d bytes", maxText)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return errors.New("control characters are not allowed")
+	case strings.TrimSpace(s) != s:
+		return errors.New("leave out the space around it, servers don't see it")
+	}
+	return nil
 }

@@ -59,6 +59,25 @@ type boolOf struct {
 // Validate sets those.
 type Defaulter interface{ SetDefaults() }
 
+// Shorthand is a section that a file may give by the value of one key alone, if that is
+// no mapping. The method is called for a zero value.
+type Shorthand interface{ Short() (key string) }
+
+// ShortKey returns the key of a section that its value may stand for.
+func ShortKey(section reflect.Type) (k *Key, ok bool) {
+	short, ok := reflect.New(section).Interface().(Shorthand)
+	if !ok {
+		return nil, false
+	}
+	keys := KeysOf(section)
+	for i := range keys {
+		if keys[i].Name == short.Short() {
+			return &keys[i], true
+		}
+	}
+	panic("config: the key of a shorthand is missing")
+}
+
 // SetDefaults sets the defaults of a section that has just been made.
 func SetDefaults(section any) {
 	switch s := section.(type) {

@@ -23,6 +23,7 @@ func (v *Validator) listeners(c *Config) {
 			v.listenerTLS(p.Key("tls"), l.TLS)
 		}
 		v.introduced(p, l)
+		v.access(p, l.Allow, l.Deny, l.Origins)
 		if redirect := p.Key("redirect"); l.Redirect != "" && l.TLS != nil && v.OK(redirect) {
 			v.Fail(redirect, "redirect is for a listener without tls, whose clients it sends to https: leave one of the two out")
 		}
@@ -91,20 +92,21 @@ func (v *Validator) routes(c *Config) {
 		names = append(names, p.Name)
 	}
 	seen := make(coverage)
-	for i, r := range c.Routes {
-		p := Path("routes").Index(i)
+	for i := range c.Routes {
+		r, p := &c.Routes[i], Path("routes").Index(i)
 		if !v.OK(p) {
 			continue
 		}
+		v.route(c, p, r)
 		pool := p.Key("pool")
 		if r.Pool == "" {
 			v.Require(pool, v.Given(pool), "the route has no pool: say which one serves it")
 		}
 		if v.OK(pool) && !known[r.Pool] && len(c.Pools) > 0 && v.OK("pools") && !v.report.full() {
-			v.Fail(pool, "unknown pool %s%s", hint.Quote(r.Pool), orList(r.Pool, names))
+			v.Fail(pool, "unknown pool %s%s", hint.Quote(r.Pool), orList("pools", r.Pool, names))
 		}
 		plain[r.Pool] = plain[r.Pool] || r.Match.WebSocket == nil || !*r.Match.WebSocket
-		if earlier, covered := seen.add(r.Match, p); covered {
+		if earlier, covered := seen.add(&r.Match, p); covered {
 			v.Warn(p, "this route never matches: the route %s gets all its requests", v.where(earlier))
 			continue
 		}
@@ -120,21 +122,21 @@ func (v *Validator) routes(c *Config) {
 	}
 }
 
-// orList proposes the pool that was meant, or else lists those there are.
-func orList(word string, pools []string) string {
-	if near := hint.DidYouMean(word, pools); near != "" {
+// orList proposes the name that was meant, or else lists those there are.
+func orList(what, word string, names []string) string {
+	if near := hint.DidYouMean(word, names); near != "" {
 		return near
 	}
 	const most = 8
-	quoted := make([]string, min(len(pools), most))
+	quoted := make([]string, min(len(names), most))
 	for i := range quoted {
-		quoted[i] = hint.Quote(pools[i])
+		quoted[i] = hint.Quote(names[i])
 	}
 	list := strings.Join(quoted, ", ")
-	if more := len(pools) - most; more > 0 {
+	if more := len(names) - most; more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
-	return " (the pools are " + list + ")"
+	return " (the " + what + " are " + list + ")"
 }
 
 // pool checks how the keys of a pool go together. listed says whether its

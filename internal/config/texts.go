@@ -13,7 +13,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/holdfast-ws/holdfast/internal/hint"
+	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+	"github.com/holdfast-ws/holdfast/internal/wire/origin"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
@@ -91,6 +93,12 @@ func parserOf(t reflect.Type) func(k *Key, text string) (reflect.Value, error) {
 		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParseHost(s)) }
 	case reflect.TypeFor[pattern.Path]():
 		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParsePath(s)) }
+	case reflect.TypeFor[pattern.Text]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParseText(s)) }
+	case reflect.TypeFor[clientcert.Print]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(clientcert.ParsePrint(s)) }
+	case reflect.TypeFor[origin.Pattern]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(origin.Parse(s)) }
 	case reflect.TypeFor[requestkey.Part]():
 		return func(k *Key, s string) (reflect.Value, error) {
 			if k.as == "token source" {
@@ -346,48 +354,4 @@ func statusCode(s string) int {
 		return 0
 	}
 	return n
-}
-
-// checkHeaderName refuses the headers that a check sets itself: those about its
-// connection and the length of its body (RFC 9110 section 7.6.1).
-func checkHeaderName(s string) error {
-	if s == "" {
-		return errors.New("the name of the header is empty")
-	}
-	if err := requestkey.CheckToken(s); err != nil {
-		return fmt.Errorf("bad header %s: %w", hint.Quote(s), err)
-	}
-	switch strings.ToLower(s) {
-	case "host":
-		return fmt.Errorf("bad header %s: it has a key of its own, host, beside headers", hint.Quote(s))
-	case "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "content-length", "upgrade":
-		return fmt.Errorf("bad header %s: the check sets it where it is needed, leave it out", hint.Quote(s))
-	}
-	return nil
-}
-
-func checkWebSocketHeaderName(s string) error {
-	if err := checkHeaderName(s); err != nil {
-		return err
-	}
-	switch name := strings.ToLower(s); {
-	case name == "sec-websocket-protocol":
-		return fmt.Errorf("bad header %s: it has a key of its own, subprotocol, beside headers", hint.Quote(s))
-	case strings.HasPrefix(name, "sec-websocket-"):
-		return fmt.Errorf("bad header %s: the check sets it where it is needed, leave it out", hint.Quote(s))
-	}
-	return nil
-}
-
-// checkHeaderValue checks the rules of RFC 9110 section 5.5 for a value.
-func checkHeaderValue(s string) error {
-	switch {
-	case len(s) > maxText:
-		return fmt.Errorf("longer than %d bytes", maxText)
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return errors.New("control characters are not allowed")
-	case strings.TrimSpace(s) != s:
-		return errors.New("leave out the space around it, servers don't see it")
-	}
-	return nil
 }

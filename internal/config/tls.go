@@ -163,15 +163,22 @@ func (v *Validator) acme(p Path, a *ACME) {
 // challengePorts warns if the authority can't reach any listener: it connects to port 80
 // for HTTP-01 (RFC 8555 section 8.3), and to 443 for TLS-ALPN-01 (RFC 8737 section 3).
 func (v *Validator) challengePorts(c *Config) {
+	closed := -1 // a listener that has the port, and keeps the authority out
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		if l.TLS == nil && l.Address.Port == 80 || l.TLS != nil && l.Address.Port == 443 {
-			return
+			if l.Allow == nil {
+				return
+			}
+			closed = i
 		}
 	}
 	for i := range c.Listeners {
 		p := Path("listeners").Index(i).Key("tls").Key("acme")
-		if t := c.Listeners[i].TLS; t != nil && t.ACME != nil && v.OK(p) {
+		if t := c.Listeners[i].TLS; t != nil && t.ACME != nil && closed >= 0 && v.OK(p) {
+			v.Warn(Path("listeners").Index(closed).Key("allow"), "the authority connects to port 80 or 443 of each domain, from addresses that it doesn't publish: with allow it can't reach this listener, so put allow into the routes")
+			return
+		} else if t != nil && t.ACME != nil && v.OK(p) {
 			v.Warn(p, "the authority connects to port 80 or 443 of each domain, and no listener without tls has port 80 and none with tls 443: make sure that one of these ports leads to a listener here")
 			return
 		}

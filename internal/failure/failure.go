@@ -103,6 +103,15 @@ const (
 
 	NoRoute
 	BadPath // malformed, or ambiguous
+	// Ambiguous: its header fields or its query can be read in ways that lead to
+	// different routes.
+	Ambiguous
+
+	// AddressRefused to SubprotocolRefused: the route or the listener doesn't admit
+	// such clients.
+	AddressRefused
+	OriginRefused
+	SubprotocolRefused
 
 	Stopping          // the balancer
 	TooManyHandshakes // at once, in the whole balancer
@@ -185,8 +194,13 @@ var table = [codes]struct {
 	TLSFailed:  {Client, "tls_failed", "", nil},
 	Redirected: {Client, "redirected", "", nil},
 
-	NoRoute: {Client, "no_route", "", &Refusal{Status: http.StatusNotFound, Message: "No route leads to this host and path."}},
-	BadPath: {Client, "bad_path", "", &Refusal{Status: http.StatusBadRequest, Message: "The path is malformed or can be read in more than one way."}},
+	NoRoute:   {Client, "no_route", "", &Refusal{Status: http.StatusNotFound, Message: "No route leads to this host and path."}},
+	BadPath:   {Client, "bad_path", "", &Refusal{Status: http.StatusBadRequest, Message: "The path is malformed or can be read in more than one way."}},
+	Ambiguous: {Client, "ambiguous", "", &Refusal{Status: http.StatusBadRequest, Message: "A header field or a parameter of the query that routes look at is there several times: send it once."}},
+
+	AddressRefused:     {Client, "address_refused", "", &Refusal{Status: http.StatusForbidden, Message: "Clients of your address are not admitted here. The keys allow and deny of the route and of the listener decide that."}},
+	OriginRefused:      {Client, "origin_refused", "", &Refusal{Status: http.StatusForbidden, Message: "Pages of this origin may not open WebSockets here. To admit them, add the origin to the key origins of the route or of the listener."}},
+	SubprotocolRefused: {Client, "subprotocol_refused", "", &Refusal{Status: http.StatusForbidden, Message: "None of the subprotocols that the request offers is spoken here. The key subprotocols of the route lists them."}},
 
 	Stopping:          {Balancer, "stopping", "", &Refusal{Status: unavailable, Message: "The balancer is shutting down."}},
 	TooManyHandshakes: {Balancer, "too_many_handshakes", "", &Refusal{Status: unavailable, Message: balancerFull}},

@@ -49,7 +49,9 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 	}
 	if p.o.Permit != nil {
 		if err := p.o.Permit(in); err != nil {
-			return asRefusal(err)
+			refusal := asRefusal(err)
+			t.pool = refusal.Pool
+			return refusal
 		}
 	}
 	for range cmp.Or(p.o.Attempts, 3) {

@@ -1,6 +1,7 @@
 package httpproxy
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http"
@@ -77,12 +78,14 @@ func (t *Target) endpoint() endpoint {
 type Error struct {
 	Status int    // of HTTP
 	Text   string // one line, for the client
+	Reason string // for the log; "" is Text
 	// RetryAfter is the value of Retry-After, in whole seconds; 0 means none.
 	RetryAfter time.Duration
 	// Final makes it the answer also if another backend was tried before.
 	Final bool
-	// Pool is the one that had no backend; "" if no pool was found.
+	// Pool is the one that had no backend, or whose route refused the request; "" if no
+	// pool was found.
 	Pool string
 }
 
-func (e *Error) Error() string { return e.Text }
+func (e *Error) Error() string { return cmp.Or(e.Reason, e.Text) }

@@ -72,9 +72,18 @@ func (h *clientHandshake) refuseTLS() error {
 
 // Alerts of TLS that are sent without a handshake, RFC 8446 §6.
 const (
+	alertAccessDenied    = 49
 	alertProtocolVersion = 70
 	alertInternalError   = 80
 )
+
+// alertOf is the alert for a client that is refused before its TLS handshake.
+func alertOf(code failure.Code) byte {
+	if code == failure.AddressRefused {
+		return alertAccessDenied
+	}
+	return alertInternalError
+}
 
 // alertRecord is the record of a fatal alert, in the form that all versions have in
 // common.

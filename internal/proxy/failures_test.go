@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/access"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
@@ -51,6 +53,14 @@ func TestAnswers(t *testing.T) {
 
 		{route.ErrNoRoute, failure.Client, "no_route", 404, "No route leads to this host and path."},
 		{route.ErrBadPath, failure.Client, "bad_path", 400, "The path is malformed or can be read in more than one way."},
+		{route.ErrAmbiguous, failure.Client, "ambiguous", 400, "A header field or a parameter of the query that routes look at is there several times: send it once."},
+
+		{(&access.Addresses{Allow: []netip.Prefix{}}).Check(netip.IPv6Loopback(), ofRoute), failure.Client, "address_refused", 403,
+			"Clients of your address are not admitted here. The keys allow and deny of the route and of the listener decide that."},
+		{(&access.Origins{Required: true}).Check(nil, nil), failure.Client, "origin_refused", 403,
+			"Pages of this origin may not open WebSockets here. To admit them, add the origin to the key origins of the route or of the listener."},
+		{access.CheckSubprotocols(nil, []string{"a"}), failure.Client, "subprotocol_refused", 403,
+			"None of the subprotocols that the request offers is spoken here. The key subprotocols of the route lists them."},
 
 		{overload.ErrStopping, failure.Balancer, "stopping", 503, "The balancer is shutting down."},
 		{overload.ErrTooManyHandshakes, failure.Balancer, "too_many_handshakes", 503, full},

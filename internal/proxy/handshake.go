@@ -79,6 +79,9 @@ func (h *clientHandshake) run() error {
 	if err := h.introduce(); err != nil { // introduce, by a proxy in front
 		return err
 	}
+	if err := h.permitPeer(); err != nil { // access, by the connection's other end
+		return err
+	}
 	if err := h.secure(); err != nil { // secure
 		return err
 	}
@@ -238,7 +241,7 @@ func (h *clientHandshake) handToHTTP() error {
 }
 
 func (h *clientHandshake) chooseRoute() (err error) {
-	h.rule, err = h.gen.Routes.MatchBytes(h.req.Upgrade.Host, h.req.Upgrade.Path, true)
+	h.rule, err = h.gen.Routes.MatchBytes(h.req.Upgrade.Host, h.req.Upgrade.Path, true, &h.req)
 	if err != nil {
 		return err
 	}
@@ -258,6 +261,9 @@ func (h *clientHandshake) takeBackend() error {
 		// A reload has replaced the backends since: go by the new ones.
 		h.gen, h.tried = h.p.generation.Load(), balance.Tried{}
 		if err := h.chooseRoute(); err != nil {
+			return err
+		}
+		if err := h.admit(); err != nil {
 			return err
 		}
 		err = h.take()

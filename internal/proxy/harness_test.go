@@ -54,6 +54,7 @@ type setup struct {
 	rules       []route.Rule
 	policy      generation.Policy // of each rule
 	common      limit.Rules       // of the generation
+	listeners   map[string]*generation.ListenerPolicy
 	trust       []netip.Prefix
 	trustUnix   bool
 	proxied     proxyproto.Version     // what every pool tells its backends
@@ -217,6 +218,7 @@ func (b *balancer) generation(s setup) *generation.Generation {
 	}
 	s.policy.Forward = s.forward
 	g.Routes, g.Policies = route.New(s.rules), slices.Repeat([]generation.Policy{s.policy}, len(s.rules))
+	g.Listeners = s.listeners
 	var err error
 	pools, _ := b.registry.Apply(specs)
 	for name, p := range pools {

@@ -65,7 +65,7 @@ func (h *clientHandshake) conclude(err error) {
 		"host", string(h.req.Upgrade.Host), "path", string(h.req.Upgrade.Path), "pool", at.Pool, "backend", at.Backend, "error", err))
 	switch inTLS := secure.Result(f); {
 	case f.Refusal != nil && inTLS == secure.OK && h.needsTLS():
-		h.write(alertRecord(alertInternalError)) // the client couldn't read HTTP
+		h.write(alertRecord(alertOf(f.Code))) // the client couldn't read HTTP
 	case f.Refusal != nil:
 		h.tell(h.withRetryAfter(f))
 	case inTLS == secure.Refused:

@@ -56,7 +56,7 @@ func plainOf(r *http.Request) *plainRequest { return r.Context().Value(plainKey{
 // match what the backend will get.
 func (s *plainRequest) chooseRoute(g *generation.Generation) {
 	s.gen, s.forward, s.path, s.prefix = g, nil, "", ""
-	if s.rule, s.err = g.Routes.Match(s.r.Host, s.target, false); s.err != nil {
+	if s.rule, s.err = g.Routes.Match(s.r.Host, s.target, false, s.parts()); s.err != nil {
 		return
 	}
 	s.forward = g.PolicyOf(s.rule).Forward
@@ -82,7 +82,7 @@ func (s *plainRequest) chooseRoute(g *generation.Generation) {
 
 // parts are the parts of the request that a backend may be chosen by.
 func (s *plainRequest) parts() generation.PlainRequest {
-	return generation.PlainRequest{Request: s.r, Forwarded: s.gen.Forwarded, Target: s.target, Peer: s.meta.Peer}
+	return generation.PlainRequest{Request: s.r, Forwarded: s.gen.Forwarded, Target: s.target, Meta: s.meta}
 }
 
 // source is what variables stand for.

@@ -89,6 +89,13 @@ func describe(n *yaml.Node) string {
 // section reads the values of a mapping into a struct, in the order of its keys.
 // Nothing counts as an empty mapping.
 func (d *decoder) section(p config.Path, n *yaml.Node, expected string, into reflect.Value) {
+	if k, ok := config.ShortKey(into.Type()); ok {
+		if value, ok := d.resolve(p, n); ok && value.Kind != yaml.MappingNode && !isNull(value) {
+			d.put(p.Key(k.Name), n)
+			d.key(p.Key(k.Name), n, k, into)
+			return
+		}
+	}
 	entries, ok := d.entries(p, n, expected)
 	if !ok {
 		return

@@ -31,9 +31,11 @@ func readDocs(t *testing.T) string {
 // their section, with the keys of the model.
 func TestDocsHaveEveryKey(t *testing.T) {
 	sections := map[string][]string{
-		"listeners": names[config.Listener](),
-		"routes":    names[config.Route](),
-		"match":     names[config.Match](),
+		"listeners":   names[config.Listener](),
+		"routes":      names[config.Route](),
+		"match":       names[config.Match](),
+		"client_cert": names[config.ClientCert](),
+		"origins":     names[config.Origins](),
 
 		"request_headers":  names[config.HeaderEdits](),
 		"response_headers": names[config.HeaderEdits](),
@@ -139,7 +141,7 @@ func TestDocsExamplesParse(t *testing.T) {
 		t.Fatal("no full example")
 	}
 	for _, keys := range [][]string{
-		names[config.Config](), names[config.Listener](), names[config.Route](), names[config.Match](), names[config.Pool](), names[config.Backend](),
+		names[config.Config](), names[config.Listener](), names[config.Route](), names[config.Match](), names[config.ClientCert](), names[config.Origins](), names[config.Pool](), names[config.Backend](),
 		names[config.Hash](), names[config.Affinity](), names[config.Cookie](), names[config.Token](), names[config.Health](), names[config.HTTPCheck](),
 		names[config.WebSocketCheck](), names[config.AgentCheck](), names[config.Drain](), names[config.Admit](), names[session.Reattach](), names[config.Rebalance](), names[config.DNS](),
 		names[config.Timeouts](), names[config.Shutdown](), names[config.Keepalive](), names[config.Forwarded](), names[config.HTTP](), names[config.Limits](), names[config.Admin](), names[config.Log](),

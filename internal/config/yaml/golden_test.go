@@ -80,6 +80,7 @@ func dump(c *config.Config, f *File) string {
 	for i, l := range c.Listeners {
 		line("listener %s at %s (%s)", l.Name, l.Address, at(config.Path("listeners").Index(i)))
 		dumpListener(line, l)
+		dumpAccess(line, l.Allow, l.Deny, l.Origins)
 	}
 	for i, r := range c.Routes {
 		websocket := "any"
@@ -87,6 +88,11 @@ func dump(c *config.Config, f *File) string {
 			websocket = fmt.Sprint(*r.Match.WebSocket)
 		}
 		line("route host=%q path=%q websocket=%s to %s (%s)", r.Match.Host.String(), r.Match.Path.String(), websocket, r.Pool, at(config.Path("routes").Index(i)))
+		dumpMatch(line, r.Match)
+		dumpAccess(line, r.Allow, r.Deny, r.Origins)
+		if r.Subprotocols != nil {
+			line("  subprotocols %q", r.Subprotocols)
+		}
 		dumpLimits(line, &r.Limits)
 		dumpForwarding(line, r)
 	}

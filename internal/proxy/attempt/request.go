@@ -6,6 +6,7 @@
 package attempt
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"time"
 
@@ -25,7 +26,7 @@ const usualHead = 4 << 10
 
 // Request is what a client asked, and on which connection. It doesn't change
 // after Read and Check, except for what the caller adds to Upgrade. It is a
-// requestkey.Request. The zero value is ready for Reset.
+// requestkey.Request and a route.Request. The zero value is ready for Reset.
 type Request struct {
 	Meta    transport.Meta
 	Began   time.Time // the end of Read; zero before
@@ -200,6 +201,13 @@ func (r *Request) AnswerChanges(g *generation.Generation, backend string) handsh
 	}
 	return c
 }
+
+// ListenerName implements route.Request, as do the methods below.
+func (r *Request) ListenerName() string { return r.Meta.ListenerName() }
+
+func (r *Request) HasMethod(method string) bool { return string(r.Head.Method) == method }
+
+func (r *Request) Certificate() *x509.Certificate { return r.Meta.ClientCertificate() }
 
 // ClientIP implements requestkey.Request, as do the methods below.
 func (r *Request) ClientIP() netip.Addr { return r.Client.Addr() }

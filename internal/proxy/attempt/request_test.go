@@ -47,7 +47,7 @@ func TestBothRequestsReadAlike(t *testing.T) {
 			if target[0] != '/' {
 				target = hr.URL.RequestURI()
 			}
-			plain := generation.PlainRequest{Request: hr, Forwarded: policy, Target: target, Peer: from}
+			plain := generation.PlainRequest{Request: hr, Forwarded: policy, Target: target, Meta: transport.Meta{Peer: from}}
 			if raw.ClientIP() != plain.ClientIP() || string(raw.Path()) != string(plain.Path()) || string(raw.Query()) != string(plain.Query()) {
 				t.Errorf("%v %q %q by one, %v %q %q by the other",
 					raw.ClientIP(), raw.Path(), raw.Query(), plain.ClientIP(), plain.Path(), plain.Query())

@@ -1,6 +1,7 @@
 package generation
 
 import (
+	"crypto/x509"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/session/claims"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/wire/affinity"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
@@ -185,22 +187,25 @@ func (p *Pool) takeByToken(limits balance.RateLimits, r requestkey.Request, q ba
 	return c, AffinityMoved, err
 }
 
-// PlainRequest is a requestkey.Request of net/http.
+// PlainRequest is a requestkey.Request and a route.Request of net/http.
 type PlainRequest struct {
 	*http.Request
 	Forwarded *forwarded.Policy
 	Target    string // in origin-form, unchanged
-	Peer      netip.AddrPort
+	Meta      transport.Meta
 	Claims    claims.Claims // of the client's token, if its route has verified one
 }
 
 func (r PlainRequest) ClientIP() netip.Addr {
-	return r.Forwarded.ClientAddrOf(r.Request.Header, r.Peer).Addr()
+	return r.Forwarded.ClientAddrOf(r.Request.Header, r.Meta.Peer).Addr()
 }
 func (r PlainRequest) Path() []byte {
 	path, _, _ := strings.Cut(r.Target, "?")
 	return []byte(path)
 }
+func (r PlainRequest) ListenerName() string             { return r.Meta.ListenerName() }
+func (r PlainRequest) HasMethod(method string) bool     { return r.Method == method }
+func (r PlainRequest) Certificate() *x509.Certificate   { return r.Meta.ClientCertificate() }
 func (r PlainRequest) Query() []byte                    { return []byte(r.URL.RawQuery) }
 func (r PlainRequest) Claim(name string) (string, bool) { return r.Claims.Get(name) }
 func (r PlainRequest) Header(name string, i int) ([]byte, bool) {

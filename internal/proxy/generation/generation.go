@@ -36,7 +36,8 @@ const MaxHead = 16 << 10
 type Generation struct {
 	Number    uint64
 	Routes    *route.Table
-	Policies  []Policy // by route.Rule.Index
+	Policies  []Policy                   // by route.Rule.Index
+	Listeners map[string]*ListenerPolicy // by name; see ListenerOf
 	Pools     map[string]*Pool
 	Labels    map[string]uint32 // of the routes, as numbers of session.Names
 	Forwarded *forwarded.Policy

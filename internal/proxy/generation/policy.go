@@ -3,6 +3,8 @@ package generation
 import (
 	"net/netip"
 
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/access"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
 )
@@ -11,10 +13,24 @@ import (
 // pool. It is immutable. What must survive a reload, such as counts, is only
 // referred to.
 type Policy struct {
+	Access
+	// Subprotocols are those that clients may offer; nil means all.
+	Subprotocols []string
 	// Limits bound the sessions of one client.
 	Limits limit.Rules
 	// Forward is what the route changes; nil is nothing.
 	Forward *Forward
+}
+
+// ListenerPolicy is what a listener asks of everything that comes on it.
+type ListenerPolicy struct {
+	Access // its Origins are for routes without their own
+}
+
+// Access says who is admitted.
+type Access struct {
+	Addresses access.Addresses
+	Origins   *access.Origins // nil means that nothing is said about them
 }
 
 // PolicyOf returns the policy of a rule of g.Routes.
@@ -30,3 +46,21 @@ func (g *Generation) LimitedAddress(a netip.Addr) netip.Addr {
 	}
 	return a
 }
+
+// ListenerOf returns the policy of the listener of a connection. If g doesn't know the
+// listener, that is the policy with which it accepted the connection: the listener is
+// gone, or a reload has just opened it and is yet to swap generations.
+func (g *Generation) ListenerOf(m *transport.Meta) *ListenerPolicy {
+	if m.Listener == nil {
+		return &unlimited
+	}
+	if l := g.Listeners[m.Listener.Name]; l != nil {
+		return l
+	}
+	if l, ok := m.Listener.Policy.(*ListenerPolicy); ok {
+		return l
+	}
+	return &unlimited
+}
+
+var unlimited ListenerPolicy

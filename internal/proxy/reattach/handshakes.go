@@ -25,9 +25,13 @@ const maxHead = 8 << 10
 // first one. It is immutable. It is all that a session of a pool with reattach
 // costs beyond others.
 type savedHandshake struct {
-	head        []byte // as it came from the client
-	pool        string
-	protocol    string // the subprotocol; "" means none
+	head     []byte // as it came from the client
+	pool     string
+	protocol string // the subprotocol; "" means none
+	// listed means that backends were not told of all subprotocols that the client
+	// offers, but only of those that its route lists. Then another backend is told of
+	// the one that was agreed on.
+	listed      bool
 	deflate     handshake.Deflate
 	peer, local netip.AddrPort // with more, the transport.Meta of the client's connection
 	more        *savedMeta     // nil without TLS, unless more is needed

@@ -80,7 +80,7 @@ func (r *Reattacher) Keep(s *relay.Start, req *attempt.Request, try *attempt.Try
 	agreed := req.Upgrade.Agreed(&try.Resp)
 	r.handshakes.put(s.Info.ID, &savedHandshake{
 		head: append([]byte(nil), head...), pool: name,
-		protocol: string(agreed.Protocol), deflate: agreed.Deflate,
+		protocol: string(agreed.Protocol), listed: req.Upgrade.Subprotocols != nil, deflate: agreed.Deflate,
 		peer: req.Meta.Peer, local: req.Meta.Local, more: saveMeta(&req.Meta, r.Generation().ClientCert, req.Forward()),
 		forward: req.Forward(), proxied: proxiedTLS(&req.Meta, pool),
 	})

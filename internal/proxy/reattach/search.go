@@ -76,6 +76,9 @@ func (s *search) prepare() error {
 	s.reattach = handshake.Reattach{ID: s.request.Info.ID, Why: s.request.Why, Move: s.request.Attempt,
 		From: s.r.BackendName(s.request.Info.Backend)}
 	s.req.Upgrade.Reattach = &s.reattach
+	if s.saved.listed {
+		s.req.Upgrade.Subprotocols = []string{s.saved.protocol}
+	}
 	return s.useGeneration()
 }
 
@@ -135,10 +138,11 @@ func (s *search) useGeneration() error {
 
 // forward is what the session's route changes now, or if it is gone, what it changed
 // when the session began: the backend must not get a field that only the client
-// vouches for.
+// vouches for. That holds as well for a route whose listener or certificate isn't saved,
+// since another one is found then, with another label.
 func (s *search) forward() *generation.Forward {
 	up := &s.req.Upgrade
-	rule, err := s.gen.Routes.MatchBytes(up.Host, up.Path, true)
+	rule, err := s.gen.Routes.MatchBytes(up.Host, up.Path, true, &s.req)
 	if err != nil || rule.Pool != s.saved.pool || s.gen.Labels[rule.Label] != s.request.Info.Route {
 		return s.saved.forward
 	}

@@ -210,6 +210,8 @@ type ListenerSpec struct {
 	// MaxSessions bounds the connections of the listener that are handshakes or
 	// sessions, or serve plain HTTP; 0 is no bound.
 	MaxSessions int
+	// Policy is what the listener asks of clients. It is the spine's.
+	Policy any
 }
 
 // TLSServer makes TLS handshakes as the server.

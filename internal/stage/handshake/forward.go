@@ -84,11 +84,13 @@ func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About)
 			about.ClientCert.IsReserved(field.Name) || about.Edits.Drops(field.Name) ||
 			about.IDs != nil && about.IDs.Replaces(field.Name) ||
 			up.Reattach != nil && httphead.EqualFold(field.Name, extensions) ||
+			up.Subprotocols != nil && httphead.EqualFold(field.Name, subprotocols) ||
 			!endToEnd(req.Fields, field.Name, named) {
 			continue
 		}
 		dst = appendField(dst, field)
 	}
+	dst = up.appendSubprotocols(dst)
 	dst = fw.AppendHeaders(dst, req.Fields, about.Hop)
 	dst = about.ClientCert.AppendHeaders(dst, about.Listener, about.Certificate)
 	if fw.Via {
@@ -104,6 +106,48 @@ func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About)
 		dst = about.IDs.Append(dst)
 	}
 	return append(about.Edits.Append(dst, about.Source), "\r\n"...)
+}
+
+const subprotocols = "sec-websocket-protocol"
+
+// appendSubprotocols appends what the client offers of up.Subprotocols, in its order
+// (RFC 6455 §11.3.4: the order is that of preference). Without these, its own fields are
+// passed on.
+func (up *Upgrade) appendSubprotocols(dst []byte) []byte {
+	if up.Subprotocols == nil {
+		return dst
+	}
+	before := len(dst)
+	for list := range up.offers.Values(subprotocols) {
+		for member, rest := httphead.NextMember(list); member != nil; member, rest = httphead.NextMember(rest) {
+			if !up.speaks(member) {
+				continue
+			}
+			if len(dst) == before {
+				dst = append(dst, "Sec-WebSocket-Protocol: "...)
+			} else {
+				dst = append(dst, ", "...)
+			}
+			dst = append(dst, member...)
+		}
+	}
+	if len(dst) > before {
+		dst = append(dst, "\r\n"...)
+	}
+	return dst
+}
+
+// speaks reports whether backends are told of a subprotocol.
+func (up *Upgrade) speaks(name []byte) bool {
+	if up.Subprotocols == nil {
+		return true
+	}
+	for _, s := range up.Subprotocols {
+		if string(name) == s {
+			return true
+		}
+	}
+	return false
 }
 
 // AppendResponse appends the head of the 101 for the client. That is the backend's

@@ -41,6 +41,9 @@ type Upgrade struct {
 	Host []byte
 	// Path is the request's path, unchanged, without the query.
 	Path []byte
+	// Subprotocols are those that backends are told of and may choose, of what the
+	// client offers; nil means all. The caller sets it after Check.
+	Subprotocols []string
 	// Session is the ID that is sent to the backend, so that its log can be joined
 	// with the balancer's. The caller sets it after Check; the zero ID isn't sent.
 	Session session.ID
@@ -86,7 +89,7 @@ func Check(req *httphead.Request, up *Upgrade) error {
 	up.Host = httphead.AppendHostname(up.host[:0], req.Host)
 	up.Path = req.Path
 	up.offers = req.Fields
-	up.Session, up.Reattach, up.agreed = session.ID{}, nil, Deflate{}
+	up.Subprotocols, up.Session, up.Reattach, up.agreed = nil, session.ID{}, nil, Deflate{}
 	return nil
 }
 

@@ -98,9 +98,9 @@ func CheckResponse(resp *httphead.Response, up *Upgrade) (err error) {
 	if value, _ := single(resp.Fields, "sec-websocket-accept"); string(value) != string(accept[:]) {
 		return errAccept
 	}
-	if resp.Fields.Count("sec-websocket-protocol") > 0 {
-		value, ok := single(resp.Fields, "sec-websocket-protocol")
-		if !ok || !up.offered("sec-websocket-protocol", value) {
+	if resp.Fields.Count(subprotocols) > 0 {
+		value, ok := single(resp.Fields, subprotocols)
+		if !ok || !up.speaks(value) || !up.offered(subprotocols, value) {
 			return errSubprotocol
 		}
 	}

@@ -74,8 +74,8 @@ func judgedTable(t testing.TB) *Table {
 // judge checks that what Match lets pass leads to the same rule in the eyes of
 // every server, and has no dot segments in any.
 func judge(t interface{ Fatalf(string, ...any) }, tab *Table, path string) {
-	r, err := tab.Match("h", path, true)
-	if other, otherErr := tab.MatchBytes([]byte("h"), []byte(path), true); other != r || otherErr != err {
+	r, err := tab.Match("h", path, true, nil)
+	if other, otherErr := tab.MatchBytes([]byte("h"), []byte(path), true, nil); other != r || otherErr != err {
 		t.Fatalf("%q: Match %v, %v; MatchBytes %v, %v", path, r, err, other, otherErr)
 	}
 	if errors.Is(err, ErrBadPath) {
@@ -144,7 +144,7 @@ func FuzzPlainPath(f *testing.F) {
 		if a == "ws" {
 			want = "/ws"
 		}
-		if got := outcome(tab.Match("h", path, true)); got != want {
+		if got := outcome(tab.Match("h", path, true, nil)); got != want {
 			t.Errorf("%q: %s, want %s", path, got, want)
 		}
 	})
@@ -168,7 +168,7 @@ func FuzzMatchHost(f *testing.F) {
 		case strings.HasSuffix(asciiLower(name), ".example.com") && name[0] != '.':
 			want = "*.example.com"
 		}
-		if got := outcome(tab.Match(host, "/", true)); got != want {
+		if got := outcome(tab.Match(host, "/", true, nil)); got != want {
 			t.Errorf("%q: %s, want %s", host, got, want)
 		}
 	})

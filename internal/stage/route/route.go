@@ -1,6 +1,7 @@
 // Package route finds the pool for a request: that of the first rule that
-// matches its host, its path and whether it is a WebSocket handshake. The spine
-// asks it once for each request; it doesn't look at backends.
+// matches its host, its path and whether it is a WebSocket handshake, and what
+// else a rule may ask. The spine asks it once for each request; it doesn't look at
+// backends.
 package route
 
 import (
@@ -18,6 +19,8 @@ type Rule struct {
 	// WebSocket true matches only handshakes, false only plain HTTP; nil
 	// matches both.
 	WebSocket *bool
+	// When has further conditions; nil means none.
+	When *Conditions
 
 	Pool  string
 	Label string // names the rule in logs
@@ -32,6 +35,9 @@ var (
 	// ErrBadPath: the path is malformed, or can be read in ways that lead
 	// to different rules, see Match. The answer is 400.
 	ErrBadPath = failure.New(failure.BadPath, "the request's path is malformed or ambiguous")
+	// ErrAmbiguous: a field or parameter that a rule asks for is there several
+	// times, and not all values match. The answer is 400.
+	ErrAmbiguous = failure.New(failure.Ambiguous, "a header field or a parameter that routes look at is there several times, with values that lead to different routes")
 )
 
 // Table is an immutable list of rules.
@@ -53,7 +59,8 @@ func New(rules []Rule) *Table {
 
 // Match finds the rule for a request. host is its Host field, with or without a
 // port; path is its target as received ("/a%20b?c"), of which the query is
-// ignored. It doesn't allocate.
+// ignored. r is asked for the rest, if a rule has When. Match doesn't allocate,
+// except for those Conditions that say so.
 //
 // The path goes to the backend unchanged, and backends differ in how they read
 // unusual ones. So that a request can't be routed by one reading and served by
@@ -67,18 +74,20 @@ func New(rules []Rule) *Table {
 //     (";x"), where reading them as plain text or as some servers do (merged,
 //     as slashes, cut off) would choose different rules.
 //
-// All other percent-encodings are compared decoded.
-func (t *Table) Match(host, path string, websocket bool) (*Rule, error) {
-	return match(t, host, path, websocket)
+// All other percent-encodings are compared decoded. Likewise, it refuses with
+// ErrAmbiguous if a header field or a parameter of the query would match or not,
+// depending on which of several values a server takes.
+func (t *Table) Match(host, path string, websocket bool, r Request) (*Rule, error) {
+	return match(t, host, path, websocket, r)
 }
 
 // MatchBytes is Match for a head that isn't made of strings. It retains
 // nothing.
-func (t *Table) MatchBytes(host, path []byte, websocket bool) (*Rule, error) {
-	return match(t, host, path, websocket)
+func (t *Table) MatchBytes(host, path []byte, websocket bool, r Request) (*Rule, error) {
+	return match(t, host, path, websocket, r)
 }
 
-func match[S ~string | ~[]byte](t *Table, host, path S, websocket bool) (*Rule, error) {
+func match[S ~string | ~[]byte](t *Table, host, path S, websocket bool, req Request) (*Rule, error) {
 	var peculiar pattern.Reading
 	if t.paths {
 		path = pattern.WithoutQuery(path)
@@ -88,28 +97,38 @@ func match[S ~string | ~[]byte](t *Table, host, path S, websocket bool) (*Rule, 
 		}
 	}
 	host = pattern.BareHost(host)
-	found := first(t, host, path, websocket, 0)
+	found, result := first(t, host, path, websocket, req, 0)
 	// Every combination of what is peculiar about the path is one reading:
 	// the subsets of the set of bits.
-	for r := peculiar; r != 0; r = (r - 1) & peculiar {
-		if first(t, host, path, websocket, r) != found {
+	for r := peculiar; r != 0 && result != ambiguous; r = (r - 1) & peculiar {
+		rule, again := first(t, host, path, websocket, req, r)
+		if again == ambiguous {
+			result = again
+		} else if rule != found {
 			return nil, ErrBadPath
 		}
 	}
-	if found == nil {
+	switch {
+	case result == ambiguous:
+		return nil, ErrAmbiguous
+	case found == nil:
 		return nil, ErrNoRoute
 	}
 	return found, nil
 }
 
-// first is the first rule that matches the path under one reading of it.
-func first[S ~string | ~[]byte](t *Table, host, path S, websocket bool, as pattern.Reading) *Rule {
+// first is the first rule that matches the path under one reading of it. The
+// result is ambiguous if it depends on the reading of something else.
+func first[S ~string | ~[]byte](t *Table, host, path S, websocket bool, req Request, as pattern.Reading) (*Rule, verdict) {
 	for i := range t.rules {
 		r := &t.rules[i]
-		if (r.WebSocket == nil || *r.WebSocket == websocket) &&
-			pattern.MatchHost(r.Host, host) && pattern.MatchPath(r.Path, path, as) {
-			return r
+		if r.WebSocket != nil && *r.WebSocket != websocket ||
+			!pattern.MatchHost(r.Host, host) || !pattern.MatchPath(r.Path, path, as) {
+			continue
+		}
+		if result := r.When.of(req); result != no {
+			return r, result
 		}
 	}
-	return nil
+	return nil, no
 }

@@ -11,13 +11,14 @@ import (
 type rule struct {
 	Host, Path, Pool, Label string
 	WebSocket               *bool
+	When                    *Conditions
 }
 
 func table(t testing.TB, rules ...rule) *Table {
 	t.Helper()
 	parsed := make([]Rule, len(rules))
 	for i, r := range rules {
-		parsed[i] = Rule{WebSocket: r.WebSocket, Pool: r.Pool, Label: r.Label}
+		parsed[i] = Rule{WebSocket: r.WebSocket, When: r.When, Pool: r.Pool, Label: r.Label}
 		if r.Label == "" {
 			parsed[i].Label = r.Host + r.Path
 		}
@@ -80,10 +81,10 @@ func TestMatchHost(t *testing.T) {
 		":80":                   none,
 		".":                     none,
 	} {
-		if got := outcome(tab.Match(host, "/", true)); got != want {
+		if got := outcome(tab.Match(host, "/", true, nil)); got != want {
 			t.Errorf("host %q: %s, want %s", host, got, want)
 		}
-		if got := outcome(tab.MatchBytes([]byte(host), []byte("/"), true)); got != want {
+		if got := outcome(tab.MatchBytes([]byte(host), []byte("/"), true, nil)); got != want {
 			t.Errorf("host %q as bytes: %s, want %s", host, got, want)
 		}
 	}
@@ -126,7 +127,7 @@ func TestMatchPath(t *testing.T) {
 		if want == "400" {
 			want = ErrBadPath.Error()
 		}
-		if got := outcome(tab.Match("h", path, true)); got != want {
+		if got := outcome(tab.Match("h", path, true, nil)); got != want {
 			t.Errorf("path %q: %s, want %s", path, got, want)
 		}
 	}
@@ -151,7 +152,7 @@ func TestAmbiguousPaths(t *testing.T) {
 		"admin", "http://h/admin", "**", "*x",
 	}
 	for _, path := range bad {
-		if got := outcome(tab.Match("h", path, true)); got != ErrBadPath.Error() {
+		if got := outcome(tab.Match("h", path, true, nil)); got != ErrBadPath.Error() {
 			t.Errorf("path %q: %s, want it refused", path, got)
 		}
 	}
@@ -169,7 +170,7 @@ func TestAmbiguousPaths(t *testing.T) {
 		"/admin/x%20y%3Fz%23q": "/admin",
 		"/public/%252e%252e/x": "/public", // decoded once, as a server should
 	} {
-		if got := outcome(tab.Match("h", path, true)); got != want {
+		if got := outcome(tab.Match("h", path, true, nil)); got != want {
 			t.Errorf("path %q: %s, want %s", path, got, want)
 		}
 	}
@@ -180,7 +181,7 @@ func TestAmbiguousPaths(t *testing.T) {
 func TestPathsAreNotJudgedWithoutPathRules(t *testing.T) {
 	tab := table(t, rule{Host: "a", Path: "/"}, rule{Label: "rest"})
 	for _, path := range []string{"/a/../b", "//x", "/%zz", "nonsense"} {
-		if got := outcome(tab.Match("h", path, true)); got != "rest" {
+		if got := outcome(tab.Match("h", path, true, nil)); got != "rest" {
 			t.Errorf("path %q: %s, want rest", path, got)
 		}
 	}
@@ -199,7 +200,7 @@ func TestMatchWebSocket(t *testing.T) {
 		{"/x", true, "ws"},
 		{"/x", false, ErrNoRoute.Error()},
 	} {
-		if got := outcome(tab.Match("h", c.path, c.websocket)); got != c.want {
+		if got := outcome(tab.Match("h", c.path, c.websocket, nil)); got != c.want {
 			t.Errorf("%s, websocket %v: %s, want %s", c.path, c.websocket, got, c.want)
 		}
 	}
@@ -207,13 +208,13 @@ func TestMatchWebSocket(t *testing.T) {
 
 func TestFirstMatchWins(t *testing.T) {
 	tab := table(t, rule{Path: "/a", Label: "1"}, rule{Path: "/a/b", Label: "2"}, rule{Host: "h", Label: "3"})
-	if got := outcome(tab.Match("h", "/a/b", true)); got != "1" {
+	if got := outcome(tab.Match("h", "/a/b", true, nil)); got != "1" {
 		t.Errorf("got rule %s, want the first that matches", got)
 	}
 }
 
 func TestEmptyTable(t *testing.T) {
-	if _, err := table(t).Match("h", "/", true); !errors.Is(err, ErrNoRoute) {
+	if _, err := table(t).Match("h", "/", true, nil); !errors.Is(err, ErrNoRoute) {
 		t.Errorf("error %v, want ErrNoRoute", err)
 	}
 }
@@ -222,7 +223,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	tab := table(t, rule{Host: "ws.example.com", Path: "/ws"}, rule{Path: "/api"})
 	host, path := []byte("WS.example.com:80"), []byte("/ws/a%2Fb?c")
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := tab.MatchBytes(host, path, true); err != nil {
+		if _, err := tab.MatchBytes(host, path, true, nil); err != nil {
 			t.Error(err)
 		}
 	}); n != 0 {
@@ -236,7 +237,7 @@ func BenchmarkMatch(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := tab.Match("ws.example.com:8080", path, true); err != nil {
+				if _, err := tab.Match("ws.example.com:8080", path, true, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -30,3 +30,15 @@ func Number(a netip.Addr) uint64 {
 	}
 	return binary.BigEndian.Uint64(b[:])
 }
+
+// Find returns the first of networks that has a in it. IPv4 networks have IPv4-mapped
+// IPv6 addresses in them, too; zones don't count. An invalid address is in none.
+func Find(networks []netip.Prefix, a netip.Addr) (netip.Prefix, bool) {
+	a = a.Unmap().WithZone("")
+	for _, p := range networks {
+		if p.Contains(a) {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}

@@ -32,6 +32,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/holdfast-ws/holdfast/internal/wire/clientprefix"
 	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
@@ -92,13 +93,8 @@ func spelledExactly(name []byte) bool {
 
 // Trusts reports whether addr is that of a trusted proxy.
 func (p *Policy) Trusts(addr netip.Addr) bool {
-	addr = addr.Unmap().WithZone("")
-	for _, prefix := range p.Trust {
-		if prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
+	_, ok := clientprefix.Find(p.Trust, addr)
+	return ok
 }
 
 // TrustsPeer is Trusts for the other end of a connection.
@@ -138,6 +134,21 @@ func (p *Policy) client(c *chain, peer netip.AddrPort) netip.AddrPort {
 // ClientAddrOf is ClientAddr for a header of net/http.
 func (p *Policy) ClientAddrOf(in http.Header, peer netip.AddrPort) netip.AddrPort {
 	return p.ClientAddr(reservedFields(in), peer)
+}
+
+// ClientHost is the host that the client asked for: Host of h, or if its peer is trusted,
+// the one that it reports, if it does. It is valid by httphead.ValidHost, or nil.
+func (p *Policy) ClientHost(in httphead.Fields, h Hop) []byte {
+	var told origin
+	if p.TrustsPeer(h.Peer) {
+		var c chain
+		c.read(in)
+		told = readOrigin(in, &c)
+	}
+	if told.host == nil && httphead.ValidHost(h.Host) {
+		return h.Host
+	}
+	return told.host
 }
 
 // IsHTTPS reports whether the client used TLS, to us or, if that is believed, to a proxy

@@ -1,6 +1,7 @@
 package requestkey
 
 import (
+	"bytes"
 	"net/http"
 	"net/url"
 	"slices"
@@ -89,7 +90,7 @@ func FuzzQuery(f *testing.F) {
 	key := parts(f, "query:a")
 	f.Fuzz(func(t *testing.T, query []byte) {
 		got, ok := First(key, &request{query: query})
-		raw, found := parameter(query, "a")
+		raw, _, found := parameter(bytes.TrimPrefix(query, []byte{'?'}), "a")
 		if ok != (found && len(raw) > 0) {
 			t.Fatalf("First %t; the parameter is %q, %t", ok, raw, found)
 		}
@@ -115,6 +116,18 @@ func FuzzQuery(f *testing.F) {
 		}
 		if ok && got != xxhash.Sum64String(values[0]) {
 			t.Errorf("hashed another value than net/url's %q", values[0])
+		}
+		var all []string
+		for rest := bytes.TrimPrefix(query, []byte{'?'}); ; {
+			var room [4]byte
+			var value []byte
+			if value, rest, found = Parameter(room[:], rest, "a"); !found {
+				break
+			}
+			all = append(all, string(value))
+		}
+		if !slices.Equal(all, values) {
+			t.Errorf("the parameters are %q, net/url has %q", all, values)
 		}
 	})
 }

@@ -1,6 +1,8 @@
 package requestkey
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -177,6 +179,14 @@ func CheckToken(s string) error {
 	return checkName(s, func(c rune) bool { return c < 0x80 && isTokenChar(byte(c)) })
 }
 
+// CheckParameter returns an error if s can't be the name of a parameter, decoded.
+func CheckParameter(s string) error {
+	if s == "" {
+		return errors.New("the name is empty")
+	}
+	return checkName(s, inParameter)
+}
+
 // String returns the text that Parse or ParseToken reads as p.
 func (p Part) String() string {
 	if p.name == "" {
@@ -212,7 +222,7 @@ func (p Part) find(r Request, buf *addrBuf) (v value, ok bool) {
 		v.raw, ok = r.Header(p.name, 0)
 	case query:
 		v.coding = form
-		v.raw, ok = parameter(r.Query(), p.name)
+		v.raw, _, ok = parameter(bytes.TrimPrefix(r.Query(), []byte{'?'}), p.name)
 	case cookie:
 		v.raw, ok = Cookie(r, p.name)
 	case claim:

@@ -88,22 +88,22 @@ func hexDigit(c byte) int {
 	return -1
 }
 
-// parameter returns the value of the first parameter of that name, still encoded; it is
-// empty if there is only a name. The name must not contain separators.
-func parameter(query []byte, name string) (raw []byte, ok bool) {
-	query = bytes.TrimPrefix(query, []byte{'?'})
+// parameter returns the value of the first parameter of that name, still encoded, and
+// the query after it. The value is empty if there is only a name. The name must not
+// contain separators, and the query has no question mark.
+func parameter(query []byte, name string) (raw, after []byte, ok bool) {
 	for {
 		rest, same := cutName(query, name)
 		end := bytes.IndexByte(rest, '&')
 		if same && (len(rest) == 0 || end == 0) {
-			return nil, true
+			return nil, rest[min(1, len(rest)):], true
 		}
 		if same && rest[0] == '=' {
-			raw, _, _ = bytes.Cut(rest[1:], []byte{'&'})
-			return raw, true
+			raw, after, _ = bytes.Cut(rest[1:], []byte{'&'})
+			return raw, after, true
 		}
 		if end < 0 {
-			return nil, false
+			return nil, nil, false
 		}
 		query = rest[end+1:]
 	}
@@ -170,13 +170,30 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' }
 func (p Part) Append(dst []byte, r Request) ([]byte, bool) {
 	var buf addrBuf
 	v, ok := p.find(r, &buf)
+	return v.append(dst), ok
+}
+
+// append appends the decoded value.
+func (v value) append(dst []byte) []byte {
 	if v.coding == plain {
-		return append(dst, v.raw...), ok
+		return append(dst, v.raw...)
 	}
 	for raw := v.raw; len(raw) > 0; {
 		var c byte
 		c, raw = v.coding.next(raw)
 		dst = append(dst, c)
 	}
-	return dst, ok
+	return dst
+}
+
+// Parameter returns the value of the next parameter of that name in a query without its
+// question mark, decoded as a form, and the query after it. ok is false if there is none.
+// dst is room for decoding; value is a slice of it or of query, or allocated if neither
+// has it. CheckParameter must accept the name.
+func Parameter(dst, query []byte, name string) (decoded, rest []byte, ok bool) {
+	raw, rest, ok := parameter(query, name)
+	if bytes.IndexByte(raw, '%') < 0 && bytes.IndexByte(raw, '+') < 0 {
+		return raw, rest, ok
+	}
+	return value{raw: raw, coding: form}.append(dst[:0]), rest, ok
 }

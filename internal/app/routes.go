@@ -1,0 +1,101 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/stage/route"
+	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+)
+
+func routeRules(c *config.Config) []route.Rule {
+	if len(c.Routes) == 0 {
+		return []route.Rule{{Pool: c.Pools[0].Name}}
+	}
+	var rules []route.Rule
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		when := conditions(&r.Match)
+		rules = append(rules, route.Rule{
+			Host: r.Match.Host, Path: r.Match.Path, WebSocket: r.Match.WebSocket, When: when,
+			Pool: r.Pool, Label: label(&r.Match, when),
+		})
+	}
+	return rules
+}
+
+// conditions are what m asks beyond host, path and websocket; nil if that is nothing.
+func conditions(m *config.Match) *route.Conditions {
+	c := &route.Conditions{Listener: m.Listener, Methods: m.Method, Headers: named(m.Header, strings.ToLower), Query: named(m.Query, strings.Clone)}
+	if cert := m.ClientCert; cert != nil {
+		c.ClientCert = &clientcert.Condition{
+			Verified: cert.Verified, CommonNames: cert.CN, DNS: cert.DNS, URIs: cert.URI, Issuers: cert.Issuer, Fingerprints: cert.Fingerprint,
+		}
+	}
+	if c.Listener == "" && c.Methods == nil && c.Headers == nil && c.Query == nil && c.ClientCert == nil {
+		return nil
+	}
+	return c
+}
+
+func named(values config.Headers, normal func(string) string) (all []route.Named) {
+	for _, v := range values {
+		text, _ := pattern.ParseText(v[1]) // as validated
+		all = append(all, route.Named{Name: normal(v[0]), Value: text})
+	}
+	return all
+}
+
+// label names a route in logs: by its host and path, and by what else it matches, so
+// that two routes of one host and path can be distinguished.
+func label(m *config.Match, when *route.Conditions) string {
+	s := m.Host.String() + m.Path.String()
+	if when == nil {
+		return s
+	}
+	var more []string
+	add := func(what string) { more = append(more, what) }
+	if when.Listener != "" {
+		add("listener=" + when.Listener)
+	}
+	if when.Methods != nil {
+		add("method=" + strings.Join(when.Methods, "|"))
+	}
+	for _, h := range m.Header {
+		add("header:" + h[0] + "=" + h[1])
+	}
+	for _, q := range m.Query {
+		add("query:" + q[0] + "=" + q[1])
+	}
+	if cert := m.ClientCert; cert != nil {
+		if cert.Verified != nil {
+			add(fmt.Sprintf("client_cert.verified=%t", *cert.Verified))
+		}
+		addList(add, "cn", cert.CN)
+		addList(add, "dns", cert.DNS)
+		addList(add, "uri", cert.URI)
+		addList(add, "issuer", cert.Issuer)
+		addList(add, "fingerprint", cert.Fingerprint)
+	}
+	s = strings.TrimSpace(s + " " + strings.Join(more, " "))
+	if len(s) > maxLabel {
+		s = strings.ToValidUTF8(s[:maxLabel], "") + "…"
+	}
+	return s
+}
+
+// maxLabel bounds the label of a route, in bytes: each session's lines in the log have it.
+const maxLabel = 256
+
+func addList[T fmt.Stringer](add func(string), key string, list []T) {
+	if len(list) == 0 {
+		return
+	}
+	words := make([]string, len(list))
+	for i, item := range list {
+		words[i] = item.String()
+	}
+	add("client_cert." + key + "=" + strings.Join(words, "|"))
+}

@@ -1,0 +1,72 @@
+package config
+
+import (
+	"net/netip"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
+	"github.com/holdfast-ws/holdfast/internal/wire/origin"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+)
+
+// Route sends the requests that Match to a pool, if it admits them.
+type Route struct {
+	Match Match  `key:"match" want:"a mapping with conditions such as host and path"`
+	Pool  string `key:"pool" want:"the name of a pool"` // in Pools
+	// Limits are the route's own, see Config.LimitsOf.
+	Limits RouteLimits `key:"limits" want:"a mapping of limits"`
+
+	RequestHeaders  HeaderEdits   `key:"request_headers" want:"a mapping with set, add and remove"`
+	ResponseHeaders HeaderEdits   `key:"response_headers" want:"a mapping with set, add and remove"`
+	Rewrite         Rewrite       `key:"rewrite" want:"a mapping with host and path_prefix"`
+	Timeouts        RouteTimeouts `key:"timeouts" want:"a mapping of timeouts"`
+
+	// Allow has the networks of clients that are admitted, Deny those that aren't,
+	// which comes first. Allow nil admits all.
+	Allow []netip.Prefix `key:"allow" want:"a list of networks such as [10.0.0.0/8]" item:"a network such as 10.0.0.0/8" some:"the list of networks is empty"`
+	Deny  []netip.Prefix `key:"deny" want:"a list of networks such as [10.0.0.0/8]" item:"a network such as 10.0.0.0/8" some:"the list of networks is empty"`
+	// Origins says which pages may open WebSockets; nil leaves it to the listener.
+	Origins *Origins `key:"origins" want:"same_site, any, or a list of origins such as https://app.example.com"`
+	// Subprotocols are those that clients may offer; nil allows all.
+	Subprotocols []string `key:"subprotocols" want:"a list of subprotocols such as [chat.v1]" item:"a subprotocol such as chat.v1" some:"the list of subprotocols is empty"`
+}
+
+// Match is the requests of a route; a zero field matches every request.
+type Match struct {
+	Listener string       `key:"listener" want:"the name of a listener"`
+	Host     pattern.Host `key:"host" want:"a host such as ws.example.com"`
+	Path     pattern.Path `key:"path" want:"a path such as /ws"`
+	// WebSocket true matches only upgrade requests, false only others.
+	WebSocket *bool    `key:"websocket"`
+	Method    []string `key:"method" want:"a method such as GET" item:"a method such as GET" some:"the list of methods is empty"`
+	// Header and Query have names and patterns of pattern.ParseText.
+	Header Headers `key:"header" want:"a mapping from names of headers to values" item:"the value of a header"`
+	Query  Headers `key:"query" want:"a mapping from names of parameters to values" item:"the value of a parameter"`
+	// ClientCert is nil if it doesn't matter.
+	ClientCert *ClientCert `key:"client_cert" want:"a mapping with conditions such as cn and dns"`
+}
+
+// ClientCert is what a route asks of a client's certificate. All that is given must be
+// true of it; of a list, one item.
+type ClientCert struct {
+	// Verified false matches clients without a certificate. All else needs one.
+	Verified    *bool              `key:"verified"`
+	CN          []pattern.Text     `key:"cn" item:"a name such as ws-1" some:"the list of names is empty"`
+	DNS         []pattern.Host     `key:"dns" item:"a name such as *.devices.example.com" some:"the list of names is empty"`
+	URI         []pattern.Text     `key:"uri" item:"a URI such as spiffe://example.com/*" some:"the list of URIs is empty"`
+	Issuer      []pattern.Text     `key:"issuer" item:"a name such as CN=Devices,O=Acme" some:"the list of names is empty"`
+	Fingerprint []clientcert.Print `key:"fingerprint" item:"the SHA-256 of a certificate" some:"the list of fingerprints is empty"`
+}
+
+// Origins says which pages may open WebSockets. A file may have Allow in its place.
+type Origins struct {
+	// Allow has at least one pattern. Any stands alone.
+	Allow []origin.Pattern `key:"allow" item:"same_site, any, or an origin such as https://app.example.com" some:"the list of origins is empty"`
+	// Required refuses requests without an Origin.
+	Required bool `key:"required"`
+}
+
+// SetDefaults implements Defaulter.
+func (o *Origins) SetDefaults() { o.Allow = []origin.Pattern{origin.OwnSite} }
+
+// Short implements Shorthand.
+func (*Origins) Short() string { return "allow" }
