@@ -117,7 +117,7 @@ func Start(o Options) (_ *App, err error) {
 	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, OnChange: a.drainer.Reconcile})
 	a.checker = health.New(health.Options{Log: a.slog})
 	a.discovery = discovery.New(discovery.Options{Log: a.slog, OnChange: a.rediscover})
-	a.gate = overload.New(overload.Options{MaxSessions: c.Limits.MaxSessions, MaxHandshakes: c.Limits.MaxHandshakes,
+	a.gate = overload.New(overload.Options{MaxSessions: overload.Within(c.Limits.MaxSessions), MaxHandshakes: c.Limits.MaxHandshakes,
 		PerAddress: c.Limits.MaxHandshakesPerAddress})
 	a.limiter = limit.New()
 	a.acme = acme.NewGroup(a.slog, a.acmeChanged)

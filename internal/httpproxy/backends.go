@@ -12,11 +12,8 @@ import (
 	"time"
 )
 
-// Limits of idle connections to backends.
-const (
-	maxIdle           = 1024
-	maxIdlePerBackend = 128
-)
+// maxIdlePerBackend bounds the idle connections to one backend.
+const maxIdlePerBackend = 128
 
 // maxAnswerHead bounds the head of an answer, in bytes, interim ones included.
 const maxAnswerHead = 256 << 10
@@ -130,6 +127,7 @@ func introduce(ctx context.Context, conn net.Conn, header string) error {
 
 // backendConns are the idle connections to backends, for requests of any client.
 type backendConns struct {
+	most    int
 	watches sync.WaitGroup
 
 	mu   sync.Mutex                  // guards the following
@@ -159,7 +157,7 @@ func (p *backendConns) take(to endpoint) *backendConn {
 func (p *backendConns) put(c *backendConn, timeout time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if timeout <= 0 || p.n >= maxIdle || len(p.idle[c.to]) >= maxIdlePerBackend {
+	if timeout <= 0 || p.n >= p.most || len(p.idle[c.to]) >= maxIdlePerBackend {
 		c.Close()
 		return
 	}

@@ -5,6 +5,7 @@
 package httpproxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +45,8 @@ type Options struct {
 	// Via reports whether requests get a Via field (RFC 9110 §7.6.3); nil means
 	// that they do.
 	Via func() bool
+	// MaxIdle bounds the idle connections to all backends; 0 means 1,024.
+	MaxIdle int
 	// Attempts is how many backends are tried for a request; 0 means 3.
 	Attempts int
 	// Done is called after each request with the status that was sent, and with
@@ -71,7 +74,9 @@ type Proxy struct {
 }
 
 // New makes a Proxy; Close frees its connections.
-func New(o Options) *Proxy { return &Proxy{o: o} }
+func New(o Options) *Proxy {
+	return &Proxy{o: o, conns: backendConns{most: cmp.Or(o.MaxIdle, 1024)}}
+}
 
 // Close closes the connections to backends that no request uses.
 func (p *Proxy) Close() { p.conns.close() }

@@ -91,16 +91,12 @@ func (h *clientHandshake) write(answer []byte) {
 	// Nothing else limits the number of those without a ticket.
 	if h.ticket == (overload.Ticket{}) {
 		defer h.p.lingering.Add(-1)
-		if h.p.lingering.Add(1) > maxLingering {
+		if h.p.lingering.Add(1) > h.p.maxLingering {
 			return
 		}
 	}
 	h.linger()
 }
-
-// maxLingering bounds how many connections that overload refused are kept for a
-// moment so that their answer arrives.
-const maxLingering = 256
 
 // notStarted ends a session that the engine can't take, which is a bug. It costs
 // this session, but neither its lease nor its place.

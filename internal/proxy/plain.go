@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/tls/tlsconn"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
@@ -33,6 +34,8 @@ func (p *Proxy) newPlain(g *generation.Generation) (*httpproxy.Proxy, *httpproxy
 		Timeouts:    plainTimeouts,
 		Via:         func() bool { return p.generation.Load().Forwarded.Via },
 		Attempts:    retry.MaxBackends,
+		// They aren't counted as sessions, though they take descriptors.
+		MaxIdle: overload.Spare(),
 		Done: func(pool, backend string, status int, d time.Duration) {
 			p.HTTPDone(Where{pool, backend}, status, d)
 		},

@@ -108,8 +108,11 @@ type Proxy struct {
 	Options
 	generation atomic.Pointer[generation.Generation]
 	reattacher *reattach.Reattacher
-	handshakes sync.Pool    // of *clientHandshake
-	lingering  atomic.Int64 // connections without a ticket, see clientHandshake.conclude
+	handshakes sync.Pool // of *clientHandshake
+	// lingering counts connections that overload refused and that are kept for a moment
+	// so that their answer arrives. maxLingering bounds them.
+	lingering    atomic.Int64
+	maxLingering int64
 	// notIntroduced is for connections without the header that must come first.
 	notIntroduced seldom
 	plain         *httpproxy.Proxy
@@ -118,7 +121,7 @@ type Proxy struct {
 
 // New makes a Proxy that serves by g. Close ends it.
 func New(o Options, g *generation.Generation) *Proxy {
-	p := &Proxy{Options: o}
+	p := &Proxy{Options: o, maxLingering: int64(overload.Spare())}
 	if o.HTTPBegins == nil {
 		p.HTTPBegins, p.HTTPEnds = func() {}, func() {}
 	}

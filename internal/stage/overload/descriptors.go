@@ -25,14 +25,29 @@ func shortage(nofile, maxSessions int) string {
 	return ""
 }
 
+// Within returns maxSessions, but at most as many sessions as the process may open
+// files for. Above that, new clients would not be refused but wait in the kernel, and
+// nothing else could be opened either. 0 stays 0, the derived limit.
+func Within(maxSessions int) int {
+	return min(maxSessions, FromDescriptors(descriptorLimit()).MaxSessions)
+}
+
+// Spare is a part of the reserve, see FromDescriptors: how many connections may be
+// kept for a moment that were refused, so that their answer arrives, and how many to
+// backends of plain HTTP while no request needs them.
+func Spare() int { return spare(descriptorLimit()) }
+
+func spare(nofile int) int { return reserve(nofile) / 4 }
+
+func reserve(nofile int) int { return min(max(nofile/16, 64), 1024) }
+
 // FromDescriptors derives limits from the number of descriptors that the process
 // may have (RLIMIT_NOFILE). A session takes two: the client's and the backend's.
 // A sixteenth, at least 64 and at most 1,024, is reserved for listeners, event
 // loops, logs, connections that are being refused, and idle connections to plain
 // HTTP backends.
 func FromDescriptors(nofile int) Options {
-	reserve := min(max(nofile/16, 64), 1024)
-	sessions := min(max((nofile-reserve)/2, 1), mostSessions)
+	sessions := min(max((nofile-reserve(nofile))/2, 1), mostSessions)
 	return Options{MaxSessions: sessions, MaxHandshakes: defaultHandshakes(sessions)}
 }
 

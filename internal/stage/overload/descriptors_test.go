@@ -5,6 +5,23 @@ import (
 	"testing"
 )
 
+func TestSpare(t *testing.T) {
+	for _, c := range []struct{ nofile, sessions, spare int }{
+		{64, 1, 16}, {200, 68, 16}, {1024, 480, 16}, {8192, 3840, 128}, {1 << 20, 523776, 256},
+	} {
+		sessions, spare := FromDescriptors(c.nofile).MaxSessions, spare(c.nofile)
+		if sessions != c.sessions || spare != c.spare {
+			t.Errorf("%d files: %d sessions and %d connections that are refused, want %d and %d", c.nofile, sessions, spare, c.sessions, c.spare)
+		}
+		if left := c.nofile - 2*sessions - spare; left < 40 {
+			t.Errorf("%d files: %d are left for everything else", c.nofile, left)
+		}
+	}
+	if n := Within(1 << 30); n != FromDescriptors(descriptorLimit()).MaxSessions || Within(0) != 0 || Within(1) != 1 {
+		t.Errorf("of as many as possible, %d are allowed", n)
+	}
+}
+
 func TestShortage(t *testing.T) {
 	for _, c := range []struct {
 		nofile, maxSessions int

@@ -88,7 +88,6 @@ timeouts: {handshake: 60s}
 	})
 	// A coroutine, a buffer of 4 KiB, and for some a TLS handshake that has begun.
 	wantMemory(t, b, before, slow, 48<<10)
-	b.Stop(t)
 }
 
 // A flood of sessions from one address is refused, and doesn't fill the log.

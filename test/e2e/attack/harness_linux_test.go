@@ -184,6 +184,3 @@ func (c *connections) close() {
 		conn.Close()
 	}
 }
-
-// logBytes is how much the balancer has logged.
-func logBytes(b *kit.Balancer) int { return len(b.Stderr.String()) }
