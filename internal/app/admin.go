@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -40,6 +39,7 @@ func (a *App) serveAdmin(address config.Address) (*adminServer, error) {
 			Drain:    a.drain,
 			Undrain:  a.undrain,
 			Sessions: a.sessions,
+			Close:    a.closeByClaim,
 			Log:      a.slog,
 		}),
 		addr: ln.Addr().String(),
@@ -154,33 +154,6 @@ func when(t time.Time) *time.Time {
 
 func traffic(t session.Traffic) admin.Traffic {
 	return admin.Traffic{Messages: t.Messages, Bytes: t.Bytes}
-}
-
-// sessions implements admin.Options.Sessions; a place is a relay.Cursor in
-// decimal.
-func (a *App) sessions(after string, limit int) (list []admin.Session, next string, err error) {
-	a.spare.enter()
-	defer a.spare.leave()
-	var from relay.Cursor
-	if after != "" {
-		n, err := strconv.ParseUint(after, 10, 64)
-		if err != nil {
-			return nil, "", fmt.Errorf("after %q is not what an answer had as next", after)
-		}
-		from = relay.Cursor(n)
-	}
-	some, from := a.engine.Sessions(from, limit)
-	for _, s := range some {
-		w := a.words(&s.Info)
-		list = append(list, admin.Session{
-			ID: s.ID.String(), Client: s.Client.String(), Route: w.Route, Pool: w.Pool, Backend: w.Backend,
-			Age: s.Duration.Seconds(), FromClient: traffic(s.From[session.Client]), FromBackend: traffic(s.From[session.Backend]),
-		})
-	}
-	if from != 0 {
-		next = strconv.FormatUint(uint64(from), 10)
-	}
-	return list, next, nil
 }
 
 // engineName is the word of the configuration for an engine.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/identity/jwtkeys"
+	"github.com/holdfast-ws/holdfast/internal/identity/subrequest"
 	"github.com/holdfast-ws/holdfast/internal/ops/logging"
 	"github.com/holdfast-ws/holdfast/internal/ops/metrics"
 	"github.com/holdfast-ws/holdfast/internal/proxy"
@@ -62,24 +64,28 @@ type App struct {
 	slog    *slog.Logger
 	started time.Time
 
-	registry   *pool.Registry
-	checker    *health.Checker
-	discovery  *discovery.Watcher
-	drainer    *drain.Drainer
-	rebalancer *rebalance.Rebalancer
-	gate       *overload.Gate
-	limiter    *limit.Limiter
-	acme       *acme.Group
-	certs      *certs.Watcher
-	names      session.Names
-	engine     relay.Engine
-	proxy      *proxy.Proxy
-	listeners  *listener.Set
-	metrics    *metrics.Metrics
-	opened     atomic.Uint64
-	trimmer    memoryTrimmer
-	spare      processors
-	admin      *adminServer
+	registry     *pool.Registry
+	checker      *health.Checker
+	discovery    *discovery.Watcher
+	drainer      *drain.Drainer
+	rebalancer   *rebalance.Rebalancer
+	gate         *overload.Gate
+	limiter      *limit.Limiter
+	acme         *acme.Group
+	certs        *certs.Watcher
+	keys         *jwtkeys.Store
+	asks         *subrequest.Store
+	claims       sessionClaims
+	closeReasons closeReasons
+	names        session.Names
+	engine       relay.Engine
+	proxy        *proxy.Proxy
+	listeners    *listener.Set
+	metrics      *metrics.Metrics
+	opened       atomic.Uint64
+	trimmer      memoryTrimmer
+	spare        processors
+	admin        *adminServer
 
 	reload  sync.Mutex // held while the following change
 	current atomic.Pointer[config.Config]
@@ -89,6 +95,7 @@ type App struct {
 	stopped bool
 	// backendTLS has the pools that speak TLS to their backends, by name.
 	backendTLS map[string]*backendtls.Client
+	auth       *authSet
 	listening  *listening // what the open listeners need; nil before there are some
 
 	announced atomic.Bool // see Announce
@@ -107,7 +114,7 @@ func Start(o Options) (_ *App, err error) {
 	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}}
 	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), TLSResults: secure.Results(), BackendTLSResults: backendtls.Results(),
 		AffinityResults: generation.AffinityResults(), BackendStates: pool.StateNames(),
-		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results()})
+		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results(), AuthResults: subrequest.Results()})
 	if a.backendTLS, err = a.readBackendTLS(c); err != nil {
 		return nil, err
 	}
@@ -120,9 +127,11 @@ func Start(o Options) (_ *App, err error) {
 	a.gate = overload.New(overload.Options{MaxSessions: overload.Within(c.Limits.MaxSessions), MaxHandshakes: c.Limits.MaxHandshakes,
 		PerAddress: c.Limits.MaxHandshakesPerAddress})
 	a.limiter = limit.New()
+	a.keys = jwtkeys.NewStore(jwtkeys.Options{Log: a.slog, Loaded: a.metrics.KeysRead})
+	a.asks = subrequest.NewStore(subrequest.Options{Done: a.metrics.AuthRequestDone})
 	a.acme = acme.NewGroup(a.slog, a.acmeChanged)
 	a.certs = certs.New(certs.Options{Log: a.slog, Source: a.acme})
-	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.drainer.Close, a.checker.Close, a.discovery.Close, a.certs.Close, a.acme.Close}
+	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.drainer.Close, a.checker.Close, a.discovery.Close, a.certs.Close, a.acme.Close, a.keys.Close, a.asks.Close}
 	defer func() {
 		if err != nil {
 			for i := len(undo) - 1; i >= 0; i-- {
@@ -130,7 +139,11 @@ func Start(o Options) (_ *App, err error) {
 			}
 		}
 	}()
-	listening, err := a.prepareListeners(c)
+	auth, err := a.loadAuth(c)
+	if err != nil {
+		return nil, err
+	}
+	listening, err := a.prepareListeners(c, auth)
 	if err != nil {
 		return nil, err
 	}
@@ -148,10 +161,11 @@ func Start(o Options) (_ *App, err error) {
 	defer a.reload.Unlock()
 	a.current.Store(c)
 	a.discovery.Apply(discoverySpecs(c), firstFound)
-	g, _, err := a.build(c, a.backendTLS, 1)
+	g, _, err := a.build(c, a.backendTLS, auth, 1)
 	if err != nil {
 		return nil, err
 	}
+	a.useAuth(auth, firstFound)
 	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Limiter: a.limiter, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, ACMEChallenge: a.acme.Answer, HTTPDone: a.httpDone, HTTPCut: a.metrics.HTTPCut,
 		HTTPBegins: a.spare.enter, HTTPEnds: a.spare.leave, Ended: closer.Ended, Release: a.releaseLease, BackendName: a.backendName}, g)
 	undo = append(undo, func() {
@@ -218,7 +232,11 @@ func (a *App) Reload() (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	listening, err := a.prepareListeners(c)
+	auth, err := a.loadAuth(c)
+	if err != nil {
+		return nil, err
+	}
+	listening, err := a.prepareListeners(c, auth)
 	if err != nil {
 		return nil, err
 	}
@@ -232,11 +250,12 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.coming.Store(c)
 	defer a.coming.Store(nil)
 	a.discovery.Apply(discoverySpecs(c), firstFound)
-	g, left, err := a.build(c, backendTLS, a.proxy.Generation().Number+1)
+	g, left, err := a.build(c, backendTLS, auth, a.proxy.Generation().Number+1)
 	if err != nil {
 		a.discovery.Apply(discoverySpecs(old), 0)
 		return nil, errors.Join(err, a.listeners.Apply(a.listening.specs))
 	}
+	a.useAuth(auth, firstFound)
 	a.proxy.Swap(g)
 	a.backendTLS = backendTLS
 	a.useListeners(listening)
@@ -274,7 +293,7 @@ func (a *App) rediscover(name string) {
 	if a.proxy == nil || a.stopped {
 		return
 	}
-	g, left, err := a.build(c, a.backendTLS, a.proxy.Generation().Number+1)
+	g, left, err := a.build(c, a.backendTLS, a.auth, a.proxy.Generation().Number+1)
 	if err != nil {
 		a.slog.Error("what was discovered can't be used; nothing has changed", "pool", name, "error", err)
 		return
@@ -289,6 +308,7 @@ func (a *App) rediscover(name string) {
 func (a *App) release(s session.Summary) {
 	a.releaseLease(s.Backend)
 	a.proxy.Forget(s.ID)
+	a.claims.remove(s.ID)
 	a.gate.SessionEnded()
 	a.limiter.Ended(s.ID)
 	a.trimmer.note(time.Now())

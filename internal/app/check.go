@@ -11,8 +11,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/tls/certs"
 )
 
-// CheckFiles reads the files of TLS that c names, as Start does. It returns what is
-// wrong with them, and warnings, both with their places and in their order. A listener's
+// CheckFiles reads the files of TLS and of auth that c names, as Start does. It returns
+// what is wrong with them, and warnings, both with their places and in their order. A listener's
 // certificate that has expired is wrong here, while Start and Reload only warn of it.
 func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) {
 	specs, paths := certSpecs(c)
@@ -28,6 +28,7 @@ func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) 
 			}
 		}
 	}
+	errs = append(errs, authErrors(c)...)
 	var more config.Errors
 	if _, err := acmePlan(c); errors.As(err, &more) {
 		errs = append(errs, more...)

@@ -16,10 +16,11 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/requestid"
 )
 
-// build makes a generation of c. tls has the pools with TLS to their backends. From
+// build makes a generation of c. tls has the pools with TLS to their backends, and set is
+// who may come. From
 // then on the registry has c's backends; those that are no longer in it are returned.
 // An error changes nothing.
-func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number uint64) (*generation.Generation, []*pool.Backend, error) {
+func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, set *authSet, number uint64) (*generation.Generation, []*pool.Backend, error) {
 	clientCert := clientCertPolicy(c)
 	trust, unix := config.Networks(c.Forwarded.Trust)
 	g := &generation.Generation{
@@ -60,10 +61,11 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, number 
 	}
 	var err error
 	g.Routes = route.New(rules)
-	g.Listeners = listenerPolicies(c)
+	g.Listeners = listenerPolicies(c, set)
 	if g.Policies, err = a.policies(c, g, rules); err != nil {
 		return nil, nil, err
 	}
+	set.use(g)
 	for _, r := range rules {
 		g.Labels[r.Label] = a.names.Number(r.Label)
 	}

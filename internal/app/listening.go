@@ -32,9 +32,10 @@ type listening struct {
 // those with the same name, which are the same listener before and after a reload.
 type ticketsID struct{ listener, secret string }
 
-// prepareListeners reads the files that the listeners of c need. It changes nothing,
+// prepareListeners reads the files that the listeners of c need; set is who may come. It
+// changes nothing,
 // except that a certificate whose file has changed is used from now on.
-func (a *App) prepareListeners(c *config.Config) (_ *listening, err error) {
+func (a *App) prepareListeners(c *config.Config, set *authSet) (_ *listening, err error) {
 	l := &listening{tickets: map[ticketsID]*tickets.Keys{}}
 	if l.acme, err = acmePlan(c); err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func (a *App) prepareListeners(c *config.Config) (_ *listening, err error) {
 	stores := l.stores
 	for i := range c.Listeners {
 		on := &c.Listeners[i]
-		spec := listener.Spec{Name: on.Name, Address: on.Address.String(), SocketMode: on.Permissions(), MaxSessions: on.MaxSessions, Policy: listenerPolicy(on)}
+		spec := listener.Spec{Name: on.Name, Address: on.Address.String(), SocketMode: on.Permissions(), MaxSessions: on.MaxSessions, Policy: listenerPolicy(on, set)}
 		if on.ProxyProtocol != nil {
 			proxies := &introduce.Proxies{Listener: on.Name}
 			proxies.Trust, proxies.Unix = config.Networks(on.ProxyProtocol.Trust)

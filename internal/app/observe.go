@@ -19,6 +19,7 @@ type watcher struct{ *App }
 
 func (w watcher) SessionOpened(i session.Info, o proxy.Opened) {
 	w.opened.Add(1)
+	w.claims.put(i.ID, o.Claims)
 	w.log.SessionOpened(&i, w.words(&i), logging.Opened{TLS: loggedTLS(o.TLS), RequestID: o.RequestID, TraceID: o.TraceID})
 }
 
@@ -106,7 +107,7 @@ func (t metricsObserver) SessionClosed(s session.Summary) {
 
 // words returns the names of a session's route, pool and backend.
 func (a *App) words(i *session.Info) logging.Names {
-	w := logging.Names{Route: a.names.Word(i.Route)}
+	w := logging.Names{Route: a.names.Word(i.Route), Claims: a.claims.get(i.ID)}
 	if b := a.registry.Backend(i.Backend); b != nil {
 		w.Pool, w.Backend = b.Pool, b.Name
 	}

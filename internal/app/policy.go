@@ -32,16 +32,16 @@ func (a *App) policies(c *config.Config, g *generation.Generation, rules []route
 }
 
 // listenerPolicies makes the policies of the listeners of c, by name.
-func listenerPolicies(c *config.Config) map[string]*generation.ListenerPolicy {
+func listenerPolicies(c *config.Config, set *authSet) map[string]*generation.ListenerPolicy {
 	all := make(map[string]*generation.ListenerPolicy, len(c.Listeners))
 	for i := range c.Listeners {
-		all[c.Listeners[i].Name] = listenerPolicy(&c.Listeners[i])
+		all[c.Listeners[i].Name] = listenerPolicy(&c.Listeners[i], set)
 	}
 	return all
 }
 
-func listenerPolicy(l *config.Listener) *generation.ListenerPolicy {
-	return &generation.ListenerPolicy{Access: accessOf(l.Allow, l.Deny, l.Origins)}
+func listenerPolicy(l *config.Listener, set *authSet) *generation.ListenerPolicy {
+	return &generation.ListenerPolicy{Access: accessOf(l.Allow, l.Deny, l.Origins), Auth: set.listeners[l.Name]}
 }
 
 func accessOf(allow, deny []netip.Prefix, origins *config.Origins) generation.Access {

@@ -59,8 +59,11 @@ var rules = []rule{
 	{folder: "tls/backendtls", mayImport: "hint sock/transport tls/tlsconn tls/tlsrec wire/hostport"},
 	{folder: "upstream", mayImport: "clock hint session wire"},
 
+	// Who clients are.
+	{folder: "identity"},
+
 	// The steps of a connection, and its session.
-	{folder: "stage", mayImport: "clock failure session sock tally tls/certs tls/tickets tls/tlsconn upstream/pool wire", apart: true},
+	{folder: "stage", mayImport: "clock failure identity session sock tally tls/certs tls/tickets tls/tlsconn upstream/pool wire", apart: true},
 	{folder: "relay", mayImport: "failure retry session sock spread tls/tlsconn tls/tlsrec wire/frame"},
 	{folder: "httpproxy", mayImport: "sock/transport wire"},
 	{folder: "proxy", mayImport: "failure httpproxy relay retry session sock stage tls/backendtls tls/tlsconn wire"},
@@ -73,7 +76,7 @@ var rules = []rule{
 
 	// The configuration, what builds a balancer from it, and the command line.
 	{folder: "config", mayImport: "hint session wire"},
-	{folder: "app", mayImport: "config httpproxy ops proxy relay session sock/transport stage tally tls/acme tls/backendtls tls/certs tls/tickets upstream wire"},
+	{folder: "app", mayImport: "config httpproxy identity ops proxy relay session sock/transport stage tally tls/acme tls/backendtls tls/certs tls/tickets upstream wire"},
 	{folder: "cli", mayImport: "app config ops/admin tool upstream/discovery"},
 
 	{folder: "archtest"},

@@ -60,6 +60,7 @@ type commands struct {
 	Reload      reloadCommand      `cmd:"" help:"Reload the configuration of a running balancer."`
 	Drain       drainCommand       `cmd:"" help:"Drain a backend, so that it can be restarted or removed."`
 	Undrain     undrainCommand     `cmd:"" help:"End a drain: the backend gets new sessions again."`
+	Close       closeCommand       `cmd:"" help:"Close the sessions of a client, found by a claim of its token."`
 	Status      statusCommand      `cmd:"" help:"Show the backends and sessions of a running balancer."`
 	Demo        demoCommand        `cmd:"" help:"Run a chat of several servers behind a balancer, to try things out."`
 	Doctor      doctorCommand      `cmd:"" help:"Test whether a WebSocket server behaves well behind a balancer."`

@@ -119,6 +119,8 @@ type Listener struct {
 	Deny  []netip.Prefix `key:"deny" want:"a list of networks such as [10.0.0.0/8]" item:"a network such as 10.0.0.0/8" some:"the list of networks is empty"`
 	// Origins is for routes without their own; nil is the same site.
 	Origins *Origins `key:"origins" want:"same_site, any, or a list of origins such as https://app.example.com"`
+	// Auth is for the requests of routes that have none; nil is everyone.
+	Auth *Auth `key:"auth" want:"a mapping with jwt or request"`
 }
 
 // Timeouts bound the phases of a session. Only Idle and MaxLifetime may be 0,

@@ -11,7 +11,8 @@ import (
 // Route sends the requests that Match to a pool, if it admits them.
 type Route struct {
 	Match Match  `key:"match" want:"a mapping with conditions such as host and path"`
-	Pool  string `key:"pool" want:"the name of a pool"` // in Pools
+	Pool  string `key:"pool" want:"the name of a pool"`            // in Pools
+	Auth  *Auth  `key:"auth" want:"a mapping with jwt or request"` // nil: that of the listener
 	// Limits are the route's own, see Config.LimitsOf.
 	Limits RouteLimits `key:"limits" want:"a mapping of limits"`
 

@@ -27,6 +27,7 @@ func (v *Validator) listeners(c *Config) {
 		if redirect := p.Key("redirect"); l.Redirect != "" && l.TLS != nil && v.OK(redirect) {
 			v.Fail(redirect, "redirect is for a listener without tls, whose clients it sends to https: leave one of the two out")
 		}
+		v.auth(p.Key("auth"), l.Auth)
 		serves = serves || l.Redirect == "" || !v.OK(p.Key("redirect"))
 		if !v.Given(address) && !v.program() { // the address ":0" is zero, too
 			v.Require(address, false, `the listener has no address: write for example address: ":8080"`)
@@ -98,6 +99,7 @@ func (v *Validator) routes(c *Config) {
 			continue
 		}
 		v.route(c, p, r)
+		v.auth(p.Key("auth"), r.Auth)
 		pool := p.Key("pool")
 		if r.Pool == "" {
 			v.Require(pool, v.Given(pool), "the route has no pool: say which one serves it")

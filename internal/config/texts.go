@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/holdfast-ws/holdfast/internal/hint"
+	"github.com/holdfast-ws/holdfast/internal/wire/bearer"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 	"github.com/holdfast-ws/holdfast/internal/wire/origin"
@@ -39,6 +39,7 @@ var texts = map[string]struct {
 	"subprotocol":   {"a subprotocol such as chat.v1", plain(checkSubprotocol)},
 	"close reason":  {"a text", plain(checkReason)},
 	"DNS name":      {"a name such as _ws._tcp.chat.internal", normal(parseDNSName)},
+	"endpoint":      {"a URL such as https://login.example.com/jwks.json", plain(checkEndpoint)},
 	"email":         {"an email address such as ops@example.com", plain(checkEmail)},
 	"directory":     {"the URL of a directory", plain(checkDirectory)},
 	"profile":       {"a word such as shortlived", plain(checkProfile)},
@@ -106,6 +107,8 @@ func parserOf(t reflect.Type) func(k *Key, text string) (reflect.Value, error) {
 			}
 			return value(requestkey.Parse(s))
 		}
+	case reflect.TypeFor[bearer.Source]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(bearer.Parse(s)) }
 	case reflect.TypeFor[netip.Prefix]():
 		return func(_ *Key, s string) (reflect.Value, error) { return value(parseTrust(s)) }
 	case reflect.TypeFor[Peer]():
@@ -206,29 +209,6 @@ func checkSubprotocol(s string) error {
 		return fmt.Errorf("bad subprotocol %s: %w", hint.Quote(s), err)
 	}
 	return nil
-}
-
-// maxReason is the room that a control frame has beside the code (RFC 6455
-// section 5.5), in bytes.
-const maxReason = 123
-
-func checkReason(s string) error {
-	switch {
-	case len(s) > maxReason:
-		return fmt.Errorf("the reason has %d bytes and a Close frame has room for %d: shorten it", len(s), maxReason)
-	case !utf8.ValidString(s): // section 5.5.1
-		return errors.New("the reason is not UTF-8")
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return errors.New("the reason has control characters in it: write plain text")
-	}
-	return nil
-}
-
-// mayClose reports whether an endpoint may send the code (RFC 6455 sections
-// 7.4.1 and 7.4.2, and the registry it opened) when it has received nothing
-// wrong; 1005, 1006 and 1015 never are in a frame.
-func mayClose(code int) bool {
-	return code == 1000 || code == 1001 || code == 1008 || 1011 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
 // parseDNSName reads a name to look up.

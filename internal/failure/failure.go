@@ -113,6 +113,16 @@ const (
 	OriginRefused
 	SubprotocolRefused
 
+	// TokenMissing to AuthUnavailable: the route asks who the client is. The auth stage
+	// says more exactly what is wrong with a token.
+	TokenMissing
+	TokenInvalid
+	TokenExpired
+	ClaimsRefused   // the token is valid, and its claims don't satisfy the route
+	NoTokenKeys     // none were ever loaded
+	AuthDenied      // by the endpoint of auth.request
+	AuthUnavailable // that endpoint
+
 	Stopping          // the balancer
 	TooManyHandshakes // at once, in the whole balancer
 	TooManySessions
@@ -201,6 +211,14 @@ var table = [codes]struct {
 	AddressRefused:     {Client, "address_refused", "", &Refusal{Status: http.StatusForbidden, Message: "Clients of your address are not admitted here. The keys allow and deny of the route and of the listener decide that."}},
 	OriginRefused:      {Client, "origin_refused", "", &Refusal{Status: http.StatusForbidden, Message: "Pages of this origin may not open WebSockets here. To admit them, add the origin to the key origins of the route or of the listener."}},
 	SubprotocolRefused: {Client, "subprotocol_refused", "", &Refusal{Status: http.StatusForbidden, Message: "None of the subprotocols that the request offers is spoken here. The key subprotocols of the route lists them."}},
+
+	TokenMissing:    {Client, "token_missing", "", nil},
+	TokenInvalid:    {Client, "token_invalid", "", nil},
+	TokenExpired:    {Client, "token_expired", "", nil},
+	ClaimsRefused:   {Client, "claims_refused", "", nil},
+	NoTokenKeys:     {Balancer, "no_token_keys", "", &Refusal{Status: unavailable, Message: "Tokens can't be verified now." + tryAgain}},
+	AuthDenied:      {Client, "auth_denied", "", nil},
+	AuthUnavailable: {Balancer, "auth_unavailable", "", &Refusal{Status: unavailable, Message: "It can't be found out now who you are." + tryAgain}},
 
 	Stopping:          {Balancer, "stopping", "", &Refusal{Status: unavailable, Message: "The balancer is shutting down."}},
 	TooManyHandshakes: {Balancer, "too_many_handshakes", "", &Refusal{Status: unavailable, Message: balancerFull}},

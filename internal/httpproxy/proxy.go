@@ -169,6 +169,9 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, t *progress, err er
 	}
 	refusal = refusalOf(err)
 	p.logFailure(r, t, refusal.Status, err)
+	for _, field := range refusal.Header {
+		w.Header().Set(field[0], field[1])
+	}
 	if refusal.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(refusal.RetryAfter.Seconds())))
 	}

@@ -81,6 +81,7 @@ type Error struct {
 	Reason string // for the log; "" is Text
 	// RetryAfter is the value of Retry-After, in whole seconds; 0 means none.
 	RetryAfter time.Duration
+	Header     [][2]string // further fields
 	// Final makes it the answer also if another backend was tried before.
 	Final bool
 	// Pool is the one that had no backend, or whose route refused the request; "" if no

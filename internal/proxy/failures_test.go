@@ -26,13 +26,15 @@ import (
 )
 
 // TestAnswers has the result word and the answer to the client of every error
-// that ends a handshake. Those about the client's request itself are in the
-// tests of the handshake stage.
+// that ends a handshake. Those about the client's request itself, and about its token,
+// are in the tests of the stages.
 func TestAnswers(t *testing.T) {
 	const noAnswer = "No server answered the handshake."
 	const full = "The balancer is full. Try again later, after a random pause."
 	tested := map[string]bool{ResultOpened: true, "bad_request": true, "method_not_allowed": true, "unsupported_version": true,
-		"head_too_large": true, "request_timeout": true, "redirected": true, "tls_failed": true}
+		"head_too_large": true, "request_timeout": true, "redirected": true, "tls_failed": true,
+		// Those of the auth stage.
+		"token_missing": true, "token_invalid": true, "token_expired": true, "claims_refused": true, "auth_denied": true}
 	for _, tt := range []struct {
 		err    error
 		side   failure.Side
@@ -61,6 +63,9 @@ func TestAnswers(t *testing.T) {
 			"Pages of this origin may not open WebSockets here. To admit them, add the origin to the key origins of the route or of the listener."},
 		{access.CheckSubprotocols(nil, []string{"a"}), failure.Client, "subprotocol_refused", 403,
 			"None of the subprotocols that the request offers is spoken here. The key subprotocols of the route lists them."},
+
+		{failure.New(failure.NoTokenKeys, ""), failure.Balancer, "no_token_keys", 503, "Tokens can't be verified now. Try again later, after a random pause."},
+		{failure.New(failure.AuthUnavailable, ""), failure.Balancer, "auth_unavailable", 503, "It can't be found out now who you are. Try again later, after a random pause."},
 
 		{overload.ErrStopping, failure.Balancer, "stopping", 503, "The balancer is shutting down."},
 		{overload.ErrTooManyHandshakes, failure.Balancer, "too_many_handshakes", 503, full},

@@ -13,7 +13,9 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/retry"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/session/claims"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
@@ -38,7 +40,8 @@ type clientHandshake struct {
 	began  time.Time        // when the request's head had come, the first time; zero before
 
 	req  attempt.Request
-	rule *route.Rule // nil before route
+	rule *route.Rule  // nil before route
+	auth *auth.Policy // that req.Grant is of; nil without one
 
 	try   attempt.Try
 	tries int // backends asked, including the one of try
@@ -59,7 +62,7 @@ type clientHandshake struct {
 func (h *clientHandshake) reset(p *Proxy, c transport.Conn, waited *queuedHandshake) {
 	h.p, h.gen, h.conn, h.waited = p, p.generation.Load(), c, waited
 	h.ticket, h.hold, h.asked = overload.Ticket{}, limit.Hold{}, true
-	h.began, h.rule = time.Time{}, nil
+	h.began, h.rule, h.auth = time.Time{}, nil, nil
 	h.req.Reset(c.Meta())
 	h.try.Reset()
 	h.tries, h.tried, h.waitFor, h.affinity = 0, balance.Tried{}, 0, ""
@@ -266,6 +269,9 @@ func (h *clientHandshake) takeBackend() error {
 		if err := h.admit(); err != nil {
 			return err
 		}
+		if err := h.authenticate(); err != nil {
+			return err
+		}
 		err = h.take()
 	}
 	if err == nil {
@@ -350,10 +356,14 @@ func (h *clientHandshake) startSession() error {
 		Started: time.Now(),
 	}
 	start := relay.Start{Info: info, Limits: h.gen.SessionLimits(h.req.Forward()), Rules: h.req.Upgrade.FrameRules(&h.try.Resp)}
+	var shown claims.Claims
+	if grant := h.req.Grant; grant != nil {
+		start.TokenExpires, shown = grant.Expires, grant.Session
+	}
 	h.p.reattacher.Keep(&start, &h.req, &h.try, h.rule.Pool, h.pool())
 	h.countAffinity()
 	h.p.Watcher.HandshakeDone(h.where(), ResultOpened, info.Started.Sub(h.began))
-	h.p.Watcher.SessionOpened(info, Opened{TLS: h.req.Meta.TLS, RequestID: h.req.IDs.Request(), TraceID: h.req.IDs.Trace()})
+	h.p.Watcher.SessionOpened(info, Opened{TLS: h.req.Meta.TLS, RequestID: h.req.IDs.Request(), TraceID: h.req.IDs.Trace(), Claims: shown})
 	h.ticket.Opened()
 	h.hold.Opened(h.id)
 	h.try.Handed() // the session's end releases the lease

@@ -22,7 +22,9 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/session/claims"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
@@ -70,6 +72,7 @@ type setup struct {
 	ids         requestid.Policy
 	tls         *transport.TLS  // what clients are taken to have agreed on
 	secure      *tlsconn.Config // clients really speak TLS
+	auth        *auth.Policy    // of every route
 	// wrap puts something around the engine.
 	wrap func(relay.Engine) relay.Engine
 }
@@ -91,8 +94,9 @@ type balancer struct {
 	results  []string
 	affinity []string
 	opened   []session.Info
-	secured  []string // results of TLS handshakes
-	left     int      // TLSLeft
+	claims   []claims.Claims // of those opened
+	secured  []string        // results of TLS handshakes
+	left     int             // TLSLeft
 	ended    []session.Summary
 	plain    []int // status codes
 	moves    []reattach.Move
@@ -219,6 +223,13 @@ func (b *balancer) generation(s setup) *generation.Generation {
 	s.policy.Forward = s.forward
 	g.Routes, g.Policies = route.New(s.rules), slices.Repeat([]generation.Policy{s.policy}, len(s.rules))
 	g.Listeners = s.listeners
+	for i := range g.Policies {
+		g.Policies[i].Auth = s.auth
+	}
+	if s.auth != nil {
+		g.Reserved = new(auth.Reserved)
+		g.Reserved.Add(s.auth)
+	}
 	var err error
 	pools, _ := b.registry.Apply(specs)
 	for name, p := range pools {
@@ -240,8 +251,8 @@ func (b *balancer) note(f func()) {
 	b.changed.Broadcast()
 }
 
-func (b *balancer) SessionOpened(i session.Info, _ proxy.Opened) {
-	b.note(func() { b.opened = append(b.opened, i) })
+func (b *balancer) SessionOpened(i session.Info, o proxy.Opened) {
+	b.note(func() { b.opened, b.claims = append(b.opened, i), append(b.claims, o.Claims) })
 }
 func (b *balancer) TLSDone(result string, _ *transport.TLS) {
 	b.note(func() { b.secured = append(b.secured, result) })

@@ -2,6 +2,10 @@ package proxy
 
 import (
 	"net/http"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 )
 
 // permit asks the policy of the route whether the client may have what it asks for. A
@@ -11,17 +15,61 @@ func (h *clientHandshake) permit() error {
 	if err := h.admit(); err != nil { // access
 		return err
 	}
-	if h.waited != nil {
-		return nil
+	if h.waited == nil {
+		if err := h.limitAddress(); err != nil { // limit
+			return err
+		}
 	}
-	if err := h.limitAddress(); err != nil {
+	return h.authenticate() // auth
+}
+
+// permitPlain is permit for a request of plain HTTP that preparePlain has returned. It is
+// called before a backend is chosen, and again if a reload has changed the routes since.
+// The error is an *httpproxy.Error.
+func (p *Proxy) permitPlain(r *http.Request) error {
+	s := plainOf(r)
+	if err := admitPlain(s); err != nil { // access
 		return err
 	}
+	return s.authenticate() // auth
+}
+
+// authenticate finds out who the client is, if the route asks that: by its token, by an
+// endpoint, or both.
+func (h *clientHandshake) authenticate() error {
+	policy := h.gen.AuthOf(h.rule, &h.req.Meta)
+	if policy == h.auth {
+		return nil // also nil, for everyone
+	}
+	if h.auth != nil {
+		// A reload has changed the route since.
+		if err := h.req.DropGrant(); err != nil {
+			return err
+		}
+		if h.auth = nil; policy == nil {
+			return nil
+		}
+	}
+	if w := h.waited; w != nil && w.auth == policy && w.grant != nil {
+		h.auth = policy // it was asked before
+		h.req.SetGrant(w.grant)
+		return nil
+	}
+	asked := auth.Asked{Request: &h.req, Method: string(h.req.Head.Method), Client: h.req.ClientIP().String(),
+		URL: h.req.Meta.Scheme() + "://" + string(h.req.Head.Host) + string(h.req.Head.Path) + string(h.req.Head.Query)}
+	grant, err := policy.Permit(&asked, h.await)
+	if err != nil {
+		return err
+	}
+	h.auth = policy
+	h.req.SetGrant(grant)
 	return nil
 }
 
-// permitPlain is permit for a request of plain HTTP. It is called once for each
-// request, before a backend is chosen. The error is an *httpproxy.Error.
-func (p *Proxy) permitPlain(r *http.Request) error {
-	return admitPlain(plainOf(r)) // access
+// await is an auth.Waiter. Meanwhile goroutines work for the client.
+func (h *clientHandshake) await(start func(done func())) error {
+	h.p.HTTPBegins()
+	defer h.p.HTTPEnds()
+	h.conn.SetDeadline(time.Now().Add(h.gen.Handshake))
+	return transport.Await(h.conn, start)
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
@@ -10,6 +11,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
@@ -32,6 +34,17 @@ type plainRequest struct {
 	path    string              // instead of that in target; "" is that
 	prefix  string              // was cut off
 	facts   attempt.Facts       // for the edits of forward
+
+	auth  *auth.Policy // that grant is of; nil without one
+	grant *auth.Grant
+	asked askedFor // what grant has changed
+}
+
+// askedFor is what a client has sent.
+type askedFor struct {
+	target string
+	header http.Header
+	url    *url.URL
 }
 
 type plainKey struct{}
@@ -82,7 +95,7 @@ func (s *plainRequest) chooseRoute(g *generation.Generation) {
 
 // parts are the parts of the request that a backend may be chosen by.
 func (s *plainRequest) parts() generation.PlainRequest {
-	return generation.PlainRequest{Request: s.r, Forwarded: s.gen.Forwarded, Target: s.target, Meta: s.meta}
+	return generation.PlainRequest{Request: s.r, Forwarded: s.gen.Forwarded, Target: s.target, Meta: s.meta, Claims: s.claims()}
 }
 
 // source is what variables stand for.
@@ -134,6 +147,11 @@ func editRequest(out http.Header, in *http.Request) {
 	g := s.gen
 	g.Forwarded.SetHeaders(out, in.Header, s.hop())
 	g.ClientCert.Each(s.meta.ListenerName(), s.meta.ClientCertificate(), out.Set)
+	if s.grant != nil {
+		for _, field := range s.grant.Fields {
+			out.Set(field[0], field[1])
+		}
+	}
 	s.ids.Edit(out)
 	s.forward.RequestEdits().Edit(out, s.source())
 }
@@ -159,7 +177,7 @@ func editAnswer(header http.Header, in *http.Request, own bool) {
 // isReserved is httpproxy.Options.IsReserved.
 func isReserved(in *http.Request, name string) bool {
 	s, b := plainOf(in), []byte(name)
-	return handshake.IsReserved(b) || forwarded.IsReserved(b) || s.gen.ClientCert.IsReserved(b) || s.ids.Replaces(b) ||
+	return handshake.IsReserved(b) || forwarded.IsReserved(b) || s.gen.IsReserved(b) || s.ids.Replaces(b) ||
 		s.forward.RequestEdits().Drops(b)
 }
 

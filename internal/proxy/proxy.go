@@ -37,6 +37,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/session/claims"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
@@ -46,7 +47,7 @@ import (
 // event loops and must not block.
 type Watcher interface {
 	// SessionOpened is called before the engine takes the session over. Nothing of
-	// its second argument but the TLS may be kept.
+	// its second argument but the TLS and the claims may be kept.
 	SessionOpened(session.Info, Opened)
 	// TLSDone is called once for each TLS handshake with a client. The result is one of
 	// secure.Results, or "" if the client has sent nothing; the second argument is nil
@@ -67,6 +68,7 @@ type Watcher interface {
 type Opened struct {
 	TLS                *transport.TLS // nil if the client doesn't speak TLS
 	RequestID, TraceID []byte         // nil without; no character in them needs escaping
+	Claims             claims.Claims  // those that are to be shown with the session; they may be kept
 }
 
 // Where is the pool that a request was routed to, and the backend that was chosen

@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
@@ -35,9 +36,11 @@ type queuedHandshake struct {
 	backend  uint32 // see ratelimit.EntryOptions
 	tries    int
 	affinity string
-	id       session.ID // as attempt.Request.ID
-	began    time.Time  // as clientHandshake.began
-	since    time.Time  // it has waited
+	id       session.ID   // as attempt.Request.ID
+	began    time.Time    // as clientHandshake.began
+	since    time.Time    // it has waited
+	auth     *auth.Policy // with grant, what clientHandshake.authenticate has found out
+	grant    *auth.Grant
 	entry    *ratelimit.Entry
 
 	// Written by TryStart, which is called before goOn, and before entry.Leave
@@ -55,7 +58,7 @@ type queuedHandshake struct {
 // wait puts the handshake into its pool's queue; errWaiting means that it is
 // there. When its turn comes, it starts again from the beginning.
 func (h *clientHandshake) wait() error {
-	w := &queuedHandshake{proxy: h.p, pool: h.rule.Pool, backend: h.waitFor, tries: h.tries, affinity: h.affinity, id: h.req.ID, began: h.began, since: time.Now(), gen: h.gen}
+	w := &queuedHandshake{proxy: h.p, pool: h.rule.Pool, backend: h.waitFor, tries: h.tries, affinity: h.affinity, id: h.req.ID, began: h.began, since: time.Now(), auth: h.auth, grant: h.req.Grant, gen: h.gen}
 	entry := ratelimit.EntryOptions{Client: h.req.ClientIP(), Backend: h.waitFor}
 	if h.waited != nil {
 		w.since, entry.Since = h.waited.since, h.waited.since

@@ -74,6 +74,8 @@ var suite = []conformance{
 	{"idle timeout: messages only", testIdleMessages},
 	{"maximum lifetime", testLifetime},
 	{"limits beyond the clock", testHugeLimits},
+	{"a token expires", testToken},
+	{"a token expires after a move", testTokenAfterMove},
 
 	{"request: at once, both sides asked", testRequest},
 	{"request: not inside a message", testRequestInMessage},
@@ -83,6 +85,7 @@ var suite = []conformance{
 	{"request: for the oldest of some backends", testRequestMost},
 	{"request: a frame that never ends", testRequestInFrame},
 	{"request: by backend and age, once", testRequestSelect},
+	{"request: by session", testRequestSessions},
 	{"request: spread evenly, oldest first", testRequestSpread},
 	{"request: sides that don't answer", testRequestUnanswered},
 	{"request: a client that floods", testRequestFlood},

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
@@ -161,6 +162,9 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 	case r.requestAt != 0 && now >= r.requestAt && !r.postponed():
 		r.beginClose(r.sides[session.Client].want, now, t.boundary)
 		return
+	case r.endAt != 0 && now >= r.endAt && r.marks&byToken != 0:
+		r.beginClose(plannedClose{CodePolicy, TokenExpired, session.TokenExpired}, now, t.boundary)
+		return
 	case r.endAt != 0 && now >= r.endAt:
 		r.beginClose(plannedClose{CodeGoingAway, TooOld, session.MaxLifetime}, now, t.boundary)
 		return
@@ -191,6 +195,20 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 			r.lose(s, now)
 			return
 		}
+	}
+}
+
+// expireWithToken makes the session end when the client's token expires, if that is
+// before its lifetime is over. A token that outlives every timeout (see
+// eventloop.Ticks) ends nothing.
+func (r *record) expireWithToken(at time.Time, now eventloop.Tick) {
+	if at.IsZero() {
+		return
+	}
+	left := max(1, eventloop.Ticks(time.Until(at)))
+	if left < eventloop.MaxTicks && (r.endAt == 0 || now+left < r.endAt) {
+		r.endAt = now + left
+		r.marks |= byToken
 	}
 }
 

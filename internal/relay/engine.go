@@ -35,6 +35,9 @@ type Start struct {
 	Limits Limits
 	// Rules are those that both sides' streams have by their extensions.
 	Rules frame.Rules
+	// TokenExpires is when the client's token expires, and the session with it; the
+	// zero time is never.
+	TokenExpires time.Time
 	// Early is what was read of each side after its handshake, by
 	// session.Side. It is used before Start returns and not retained.
 	Early [2][]byte
@@ -70,6 +73,7 @@ const (
 	TooSlow
 	ClientSlow
 	BackendSlow
+	TokenExpired
 )
 
 func (r Reason) String() string {
@@ -102,6 +106,8 @@ func (r Reason) String() string {
 		return "client too slow"
 	case BackendSlow:
 		return "server too slow"
+	case TokenExpired:
+		return "token expired"
 	}
 	return ""
 }

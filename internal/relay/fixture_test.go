@@ -41,6 +41,7 @@ type fixture struct {
 	control     bool // backends want notices
 	moveTimeout atomic.Int64
 	backendID   atomic.Uint32 // of sessions that begin
+	tokenFor    atomic.Int64  // how long their clients' tokens are valid; 0 is for ever
 	logs        atomic.Int64
 	mayLog      atomic.Bool
 
@@ -187,6 +188,9 @@ func (r *fixture) serve(c transport.Conn) {
 		}
 		buf = buf[:n]
 		s.Early[i] = buf[r.preface:]
+	}
+	if d := time.Duration(r.tokenFor.Load()); d != 0 {
+		s.TokenExpires = time.Now().Add(d)
 	}
 	s.Info = session.Info{ID: session.NewID(), Client: c.RemoteAddr(), Backend: r.backendID.Load(), Route: 9, Started: time.Now()}
 	r.mu.Lock()

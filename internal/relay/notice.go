@@ -40,9 +40,10 @@ const (
 	countsBytes                   // of bytes, too
 	isThrottled                   // the client isn't read until budget.until
 	slowBackend                   // limit is about the backend, not the client
+	byToken                       // endAt is when the client's token expires
 
 	// Those that stay when another backend takes the place of the present one.
-	lastingMarks = isForced | hasTLS | isOurs | isLimited | countsBytes | isThrottled
+	lastingMarks = isForced | hasTLS | isOurs | isLimited | countsBytes | isThrottled | byToken
 )
 
 // wants reports that inject has frames of our own for side s.

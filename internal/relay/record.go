@@ -42,7 +42,7 @@ type record struct {
 	// The linger time of a closing session counts from here. Each step of the
 	// end sets it again; if we decided to close, nothing else does.
 	lastProgress eventloop.Tick
-	endAt        eventloop.Tick // when Limits.Lifetime is over; 0 is never
+	endAt        eventloop.Tick // when Limits.Lifetime or the client's token is over; 0 is never
 	requestAt    eventloop.Tick // when a request wants the session moved, or the client's side.want sent; 0 is never
 	deadline     eventloop.Tick // of a Close that waits for the end of a message, or of the phase of a move
 
@@ -147,6 +147,7 @@ func newRecord(s *Start, now eventloop.Tick) record {
 	if s.Limits.Lifetime > 0 {
 		r.endAt = now + eventloop.Ticks(s.Limits.Lifetime)
 	}
+	r.expireWithToken(s.TokenExpires, now)
 	r.sides[session.Client].walker.Masked = true
 	for i := range r.sides {
 		r.sides[i].lastIn = now

@@ -8,11 +8,13 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 )
 
-// Selection chooses open sessions by their backends.
+// Selection chooses open sessions.
 type Selection struct {
 	// Backends has the backends whose sessions are chosen, by ID. nil chooses
 	// the sessions of all backends.
 	Backends map[uint32]Bound
+	// Sessions further limits the choice to these; nil doesn't.
+	Sessions map[session.ID]bool
 }
 
 // Bound limits which sessions of a backend are chosen. The zero value chooses
@@ -108,6 +110,9 @@ func (q *request) schedule(r *record, now eventloop.Tick, after time.Duration) {
 }
 
 func (s *Selection) includes(r *record) bool {
+	if s.Sessions != nil && !s.Sessions[r.id] {
+		return false
+	}
 	if s.Backends == nil {
 		return true
 	}

@@ -83,6 +83,10 @@ const (
 	IdleTimeout
 	// MaxLifetime: the session reached timeouts.max_lifetime.
 	MaxLifetime
+	// TokenExpired: the token with which the client opened it has expired.
+	TokenExpired
+	// AdminClosed: an operator closed it by a claim of its client.
+	AdminClosed
 	// BackendRemoved: the backend left the configuration.
 	BackendRemoved
 	// BackendDrained: the backend drains, and its time was over.
@@ -116,6 +120,8 @@ var causeNames = [causes]string{
 	BackendProtocol: "backend_protocol_error",
 	IdleTimeout:     "idle_timeout",
 	MaxLifetime:     "max_lifetime",
+	TokenExpired:    "token_expired",
+	AdminClosed:     "admin_closed",
 	BackendRemoved:  "backend_removed",
 	BackendDrained:  "backend_drained",
 	Rebalanced:      "rebalanced",

@@ -43,8 +43,11 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"path_prefix":      names[config.PathPrefix](),
 		"routes timeouts":  names[config.RouteTimeouts](),
 
-		"pools": names[config.Pool](),
-		"hash":  names[config.Hash](),
+		"pools":   names[config.Pool](),
+		"hash":    names[config.Hash](),
+		"auth":    names[config.Auth](),
+		"jwt":     names[config.JWT](),
+		"request": names[config.AuthRequest](),
 
 		"listeners tls": names[config.ListenerTLS](),
 		"certificates":  names[config.Certificate](),
@@ -148,6 +151,7 @@ func TestDocsExamplesParse(t *testing.T) {
 		names[config.HeaderEdits](), names[config.Rewrite](), names[config.PathPrefix](), names[config.RouteTimeouts](),
 		names[config.ListenerTLS](), names[config.Certificate](), names[config.ACME](), names[config.PoolTLS](),
 		names[config.RouteLimits](), names[config.NewSessions](), names[config.ClaimLimit](),
+		names[config.Auth](), names[config.JWT](), names[config.AuthRequest](),
 	} {
 		for _, key := range keys {
 			if !regexp.MustCompile(`\b` + key + `:`).MatchString(m[1]) {

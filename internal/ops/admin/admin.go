@@ -38,7 +38,12 @@ type Options struct {
 	// Sessions lists at most limit live sessions. after is the next of the
 	// previous call, "" to start; next is "" at the end. Its error says what
 	// is wrong with after.
-	Sessions func(after string, limit int) (list []Session, next string, err error)
+	//
+	// With a claim, only sessions that show it are listed.
+	Sessions func(after string, limit int, claim *Claim) (list []Session, next string, err error)
+	// Close closes all sessions that show a claim, and returns how many. Clients are
+	// shown the text of its error.
+	Close func(claim Claim, code int, reason string) (closed int, err error)
 	// Log must be given.
 	Log *slog.Logger
 }
@@ -97,6 +102,7 @@ func (s *Server) routes() http.Handler {
 	guarded.HandleFunc("POST /drain", s.drain)
 	guarded.HandleFunc("POST /undrain", s.undrain)
 	guarded.HandleFunc("GET /sessions", s.sessions)
+	guarded.HandleFunc("POST /sessions/close", s.close)
 	all := http.NewServeMux()
 	all.HandleFunc("GET /health", s.health)
 	all.Handle("GET /metrics", s.o.Metrics)
@@ -187,7 +193,16 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
 		}
 		limit = n
 	}
-	list, next, err := s.o.Sessions(r.URL.Query().Get("after"), limit)
+	var claim *Claim
+	if text := r.URL.Query().Get("claim"); text != "" {
+		c, err := ParseClaim(text)
+		if err != nil {
+			http.Error(w, "400: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		claim = &c
+	}
+	list, next, err := s.o.Sessions(r.URL.Query().Get("after"), limit, claim)
 	if err != nil {
 		http.Error(w, "400: "+err.Error(), http.StatusBadRequest)
 		return

@@ -51,7 +51,7 @@ func (b *balancer) server() *Server {
 			return b.warnings, b.reloadErr
 		},
 		Status: func() Status { return sampleStatus },
-		Sessions: func(after string, limit int) ([]Session, string, error) {
+		Sessions: func(after string, limit int, claim *Claim) ([]Session, string, error) {
 			b.limit.Store(int64(limit))
 			switch after {
 			case "":

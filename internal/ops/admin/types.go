@@ -139,6 +139,8 @@ type Session struct {
 	Age         float64 `json:"age_seconds"`
 	FromClient  Traffic `json:"from_client"`
 	FromBackend Traffic `json:"from_backend"`
+	// Claims are those of session_claims that the client's token has.
+	Claims map[string]string `json:"claims,omitempty"`
 }
 
 // sessionsResponse is the response to GET /sessions.

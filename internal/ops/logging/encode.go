@@ -65,6 +65,19 @@ func (e entry) bytes(key string, value []byte) entry {
 	return e
 }
 
+// claim appends a claim of a token. Its name is one of the configuration, with any
+// characters.
+func (e entry) claim(name, value string) entry {
+	name = "claim." + name
+	if e.text {
+		e.b = append(appendString(append(e.b, ' '), name, true), '=')
+	} else {
+		e.b = append(appendString(append(e.b, ','), name, false), ':')
+	}
+	e.b = appendString(e.b, value, e.text)
+	return e
+}
+
 func (e entry) uint(key string, value uint64) entry {
 	e = e.key(key)
 	e.b = strconv.AppendUint(e.b, value, 10)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/session/claims"
 )
 
 // Names are the names of what session.Info has as numbers.
@@ -13,6 +14,8 @@ type Names struct {
 	Pool     string
 	Backend  string
 	Listener string // left out of the line if ""
+	// Claims are those of the client that are shown with its session.
+	Claims claims.Claims
 }
 
 // TLS is what a TLS handshake has agreed on.
@@ -100,5 +103,9 @@ func (e entry) session(info *session.Info, names *Names) entry {
 	if names.Listener != "" {
 		e = e.string("listener", names.Listener)
 	}
-	return e.string("route", names.Route).string("pool", names.Pool).string("backend", names.Backend)
+	e = e.string("route", names.Route).string("pool", names.Pool).string("backend", names.Backend)
+	for name, value := range names.Claims.All() {
+		e = e.claim(name, value)
+	}
+	return e
 }

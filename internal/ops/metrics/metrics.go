@@ -40,6 +40,8 @@ type Options struct {
 	// ReattachReasons and ReattachResults are what SessionMoved is called with.
 	// Others aren't counted.
 	ReattachReasons, ReattachResults []string
+	// AuthResults are the results that AuthRequestDone is called with.
+	AuthResults []string
 	// BackendStates are the values of BackendStat.State, except that of removed
 	// backends.
 	BackendStates []string
@@ -55,6 +57,7 @@ type Metrics struct {
 	reloads    *reloads
 	tls        *tlsHandshakes
 	backendTLS *tlsHandshakes
+	auth       *authentications
 
 	handshakeResults map[string]int    // to the index in series.handshakes
 	moveResults      map[[2]string]int // reason and result, to the index in series.moves
@@ -111,6 +114,7 @@ func New(src Source, o Options) *Metrics {
 	m.affinity = m.registerAffinity(o.AffinityResults)
 	m.httpCut = m.registerHTTPCut()
 	m.reloads = m.registerReloads()
+	m.auth = m.registerAuth(o.AuthResults)
 	return m
 }
 

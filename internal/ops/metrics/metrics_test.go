@@ -77,7 +77,7 @@ func holdfastLines(text string) string {
 func newTestMetrics() *Metrics {
 	return New(fixedSource{}, Options{Version: "1.2.3", HandshakeResults: []string{"ok", "no_route", "no_backend"}, TLSResults: []string{"ok", "refused"}, BackendTLSResults: []string{"ok", "untrusted"},
 		AffinityResults: []string{"kept", "moved"}, BackendStates: []string{"up", "down"},
-		ReattachReasons: []string{"drain", "loss"}, ReattachResults: []string{"moved", "no_backend"}})
+		ReattachReasons: []string{"drain", "loss"}, ReattachResults: []string{"moved", "no_backend"}, AuthResults: []string{"permitted", "cached"}})
 }
 
 func TestGolden(t *testing.T) {
@@ -110,6 +110,11 @@ func TestGolden(t *testing.T) {
 	m.HTTPDone(Labels{}, 0, time.Second)
 	m.HTTPCut("backend_drained")
 	m.HTTPCut("what is this")
+	m.KeysRead(true)
+	m.KeysRead(false)
+	m.AuthRequestDone("permitted", 20*time.Millisecond)
+	m.AuthRequestDone("cached", 0)
+	m.AuthRequestDone("what is this", 0)
 	m.ConfigStarted(time.UnixMilli(1_700_000_000_000))
 	m.ConfigLoaded(false, time.UnixMilli(1_700_000_001_000))
 	m.ConfigLoaded(true, time.UnixMilli(1_700_000_002_500))

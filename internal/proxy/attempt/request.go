@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/session/claims"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
@@ -35,6 +36,9 @@ type Request struct {
 	// Client is who sent it, through proxies that are trusted. Until Read it is
 	// the other end of the connection.
 	Client netip.AddrPort
+	// Grant is what the auth stage has found out; nil on a route without one. See
+	// SetGrant.
+	Grant *auth.Grant
 	// Claims are those of the client's token, if its route has verified one. The spine
 	// sets them before a backend is chosen, also for a session that is moved.
 	Claims claims.Claims
@@ -56,7 +60,7 @@ type Request struct {
 // Reset prepares r for the next connection.
 func (r *Request) Reset(m transport.Meta) {
 	r.Meta, r.Began, r.Client = m, time.Time{}, m.Peer
-	r.Upgrade, r.Claims = handshake.Upgrade{}, ""
+	r.Upgrade, r.Grant, r.Claims = handshake.Upgrade{}, nil, ""
 	r.ID, r.IDs, r.forward, r.path, r.prefix = session.ID{}, requestid.IDs{}, nil, nil, ""
 	r.facts = Facts{}
 	r.size, r.have = 0, 0
@@ -103,6 +107,25 @@ func (r *Request) IsWebSocket() bool { return handshake.IsWebSocket(&r.Head) }
 
 // Check checks it as a WebSocket handshake, and fills in Upgrade.
 func (r *Request) Check() error { return handshake.Check(&r.Head, &r.Upgrade) }
+
+// SetGrant makes it the request that a backend gets for g, which may not be nil. It must
+// have passed Check. What Bytes and HeadBytes return stays as it came.
+func (r *Request) SetGrant(g *auth.Grant) {
+	r.Grant, r.Claims = g, g.Claims
+	if g.Edits() {
+		r.Head.Fields, r.Head.Query = g.EditFields(r.Head.Fields), g.EditQuery(r.Head.Query)
+		r.Upgrade.SetOffers(r.Head.Fields)
+		r.Upgrade.FallbackSubprotocol = g.Subprotocol()
+	}
+}
+
+// DropGrant undoes SetGrant.
+func (r *Request) DropGrant() error {
+	r.Grant, r.Claims, r.Upgrade.FallbackSubprotocol = nil, "", ""
+	_, err := r.Head.Parse(r.HeadBytes()) // it could be parsed before
+	r.Upgrade.SetOffers(r.Head.Fields)
+	return err
+}
 
 // Bytes are everything that was read, HeadBytes the head, and Early what follows
 // it: the first frames. All are slices of the buffer.
@@ -189,6 +212,12 @@ func (r *Request) AppendRequest(dst []byte, g *generation.Generation) []byte {
 		about.Hop.Prefix, about.Hop.Edits = r.prefix, f.Request
 		about.Edits, about.Source = f.Request, r.Facts(g, "")
 		about.Host = f.Host
+	}
+	if g.Reserved != nil {
+		about.Reserved = g.Reserved
+	}
+	if r.Grant != nil {
+		about.Fields = r.Grant.Fields
 	}
 	return handshake.AppendRequest(dst, &r.Head, &r.Upgrade, &about)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
@@ -38,6 +39,7 @@ type Generation struct {
 	Routes    *route.Table
 	Policies  []Policy                   // by route.Rule.Index
 	Listeners map[string]*ListenerPolicy // by name; see ListenerOf
+	Reserved  *auth.Reserved             // of all policies; nil has none
 	Pools     map[string]*Pool
 	Labels    map[string]uint32 // of the routes, as numbers of session.Names
 	Forwarded *forwarded.Policy

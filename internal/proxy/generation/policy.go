@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/access"
+	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
 )
@@ -13,6 +14,8 @@ import (
 // pool. It is immutable. What must survive a reload, such as counts, is only
 // referred to.
 type Policy struct {
+	// Auth says who may come; nil leaves that to the listener.
+	Auth *auth.Policy
 	Access
 	// Subprotocols are those that clients may offer; nil means all.
 	Subprotocols []string
@@ -25,6 +28,8 @@ type Policy struct {
 // ListenerPolicy is what a listener asks of everything that comes on it.
 type ListenerPolicy struct {
 	Access // its Origins are for routes without their own
+	// Auth is for routes without their own; nil is everyone.
+	Auth *auth.Policy
 }
 
 // Access says who is admitted.
@@ -64,3 +69,22 @@ func (g *Generation) ListenerOf(m *transport.Meta) *ListenerPolicy {
 }
 
 var unlimited ListenerPolicy
+
+// AuthOf returns who may come by a rule of g.Routes on the listener of a connection; nil
+// is everyone.
+func (g *Generation) AuthOf(r *route.Rule, m *transport.Meta) *auth.Policy {
+	p := g.PolicyOf(r).Auth
+	if p == nil {
+		p = g.ListenerOf(m).Auth
+	}
+	if p == nil || p.JWT == nil && p.Request == nil {
+		return nil
+	}
+	return p
+}
+
+// IsReserved reports whether a client may not send a field of that name, since backends
+// take it for something that the balancer says about clients.
+func (g *Generation) IsReserved(name []byte) bool {
+	return g.ClientCert.IsReserved(name) || g.Reserved.Has(name)
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
 	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
@@ -41,6 +42,7 @@ type savedHandshake struct {
 	// proxied is what a backend is told of the client's TLS by the PROXY protocol, also
 	// if that TLS ended at a proxy in front; nil if that isn't needed.
 	proxied *proxyproto.TLS
+	grant   *auth.Grant // attempt.Request.Grant
 }
 
 // savedMeta is more about a client's connection. A parsed certificate would take

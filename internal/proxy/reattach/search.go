@@ -72,6 +72,10 @@ func (s *search) prepare() error {
 	if err := s.req.Check(); err != nil {
 		return err
 	}
+	if s.saved.grant != nil {
+		// Its token was verified when the session began, and may have expired since.
+		s.req.SetGrant(s.saved.grant)
+	}
 	s.req.ID = s.request.Info.ID
 	s.reattach = handshake.Reattach{ID: s.request.Info.ID, Why: s.request.Why, Move: s.request.Attempt,
 		From: s.r.BackendName(s.request.Info.Backend)}

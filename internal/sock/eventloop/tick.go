@@ -12,20 +12,20 @@ const (
 	// Never is later than every tick a loop reaches.
 	Never Tick = 1<<32 - 1
 
-	// maxTicks, 4 years, bounds every timeout, so that a tick added to it
+	// MaxTicks, 4 years, bounds every timeout, so that a tick added to it
 	// doesn't overflow.
-	maxTicks = 1 << 31
+	MaxTicks = 1 << 31
 )
 
 // Ticks converts d and rounds up; 0 stays 0. Counted from the current tick, a
-// timeout may come up to one tick early. The result is at most maxTicks.
+// timeout may come up to one tick early. The result is at most MaxTicks.
 func Ticks(d time.Duration) Tick {
 	if d <= 0 {
 		return 0
 	}
 	n := (d-1)>>tickShift + 1
-	if n > maxTicks {
-		return maxTicks
+	if n > MaxTicks {
+		return MaxTicks
 	}
 	return Tick(n)
 }

@@ -149,12 +149,12 @@ func TestTicks(t *testing.T) {
 		want Tick
 	}{
 		{-1, 0}, {0, 0}, {1, 1}, {tick - 1, 1}, {tick, 1}, {tick + 1, 2}, {10 * tick, 10},
-		{time.Hour, 53645}, {maxTicks * tick, maxTicks}, {maxTicks*tick + 1, maxTicks}, {1<<63 - 1, maxTicks},
+		{time.Hour, 53645}, {MaxTicks * tick, MaxTicks}, {MaxTicks*tick + 1, MaxTicks}, {1<<63 - 1, MaxTicks},
 	} {
 		if got := Ticks(c.d); got != c.want {
 			t.Errorf("Ticks(%d) = %d, want %d", c.d, got, c.want)
 		}
-		if got := Ticks(c.d); c.d <= maxTicks*tick && got.Duration() < c.d {
+		if got := Ticks(c.d); c.d <= MaxTicks*tick && got.Duration() < c.d {
 			t.Errorf("Ticks(%v) is %v, which is less", c.d, got.Duration())
 		}
 	}

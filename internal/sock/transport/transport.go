@@ -179,6 +179,21 @@ func Introduce(c Conn, m Meta, unread []byte) error {
 	return nil
 }
 
+// Await calls start, and waits until that has called done, which it does once, from any
+// goroutine. Neither may block. Await fails as Read does, at the deadline of c, and also
+// if the peer of c goes away meanwhile; then done does nothing.
+func Await(c Conn, start func(done func())) error {
+	if w, ok := Socket(c).(interface {
+		Await(start func(done func())) error
+	}); ok {
+		return w.Await(start)
+	}
+	done := make(chan struct{})
+	start(func() { close(done) })
+	<-done
+	return nil
+}
+
 // Parked is a connection that was parked. Its methods may be called from any
 // goroutine and don't block. The first call decides; after it, and after gone,
 // further calls do nothing.

@@ -22,6 +22,10 @@ type About struct {
 
 	Host []byte // instead of the request's; nil is that
 	Path []byte // likewise
+	// Fields are names and values of fields about the client that the auth stage has
+	// found out; Reserved are the names of all such fields, which a client may not send.
+	Fields   [][2]string
+	Reserved interface{ Has(name []byte) bool }
 	Changes
 }
 
@@ -60,7 +64,7 @@ func (c *Changes) appendToAnswer(dst []byte) []byte {
 // AppendRequest appends the head of the request for the backend. That is the
 // client's request with its target in origin-form and its Host. Hop-by-hop and
 // reserved fields are replaced by the balancer's upgrade and forwarding fields, and
-// those about the client's certificate; about may have further changes. req must have
+// those about the client and its certificate; about may have further changes. req must have
 // passed Check, which filled in up.
 func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About) []byte {
 	fw := about.Forwarded
@@ -81,7 +85,7 @@ func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About)
 	for i := range req.Fields {
 		field := &req.Fields[i]
 		if httphead.EqualFold(field.Name, "host") || forwarded.IsReserved(field.Name) || IsReserved(field.Name) ||
-			about.ClientCert.IsReserved(field.Name) || about.Edits.Drops(field.Name) ||
+			about.ClientCert.IsReserved(field.Name) || about.Reserved != nil && about.Reserved.Has(field.Name) || about.Edits.Drops(field.Name) ||
 			about.IDs != nil && about.IDs.Replaces(field.Name) ||
 			up.Reattach != nil && httphead.EqualFold(field.Name, extensions) ||
 			up.Subprotocols != nil && httphead.EqualFold(field.Name, subprotocols) ||
@@ -93,6 +97,12 @@ func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About)
 	dst = up.appendSubprotocols(dst)
 	dst = fw.AppendHeaders(dst, req.Fields, about.Hop)
 	dst = about.ClientCert.AppendHeaders(dst, about.Listener, about.Certificate)
+	for _, field := range about.Fields {
+		if about.Edits.Drops([]byte(field[0])) {
+			continue
+		}
+		dst = append(append(append(append(dst, field[0]...), ": "...), field[1]...), "\r\n"...)
+	}
 	if fw.Via {
 		dst = append(dst, "Via: 1.1 holdfast\r\n"...) // after the client's (RFC 9110 §7.6.3)
 	}
@@ -168,6 +178,9 @@ func AppendResponse(dst []byte, resp *httphead.Response, up *Upgrade, changes *C
 	if up.Reattach != nil && up.agreed.on {
 		dst = append(dst, "Sec-WebSocket-Extensions: "...)
 		dst = append(up.agreed.appendTo(dst), "\r\n"...)
+	}
+	if up.FallbackSubprotocol != "" && resp.Fields.Count("sec-websocket-protocol") == 0 {
+		dst = append(append(append(dst, "Sec-WebSocket-Protocol: "...), up.FallbackSubprotocol...), "\r\n"...)
 	}
 	return append(changes.appendToAnswer(dst), "\r\n"...)
 }

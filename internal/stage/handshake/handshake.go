@@ -53,6 +53,11 @@ type Upgrade struct {
 	// stays with its backend.
 	Reattach *Reattach
 
+	// FallbackSubprotocol is the answer to the client if the backend chooses none. The client
+	// has offered it, and the backend wasn't offered it. The caller sets it after
+	// Check; "" is none.
+	FallbackSubprotocol string
+
 	agreed Deflate // set by CheckResponse if Reattach is set
 	key    [keyLength]byte
 	offers httphead.Fields
@@ -89,9 +94,13 @@ func Check(req *httphead.Request, up *Upgrade) error {
 	up.Host = httphead.AppendHostname(up.host[:0], req.Host)
 	up.Path = req.Path
 	up.offers = req.Fields
-	up.Subprotocols, up.Session, up.Reattach, up.agreed = nil, session.ID{}, nil, Deflate{}
+	up.Subprotocols, up.Session, up.Reattach, up.FallbackSubprotocol, up.agreed = nil, session.ID{}, nil, "", Deflate{}
 	return nil
 }
+
+// SetOffers replaces the fields in which the client offers subprotocols and extensions, as
+// the backend gets them. req.Fields must be replaced, too.
+func (up *Upgrade) SetOffers(fields httphead.Fields) { up.offers = fields }
 
 func validKey(key []byte) bool {
 	var nonce [18]byte // Decode needs these for 24 characters, with padding or without

@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+)
+
+type closeCommand struct {
+	adminFlag
+	Claim  string `required:"" placeholder:"NAME=VALUE" help:"A claim that the sessions show, and its value."`
+	Code   int    `default:"1008" help:"Code of the Close frame."`
+	Reason string `placeholder:"TEXT" help:"Reason in the Close frame."`
+}
+
+// Help is kong's detailed help.
+func (*closeCommand) Help() string {
+	return `Closes all sessions whose clients have a token with that claim, at a message
+boundary. The claim must be one of session_claims of its route.
+
+  holdfast close --claim sub=alice --reason "signed out"
+
+The clients may connect again, unless their tokens are refused meanwhile.
+
+Exit status: 0 done, also if there was no such session; 1 failed.`
+}
+
+// Run closes sessions.
+func (c *closeCommand) Run(env *environment) error {
+	claim, err := admin.ParseClaim(c.Claim)
+	if err != nil {
+		return usage("%v", err)
+	}
+	ctx, cancel := context.WithTimeout(env.ctx, 10*time.Second)
+	defer cancel()
+	n, err := admin.Client{Address: c.Admin}.Close(ctx, claim, c.Code, c.Reason)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.out, "%s closed\n", count(n, "session"))
+	return nil
+}
