@@ -66,6 +66,9 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, set *au
 		return nil, nil, err
 	}
 	set.use(g)
+	for i := range g.Policies {
+		g.OtherUpgrades = g.OtherUpgrades || len(g.Policies[i].Upgrades) > 0
+	}
 	for _, r := range rules {
 		g.Labels[r.Label] = a.names.Number(r.Label)
 	}

@@ -11,9 +11,10 @@ import (
 // routeScopes names what the limits of each route are counted under. A route keeps its
 // name at a reload if its host and path stay, and the order of those that share them.
 func routeScopes(c *config.Config) []string {
-	scopes, same := make([]string, max(1, len(c.Routes))), map[string]int{}
-	for i, r := range c.Routes {
-		label := r.Match.Host.String() + r.Match.Path.String()
+	scopes, same := make([]string, len(c.Routes)), map[string]int{}
+	for i := range c.Routes {
+		m := &c.Routes[i].Match
+		label := m.Host.String() + m.Path.String() + opaqueLabel(m)
 		scopes[i] = fmt.Sprintf("%s #%d", label, same[label])
 		same[label]++
 	}

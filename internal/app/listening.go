@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/introduce"
 	"github.com/holdfast-ws/holdfast/internal/stage/listener"
 	"github.com/holdfast-ws/holdfast/internal/stage/secure"
@@ -47,7 +48,8 @@ func (a *App) prepareListeners(c *config.Config, set *authSet) (_ *listening, er
 	stores := l.stores
 	for i := range c.Listeners {
 		on := &c.Listeners[i]
-		spec := listener.Spec{Name: on.Name, Address: on.Address.String(), SocketMode: on.Permissions(), MaxSessions: on.MaxSessions, Policy: listenerPolicy(on, set)}
+		spec := listener.Spec{Name: on.Name, Address: on.Address.String(), SocketMode: on.Permissions(), MaxSessions: on.MaxSessions,
+			Mode: listenerMode(on.Mode), Policy: listenerPolicy(on, set)}
 		if on.ProxyProtocol != nil {
 			proxies := &introduce.Proxies{Listener: on.Name}
 			proxies.Trust, proxies.Unix = config.Networks(on.ProxyProtocol.Trust)
@@ -57,7 +59,7 @@ func (a *App) prepareListeners(c *config.Config, set *authSet) (_ *listening, er
 			spec.TLS = secure.New(secure.Options{
 				Certificates: stores[0], Tickets: l.ticketsOf(on, a.listening),
 				MinVersion: tlsVersion(on.TLS.MinVersion), RequireClient: on.TLS.ClientAuth == "required",
-				Protocols: protocols(c, on.TLS),
+				Protocols: protocols(c, on),
 			})
 			stores = stores[1:]
 		}
@@ -165,9 +167,12 @@ func tlsVersion(word string) uint16 {
 
 // protocols are what a listener offers by ALPN. A browser opens a WebSocket by
 // http/1.1, on another connection than those of h2 (RFC 8441 isn't offered).
-func protocols(c *config.Config, on *config.ListenerTLS) []string {
+func protocols(c *config.Config, on *config.Listener) []string {
+	if on.Opaque() {
+		return nil // what the backend speaks is not known
+	}
 	all := []string{"http/1.1"}
-	if on.HTTP2 {
+	if on.TLS.HTTP2 {
 		all = []string{"h2", "http/1.1"}
 	}
 	if slices.ContainsFunc(c.Listeners, func(l config.Listener) bool { return l.TLS != nil && l.TLS.ACME != nil }) {
@@ -176,12 +181,22 @@ func protocols(c *config.Config, on *config.ListenerTLS) []string {
 	return all
 }
 
+func listenerMode(word string) transport.Mode {
+	switch word {
+	case config.ModeTCP:
+		return transport.TCP
+	case config.ModePassthrough:
+		return transport.TLSPassthrough
+	}
+	return transport.HTTP
+}
+
 // httpsPort is where a listener redirects to: 443 if it is there or nowhere, since it
 // is the usual one, and otherwise the port of the first listener with TLS.
 func httpsPort(c *config.Config) (port uint16) {
 	const usual = 443
 	for i := range c.Listeners {
-		if l := &c.Listeners[i]; l.TLS != nil && (port == 0 || l.Address.Port == usual) {
+		if l := &c.Listeners[i]; l.TLS != nil && !l.Opaque() && (port == 0 || l.Address.Port == usual) {
 			port = l.Address.Port
 		}
 	}

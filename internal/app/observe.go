@@ -28,6 +28,9 @@ func loggedTLS(t *transport.TLS) *logging.TLS {
 	if t == nil {
 		return nil
 	}
+	if t.Version == 0 { // it is passed through
+		return &logging.TLS{ServerName: proxy.LoggedName(t.ServerName)}
+	}
 	return &logging.TLS{Version: t.VersionWord(), Suite: tls.CipherSuiteName(t.Suite),
 		ServerName: proxy.LoggedName(t.ServerName), Resumed: t.Resumed}
 }

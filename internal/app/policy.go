@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
@@ -15,17 +16,22 @@ func (a *App) policies(c *config.Config, g *generation.Generation, rules []route
 	all = make([]generation.Policy, len(rules))
 	scopes := routeScopes(c)
 	for i := range all {
-		r := new(config.Route) // without routes, there is one rule
-		if len(c.Routes) > 0 {
-			r = &c.Routes[i]
+		r, scope := new(config.Route), "" // the last rules need no route
+		if i < len(c.Routes) {
+			r, scope = &c.Routes[i], scopes[i]
 		}
 		all[i] = generation.Policy{
 			Access:       accessOf(r.Allow, r.Deny, r.Origins),
 			Subprotocols: r.Subprotocols,
-			Limits:       a.limitRules(c.LimitsOf(i), r.Limits, scopes[i]),
+			Limits:       a.limitRules(c.LimitsOf(i), r.Limits, scope),
 		}
 		if all[i].Forward, err = newForward(c, r, g, rules[i].Label); err != nil {
 			return nil, err
+		}
+		for _, name := range r.Upgrades {
+			if !strings.EqualFold(name, "websocket") {
+				all[i].Upgrades = append(all[i].Upgrades, name)
+			}
 		}
 	}
 	return all, nil

@@ -10,20 +10,46 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
+// routeRules makes the rules of c: those of its routes, in their order, and then those
+// of what needs none.
 func routeRules(c *config.Config) []route.Rule {
-	if len(c.Routes) == 0 {
-		return []route.Rule{{Pool: c.Pools[0].Name}}
-	}
 	var rules []route.Rule
 	for i := range c.Routes {
 		r := &c.Routes[i]
+		if r.Opaque() {
+			rules = append(rules, route.Rule{Opaque: true, Pool: r.Pool, Label: opaqueLabel(&r.Match),
+				Connection: route.Connection{Listener: r.Match.Listener, ServerName: r.Match.SNI, Protocol: r.Match.ALPN}})
+			continue
+		}
 		when := conditions(&r.Match)
 		rules = append(rules, route.Rule{
 			Host: r.Match.Host, Path: r.Match.Path, WebSocket: r.Match.WebSocket, When: when,
 			Pool: r.Pool, Label: label(&r.Match, when),
 		})
 	}
+	if c.HTTPRoutes() == 0 {
+		rules = append(rules, route.Rule{Pool: c.Pools[0].Name})
+	}
+	for i := range c.Listeners {
+		if l := &c.Listeners[i]; l.Opaque() && l.Pool != "" {
+			rules = append(rules, route.Rule{Opaque: true, Connection: route.Connection{Listener: l.Name}, Pool: l.Pool, Label: l.Name})
+		}
+	}
 	return rules
+}
+
+// opaqueLabel is label for a route by sni and alpn.
+func opaqueLabel(m *config.Match) string {
+	var words []string
+	for _, word := range []string{m.SNI.String(), m.ALPN} {
+		if word != "" {
+			words = append(words, word)
+		}
+	}
+	if m.Listener != "" {
+		words = append(words, "listener="+m.Listener)
+	}
+	return strings.Join(words, " ")
 }
 
 // conditions are what m asks beyond host, path and websocket; nil if that is nothing.

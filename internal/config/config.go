@@ -24,7 +24,7 @@ type Address = hostport.Address
 type Config struct {
 	// Listeners has at least one entry.
 	Listeners []Listener `key:"listeners" want:"a list of listeners" item:"a listener with name and address"`
-	// Routes are tried in order. Empty means that the only pool serves all.
+	// Routes are tried in order. Without one for requests, the only pool serves all.
 	Routes []Route `key:"routes" want:"a list of routes" item:"a route with match and pool"`
 	// Pools has at least one entry, in the order of the file. Their names are
 	// unique.
@@ -103,6 +103,12 @@ type Listener struct {
 	// Address may have no host (every network) and the port 0 (the system
 	// chooses), or be a unix socket.
 	Address hostport.Address `key:"address" as:"listener" want:"an address such as \":8080\"" example:":8080 or 127.0.0.1:8080"`
+	// Mode is what clients speak, one of ModeHTTP, ModeTCP and ModePassthrough; "" is
+	// ModeHTTP.
+	Mode string `key:"mode" words:"http tcp tls-passthrough" zero:"unset"`
+	// Pool gets the connections of a listener without requests: with ModePassthrough
+	// those that no route matches, which are refused if it is "".
+	Pool string `key:"pool" want:"the name of a pool"`
 	// SocketMode has the permissions of a unix socket; "" is 0660. See Permissions.
 	SocketMode string `key:"socket_mode" as:"permissions"`
 	// ProxyProtocol is nil for a listener without proxies that speak it.

@@ -10,6 +10,8 @@ import (
 
 // coverage finds routes that no request can reach. It has the earlier routes
 // by host, so that most hosts wider than a route's are skipped at once.
+//
+// Routes by sni and alpn are apart from those for requests.
 type coverage map[pattern.Host]map[condition]Path
 
 // condition is the rest of a Match, for one kind of request. Of what is in more, it is
@@ -18,12 +20,18 @@ type condition struct {
 	path      pattern.Path
 	websocket bool
 	more      string
+
+	opaque bool // more has a listener
+	alpn   string
 }
 
 // add notes the route m, which has a path in the Config. It returns the path of
 // an earlier route that takes requests m would match, and whether earlier routes
 // take them all.
 func (c coverage) add(m *Match, at Path) (earlier Path, covered bool) {
+	if m.SNI != (pattern.Host{}) || m.ALPN != "" {
+		return c.addOpaque(m, at)
+	}
 	covered = true
 	more := m.more()
 	for _, websocket := range []bool{true, false} {
@@ -38,7 +46,7 @@ func (c coverage) add(m *Match, at Path) (earlier Path, covered bool) {
 		if c[m.Host] == nil {
 			c[m.Host] = make(map[condition]Path)
 		}
-		c[m.Host][condition{m.Path, websocket, more}] = at
+		c[m.Host][condition{path: m.Path, websocket: websocket, more: more}] = at
 	}
 	return earlier, covered
 }
@@ -52,7 +60,7 @@ func (c coverage) find(m *Match, websocket bool, more string) (Path, bool) {
 		}
 		for path, ok := m.Path, true; ok; path, ok = path.Parent() {
 			for _, more := range slices.Compact([]string{"", more}) {
-				if at, ok := routes[condition{path, websocket, more}]; ok {
+				if at, ok := routes[condition{path: path, websocket: websocket, more: more}]; ok {
 					return at, true
 				}
 			}
@@ -84,4 +92,22 @@ func (m *Match) more() string {
 		cert += fmt.Sprintf("%q", []any{c.CN, c.DNS, c.URI, c.Issuer, c.Fingerprint})
 	}
 	return fmt.Sprintf("%q %q %q %q %s", m.Listener, m.Method, sorted(m.Header, strings.ToLower), sorted(m.Query, strings.Clone), cert)
+}
+
+// addOpaque is add for a route by sni and alpn.
+func (c coverage) addOpaque(m *Match, at Path) (earlier Path, covered bool) {
+	for _, host := range m.SNI.Wider() {
+		for _, alpn := range []string{"", m.ALPN} {
+			for _, listener := range []string{"", m.Listener} {
+				if by, ok := c[host][condition{opaque: true, alpn: alpn, more: listener}]; ok {
+					return by, true
+				}
+			}
+		}
+	}
+	if c[m.SNI] == nil {
+		c[m.SNI] = make(map[condition]Path)
+	}
+	c[m.SNI][condition{opaque: true, alpn: m.ALPN, more: m.Listener}] = at
+	return "", false
 }

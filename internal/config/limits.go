@@ -51,10 +51,10 @@ type ClaimLimit struct {
 	Max   int    `key:"max" range:"0..100000000"` // 0 is no bound
 }
 
-// LimitsOf returns the limits that hold for the i-th route, or for everything if there
-// are no routes: the route's own, and those of Limits for what it leaves out.
+// LimitsOf returns the limits that hold for the i-th route: its own, and those of Limits
+// for what it leaves out. Those of Limits hold for what needs no route, whose i is higher.
 func (c *Config) LimitsOf(i int) RouteLimits {
-	if len(c.Routes) == 0 {
+	if i >= len(c.Routes) {
 		return c.Limits.RouteLimits
 	}
 	limits := c.Routes[i].Limits

@@ -13,6 +13,8 @@ type Route struct {
 	Match Match  `key:"match" want:"a mapping with conditions such as host and path"`
 	Pool  string `key:"pool" want:"the name of a pool"`            // in Pools
 	Auth  *Auth  `key:"auth" want:"a mapping with jwt or request"` // nil: that of the listener
+	// Upgrades are the protocols that a request may ask for; empty means WebSocket alone.
+	Upgrades []string `key:"upgrades" want:"a list of upgrades such as [websocket, tcp]" item:"an upgrade such as tcp"`
 	// Limits are the route's own, see Config.LimitsOf.
 	Limits RouteLimits `key:"limits" want:"a mapping of limits"`
 
@@ -31,7 +33,7 @@ type Route struct {
 	Subprotocols []string `key:"subprotocols" want:"a list of subprotocols such as [chat.v1]" item:"a subprotocol such as chat.v1" some:"the list of subprotocols is empty"`
 }
 
-// Match is the requests of a route; a zero field matches every request.
+// Match is the requests or connections of a route; a zero field matches every one.
 type Match struct {
 	Listener string       `key:"listener" want:"the name of a listener"`
 	Host     pattern.Host `key:"host" want:"a host such as ws.example.com"`
@@ -44,6 +46,10 @@ type Match struct {
 	Query  Headers `key:"query" want:"a mapping from names of parameters to values" item:"the value of a parameter"`
 	// ClientCert is nil if it doesn't matter.
 	ClientCert *ClientCert `key:"client_cert" want:"a mapping with conditions such as cn and dns"`
+	// SNI and ALPN are for connections whose TLS is passed through: the name that the
+	// client asks for, and a protocol that it offers.
+	SNI  pattern.Host `key:"sni" want:"a host such as ws.example.com"`
+	ALPN string       `key:"alpn" as:"protocol"`
 }
 
 // ClientCert is what a route asks of a client's certificate. All that is given must be

@@ -83,15 +83,14 @@ func (v *Validator) distinctPools(pools []Pool) {
 
 // routes also warns of routes and pools that get no requests.
 func (v *Validator) routes(c *Config) {
-	if len(c.Routes) == 0 && len(c.Pools) > 1 && v.OK("routes") {
+	if c.HTTPRoutes() == 0 && c.HasHTTP() && len(c.Pools) > 1 && v.OK("routes") {
 		v.Fail(PoolPath(c.Pools[1].Name), "several pools but no routes: say under routes which requests go to which pool")
 	}
-	known, used, plain := map[string]bool{}, map[string]bool{}, map[string]bool{}
-	var names []string
-	for _, p := range c.Pools {
-		known[p.Name] = true
-		names = append(names, p.Name)
+	known, used, plain := namesOf(c.Pools), map[string]bool{}, map[string]bool{}
+	for _, l := range c.Listeners {
+		used[l.Pool] = true
 	}
+	all := c.HTTPRoutes() == 0 && c.HasHTTP() // requests go to the only pool
 	seen := make(coverage)
 	for i := range c.Routes {
 		r, p := &c.Routes[i], Path("routes").Index(i)
@@ -104,10 +103,8 @@ func (v *Validator) routes(c *Config) {
 		if r.Pool == "" {
 			v.Require(pool, v.Given(pool), "the route has no pool: say which one serves it")
 		}
-		if v.OK(pool) && !known[r.Pool] && len(c.Pools) > 0 && v.OK("pools") && !v.report.full() {
-			v.Fail(pool, "unknown pool %s%s", hint.Quote(r.Pool), orList("pools", r.Pool, names))
-		}
-		plain[r.Pool] = plain[r.Pool] || r.Match.WebSocket == nil || !*r.Match.WebSocket
+		v.knownPool(pool, c, known, r.Pool)
+		plain[r.Pool] = plain[r.Pool] || !r.Opaque() && (r.Match.WebSocket == nil || !*r.Match.WebSocket)
 		if earlier, covered := seen.add(&r.Match, p); covered {
 			v.Warn(p, "this route never matches: the route %s gets all its requests", v.where(earlier))
 			continue
@@ -115,13 +112,36 @@ func (v *Validator) routes(c *Config) {
 		used[r.Pool] = true
 	}
 	for _, p := range c.Pools {
-		if !used[p.Name] && len(c.Routes) > 0 {
+		if !used[p.Name] && !all {
 			v.Warn(PoolPath(p.Name), "no route leads to the pool %s", hint.Quote(p.Name))
 		}
-		if p.Balance == "hash" && p.Hash.Bound > 0 && p.Affinity.sticky() == "" && (len(c.Routes) == 0 || plain[p.Name]) {
+		if p.Balance == "hash" && p.Hash.Bound > 0 && p.Affinity.sticky() == "" && (all || plain[p.Name]) {
 			v.Warn(PoolPath(p.Name).Key("hash"), "with a bound, some requests of a key go to another backend, which breaks the HTTP polling of socket.io and SockJS: leave bound out, add affinity, or send only websocket: true to this pool")
 		}
 	}
+}
+
+func namesOf(pools []Pool) map[string]bool {
+	known := make(map[string]bool, len(pools))
+	for i := range pools {
+		known[pools[i].Name] = true
+	}
+	return known
+}
+
+// knownPool reports whether the pool at p is a known one.
+func (v *Validator) knownPool(p Path, c *Config, known map[string]bool, name string) bool {
+	if known[name] {
+		return true
+	}
+	var names []string
+	for i := range c.Pools {
+		names = append(names, c.Pools[i].Name)
+	}
+	if v.OK(p) && len(c.Pools) > 0 && v.OK("pools") && !v.report.full() {
+		v.Fail(p, "unknown pool %s%s", hint.Quote(name), orList("pools", name, names))
+	}
+	return false
 }
 
 // orList proposes the name that was meant, or else lists those there are.

@@ -42,6 +42,7 @@ var texts = map[string]struct {
 	"endpoint":      {"a URL such as https://login.example.com/jwks.json", plain(checkEndpoint)},
 	"email":         {"an email address such as ops@example.com", plain(checkEmail)},
 	"directory":     {"the URL of a directory", plain(checkDirectory)},
+	"protocol":      {"a protocol such as h2", plain(checkProtocol)},
 	"profile":       {"a word such as shortlived", plain(checkProfile)},
 	"permissions":   {"permissions such as 0660", plain(checkPermissions)},
 	"server name":   {"a name such as chat.internal", normal(parseServerName)},

@@ -55,6 +55,7 @@ func Check(c *Config, s Source, r *Report) {
 		v.pool(PoolPath(c.Pools[i].Name), &c.Pools[i], true)
 	}
 	v.distinctPools(c.Pools)
+	v.layer4(c)
 	v.routes(c)
 	v.limits(c)
 	v.trust("forwarded.trust", c.Forwarded.Trust, "any client can claim to be any other")

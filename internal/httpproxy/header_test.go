@@ -58,7 +58,7 @@ func TestHeader(t *testing.T) {
 				config = &tls.Config{Certificates: []tls.Certificate{ca.Issue("chat.internal").TLS}}
 			}
 			b := newHeaderBackend(t, config)
-			r := startRig(t, Options{}, ServerOptions{IsPlain: isPlain}, http2, b.addr)
+			r := startRig(t, Options{}, ServerOptions{IsPlain: isPlainOn}, http2, b.addr)
 			if secure {
 				r.upstream.tls, r.upstream.host = tlsClient(t, backendtls.Options{CA: ca.File()}), "chat.internal"
 			}

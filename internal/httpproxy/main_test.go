@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -82,7 +83,7 @@ type rig struct {
 // does. At the end everything is closed and checked for leaks.
 func newRig(t *testing.T, o Options, handBack func(net.Conn, transport.Meta, []byte), addrs ...netip.AddrPort) *rig {
 	t.Helper()
-	return startRig(t, o, ServerOptions{IsPlain: isPlain, HandBack: handBack}, false, addrs...)
+	return startRig(t, o, ServerOptions{IsPlain: isPlainOn, HandBack: handBack}, false, addrs...)
 }
 
 // startRig is newRig for either version of HTTP. HTTP/2 comes without TLS, as the
@@ -235,3 +236,6 @@ func (r *rig) raw(request string) string {
 	}
 	return string(answer)
 }
+
+// isPlainOn is isPlain for ServerOptions.
+func isPlainOn(_ *transport.Meta, req *httphead.Request) bool { return isPlain(req) }

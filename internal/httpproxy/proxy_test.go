@@ -128,7 +128,7 @@ func TestStreamsArriveAtOnce(t *testing.T) {
 					w.(http.Flusher).Flush()
 				}
 			})
-			r := startRig(t, Options{}, ServerOptions{IsPlain: isPlain}, strings.HasSuffix(name, "HTTP/2"), addr)
+			r := startRig(t, Options{}, ServerOptions{IsPlain: isPlainOn}, strings.HasSuffix(name, "HTTP/2"), addr)
 			defer close(next)
 			res, err := r.client().Get(r.url("/"))
 			if err != nil {
@@ -159,7 +159,7 @@ func TestLargeUploadWithTrailers(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB
 	for i := range 4 {
 		chunked, http2 := i%2 == 1, i >= 2
-		r := startRig(t, Options{}, ServerOptions{IsPlain: isPlain}, http2, deadAddr(t), addr)
+		r := startRig(t, Options{}, ServerOptions{IsPlain: isPlainOn}, http2, deadAddr(t), addr)
 		req, _ := http.NewRequest("POST", r.url("/"), bytes.NewReader(content))
 		sum := ""
 		if chunked {

@@ -20,8 +20,9 @@ type ServerOptions struct {
 	Addr    net.Addr
 	Handler http.Handler
 	Limits  Limits
-	// IsPlain reports whether a request is for Handler; nil means that all are.
-	IsPlain func(*httphead.Request) bool
+	// IsPlain reports whether a request on a connection is for Handler; nil means that
+	// all are.
+	IsPlain func(*transport.Meta, *httphead.Request) bool
 	// HandBack gets a connection on which something other than a well-formed
 	// head came, or a head for which IsPlain is false. first is everything from
 	// that head on; meta is what Hand was given. HandBack owns conn and first.
@@ -236,7 +237,7 @@ func (s *Server) Hand(conn net.Conn, meta transport.Meta, already []byte) bool {
 		c.served = served{Conn: conn, meta: meta, server: s, of: g, outer: c}
 		taken = g.http2.listener.offer(c)
 	} else {
-		c := &clientConn{heads: newHeads(conn, already, s.o.IsPlain, s.limits)}
+		c := &clientConn{heads: newHeads(conn, already, s.isPlain(&meta), s.limits)}
 		c.served = served{Conn: conn, meta: meta, server: s, of: g, outer: c}
 		taken = g.http1.listener.offer(c)
 	}
@@ -245,6 +246,14 @@ func (s *Server) Hand(conn net.Conn, meta transport.Meta, already []byte) bool {
 		conn.Close()
 	}
 	return taken
+}
+
+// isPlain is IsPlain for the requests of one connection.
+func (s *Server) isPlain(meta *transport.Meta) func(*httphead.Request) bool {
+	if s.o.IsPlain == nil {
+		return nil
+	}
+	return func(r *httphead.Request) bool { return s.o.IsPlain(meta, r) }
 }
 
 // connEnded is called once for each connection.

@@ -72,9 +72,11 @@ func (h *clientHandshake) refuseTLS() error {
 
 // Alerts of TLS that are sent without a handshake, RFC 8446 §6.
 const (
-	alertAccessDenied    = 49
-	alertProtocolVersion = 70
-	alertInternalError   = 80
+	alertAccessDenied     = 49
+	alertProtocolVersion  = 70
+	alertInternalError    = 80
+	alertMissingExtension = 109
+	alertUnrecognizedName = 112
 )
 
 // alertOf is the alert for a client that is refused before its TLS handshake.

@@ -10,10 +10,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
-	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/retry"
 	"github.com/holdfast-ws/holdfast/internal/session"
-	"github.com/holdfast-ws/holdfast/internal/session/claims"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
@@ -23,6 +21,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
 	"github.com/holdfast-ws/holdfast/internal/stage/secure"
+	"github.com/holdfast-ws/holdfast/internal/wire/clienthello"
 )
 
 // clientHandshake is a client's connection on its way to become a session: what
@@ -39,9 +38,10 @@ type clientHandshake struct {
 	waited *queuedHandshake // in a queue before; nil for one that has just come
 	began  time.Time        // when the request's head had come, the first time; zero before
 
-	req  attempt.Request
-	rule *route.Rule  // nil before route
-	auth *auth.Policy // that req.Grant is of; nil without one
+	req   attempt.Request
+	hello clienthello.Hello // on a listener that passes TLS through
+	rule  *route.Rule       // nil before route
+	auth  *auth.Policy      // that req.Grant is of; nil without one
 
 	try   attempt.Try
 	tries int // backends asked, including the one of try
@@ -62,7 +62,7 @@ type clientHandshake struct {
 func (h *clientHandshake) reset(p *Proxy, c transport.Conn, waited *queuedHandshake) {
 	h.p, h.gen, h.conn, h.waited = p, p.generation.Load(), c, waited
 	h.ticket, h.hold, h.asked = overload.Ticket{}, limit.Hold{}, true
-	h.began, h.rule, h.auth = time.Time{}, nil, nil
+	h.began, h.hello, h.rule, h.auth = time.Time{}, clienthello.Hello{}, nil, nil
 	h.req.Reset(c.Meta())
 	h.try.Reset()
 	h.tries, h.tried, h.waitFor, h.affinity = 0, balance.Tried{}, 0, ""
@@ -100,6 +100,9 @@ func (h *clientHandshake) run() error {
 	if err := h.answerItself(); err != nil { // redirects, and challenges of ACME
 		return err
 	}
+	if h.asksOtherUpgrade() {
+		return h.runUpgrade()
+	}
 	if !h.req.IsWebSocket() {
 		return h.handToHTTP() // httpproxy
 	}
@@ -112,14 +115,14 @@ func (h *clientHandshake) run() error {
 	if err := h.permit(); err != nil { // what the route asks of its requests
 		return err
 	}
-	if err := h.reachBackend(); err != nil { // balance, ratelimit, dial, handshake
+	if err := h.reachBackend((*clientHandshake).exchange); err != nil { // balance, ratelimit, dial, handshake
 		return err
 	}
 	return h.startSession() // relay, and closing at the session's end
 }
 
-// reachBackend tries backends until one accepts the handshake.
-func (h *clientHandshake) reachBackend() error {
+// reachBackend tries backends until one accepts what ask asks of it.
+func (h *clientHandshake) reachBackend(ask func(*clientHandshake) error) error {
 	var failed error // of the backend tried last
 	for {
 		err := h.takeBackend()
@@ -135,7 +138,7 @@ func (h *clientHandshake) reachBackend() error {
 		}
 		err = h.connect()
 		if err == nil {
-			err = h.exchange()
+			err = ask(h)
 		}
 		if err == nil {
 			return nil
@@ -244,10 +247,19 @@ func (h *clientHandshake) handToHTTP() error {
 }
 
 func (h *clientHandshake) chooseRoute() (err error) {
-	h.rule, err = h.gen.Routes.MatchBytes(h.req.Upgrade.Host, h.req.Upgrade.Path, true, &h.req)
+	if h.req.Meta.Opaque() {
+		h.rule, err = h.gen.Routes.MatchConnection(h.req.Meta.ListenerName(), &h.hello)
+	} else {
+		h.rule, err = h.gen.Routes.MatchBytes(h.req.Upgrade.Host, h.req.Upgrade.Path, h.req.Upgrade.Other == nil, &h.req)
+	}
 	if err != nil {
 		return err
 	}
+	return h.follow()
+}
+
+// follow makes what the route changes apply to the request.
+func (h *clientHandshake) follow() error {
 	return h.req.Follow(h.gen.PolicyOf(h.rule).Forward, h.rule.Pool)
 }
 
@@ -312,11 +324,11 @@ func (h *clientHandshake) exchange() error {
 	if len(h.request) == 0 { // the first backend that is asked
 		h.id = h.req.NeedID()
 		h.req.Upgrade.Session = h.id
-		if h.pool().Reattach != nil {
+		if h.pool().Reattach != nil && h.req.Upgrade.Other == nil {
 			h.reattach = handshake.Reattach{ID: h.id}
 			h.req.Upgrade.Reattach = &h.reattach
 		}
-		h.request = h.req.AppendRequest(h.request, h.gen)
+		h.request = append(h.req.AppendRequest(h.request, h.gen), h.req.Body()...)
 	}
 	return h.try.Ask(h.request, &h.req, time.Now().Add(h.gen.AnswerTimeout(h.req.Forward())))
 }
@@ -338,50 +350,4 @@ func (h *clientHandshake) giveUpBackend(err error) (again bool) {
 	h.p.Log.Warn("a backend doesn't answer a handshake", "pool", c.Backend.Pool,
 		"backend", c.Backend.Name, "address", c.Addr.String(), "error", err, "next", again)
 	return again
-}
-
-// startSession sends the client its 101 and hands both connections to the engine.
-func (h *clientHandshake) startSession() error {
-	changes := h.req.AnswerChanges(h.gen, h.try.Choice.Backend.Name)
-	changes.SetCookie = h.setCookie()
-	h.answer = handshake.AppendResponse(h.answer, &h.try.Resp, &h.req.Upgrade, &changes)
-	if _, err := h.conn.Write(h.answer); err != nil {
-		return failure.Wrap(failure.ClientGone, err)
-	}
-	info := session.Info{
-		ID:      h.id,
-		Client:  h.req.Client,
-		Backend: h.try.Choice.Backend.ID,
-		Route:   h.gen.Labels[h.rule.Label],
-		Started: time.Now(),
-	}
-	start := relay.Start{Info: info, Limits: h.gen.SessionLimits(h.req.Forward()), Rules: h.req.Upgrade.FrameRules(&h.try.Resp)}
-	var shown claims.Claims
-	if grant := h.req.Grant; grant != nil {
-		start.TokenExpires, shown = grant.Expires, grant.Session
-	}
-	h.p.reattacher.Keep(&start, &h.req, &h.try, h.rule.Pool, h.pool())
-	h.countAffinity()
-	h.p.Watcher.HandshakeDone(h.where(), ResultOpened, info.Started.Sub(h.began))
-	h.p.Watcher.SessionOpened(info, Opened{TLS: h.req.Meta.TLS, RequestID: h.req.IDs.Request(), TraceID: h.req.IDs.Trace(), Claims: shown})
-	h.ticket.Opened()
-	h.hold.Opened(h.id)
-	h.try.Handed() // the session's end releases the lease
-	start.Early[session.Client] = h.req.Early()
-	start.Early[session.Backend] = h.try.Early()
-	if err := h.p.Engine.Start(h.conn, h.try.Conn, start); err != nil {
-		h.notStarted(info, err)
-	}
-	return nil
-}
-
-// setCookie is the cookie that brings the client back to its backend; nil in a
-// pool without. Each 101 renews it.
-func (h *clientHandshake) setCookie() []byte {
-	cookie := h.pool().Cookie
-	if cookie == nil {
-		return nil
-	}
-	h.request = cookie.AppendSetCookie(h.request[:0], h.try.Choice.Index, h.req.IsSecure(h.gen.Forwarded)) // the request is out
-	return h.request
 }

@@ -70,6 +70,7 @@ type setup struct {
 	clientCert  *clientcert.Policy
 	forward     *generation.Forward // of all rules
 	ids         requestid.Policy
+	upgrades    []string        // of every rule, beside WebSocket
 	tls         *transport.TLS  // what clients are taken to have agreed on
 	secure      *tlsconn.Config // clients really speak TLS
 	auth        *auth.Policy    // of every route
@@ -221,6 +222,7 @@ func (b *balancer) generation(s setup) *generation.Generation {
 		Handshake: orPatience(s.handshake),
 	}
 	s.policy.Forward = s.forward
+	s.policy.Upgrades = s.upgrades
 	g.Routes, g.Policies = route.New(s.rules), slices.Repeat([]generation.Policy{s.policy}, len(s.rules))
 	g.Listeners = s.listeners
 	for i := range g.Policies {
@@ -230,6 +232,7 @@ func (b *balancer) generation(s setup) *generation.Generation {
 		g.Reserved = new(auth.Reserved)
 		g.Reserved.Add(s.auth)
 	}
+	g.OtherUpgrades = len(s.upgrades) > 0
 	var err error
 	pools, _ := b.registry.Apply(specs)
 	for name, p := range pools {

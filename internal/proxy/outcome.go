@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"math/rand/v2"
 	"net/http"
@@ -61,11 +62,13 @@ func (h *clientHandshake) conclude(err error) {
 	}
 	at, result := h.where(), f.Code.Result()
 	h.p.Watcher.HandshakeDone(at, result, took)
-	h.logRefusal(f.Code, append(h.aboutForLog(err), "result", result, "client", h.req.Client.String(),
-		"host", string(h.req.Upgrade.Host), "path", string(h.req.Upgrade.Path), "pool", at.Pool, "backend", at.Backend, "error", err))
+	h.logRefusal(f.Code, slices.Concat(h.aboutForLog(err), []any{"result", result, "client", h.req.Client.String()}, h.target(),
+		[]any{"pool", at.Pool, "backend", at.Backend, "error", err}))
 	switch inTLS := secure.Result(f); {
 	case f.Refusal != nil && inTLS == secure.OK && h.needsTLS():
 		h.write(alertRecord(alertOf(f.Code))) // the client couldn't read HTTP
+	case h.req.Meta.Opaque() && inTLS != secure.Refused:
+		h.refuseOpaque(f)
 	case f.Refusal != nil:
 		h.tell(h.withRetryAfter(f))
 	case inTLS == secure.Refused:
@@ -135,7 +138,7 @@ func (h *clientHandshake) aboutForLog(err error) (about []any) {
 	about = append(about, idsForLog(&h.req.IDs)...)
 	if t := h.req.Meta.TLS; t != nil {
 		about = append(about, "tls", t.VersionWord(), "server_name", LoggedName(t.ServerName))
-	} else if name := secure.ServerName(err); name != "" {
+	} else if name := cmp.Or(secure.ServerName(err), string(h.hello.ServerName)); name != "" {
 		about = append(about, "server_name", LoggedName(name))
 	}
 	return about
@@ -150,6 +153,14 @@ func idsForLog(ids *requestid.IDs) (about []any) {
 		about = append(about, "trace_id", string(trace))
 	}
 	return about
+}
+
+// target says for the log what the client asked for.
+func (h *clientHandshake) target() []any {
+	if h.req.Meta.Opaque() {
+		return []any{"listener", h.req.Meta.ListenerName()}
+	}
+	return []any{"host", string(h.req.Upgrade.Host), "path", string(h.req.Upgrade.Path)}
 }
 
 // LoggedName is a name that a client asked for by SNI, which can be very long, for the
@@ -229,16 +240,15 @@ const passBackIdle = time.Minute
 func (h *clientHandshake) passBack() error {
 	took := time.Since(h.began)
 	changes := h.req.AnswerChanges(h.gen, h.try.Choice.Backend.Name)
-	err := handshake.PassBack(h.conn, h.try.Conn, h.try.Bytes(), passBackIdle, &changes)
+	err := handshake.PassBack(h.conn, h.try.Conn, &h.req.Upgrade, h.try.Bytes(), passBackIdle, &changes)
 	var broken *handshake.BackendError
 	if errors.As(err, &broken) {
 		return err
 	}
 	at, result := h.where(), failure.Declined.Result()
 	h.p.Watcher.HandshakeDone(at, result, took)
-	about := append(h.aboutForLog(nil), "result", result, "client", h.req.Client.String(),
-		"host", string(h.req.Upgrade.Host), "path", string(h.req.Upgrade.Path), "status", h.try.Resp.Status,
-		"pool", at.Pool, "backend", at.Backend)
+	about := slices.Concat(h.aboutForLog(nil), []any{"result", result, "client", h.req.Client.String()}, h.target(),
+		[]any{"status", h.try.Resp.Status, "pool", at.Pool, "backend", at.Backend})
 	if err != nil {
 		about = append(about, "error", "its body broke off: "+err.Error())
 	}

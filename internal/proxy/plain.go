@@ -60,9 +60,9 @@ func (p *Proxy) newPlain(g *generation.Generation) (*httpproxy.Proxy, *httpproxy
 
 // isPlain reports whether a request on a kept-alive connection is for net/http. The
 // others are for the spine, which must then not hand them to net/http.
-func (p *Proxy) isPlain(r *httphead.Request) bool {
+func (p *Proxy) isPlain(m *transport.Meta, r *httphead.Request) bool {
 	_, challenge := p.challenge(r)
-	return !challenge && !handshake.IsWebSocket(r)
+	return !challenge && !handshake.IsWebSocket(r) && !p.isOtherUpgrade(m, r)
 }
 
 // HTTPRequests is the number of plain HTTP requests that are at a backend now.

@@ -11,6 +11,9 @@
 //
 //   - handshake.go: the steps of a handshake; clientHandshake.run lists them
 //   - introduce.go: the header with which a proxy in front says who the client is
+//   - opaque.go: the steps of a connection that has no requests, listed by runOpaque
+//   - upgrade.go: the rest of a handshake for something else than a WebSocket
+//   - session.go: the handshake becomes a session
 //   - queue.go: the wait for a backend in a pool with admit
 //   - answers.go: what the balancer answers itself: redirects to https, challenges
 //     of ACME, TLS on a plain port
@@ -181,6 +184,10 @@ func (p *Proxy) serve(c transport.Conn, waited *queuedHandshake) {
 		}
 		p.put(h)
 	}()
+	if h.req.Meta.Opaque() {
+		h.conclude(h.runOpaque())
+		return
+	}
 	h.conclude(h.run())
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 	"github.com/holdfast-ws/holdfast/internal/stage/secure"
 	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
@@ -125,7 +126,7 @@ func TestSecureRefusals(t *testing.T) {
 				results := 1
 				if tt.full {
 					b.dialTLS(config).send(upgrade("/")).want(101)
-					b.wait("the session", func() bool { return len(b.results) == 1 })
+					b.awaitGate(overload.Stats{Sessions: 1})
 					results = 2
 				}
 				c := b.dial()

@@ -150,6 +150,18 @@ var suite = []conformance{
 	{"move: a client that floods", testMoveFlood},
 	{"move: inside a large message", testMoveLarge},
 
+	{"opaque: bytes pass unchanged however they are cut", testOpaqueCuts},
+	{"opaque: half-closed", testOpaqueHalfClosed},
+	{"opaque: early bytes come first", testOpaqueEarly},
+	{"opaque: an end after much data for a slow reader", testOpaqueBehindMuch},
+	{"opaque: a side that is lost", testOpaqueReset},
+	{"opaque: a half-closed side that is lost", testOpaqueGone},
+	{"opaque: a side closes while the other sends", testOpaqueCloseAndGone},
+	{"opaque: requests", testOpaqueRequest},
+	{"opaque: a request that is not answered", testOpaqueUnanswered},
+	{"opaque: limits", testOpaqueLimits},
+	{"opaque: idle while half-closed", testOpaqueIdleHalfClosed},
+
 	{"a list in pages", testSessionsPages},
 	{"abort", testAbort},
 	{"close of the engine", testEngineClose},
@@ -179,6 +191,8 @@ var withTLS = []string{
 	"move", "move: the client is inside a message", "move: the backend is inside a message", "move: no other backend",
 	"probation", "loss", "loss: inside a message", "loss: the client is inside a message", "again: until a backend is found",
 	"move: numbered messages both ways", "move: numbered messages of throttled clients", "move: a client that floods", "abort", "close of the engine",
+	"opaque: bytes pass unchanged however they are cut", "opaque: half-closed", "opaque: early bytes come first",
+	"opaque: an end after much data for a slow reader", "opaque: a side that is lost", "opaque: a side closes while the other sends", "opaque: requests",
 }
 
 // TestConformanceTLS runs them with TLS on both sides, or on one.

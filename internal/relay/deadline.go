@@ -85,11 +85,14 @@ func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 
 // patience is how long a closing session may go on without progress. If a side has
 // closed, the other one may take longer to answer: it may have to finish its work
-// and send the results first.
+// and send the results first. The end of a stream of opaque bytes is such a closing.
 func (r *record) patience(t ticks) eventloop.Tick {
+	if r.marks&isOpaque != 0 && (r.sides[0].flags|r.sides[1].flags)&isLost == 0 {
+		return eventloop.Tick(t.close.Load())
+	}
 	for i := range r.sides {
 		h, o := &r.sides[i], &r.sides[1-i]
-		if r.cause == [2]session.Cause{session.ClientClosed, session.BackendClosed}[i] &&
+		if r.cause == closed[i] &&
 			h.flags&(isLost|hasLingered) == 0 && o.flags&(isClosed|isEOF|isLost) == 0 {
 			return eventloop.Tick(t.close.Load())
 		}

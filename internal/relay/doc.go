@@ -28,6 +28,7 @@
 //
 //	record.go       bytes pass through: frames, pings, counts
 //	summary.go      what is reported of a session
+//	inject.go       frames of our own, between those that pass
 //	deadline.go     timers: keepalive, idle, lifetime, closing, the limits of a move
 //	ending.go       the first Close, end of stream, violation or loss
 //	closetext.go    the text of a Close that a peer sent, for the log
@@ -35,6 +36,7 @@
 //	requests.go     requests to close or move; oldest.go chooses the oldest sessions
 //	phase.go        the phases of a move, and why nothing is lost
 //	move.go         the state of a move, and what begins it
+//	opaque.go       sessions without frames: other upgrades, and layer 4
 //	boundary.go     where the client is paused, and what the old backend's Close means
 //	queue.go        the turn of a session, and its retries after a loss
 //	search.go       the search for a backend, and the swap
@@ -56,11 +58,7 @@
 // Portable gets such a side as a net.Conn. Epoll refuses connections with any other layer
 // on their socket.
 //
-// Another kind of session is to be added without a change of decisions:
-//
-//   - A session of opaque bytes (layer 4) concerns the record alone. Its frames are
-//     walked only in pass, passMoving and passUnseen, each Close of our own goes
-//     through sendClose and inject, and each end of a stream through wantFin. Such a
-//     session passes all bytes unwalked, is not movable, and sets wantFin where
-//     another one sends a Close.
+// A session of opaque bytes (layer 4) concerns the record alone, see opaque.go. It
+// passes all bytes unwalked, is not movable, and ends streams where another one sends a
+// Close.
 package relay

@@ -149,7 +149,7 @@ func (d *driver) writeFailed(slot int32, r *record, s session.Side, err error) {
 		r.lose(s, d.conns.Now())
 		return
 	}
-	r.unwritable(s, d.conns.Now())
+	r.unwritable(s, errors.Is(err, syscall.ECONNRESET), d.conns.Now())
 	r.sides[s].flags |= isReadable | isEnded
 	d.conns.resume(slot, r, s)
 }
@@ -166,6 +166,8 @@ func (d *driver) settle(slot int32, r *record) {
 	}
 	if r.cause != session.None {
 		d.settleEnd(slot, r)
+	} else if r.marks&isOpaque != 0 {
+		d.endStreams(slot, r) // it may be half-closed
 	}
 }
 
@@ -192,6 +194,12 @@ func (d *driver) settleEnd(slot int32, r *record) {
 		d.finish(slot, r)
 		return
 	}
+	d.endStreams(slot, r)
+	d.conns.schedule(slot, r, d.due(slot, r))
+}
+
+// endStreams ends the streams that must end, once everything is written.
+func (d *driver) endStreams(slot int32, r *record) {
 	for s := range r.sides {
 		h := &r.sides[s]
 		if h.flags&(wantFin|finSent) == wantFin && drained(h) {
@@ -199,7 +207,6 @@ func (d *driver) settleEnd(slot int32, r *record) {
 			d.conns.shutdown(slot, r, session.Side(s))
 		}
 	}
-	d.conns.schedule(slot, r, d.due(slot, r))
 }
 
 // dropKept drops what is kept for a lost side.

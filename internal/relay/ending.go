@@ -26,6 +26,10 @@ func (r *record) sendClose(s session.Side, code uint16, reason Reason, deadline 
 	if h.flags&(writeClosed|isLost|wantClose) != 0 {
 		return
 	}
+	if r.marks&isOpaque != 0 {
+		h.flags |= wantFin | writeClosed
+		return
+	}
 	if s == session.Client && h.flags&isClosed != 0 {
 		code, reason = echo(h.walker.CloseCode()), NoReason
 	}
@@ -52,7 +56,7 @@ func (r *record) onClose(s session.Side, now eventloop.Tick) {
 	if r.cause == session.None || o.flags&isViolator != 0 {
 		r.code = h.walker.CloseCode()
 	}
-	r.end([2]session.Cause{session.ClientClosed, session.BackendClosed}[s], now)
+	r.end(closed[s], now)
 	if s == session.Client && o.flags&isLost != 0 {
 		// There is no backend to answer it: the session was being moved.
 		r.sendClose(s, r.code, NoReason, now+1)
@@ -149,9 +153,13 @@ func (h *side) giveUp() {
 }
 
 // unwritable is called when a write has failed since the peer has closed the
-// connection of s. What s sent before, perhaps a Close, is still read, and then the
-// end.
-func (r *record) unwritable(s session.Side, now eventloop.Tick) {
+// connection of s, or with reset has reset it. What s sent before, perhaps a Close, is
+// still read, and then the end.
+func (r *record) unwritable(s session.Side, reset bool, now eventloop.Tick) {
+	if r.marks&isOpaque != 0 {
+		r.refusesBytes(s, reset, now)
+		return
+	}
 	h := &r.sides[s]
 	h.flags = h.flags&^(wantClose|wantPing|wantFin) | writeClosed
 	if s == session.Backend {
@@ -163,6 +171,10 @@ func (r *record) unwritable(s session.Side, now eventloop.Tick) {
 // without one it would see 1006. A backend sees what it would see without a
 // balancer, so that it can tell a lost client from one that closed.
 func (r *record) peerGone(s session.Side, now eventloop.Tick) {
+	if r.marks&isOpaque != 0 {
+		r.streamEnded(s, now)
+		return
+	}
 	if s == session.Backend && r.tryReattach(now) {
 		return
 	}
@@ -173,7 +185,7 @@ func (r *record) peerGone(s session.Side, now eventloop.Tick) {
 		r.fail(f, now, now+1)
 	}
 	if r.sides[s].flags&isClosed == 0 {
-		r.end([2]session.Cause{session.ClientLost, session.BackendLost}[s], now)
+		r.end(lost[s], now)
 	}
 	if s == session.Backend && r.sides[session.Client].flags&isEOF == 0 {
 		r.sendClose(session.Client, CodeServiceRestart, BackendLost, now+1)
@@ -192,6 +204,9 @@ func (r *record) beginClose(c plannedClose, now eventloop.Tick, boundary eventlo
 	}
 	r.end(c.cause, now)
 	r.marks |= isOurs
+	if r.marks&isOpaque != 0 {
+		r.sendClose(session.Backend, c.code, c.reason, now) // it gets no answer of the client's
+	}
 	r.sendClose(session.Client, c.code, c.reason, now+boundary)
 }
 
@@ -218,7 +233,7 @@ func drained(h *side) bool {
 func (r *record) lingered(now eventloop.Tick) {
 	for s := range r.sides {
 		side, h := session.Side(s), &r.sides[s]
-		if h.flags&(hasLingered|writeClosed) != 0 {
+		if h.flags&(hasLingered|writeClosed) != 0 || r.marks&isOpaque != 0 {
 			r.lose(side, now)
 			continue
 		}

@@ -42,6 +42,12 @@ type Start struct {
 	// session.Side. It is used before Start returns and not retained.
 	Early [2][]byte
 
+	// Opaque means that the two sides don't speak WebSocket: all bytes pass as they
+	// are, and the end of a stream is passed on while the other one continues. Of the
+	// Limits, keepalive doesn't apply. Such a session isn't movable. It is closed by
+	// the ends of both streams instead of a Close.
+	Opaque bool
+
 	// Movable lets the session be given another backend, by a MoveRequest or,
 	// with OnLoss, when its backend is lost. Without a Reattacher none is moved.
 	Movable, OnLoss bool

@@ -39,6 +39,7 @@ type fixture struct {
 	reattacher  *reattacher  // nil if sessions aren't movable
 	onLoss      atomic.Bool
 	control     bool // backends want notices
+	opaque      bool // sessions are of opaque bytes
 	moveTimeout atomic.Int64
 	backendID   atomic.Uint32 // of sessions that begin
 	tokenFor    atomic.Int64  // how long their clients' tokens are valid; 0 is for ever
@@ -173,7 +174,7 @@ func (r *fixture) serve(c transport.Conn) {
 		r.t.Errorf("dial: %v", err)
 		return
 	}
-	s := relay.Start{Limits: r.limits, Rules: r.rules}
+	s := relay.Start{Limits: r.limits, Rules: r.rules, Opaque: r.opaque}
 	for i, conn := range []transport.Conn{c, b} {
 		conn.SetDeadline(time.Now().Add(patience))
 		buf := make([]byte, r.preface+int(r.early.Load()))

@@ -39,6 +39,9 @@ func (el *epollLoop) Ready(slot int32, side session.Side, ev eventloop.Events) {
 	if ev.Ended() && h.flags&readPaused != 0 {
 		r.clientEnds(el.Now())
 	}
+	if ev.Reset() && h.flags&isEOF != 0 && r.marks&isOpaque != 0 {
+		r.lose(side, el.Now()) // it was half-closed, and isn't read any more
+	}
 	el.settle(slot, r)
 }
 
@@ -71,7 +74,9 @@ func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 		var e syscall.Errno
 		if full {
 			if n, e = el.splice(slot, r, s); n > 0 {
-				buf = el.Buf[:headRead]
+				if buf = el.Buf[:headRead]; r.marks&isOpaque != 0 {
+					buf = el.Buf[:firstRead] // there are no headers
+				}
 				continue
 			}
 		}

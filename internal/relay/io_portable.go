@@ -219,8 +219,11 @@ func (ps *portableSession) discard(_ int32, r *record, s session.Side) {
 	r.sides[s].pending = 0
 }
 
-func (ps *portableSession) shutdown(_ int32, _ *record, s session.Side) {
+func (ps *portableSession) shutdown(_ int32, r *record, s session.Side) {
 	c := ps.ends[s].conn
+	if above, ok := c.(interface{ NetConn() net.Conn }); ok && r.isCut(s) {
+		c = above.NetConn()
+	}
 	w, ok := c.(interface{ CloseWrite() error })
 	if _, layered := c.(interface{ NetConn() net.Conn }); layered && ok {
 		ps.engine.readers.Go(func() { w.CloseWrite() }) // it writes a close_notify, which may wait
@@ -271,7 +274,10 @@ func (ps *portableSession) waiting(_ int32, _ *record, s session.Side) eventloop
 func (ps *portableSession) remove(_ int32, r *record) {
 	r.live = false
 	ps.timer.Stop()
-	for _, end := range ps.ends {
+	for s, end := range ps.ends {
+		if above, ok := end.conn.(interface{ NetConn() net.Conn }); ok && r.isCut(session.Side(s)) {
+			above.NetConn().Close()
+		}
 		end.conn.Close()
 		ps.forget(end)
 	}

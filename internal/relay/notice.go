@@ -36,6 +36,7 @@ const (
 	holdsLeave                    // and the answer is to leave
 	hasTLS                        // engine's: a side speaks TLS
 	isOurs                        // we decided to close: nothing that is received may delay it
+	isOpaque                      // no frames, see opaque.go
 	isLimited                     // the client must keep within a budget
 	countsBytes                   // of bytes, too
 	isThrottled                   // the client isn't read until budget.until

@@ -296,7 +296,7 @@ func TestMoveProperties(t *testing.T) {
 					lost()
 					w.r.lose(b, w.now)
 				case 4, 5:
-					w.r.unwritable(b, w.now)
+					w.r.unwritable(b, true, w.now)
 				case 6:
 					w.r.lose(session.Client, w.now)
 				case 7:

@@ -303,7 +303,7 @@ func TestRecordProperties(t *testing.T) {
 				case 1:
 					w.r.lose(s, w.now)
 				case 2:
-					w.r.unwritable(s, w.now)
+					w.r.unwritable(s, true, w.now)
 					w.r.eof(s, w.now)
 				case 3:
 					w.carryOut(closeForTest.request(nil), time.Duration(rapid.IntRange(0, 3).Draw(t, "spread"))*time.Second)

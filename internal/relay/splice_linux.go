@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"math"
 	"syscall"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
@@ -54,10 +55,13 @@ func (sp *splicer) takeOut(b []byte) bool {
 func (sp *splicer) trim() { sp.off = false }
 
 // unseen is how many of the next bytes from s can be passed to the other side
-// without being read, since they are payload.
+// without being read, since they are payload or opaque.
 func (r *record) unseen(s session.Side) uint64 {
 	if r.marks&hasTLS != 0 || r.marks&countsBytes != 0 && s == session.Client || r.sides[s].flags&discardReads != 0 || r.sides[s.Other()].flags&(writeClosed|isLost) != 0 {
 		return 0
+	}
+	if r.marks&isOpaque != 0 {
+		return math.MaxUint64
 	}
 	return r.sides[s].walker.Payload()
 }
@@ -67,15 +71,18 @@ func (r *record) passUnseen(s session.Side, n int, now eventloop.Tick) {
 	h := &r.sides[s]
 	h.bytes += uint64(n)
 	h.lastIn = now
-	h.walker.Skip(uint64(n))
 	r.progressed(now)
+	if r.marks&isOpaque != 0 {
+		return
+	}
+	h.walker.Skip(uint64(n))
 	if s == session.Client {
 		r.hold()
 	}
 }
 
 // splice passes on some bytes of s if its stream is inside the payload of a large
-// frame, and returns how many. 0 without an error means that s must be read:
+// frame, or opaque, and returns how many. 0 without an error means that s must be read:
 // splice can't distinguish an empty socket from one with urgent data, or from a
 // system that doesn't allow it.
 func (el *epollLoop) splice(slot int32, r *record, s session.Side) (int, syscall.Errno) {

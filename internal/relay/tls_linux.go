@@ -313,8 +313,11 @@ func (el *epollLoop) sendAlert(r *record, s session.Side, side *tlsSide, descrip
 	}
 }
 
-// closeNotify tells side s, if it has TLS, that nothing more will come.
+// closeNotify tells side s, if it has TLS, that it has got everything.
 func (el *epollLoop) closeNotify(slot int32, r *record, s session.Side) {
+	if r.isCut(s) {
+		return
+	}
 	if side := el.tls.of(slot, s); side != nil {
 		el.sendAlert(r, s, side, tlsrec.AlertCloseNotify)
 	}

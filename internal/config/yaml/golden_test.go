@@ -88,6 +88,12 @@ func dump(c *config.Config, f *File) string {
 			websocket = fmt.Sprint(*r.Match.WebSocket)
 		}
 		line("route host=%q path=%q websocket=%s to %s (%s)", r.Match.Host.String(), r.Match.Path.String(), websocket, r.Pool, at(config.Path("routes").Index(i)))
+		if r.Opaque() {
+			line("  sni=%q alpn=%q", r.Match.SNI.String(), r.Match.ALPN)
+		}
+		if len(r.Upgrades) > 0 {
+			line("  upgrades %q", r.Upgrades)
+		}
 		dumpMatch(line, r.Match)
 		dumpAccess(line, r.Allow, r.Deny, r.Origins)
 		if r.Subprotocols != nil {
@@ -242,6 +248,9 @@ func dumpListener(line func(string, ...any), l config.Listener) {
 	}
 	if l.Redirect != "" {
 		line("  redirect %s", l.Redirect)
+	}
+	if l.Mode != "" || l.Pool != "" {
+		line("  mode %q to %q", l.Mode, l.Pool)
 	}
 	t := l.TLS
 	if t == nil {

@@ -20,7 +20,7 @@ type Names struct {
 
 // TLS is what a TLS handshake has agreed on.
 type TLS struct {
-	Version, Suite, ServerName string // ServerName is escaped
+	Version, Suite, ServerName string // ServerName is escaped; Version is "" if the backend makes the handshake
 	Resumed                    bool
 }
 
@@ -62,7 +62,10 @@ func (l *Log) appendOpened(b []byte, now time.Time, info *session.Info, names *N
 	if o.TraceID != nil {
 		e = e.bytes("trace_id", o.TraceID)
 	}
-	if tls := o.TLS; tls != nil {
+	switch tls := o.TLS; {
+	case tls != nil && tls.Version == "":
+		e = e.string("server_name", tls.ServerName)
+	case tls != nil:
 		e = e.string("tls", tls.Version).string("cipher", tls.Suite).string("server_name", tls.ServerName).bool("resumed", tls.Resumed)
 	}
 	return e.end()

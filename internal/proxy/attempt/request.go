@@ -7,9 +7,11 @@ package attempt
 
 import (
 	"crypto/x509"
+	"fmt"
 	"net/netip"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/session/claims"
@@ -55,6 +57,7 @@ type Request struct {
 
 	buf        []byte
 	size, have int // of buf: the head, and everything that was read
+	body       int // of buf, behind the head
 }
 
 // Reset prepares r for the next connection.
@@ -63,7 +66,12 @@ func (r *Request) Reset(m transport.Meta) {
 	r.Upgrade, r.Grant, r.Claims = handshake.Upgrade{}, nil, ""
 	r.ID, r.IDs, r.forward, r.path, r.prefix = session.ID{}, requestid.IDs{}, nil, nil, ""
 	r.facts = Facts{}
-	r.size, r.have = 0, 0
+	r.size, r.have, r.body = 0, 0, 0
+}
+
+// NoRequest makes it that of a connection that has none.
+func (r *Request) NoRequest() {
+	r.Head.Host, r.Head.Path, r.Head.Query, r.Head.Fields = nil, nil, nil, nil
 }
 
 // IsUsual reports whether its buffer has the usual size, so that it is worth
@@ -127,11 +135,27 @@ func (r *Request) DropGrant() error {
 	return err
 }
 
-// Bytes are everything that was read, HeadBytes the head, and Early what follows
-// it: the first frames. All are slices of the buffer.
+// ReadBody reads a body of n bytes from c. Errors are *failure.Error.
+func (r *Request) ReadBody(c transport.Conn, n int) error {
+	if more := r.size + n - len(r.buf); more > 0 {
+		r.buf = append(r.buf, make([]byte, more)...) // Head stays in the old one
+	}
+	for r.have < r.size+n {
+		got, err := c.Read(r.buf[r.have : r.size+n])
+		if r.have += got; got == 0 && err != nil {
+			return failure.Wrap(failure.ClientGone, fmt.Errorf("in the request's body: %w", err))
+		}
+	}
+	r.body = n
+	return nil
+}
+
+// Bytes are everything that was read, HeadBytes the head, Body what ReadBody has read,
+// and Early what follows: the first frames. All are slices of the buffer.
 func (r *Request) Bytes() []byte     { return r.buf[:r.have] }
 func (r *Request) HeadBytes() []byte { return r.buf[:r.size] }
-func (r *Request) Early() []byte     { return r.buf[r.size:r.have] }
+func (r *Request) Body() []byte      { return r.buf[r.size : r.size+r.body] }
+func (r *Request) Early() []byte     { return r.buf[r.size+r.body : r.have] }
 
 // Buffer is scratch space once the request is answered. It is not empty.
 func (r *Request) Buffer() []byte {

@@ -65,6 +65,12 @@ func (t *Try) Connect(parent transport.Conn, r *Request, d *dial.Dialer, deadlin
 	return unlessClientGone(err)
 }
 
+// Connected notes that the backend took the connection, if nothing else is asked of it.
+func (t *Try) Connected() {
+	t.Choice.Backend.HandshakeSucceeded()
+	t.observe(http.StatusOK)
+}
+
 // Ask sends the backend a request that Request.AppendRequest made, and reads and
 // checks its answer. Unless that is a correct 101, the error is a *failure.Error.
 func (t *Try) Ask(request []byte, r *Request, deadline time.Time) (err error) {

@@ -35,14 +35,16 @@ const MaxHead = 16 << 10
 // Generation is immutable. A handshake goes by the one it began with, and an
 // open session by none.
 type Generation struct {
-	Number    uint64
-	Routes    *route.Table
-	Policies  []Policy                   // by route.Rule.Index
-	Listeners map[string]*ListenerPolicy // by name; see ListenerOf
-	Reserved  *auth.Reserved             // of all policies; nil has none
-	Pools     map[string]*Pool
-	Labels    map[string]uint32 // of the routes, as numbers of session.Names
-	Forwarded *forwarded.Policy
+	Number   uint64
+	Routes   *route.Table
+	Policies []Policy // by route.Rule.Index
+	// OtherUpgrades means that one of Policies has Upgrades.
+	OtherUpgrades bool
+	Listeners     map[string]*ListenerPolicy // by name; see ListenerOf
+	Reserved      *auth.Reserved             // of all policies; nil has none
+	Pools         map[string]*Pool
+	Labels        map[string]uint32 // of the routes, as numbers of session.Names
+	Forwarded     *forwarded.Policy
 	// ClientCert says what backends are told about certificates of clients.
 	ClientCert *clientcert.Policy
 	IDs        requestid.Policy

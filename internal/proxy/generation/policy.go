@@ -23,6 +23,9 @@ type Policy struct {
 	Limits limit.Rules
 	// Forward is what the route changes; nil is nothing.
 	Forward *Forward
+	// Upgrades are the protocols other than WebSocket that a request may ask for, as
+	// in its Upgrade field; the case of letters doesn't matter.
+	Upgrades []string
 }
 
 // ListenerPolicy is what a listener asks of everything that comes on it.

@@ -25,6 +25,7 @@ type Conn struct {
 	side     session.Side
 	hints    hints
 	noSocket bool // there never was one, see Loop.Spawn
+	halfOpen bool // see KeepHalfClosed
 	deadline Tick
 	tls      *transport.TLS   // see transport.Meta
 	front    *transport.Front // likewise
@@ -41,6 +42,7 @@ const (
 	hintReadable hints = 1 << iota // a read may return something
 	hintWritable
 	hintEnded // the peer will send nothing more
+	hintReset // nor take anything
 )
 
 func (c *Conn) Read(p []byte) (int, error) {
@@ -139,7 +141,31 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return nil
 }
 
-func (c *Conn) HungUp() bool { return c.hints&hintEnded != 0 }
+func (c *Conn) HungUp() bool {
+	if c.halfOpen {
+		return c.hints&hintReset != 0
+	}
+	return c.hints&hintEnded != 0
+}
+
+// KeepHalfClosed implements transport.KeepHalfClosed.
+func (c *Conn) KeepHalfClosed() { c.halfOpen = true }
+
+// note records events as hints.
+func (c *Conn) note(ev Events) {
+	if ev.Readable() {
+		c.hints |= hintReadable
+	}
+	if ev.Writable() {
+		c.hints |= hintWritable
+	}
+	if ev.Ended() {
+		c.hints |= hintEnded
+	}
+	if ev.Reset() {
+		c.hints |= hintReset
+	}
+}
 
 func (c *Conn) CloseWrite() error {
 	if c.fd < 0 {

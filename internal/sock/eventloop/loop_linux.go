@@ -64,6 +64,9 @@ func (e Events) Writable() bool { return e&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPO
 // error, so a short read doesn't mean that everything was read.
 func (e Events) Ended() bool { return e&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 }
 
+// Reset reports that the connection has failed in both directions.
+func (e Events) Reset() bool { return e&unix.EPOLLERR != 0 }
+
 const (
 	batchSize = 512
 	// ReadBufferSize is the size of the one buffer a loop reads into.

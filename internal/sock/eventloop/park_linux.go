@@ -46,7 +46,7 @@ func (c *Conn) Park(first []byte, resume func(transport.Conn), gone func()) (tra
 
 // ready handles events of the socket, which nobody reads.
 func (p *parked) ready(ev Events) {
-	if ev.Ended() {
+	if p.conn.note(ev); p.conn.HungUp() {
 		p.end()
 	}
 }

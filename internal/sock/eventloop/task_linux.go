@@ -53,7 +53,7 @@ func (l *Loop) startAt(slot int32, c Conn, serve func(transport.Conn)) {
 	t := l.takeTask()
 	t.slot, t.serve = slot, serve
 	l.slots.at(slot).task = t.index
-	c.task, c.hints = t, hintReadable|hintWritable
+	c.task, c.hints = t, c.hints|hintReadable|hintWritable
 	t.conns = [2]Conn{session.Client: c, session.Backend: {fd: -1}}
 	t.resume()
 }
@@ -137,15 +137,7 @@ func (t *task) resume() {
 // that socket, or if the client has gone.
 func (t *task) ready(side session.Side, ev Events) {
 	c := &t.conns[side]
-	if ev.Readable() {
-		c.hints |= hintReadable
-	}
-	if ev.Writable() {
-		c.hints |= hintWritable
-	}
-	if ev.Ended() {
-		c.hints |= hintEnded
-	}
+	c.note(ev)
 	if t.waiting && (side == t.side || side == session.Client && ev.Ended()) {
 		t.resume()
 	}

@@ -68,6 +68,7 @@ type Conn struct {
 	deadline time.Time
 	parent   *Conn // whose task dialled it; nil for others
 	hungUp   bool  // its peer is known to have gone
+	halfOpen bool  // see KeepHalfClosed
 }
 
 func (n *Network) wrap(nc net.Conn, meta transport.Meta, first []byte) (*Conn, error) {
@@ -123,6 +124,9 @@ func (c *Conn) SetDeadline(t time.Time) error {
 // HungUp implements transport.Conn. It is known only for the client of a task
 // that has waited for its backend.
 func (c *Conn) HungUp() bool { return c.hungUp }
+
+// KeepHalfClosed implements transport.KeepHalfClosed.
+func (c *Conn) KeepHalfClosed() { c.halfOpen = true }
 
 // CloseWrite implements transport.Conn.
 func (c *Conn) CloseWrite() error {

@@ -39,6 +39,7 @@ func (c *Conn) Park(first []byte, resume func(transport.Conn), gone func()) (tra
 		nc.Close()
 		return nil, err
 	}
+	again.halfOpen = c.halfOpen
 	p := &parked{conn: again, resume: resume, gone: gone, wake: make(chan struct{})}
 	n.tasks.Go(p.wait)
 	return p, nil

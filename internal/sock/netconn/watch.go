@@ -2,6 +2,7 @@ package netconn
 
 import (
 	"errors"
+	"io"
 	"os"
 	"time"
 )
@@ -13,13 +14,16 @@ const maxAhead = 64 << 10
 
 // readAhead reads what the peer sends into c.first, since Go reports a peer's end
 // only to a reader. It returns the error that ended it; nil means that the peer
-// has sent too much.
+// has sent too much, or ended its stream on a connection that is kept then.
 func (c *Conn) readAhead() error {
 	buf := make([]byte, 1) // hardly any client sends anything
 	for len(c.first) < maxAhead {
 		n, err := c.nc.Read(buf)
 		c.first = append(c.first, buf[:n]...)
-		if err != nil {
+		switch {
+		case err == io.EOF && c.halfOpen:
+			return nil
+		case err != nil:
 			return err
 		}
 		if len(buf) == 1 {

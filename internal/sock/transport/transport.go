@@ -194,6 +194,15 @@ func Await(c Conn, start func(done func())) error {
 	return nil
 }
 
+// KeepHalfClosed makes c stay when its peer ends its stream, since the peer may still
+// wait for an answer: c then counts as hung up only when it is reset, and a parked one
+// isn't closed. It is for protocols whose clients may do that before they are served.
+func KeepHalfClosed(c Conn) {
+	if k, ok := Socket(c).(interface{ KeepHalfClosed() }); ok {
+		k.KeepHalfClosed()
+	}
+}
+
 // Parked is a connection that was parked. Its methods may be called from any
 // goroutine and don't block. The first call decides; after it, and after gone,
 // further calls do nothing.
@@ -216,6 +225,8 @@ type ListenerSpec struct {
 	// Proxies reads who the client is from the proxies in front, which must say so; nil
 	// if there are none.
 	Proxies ProxyServer
+	// Mode says what clients speak on it, as far as the balancer is concerned.
+	Mode Mode
 	// TLS makes the TLS handshakes of connections; nil if they are not encrypted.
 	TLS TLSServer
 	// RedirectHTTPS means that requests are redirected to https, at HTTPSPort; 0
@@ -228,6 +239,21 @@ type ListenerSpec struct {
 	// Policy is what the listener asks of clients. It is the spine's.
 	Policy any
 }
+
+// Mode is what the balancer takes the bytes of a listener's connections for.
+type Mode uint8
+
+const (
+	HTTP Mode = iota
+	// TCP: opaque bytes.
+	TCP
+	// TLSPassthrough: TLS with a backend, of which only the client's first message is
+	// looked at.
+	TLSPassthrough
+)
+
+// Opaque reports whether the connection has no requests for the balancer.
+func (m *Meta) Opaque() bool { return m.Listener != nil && m.Listener.Mode != HTTP }
 
 // TLSServer makes TLS handshakes as the server.
 type TLSServer interface {

@@ -67,7 +67,7 @@ func TestChangedAnswers(t *testing.T) {
 	c.SetCookie = []byte("c=d")
 	for what, got := range map[string]string{
 		"a 101":          string(AppendResponse(nil, &resp, new(Upgrade), &c)),
-		"a plain answer": string(appendAnswer(nil, &resp, false, &c)),
+		"a plain answer": string(appendAnswer(nil, new(Upgrade), &resp, false, &c)),
 	} {
 		for _, want := range []string{"\r\nX-User: a  b\r\n", "\r\nServer: us\r\n", "\r\nX-Request-ID: 0123456789ABCDEFGHIJ\r\n", "\r\nSet-Cookie: a=b\r\n", "\r\nSet-Cookie: c=d\r\n"} {
 			if strings.Count(got, want) != 1 {

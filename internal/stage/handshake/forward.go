@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"crypto/x509"
+	"strconv"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
@@ -65,7 +66,7 @@ func (c *Changes) appendToAnswer(dst []byte) []byte {
 // client's request with its target in origin-form and its Host. Hop-by-hop and
 // reserved fields are replaced by the balancer's upgrade and forwarding fields, and
 // those about the client and its certificate; about may have further changes. req must have
-// passed Check, which filled in up.
+// passed Check or CheckOther, which filled in up. A body isn't appended.
 func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About) []byte {
 	fw := about.Forwarded
 	path, host := req.Path, req.Host
@@ -75,12 +76,17 @@ func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About)
 	if about.Host != nil {
 		host = about.Host
 	}
-	dst = append(dst, "GET "...)
+	dst = append(append(dst, req.Method...), ' ')
 	dst = append(dst, path...)
 	dst = append(dst, req.Query...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, host...)
-	dst = append(dst, "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	dst = append(dst, "\r\nConnection: Upgrade\r\nUpgrade: "...)
+	dst = append(up.appendProtocol(dst), "\r\n"...)
+	if up.BodyLength > 0 {
+		dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(up.BodyLength), 10)
+		dst = append(dst, "\r\n"...)
+	}
 	named := namesFields(req.Fields)
 	for i := range req.Fields {
 		field := &req.Fields[i]
@@ -165,7 +171,8 @@ func (up *Upgrade) speaks(name []byte) bool {
 // Holdfast- fields, which are for the balancer. resp must have passed CheckResponse
 // with up.
 func AppendResponse(dst []byte, resp *httphead.Response, up *Upgrade, changes *Changes) []byte {
-	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"...)
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: "...)
+	dst = append(up.appendProtocol(dst), "\r\nConnection: Upgrade\r\n"...)
 	named := namesFields(resp.Fields)
 	for i := range resp.Fields {
 		field := &resp.Fields[i]

@@ -99,7 +99,7 @@ func FuzzResponse(f *testing.F) {
 				t.Fatalf("taken for the right answer: %q", buf[:n])
 			}
 		case ErrPlainAnswer:
-			err := PassBack(client, backend, buf[:have], time.Minute, nil)
+			err := PassBack(client, backend, &Upgrade{Method: []byte("GET")}, buf[:have], time.Minute, nil)
 			if sent = client.written.Bytes(); err != nil || in.StatusCode == 101 {
 				return
 			}

@@ -12,7 +12,8 @@
 //	CheckResponse  what a server must send (§4.2.2), compared with Upgrade
 //	AppendResponse the 101 for the client
 //
-// If the backend's answer is not a 101, PassBack replaces the last step. Nothing
+// If the backend's answer is not a 101, PassBack replaces the last step. For an
+// upgrade to something else (other.go), CheckOther replaces Check. Nothing
 // is allocated on the way to a 101: parsed heads are slices of the caller's
 // buffers, which must stay unchanged until the handshake is over.
 //
@@ -41,6 +42,11 @@ type Upgrade struct {
 	Host []byte
 	// Path is the request's path, unchanged, without the query.
 	Path []byte
+	// Other is what is asked for instead of a WebSocket, see CheckOther; nil means a
+	// WebSocket. Method is its request's, and BodyLength the length of its body.
+	Other      []byte
+	Method     []byte
+	BodyLength int
 	// Subprotocols are those that backends are told of and may choose, of what the
 	// client offers; nil means all. The caller sets it after Check.
 	Subprotocols []string
@@ -91,11 +97,17 @@ func Check(req *httphead.Request, up *Upgrade) error {
 		return refuseKey
 	}
 	copy(up.key[:], key)
+	up.fill(req)
+	return nil
+}
+
+// fill sets what doesn't depend on the protocol.
+func (up *Upgrade) fill(req *httphead.Request) {
 	up.Host = httphead.AppendHostname(up.host[:0], req.Host)
 	up.Path = req.Path
 	up.offers = req.Fields
+	up.Other, up.Method, up.BodyLength = nil, req.Method, 0
 	up.Subprotocols, up.Session, up.Reattach, up.FallbackSubprotocol, up.agreed = nil, session.ID{}, nil, "", Deflate{}
-	return nil
 }
 
 // SetOffers replaces the fields in which the client offers subprotocols and extensions, as

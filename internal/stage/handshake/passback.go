@@ -12,7 +12,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 )
 
-// PassBack sends the client the backend's plain answer to its handshake, after
+// PassBack sends the client the backend's plain answer to its handshake up, after
 // CheckResponse returned ErrPlainAnswer. head is what ReadResponse read,
 // buf[:have]. PassBack sends the answer's head at once and its body as it comes,
 // however long that takes, unless nothing moves for the time idle; it sets the
@@ -22,7 +22,7 @@ import (
 // 502. Any other error came too late for that.
 //
 // Speed doesn't matter here, so net/http reads the body.
-func PassBack(client, backend transport.Conn, head []byte, idle time.Duration, changes *Changes) error {
+func PassBack(client, backend transport.Conn, up *Upgrade, head []byte, idle time.Duration, changes *Changes) error {
 	var parsed httphead.Response
 	n, err := parsed.Parse(head)
 	if n == 0 {
@@ -30,7 +30,7 @@ func PassBack(client, backend transport.Conn, head []byte, idle time.Duration, c
 	}
 	pair := bounded{client, backend, idle}
 	from := bufio.NewReader(io.MultiReader(bytes.NewReader(head), reader{pair}))
-	resp, err := http.ReadResponse(from, &http.Request{Method: http.MethodGet})
+	resp, err := http.ReadResponse(from, &http.Request{Method: string(up.Method)})
 	if err != nil {
 		return broken(ReasonMalformed, err)
 	}
@@ -39,7 +39,8 @@ func PassBack(client, backend transport.Conn, head []byte, idle time.Duration, c
 	// length is sent in chunks, so that the client can tell a complete body from
 	// one that was cut off.
 	chunked := resp.ContentLength < 0
-	out := appendAnswer(nil, &parsed, chunked, changes)
+	chunked = chunked && resp.Body != http.NoBody // a HEAD has none
+	out := appendAnswer(nil, up, &parsed, chunked, changes)
 	if body := head[n:]; resp.ContentLength == 0 {
 		return pair.write(out)
 	} else if !chunked && int64(len(body)) >= resp.ContentLength {
@@ -52,7 +53,7 @@ func PassBack(client, backend transport.Conn, head []byte, idle time.Duration, c
 }
 
 // appendAnswer appends the head of a plain answer as the client gets it.
-func appendAnswer(dst []byte, resp *httphead.Response, chunked bool, changes *Changes) []byte {
+func appendAnswer(dst []byte, up *Upgrade, resp *httphead.Response, chunked bool, changes *Changes) []byte {
 	dst = append(dst, "HTTP/1.1 "...) // our version, not the backend's (RFC 9110 §2.5)
 	dst = strconv.AppendInt(dst, int64(resp.Status), 10)
 	dst = append(append(dst, ' '), resp.Reason...)
@@ -69,10 +70,10 @@ func appendAnswer(dst []byte, resp *httphead.Response, chunked bool, changes *Ch
 	if chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
-	// A 426 must have Upgrade (RFC 9110 §15.5.22), and only WebSockets are asked
-	// for here.
+	// A 426 must have Upgrade (RFC 9110 §15.5.22).
 	if resp.Status == http.StatusUpgradeRequired {
-		return append(dst, "Upgrade: websocket\r\nConnection: close, Upgrade\r\n\r\n"...)
+		dst = up.appendProtocol(append(dst, "Upgrade: "...))
+		return append(dst, "\r\nConnection: close, Upgrade\r\n\r\n"...)
 	}
 	return append(dst, "Connection: close\r\n\r\n"...)
 }

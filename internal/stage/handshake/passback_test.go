@@ -66,7 +66,7 @@ func TestPassBack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := PassBack(client, backend, buf[:have], time.Minute, nil); err != nil {
+			if err := PassBack(client, backend, &Upgrade{Method: []byte("GET")}, buf[:have], time.Minute, nil); err != nil {
 				t.Fatal(err)
 			}
 			got := parseResponse(t, client.written.String())
@@ -83,7 +83,7 @@ func TestPassBack(t *testing.T) {
 func TestPassBackFields(t *testing.T) {
 	passed := func(head string) http.Header {
 		client := &conn{}
-		if err := PassBack(client, &conn{}, []byte(head), time.Minute, nil); err != nil {
+		if err := PassBack(client, &conn{}, &Upgrade{Method: []byte("GET")}, []byte(head), time.Minute, nil); err != nil {
 			t.Fatal(err)
 		}
 		return parseResponse(t, client.written.String()).header
@@ -109,7 +109,7 @@ func TestPassBackBroken(t *testing.T) {
 	passBack := func(client, backend *conn) error {
 		head := backend.pieces[0]
 		backend.pieces = backend.pieces[1:]
-		return PassBack(client, backend, []byte(head), time.Minute, nil)
+		return PassBack(client, backend, &Upgrade{Method: []byte("GET")}, []byte(head), time.Minute, nil)
 	}
 	t.Run("before anything was sent", func(t *testing.T) {
 		client := &conn{}
@@ -142,7 +142,7 @@ func TestPassBackBroken(t *testing.T) {
 	})
 	t.Run("the client is gone", func(t *testing.T) {
 		client := &conn{broken: syscall.EPIPE}
-		err := PassBack(client, &conn{}, []byte("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"), time.Minute, nil)
+		err := PassBack(client, &conn{}, &Upgrade{Method: []byte("GET")}, []byte("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"), time.Minute, nil)
 		if !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("error %v; want EPIPE", err)
 		}

@@ -17,7 +17,7 @@ const (
 	ReasonTooLarge    Reason = "response_head_too_large"
 	ReasonInterim     Reason = "too_many_interim_responses"
 	ReasonVersion     Reason = "http_1_0"
-	ReasonUpgrade     Reason = "bad_upgrade"    // no "Upgrade: websocket", or more than that
+	ReasonUpgrade     Reason = "bad_upgrade"    // no "Upgrade: websocket", or what was asked for, or more than that
 	ReasonConnection  Reason = "bad_connection" // no "Connection: Upgrade"
 	ReasonAccept      Reason = "bad_accept"     // Sec-WebSocket-Accept does not answer the key
 	ReasonSubprotocol Reason = "bad_subprotocol"
@@ -78,7 +78,8 @@ var (
 	errTakeover    = broken(ReasonTakeover, nil)
 )
 
-// CheckResponse checks the backend's response to up by RFC 6455 §4.1 and §4.2.2.
+// CheckResponse checks the backend's response to up by RFC 6455 §4.1 and §4.2.2, or
+// by RFC 9110 §7.8 if that isn't for a WebSocket.
 // It returns nil for a correct 101, ErrPlainAnswer for any other status, and an
 // error that wraps a *BackendError for a wrong 101.
 func CheckResponse(resp *httphead.Response, up *Upgrade) (err error) {
@@ -88,11 +89,14 @@ func CheckResponse(resp *httphead.Response, up *Upgrade) (err error) {
 	if resp.Minor == 0 {
 		return errVersion
 	}
-	if value, _ := single(resp.Fields, "upgrade"); !httphead.EqualFold(value, "websocket") {
+	if value, _ := single(resp.Fields, "upgrade"); !up.isProtocol(value) {
 		return errUpgrade
 	}
 	if !resp.Fields.HasToken("connection", "upgrade") {
 		return errConnection
+	}
+	if up.Other != nil {
+		return nil // the rest is theirs
 	}
 	accept := up.accept()
 	if value, _ := single(resp.Fields, "sec-websocket-accept"); string(value) != string(accept[:]) {

@@ -1,12 +1,11 @@
 // Package route finds the pool for a request: that of the first rule that
 // matches its host, its path and whether it is a WebSocket handshake, and what
-// else a rule may ask. The spine asks it once for each request; it doesn't look at
-// backends.
+// else a rule may ask. For a connection whose bytes are passed on as they are
+// (opaque.go), it goes by the listener and the client's first message in TLS. The
+// spine asks it once for each request or connection; it doesn't look at backends.
 package route
 
 import (
-	"slices"
-
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
@@ -22,10 +21,15 @@ type Rule struct {
 	// When has further conditions; nil means none.
 	When *Conditions
 
+	// Opaque means that the rule is for connections without requests, which
+	// MatchConnection chooses by Connection. Match doesn't look at it.
+	Opaque     bool
+	Connection Connection
+
 	Pool  string
 	Label string // names the rule in logs
 
-	Index int // in the table; set by New
+	Index int // among all that New was given; set by New
 }
 
 // Errors of Match.
@@ -42,16 +46,21 @@ var (
 
 // Table is an immutable list of rules.
 type Table struct {
-	rules []Rule
-	paths bool // some rule has a path
+	rules  []Rule
+	opaque []Rule // those with Opaque
+	paths  bool   // some rule has a path
 }
 
 // New makes a Table of rules, which are tried in their order. A table with one
 // empty rule sends everything to that rule's pool.
 func New(rules []Rule) *Table {
-	t := &Table{rules: slices.Clone(rules)}
+	t := &Table{}
 	for i, r := range rules {
-		t.rules[i].Index = i
+		if r.Index = i; r.Opaque {
+			t.opaque = append(t.opaque, r)
+			continue
+		}
+		t.rules = append(t.rules, r)
 		t.paths = t.paths || r.Path != pattern.Path{}
 	}
 	return t

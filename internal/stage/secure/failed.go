@@ -83,14 +83,22 @@ func (s *Server) explain(err error) error {
 		if proxyproto.Looks(e.Plain) || strings.HasPrefix(string(e.Plain), "PROXY") {
 			f.Reason = "a PROXY protocol header came to a listener with TLS that takes none: list the proxies in its proxy_protocol.trust"
 		}
-		if isHTTP(e.Plain) {
+		if f.Refusal = RefusePlain(e.Plain); f.Refusal != nil {
 			f.Reason = "plain HTTP came to a listener with TLS: connect with https:// or wss://"
-			f.Refusal = &failure.Refusal{Status: http.StatusBadRequest, Message: "This port speaks TLS only: use https:// or wss://."}
 		}
 	case Refused:
 		f.Reason = s.reason(e)
 	}
 	return f
+}
+
+// RefusePlain is what a client is told that sends these bytes instead of TLS: one that
+// speaks HTTP gets an answer, others get none.
+func RefusePlain(began []byte) *failure.Refusal {
+	if !isHTTP(began) {
+		return nil
+	}
+	return &failure.Refusal{Status: http.StatusBadRequest, Message: "This port speaks TLS only: use https:// or wss://."}
 }
 
 // isHTTP reports whether b begins like a request (RFC 9112 §3).

@@ -48,8 +48,8 @@ var kinds = [...]string{clientIP: "client_ip", path: "path", header: "header", q
 // The error says what is wrong with s, and what to write.
 func Parse(s string) (Part, error) { return keyGrammar.parse(s) }
 
-// ParseToken reads where to find a token: query:NAME, header:NAME, cookie:NAME or
-// jwt:CLAIM as in Parse, or
+// ParseToken reads where to find a token: query:NAME, header:NAME, cookie:NAME,
+// jwt:CLAIM or client_ip as in Parse, or
 //
 //	subprotocol          all subprotocols that are offered, in their order
 //	subprotocol:PREFIX   the rest of the first that begins with PREFIX
@@ -66,7 +66,7 @@ type grammar struct {
 
 var (
 	keyGrammar   = grammar{"key", []kind{clientIP, path, header, query, cookie, claim}}
-	tokenGrammar = grammar{"source", []kind{query, header, cookie, claim, subprotocol}}
+	tokenGrammar = grammar{"source", []kind{query, header, cookie, claim, clientIP, subprotocol}}
 )
 
 // String lists the forms that parts may have.

@@ -7,7 +7,7 @@ import (
 
 func TestParse(t *testing.T) {
 	for _, tt := range []struct{ in, key, token string }{ // what String gives; "" where it is refused
-		{"client_ip", "client_ip", ""},
+		{"client_ip", "client_ip", "client_ip"},
 		{"path", "path", ""},
 		{"header:X-Room", "header:x-room", "header:x-room"},
 		{"query:room", "query:room", "query:room"},
@@ -58,7 +58,8 @@ func TestParseErrors(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ in, want string }{
-		{"client_ip", `bad source "client_ip": want query:NAME, header:NAME, cookie:NAME, jwt:CLAIM, subprotocol or subprotocol:PREFIX`},
+		{"path", `bad source "path": want query:NAME, header:NAME, cookie:NAME, jwt:CLAIM, client_ip, subprotocol or subprotocol:PREFIX`},
+		{"client_ip:x", `bad source "client_ip:x": client_ip stands alone, leave out what follows it`},
 		{"subprotocol:", `bad source "subprotocol:": the name is missing after ":", write for example subprotocol:session.`},
 		{"subprotocol:a,b", `bad source "subprotocol:a,b": "," is not allowed in the name`},
 	} {

@@ -1,0 +1,54 @@
+package route
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/clienthello"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+)
+
+func TestMatchConnection(t *testing.T) {
+	on := func(listener, name, protocol, pool string) Rule {
+		c := Connection{Listener: listener, Protocol: protocol}
+		if name != "" {
+			var err error
+			if c.ServerName, err = pattern.ParseHost(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return Rule{Opaque: true, Connection: c, Pool: pool}
+	}
+	table := New([]Rule{
+		{Pool: "requests"},
+		on("", "*.example.com", "", "wildcard"),
+		on("tcp", "", "", "tcp"),
+		on("", "", "h2", "any name"),
+		on("pass", "", "", "rest"),
+	})
+	for _, tt := range []struct{ listener, name, pool string }{
+		{"pass", "a.example.com", "wildcard"},
+		{"other", "A.b.EXAMPLE.com", "wildcard"},
+		{"pass", "example.com", "rest"},
+		{"pass", "", "rest"},
+		{"tcp", "", "tcp"},
+		{"other", "example.com", ""},
+		{"other", "", ""},
+		{"other", "a.example.com:443", ""},
+	} {
+		hello := clienthello.Hello{ServerName: []byte(tt.name)}
+		rule, err := table.MatchConnection(tt.listener, &hello)
+		switch {
+		case tt.pool == "" && !errors.Is(err, ErrNoConnectionRoute):
+			t.Errorf("%+v: %v, %v", tt, rule, err)
+		case tt.pool != "" && (err != nil || rule.Pool != tt.pool):
+			t.Errorf("%+v: %v, %v", tt, rule, err)
+		}
+	}
+	if rule, err := table.Match("a.example.com", "/", true, nil); err != nil || rule.Pool != "requests" || rule.Index != 0 {
+		t.Errorf("a request got %v, %v", rule, err)
+	}
+	if rule, _ := table.MatchConnection("pass", &clienthello.Hello{}); rule.Index != 4 {
+		t.Errorf("the last rule has the index %d", rule.Index)
+	}
+}
