@@ -19,8 +19,9 @@ type served struct {
 	of     *generation
 	outer  io.Closer // the connection that it is part of
 
-	mu      sync.Mutex // guards the following
-	idle    *list.Element
+	mu      sync.Mutex    // guards the following
+	idle    *list.Element // in idleConns.all
+	idleOn  *list.Element // in one of idleConns.on
 	closed  bool
 	ended   bool // Server.connEnded was called
 	stopped bool // nothing more is written
@@ -94,7 +95,8 @@ func (c *served) end() {
 // idleConns are the connections that wait for their next request.
 type idleConns struct {
 	mu  sync.Mutex
-	all list.List // of *served, the longest idle first
+	all list.List             // of *served, the longest idle first
+	on  map[string]*list.List // the same, by the name of the listener
 }
 
 func (i *idleConns) add(c *served) {
@@ -104,6 +106,14 @@ func (i *idleConns) add(c *served) {
 	defer i.mu.Unlock()
 	if c.idle == nil && !c.closed {
 		c.idle = i.all.PushBack(c)
+		name := c.meta.ListenerName()
+		if i.on[name] == nil {
+			if i.on == nil {
+				i.on = map[string]*list.List{}
+			}
+			i.on[name] = list.New()
+		}
+		c.idleOn = i.on[name].PushBack(c)
 	}
 }
 
@@ -112,13 +122,33 @@ func (i *idleConns) remove(c *served) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.all.Remove(c.idle)
-	c.idle = nil
+	name := c.meta.ListenerName()
+	if on := i.on[name]; on != nil {
+		on.Remove(c.idleOn)
+		if on.Len() == 0 {
+			delete(i.on, name) // a reload may have removed the listener
+		}
+	}
+	c.idle, c.idleOn = nil, nil
 }
 
 func (i *idleConns) oldest() *served {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if e := i.all.Front(); e != nil {
+	return front(&i.all)
+}
+
+func (i *idleConns) oldestOn(listener string) *served {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if on := i.on[listener]; on != nil {
+		return front(on)
+	}
+	return nil
+}
+
+func front(l *list.List) *served {
+	if e := l.Front(); e != nil {
 		return e.Value.(*served)
 	}
 	return nil

@@ -292,6 +292,17 @@ func (s *Server) CloseIdle() bool {
 	return true
 }
 
+// CloseIdleOn closes the connection that has waited longest for its next request, of
+// those that came on a listener. It reports whether there was one, and doesn't block.
+func (s *Server) CloseIdleOn(listener string) bool {
+	for c := s.idle.oldestOn(listener); c != nil; c = s.idle.oldestOn(listener) {
+		if c.closeIdle() {
+			return true
+		}
+	}
+	return false
+}
+
 // linger reads c for a while before it is closed. It reports false if the server
 // is stopping.
 func (s *Server) linger(c *clientConn) bool {

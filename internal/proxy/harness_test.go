@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/ops/logging"
 	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
@@ -220,6 +221,8 @@ func (b *balancer) generation(s setup) *generation.Generation {
 		Forwarded: &forwarded.Policy{Trust: s.trust, TrustUnix: s.trustUnix, Forwarded: true, Except: s.clientCert.IsReserved}, ClientCert: s.clientCert, Common: s.common, IDs: s.ids,
 		Dial:      dial.Dialer{Network: b.engine, Timeout: orPatience(s.connect)},
 		Handshake: orPatience(s.handshake),
+		// So that connections are closed for a reason.
+		HTTPLimits: httpproxy.Limits{Idle: time.Hour},
 	}
 	s.policy.Forward = s.forward
 	s.policy.Upgrades = s.upgrades

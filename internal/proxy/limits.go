@@ -14,7 +14,12 @@ func (h *clientHandshake) enterListener() error {
 	if on == nil || on.MaxSessions == 0 {
 		return nil
 	}
-	return h.hold.Listener(h.p.Limiter, on.Name, on.MaxSessions)
+	err := h.hold.Listener(h.p.Limiter, on.Name, on.MaxSessions)
+	if err != nil && h.p.server.CloseIdleOn(on.Name) {
+		// A connection that waits for nothing has made room.
+		err = h.hold.Listener(h.p.Limiter, on.Name, on.MaxSessions)
+	}
+	return err
 }
 
 // limitTLS refuses clients that make TLS handshakes for nothing.

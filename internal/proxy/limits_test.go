@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 	"github.com/holdfast-ws/holdfast/internal/tally"
@@ -78,5 +79,27 @@ func TestTLSHandshakesForNothing(t *testing.T) {
 			t.Errorf("a third handshake: %v, want an alert", err)
 		}
 		b.wait("the results", func() bool { return len(b.results) == 6 && b.results[5] == "address_rate" })
+	})
+}
+
+// Connections of plain HTTP that wait for nothing don't keep WebSockets out of a listener
+// that may have no more.
+func TestIdleHTTPMakesRoomOnItsListener(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		b := start(t, engine, setup{backends: []string{echoing(t, "one").addr}, listener: transport.ListenerSpec{Name: "small", MaxSessions: 2}})
+		clients := []*client{b.dial(), b.dial()}
+		for _, c := range clients {
+			c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").want(200)
+		}
+		for range 2 {
+			testkit.Eventually(t, "a WebSocket opens", func() bool {
+				resp, _ := b.dial().send(upgrade("/")).answer()
+				return resp.StatusCode == 101
+			})
+		}
+		b.dial().send(upgrade("/")).want(503)
+		for _, c := range clients {
+			c.wantEnd()
+		}
 	})
 }

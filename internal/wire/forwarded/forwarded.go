@@ -332,7 +332,8 @@ func readOrigin(in httphead.Fields, c *chain) (o origin) {
 
 // appendPort appends the port of the origin: the reported one, or the one in the requested
 // host. If the peer reported the scheme or the host but no port, it is the scheme's
-// default: the port of our own listener, behind that peer, would make wrong links.
+// default: the port of our own listener, behind that peer, would make wrong links. A unix
+// socket has none.
 func (o *origin) appendPort(dst []byte, own origin, local uint16) []byte {
 	host := orBytes(o.host, own.host)
 	switch port := httphead.Port(host); {
@@ -340,7 +341,7 @@ func (o *origin) appendPort(dst []byte, own origin, local uint16) []byte {
 		return append(dst, o.port...)
 	case port != nil:
 		return append(dst, port...)
-	case o.host == nil && o.proto == "":
+	case o.host == nil && o.proto == "" && local != 0:
 		return strconv.AppendUint(dst, uint64(local), 10)
 	case orString(o.proto, own.proto) == "https":
 		return append(dst, "443"...)

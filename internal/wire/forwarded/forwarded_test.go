@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 )
 
@@ -45,6 +46,11 @@ var headerTests = []struct {
 		"nothing came", nil, hop("203.0.113.9:1234", "Ws.example.com"),
 		[]string{"X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http", "X-Forwarded-Host: Ws.example.com", "X-Forwarded-Port: 8080",
 			"Forwarded: for=203.0.113.9;host=Ws.example.com;proto=http"},
+	},
+	{
+		"on a unix socket, which has no port", nil, Hop{Peer: hostport.UnixPeer, Local: hostport.UnixPeer, Host: []byte("a"), Proto: "http"},
+		[]string{"X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http", "X-Forwarded-Host: a", "X-Forwarded-Port: 80",
+			"Forwarded: for=127.0.0.1;host=a;proto=http"},
 	},
 	{
 		"untrusted peer",
