@@ -39,9 +39,6 @@ type savedHandshake struct {
 	// forward is what the route changed when the session began. It applies again if
 	// the route is gone.
 	forward *generation.Forward
-	// proxied is what a backend is told of the client's TLS by the PROXY protocol, also
-	// if that TLS ended at a proxy in front; nil if that isn't needed.
-	proxied *proxyproto.TLS
 	grant   *auth.Grant // attempt.Request.Grant
 }
 
@@ -53,22 +50,30 @@ type savedMeta struct {
 	version     uint16
 	serverName  string // "" if it isn't needed
 	certificate []byte // DER; nil if there was none, or it isn't needed
+	// proxied is what a backend is told of the client's TLS by the PROXY protocol, also
+	// if that TLS ended at a proxy in front; nil if that isn't needed.
+	proxied *proxyproto.TLS
 }
 
 // justTLS is for all clients with TLS of which nothing more is needed.
 var justTLS = &savedMeta{tls: true}
 
-// saveMeta saves what backends are told about the connection by p and f.
-func saveMeta(m *transport.Meta, p *clientcert.Policy, f *generation.Forward) *savedMeta {
+// saveMeta saves what the backends of pool are told about the connection by p and f.
+func saveMeta(m *transport.Meta, p *clientcert.Policy, f *generation.Forward, pool *generation.Pool) *savedMeta {
+	proxied := proxiedTLS(m, pool)
 	certificate := m.TLS != nil && p.Has(m.ListenerName())
 	variables := f.Uses(headeredit.Listener) || m.TLS != nil && (f.Uses(headeredit.SNI) || f.Uses(headeredit.TLSVersion))
 	switch {
-	case !certificate && !variables && m.TLS == nil:
+	case certificate || variables || proxied != nil:
+	case m.TLS == nil:
 		return nil
-	case !certificate && !variables:
+	default:
 		return justTLS
 	}
-	saved := &savedMeta{listener: m.Listener}
+	saved := &savedMeta{proxied: proxied}
+	if certificate || variables {
+		saved.listener = m.Listener
+	}
 	if m.TLS == nil {
 		return saved
 	}
@@ -92,14 +97,14 @@ func (h *savedHandshake) meta() (m transport.Meta, err error) {
 		if more.certificate != nil {
 			m.TLS.Certificate, err = x509.ParseCertificate(more.certificate)
 		}
-	}
-	if h.proxied != nil {
-		m.Front = &transport.Front{Proxy: h.peer, TLS: h.proxied}
+		if more.proxied != nil {
+			m.Front = &transport.Front{Proxy: h.peer, TLS: more.proxied}
+		}
 	}
 	return m, err
 }
 
-// proxiedTLS is savedHandshake.proxied for a client. After a reload, another pool may want
+// proxiedTLS is savedMeta.proxied for a client. After a reload, another pool may want
 // it that had no use for it; then only what is in savedMeta is known.
 func proxiedTLS(m *transport.Meta, p *generation.Pool) *proxyproto.TLS {
 	if p.ProxyProtocol != proxyproto.V2 && (m.Front == nil || m.Front.TLS == nil) {

@@ -154,7 +154,7 @@ func TestSavedMeta(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			h := savedHandshake{more: saveMeta(&tt.meta, tt.policy, f)}
+			h := savedHandshake{more: saveMeta(&tt.meta, tt.policy, f, new(generation.Pool))}
 			m, err := h.meta()
 			if err != nil || m.Scheme() != tt.meta.Scheme() {
 				t.Fatalf("%s, %v", m.Scheme(), err)

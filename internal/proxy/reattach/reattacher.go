@@ -81,8 +81,8 @@ func (r *Reattacher) Keep(s *relay.Start, req *attempt.Request, try *attempt.Try
 	r.handshakes.put(s.Info.ID, &savedHandshake{
 		head: append([]byte(nil), head...), pool: name,
 		protocol: string(agreed.Protocol), listed: req.Upgrade.Subprotocols != nil, deflate: agreed.Deflate,
-		peer: req.Meta.Peer, local: req.Meta.Local, more: saveMeta(&req.Meta, r.Generation().ClientCert, req.Forward()),
-		forward: req.Forward(), proxied: proxiedTLS(&req.Meta, pool), grant: req.Grant,
+		peer: req.Meta.Peer, local: req.Meta.Local, more: saveMeta(&req.Meta, r.Generation().ClientCert, req.Forward(), pool),
+		forward: req.Forward(), grant: req.Grant,
 	})
 	s.Movable, s.OnLoss, s.MoveTimeout = true, pool.Reattach.Loss, pool.Reattach.Timeout
 	s.Control = agreed.Control

@@ -42,10 +42,10 @@ func TestChangedRequest(t *testing.T) {
 	if err := Check(req, &up); err != nil {
 		t.Fatal(err)
 	}
-	about := About{Forwarded: new(forwarded.Policy), Hop: clientHop(req), Host: []byte("inner"), Path: []byte("/v2/x"), Changes: changes(t)}
+	about := About{Fields: [][2]string{{"X-User", "root"}, {"X-Mine", "1"}}, Forwarded: new(forwarded.Policy), Hop: clientHop(req), Host: []byte("inner"), Path: []byte("/v2/x"), Changes: changes(t)}
 	got := string(AppendRequest(nil, req, &up, &about))
 	for _, want := range []string{"GET /v2/x" + string(req.Query) + " HTTP/1.1\r\nHost: inner\r\n", "\r\nX-User: a  b\r\n", "\r\nX-Request-ID: 0123456789ABCDEFGHIJ\r\n",
-		"\r\ntraceparent: 00-", "\r\nX-Forwarded-Host: " + string(req.Host) + "\r\n"} {
+		"\r\ntraceparent: 00-", "\r\nX-Mine: 1\r\n", "\r\nX-Forwarded-Host: " + string(req.Host) + "\r\n"} {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("no %q in\n%s", want, got)
 		}

@@ -107,6 +107,9 @@ func AppendRequest(dst []byte, req *httphead.Request, up *Upgrade, about *About)
 		if about.Edits.Drops([]byte(field[0])) {
 			continue
 		}
+		if about.Edits.Drops([]byte(field[0])) {
+			continue
+		}
 		dst = append(append(append(append(dst, field[0]...), ": "...), field[1]...), "\r\n"...)
 	}
 	if fw.Via {
