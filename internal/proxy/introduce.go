@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
@@ -44,40 +42,4 @@ func (h *clientHandshake) explainUnread(err error) error {
 	told := *f
 	told.Reason = fmt.Sprintf("a PROXY protocol header came to the listener %q, which takes none: list the proxies in its proxy_protocol.trust", h.req.Meta.ListenerName())
 	return &told
-}
-
-// seldom is when to log something that anybody can make happen at any rate: once in
-// seldomEvery. The zero value is ready.
-type seldom struct {
-	mu   sync.Mutex // guards the following
-	last time.Time
-	more int // that were not logged since
-}
-
-const seldomEvery = 10 * time.Second
-
-// now reports whether to log it this time, and how many times it wasn't logged before.
-func (s *seldom) now() (more int, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.last.IsZero() && time.Since(s.last) < seldomEvery {
-		s.more++
-		return 0, false
-	}
-	more, s.last, s.more = s.more, time.Now(), 0
-	return more, true
-}
-
-// logRefusal logs a handshake that failed.
-func (h *clientHandshake) logRefusal(code failure.Code, about []any) {
-	if code == failure.ProxyStranger || code == failure.ProxyHeader {
-		more, ok := h.p.notIntroduced.now()
-		if !ok {
-			return
-		}
-		if more > 0 {
-			about = append(about, "not_logged", more)
-		}
-	}
-	h.p.Log.Info("handshake refused", about...)
 }

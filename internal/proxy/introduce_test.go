@@ -8,10 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/introduce"
 	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
@@ -215,24 +213,6 @@ func TestUnexpectedHeader(t *testing.T) {
 			})
 		}
 	}
-}
-
-// TestSeldom: a flood is one line in ten seconds, which says how many there were.
-func TestSeldom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var s proxy.Seldom
-		var logged, more int
-		for range 1000 {
-			n, ok := s.Now()
-			if more += n; ok {
-				logged++
-			}
-			time.Sleep(30 * time.Millisecond)
-		}
-		if logged != 3 || more != 2*333 {
-			t.Errorf("%d lines, which tell of %d more", logged, more)
-		}
-	})
 }
 
 // TestStrangersDoNotFloodTheLog: the same with sockets.

@@ -62,8 +62,8 @@ func (h *clientHandshake) conclude(err error) {
 	}
 	at, result := h.where(), f.Code.Result()
 	h.p.Watcher.HandshakeDone(at, result, took)
-	h.logRefusal(f.Code, slices.Concat(h.aboutForLog(err), []any{"result", result, "client", h.req.Client.String()}, h.target(),
-		[]any{"pool", at.Pool, "backend", at.Backend, "error", err}))
+	h.p.Log.Info("handshake refused", slices.Concat(h.aboutForLog(err), []any{"result", result, "client", h.req.Client.String()}, h.target(),
+		[]any{"pool", at.Pool, "backend", at.Backend, "error", err})...)
 	switch inTLS := secure.Result(f); {
 	case f.Refusal != nil && inTLS == secure.OK && h.needsTLS():
 		h.write(alertRecord(alertOf(f.Code))) // the client couldn't read HTTP

@@ -118,10 +118,8 @@ type Proxy struct {
 	// so that their answer arrives. maxLingering bounds them.
 	lingering    atomic.Int64
 	maxLingering int64
-	// notIntroduced is for connections without the header that must come first.
-	notIntroduced seldom
-	plain         *httpproxy.Proxy
-	server        *httpproxy.Server
+	plain        *httpproxy.Proxy
+	server       *httpproxy.Server
 }
 
 // New makes a Proxy that serves by g. Close ends it.
