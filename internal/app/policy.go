@@ -25,6 +25,9 @@ func (a *App) policies(c *config.Config, g *generation.Generation, rules []route
 			Subprotocols: r.Subprotocols,
 			Limits:       a.limitRules(c.LimitsOf(i), r.Limits, scope),
 		}
+		if claim := c.LimitsOf(i).MaxSessionsPerClaim; claim != nil {
+			all[i].LimitedClaim = claim.Claim
+		}
 		if all[i].Forward, err = newForward(c, r, g, rules[i].Label); err != nil {
 			return nil, err
 		}

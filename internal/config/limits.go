@@ -69,8 +69,17 @@ func (c *Config) LimitsOf(i int) RouteLimits {
 
 func (v *Validator) limits(c *Config) {
 	v.routeLimits("limits", &c.Limits.RouteLimits)
+	withTokens := false
 	for i := range c.Routes {
-		v.routeLimits(Path("routes").Index(i).Key("limits"), &c.Routes[i].Limits)
+		r, p := &c.Routes[i], Path("routes").Index(i).Key("limits")
+		v.routeLimits(p, &r.Limits)
+		tokens := c.hasTokens(r)
+		if withTokens = withTokens || tokens; !tokens {
+			v.limitsClaims(p, &r.Limits)
+		}
+	}
+	if !withTokens && !(len(c.Routes) == 0 && c.hasTokens(new(Route))) {
+		v.limitsClaims("limits", &c.Limits.RouteLimits)
 	}
 	for i, prefix := range c.Limits.Exempt {
 		if item := Path("limits.exempt").Index(i); v.OK(item) {
@@ -80,6 +89,23 @@ func (v *Validator) limits(c *Config) {
 				v.Warn(item, "%s is everyone: no limit by address applies to anybody", prefix)
 			}
 		}
+	}
+}
+
+// hasTokens reports whether clients of a route have tokens, on some listener.
+func (c *Config) hasTokens(r *Route) bool {
+	for i := range c.Listeners {
+		if a := c.AuthOf(r, &c.Listeners[i]); a != nil && a.JWT != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// limitsClaims warns of a limit by a claim where there are none.
+func (v *Validator) limitsClaims(p Path, l *RouteLimits) {
+	if n, at := l.MaxSessionsPerClaim, p.Key("max_sessions_per_claim"); n != nil && n.Max > 0 && v.OK(at) {
+		v.Warn(at, "max_sessions_per_claim does nothing without tokens: add auth with jwt, or leave it out")
 	}
 }
 

@@ -38,6 +38,20 @@ func (h *clientHandshake) countTLS() {
 	}
 }
 
+// limitClaim counts the handshake for the value of a claim in its token. A client without
+// one has no such limit.
+func (h *clientHandshake) limitClaim() error {
+	policy := h.gen.PolicyOf(h.rule)
+	if policy.Limits.Claim.Max == 0 {
+		return nil
+	}
+	value, ok := h.req.Claim(policy.LimitedClaim)
+	if !ok {
+		return nil
+	}
+	return h.hold.Claim(h.p.Limiter, policy.Limits.Claim, value)
+}
+
 // limitedClient is the address by which a request is limited, once its head has come. A
 // process at the other end of a unix socket has none.
 func (h *clientHandshake) limitedClient() netip.Addr {

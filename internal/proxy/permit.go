@@ -20,7 +20,10 @@ func (h *clientHandshake) permit() error {
 			return err
 		}
 	}
-	return h.authenticate() // auth
+	if err := h.authenticate(); err != nil { // auth
+		return err
+	}
+	return h.limitClaim() // limit
 }
 
 // permitPlain is permit for a request of plain HTTP that preparePlain has returned. It is

@@ -21,6 +21,8 @@ type Policy struct {
 	Subprotocols []string
 	// Limits bound the sessions of one client.
 	Limits limit.Rules
+	// LimitedClaim is the claim that Limits.Claim is for.
+	LimitedClaim string
 	// Forward is what the route changes; nil is nothing.
 	Forward *Forward
 	// Upgrades are the protocols other than WebSocket that a request may ask for, as
