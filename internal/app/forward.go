@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"reflect"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -33,12 +32,6 @@ func newForward(c *config.Config, r *config.Route, g *generation.Generation, lab
 			f.Dial = &dial.Dialer{Network: g.Dial.Network, Timeout: *t.Connect}
 		}
 		f.Answered, f.Response = value(t.Handshake), value(t.Response)
-		if t.Idle != nil || t.MaxLifetime != nil {
-			limits := g.Limits
-			limits.Idle = *cmp.Or(t.Idle, &limits.Idle)
-			limits.Lifetime = *cmp.Or(t.MaxLifetime, &limits.Lifetime)
-			f.Limits = &limits
-		}
 	}
 	if reflect.ValueOf(*f).IsZero() {
 		return nil, nil

@@ -38,17 +38,12 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, set *au
 		},
 		IDs:        requestid.Policy{RequestID: c.Forwarded.RequestID, TraceContext: c.Forwarded.TraceContext},
 		ClientCert: clientCert,
-		Limits: relay.Limits{
-			Idle:              c.Timeouts.Idle,
-			Lifetime:          c.Timeouts.MaxLifetime,
-			KeepaliveInterval: c.Keepalive.Interval,
-			KeepaliveTimeout:  c.Keepalive.Timeout,
-		},
-		Common:    a.limitRules(c.Limits.RouteLimits, config.RouteLimits{}, ""),
-		Exempt:    c.Limits.Exempt,
-		Dial:      dial.Dialer{Network: a.engine, Timeout: c.Timeouts.Connect},
-		Handshake: c.Timeouts.Handshake,
-		MaxHead:   c.HTTP.MaxHeaderBytes,
+		Limits:     relayLimits(c, &c.Limits.SessionLimits),
+		Common:     a.limitRules(c.Limits.RouteLimits, config.RouteLimits{}, ""),
+		Exempt:     c.Limits.Exempt,
+		Dial:       dial.Dialer{Network: a.engine, Timeout: c.Timeouts.Connect},
+		Handshake:  c.Timeouts.Handshake,
+		MaxHead:    c.HTTP.MaxHeaderBytes,
 		HTTP: httpproxy.Timeouts{
 			Response: c.HTTP.ResponseTimeout, Body: c.HTTP.BodyTimeout,
 			BackendIdle: c.HTTP.BackendIdleTimeout, AbortOnClose: c.HTTP.AbortOnClose,
@@ -98,6 +93,7 @@ func (a *App) tune(c *config.Config) {
 		CloseTimeout: c.Timeouts.Close,
 		IdleMessages: c.Timeouts.IdleCounts == "messages",
 		Unsent:       c.Limits.SendBuffer,
+		Backlog:      int64(c.Limits.BacklogMemory),
 	})
 }
 

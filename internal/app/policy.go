@@ -28,6 +28,9 @@ func (a *App) policies(c *config.Config, g *generation.Generation, rules []route
 		if claim := c.LimitsOf(i).MaxSessionsPerClaim; claim != nil {
 			all[i].LimitedClaim = claim.Claim
 		}
+		if own := sessionLimits(c, i, &r.Timeouts); own != g.Limits {
+			all[i].Session = &own
+		}
 		if all[i].Forward, err = newForward(c, r, g, rules[i].Label); err != nil {
 			return nil, err
 		}

@@ -91,7 +91,7 @@ func Defaults() Config {
 			Via:                true,
 		},
 		Keepalive: Keepalive{Interval: 25 * time.Second, Timeout: 10 * time.Second},
-		Limits:    Limits{SendBuffer: 256 << 10},
+		Limits:    Limits{RouteLimits: RouteLimits{SessionLimits: DefaultSessionLimits()}, SendBuffer: 256 << 10, BacklogMemory: 256 << 20},
 		Log:       Log{Format: "json", Level: "info"},
 		Engine:    "auto",
 	}

@@ -23,6 +23,9 @@ type Limits struct {
 	// two would only slow the balancer down; systems have none larger than a few
 	// MiB.
 	SendBuffer int `key:"send_buffer" as:"size" range:"0|16KiB..1024MiB"`
+	// BacklogMemory is in bytes, of all sessions together; 0 is no bound. The highest
+	// is far above what one machine has.
+	BacklogMemory int `key:"backlog_memory" as:"size" range:"0|1MiB..1048576MiB"`
 }
 
 // maxLimit is the highest of Limits, and of the limits of pools and backends.
@@ -34,6 +37,7 @@ type RouteLimits struct {
 	MaxSessionsPerAddress *int         `key:"max_sessions_per_address" as:"integer" range:"0..100000000"`
 	NewSessionsPerAddress *NewSessions `key:"new_sessions_per_address" want:"a mapping with rate and burst"`
 	MaxSessionsPerClaim   *ClaimLimit  `key:"max_sessions_per_claim" want:"a mapping with claim and max"`
+	SessionLimits
 }
 
 // NewSessions bounds how fast one address may begin sessions.
@@ -59,9 +63,9 @@ func (c *Config) LimitsOf(i int) RouteLimits {
 	}
 	limits := c.Routes[i].Limits
 	own, all := reflect.ValueOf(&limits).Elem(), reflect.ValueOf(c.Limits.RouteLimits)
-	for f := range own.NumField() {
-		if own.Field(f).IsZero() {
-			own.Field(f).Set(all.Field(f))
+	for _, f := range reflect.VisibleFields(own.Type()) {
+		if v := own.FieldByIndex(f.Index); !f.Anonymous && v.IsZero() {
+			v.Set(all.FieldByIndex(f.Index))
 		}
 	}
 	return limits
@@ -69,10 +73,13 @@ func (c *Config) LimitsOf(i int) RouteLimits {
 
 func (v *Validator) limits(c *Config) {
 	v.routeLimits("limits", &c.Limits.RouteLimits)
+	v.exceeds("limits", &c.Limits.SessionLimits)
 	withTokens := false
 	for i := range c.Routes {
 		r, p := &c.Routes[i], Path("routes").Index(i).Key("limits")
 		v.routeLimits(p, &r.Limits)
+		all := c.LimitsOf(i)
+		v.exceeds(p, &all.SessionLimits)
 		tokens := c.hasTokens(r)
 		if withTokens = withTokens || tokens; !tokens {
 			v.limitsClaims(p, &r.Limits)

@@ -267,7 +267,7 @@ func TestRouteTimeouts(t *testing.T) {
 		b.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").want(504)
 
 		server := echoing(t, "s")
-		b = start(t, engine, setup{backends: []string{server.addr}, forward: &generation.Forward{Limits: &relay.Limits{Lifetime: 50 * time.Millisecond}}})
+		b = start(t, engine, setup{backends: []string{server.addr}, policy: generation.Policy{Session: &relay.Limits{Lifetime: 50 * time.Millisecond}}})
 		b.dial().send(upgrade("/")).want(101)
 		b.wait("its end", func() bool { return len(b.ended) == 1 && b.ended[0].Cause == session.MaxLifetime })
 	})

@@ -33,7 +33,7 @@ func (h *clientHandshake) startSession() error {
 
 // newSession is what a session with the backend begins with.
 func (h *clientHandshake) newSession() relay.Start {
-	return relay.Start{Limits: h.gen.SessionLimits(h.req.Forward()), Info: session.Info{
+	return relay.Start{Limits: *h.gen.SessionLimits(h.rule), Info: session.Info{
 		ID:      h.id,
 		Client:  h.req.Client,
 		Backend: h.try.Choice.Backend.ID,

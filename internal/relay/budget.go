@@ -77,12 +77,28 @@ func (b *bucket) wait() time.Duration {
 	return time.Duration((token - b.left + b.rate - 1) / b.rate)
 }
 
-// limited reports whether a session with these Limits has a budget.
-func (l *Limits) limited() bool {
-	return l.MaxMessage > 0 || l.MessagesPerSecond > 0 || l.BytesPerSecond > 0
+// limits are those that apply to the session. One of opaque bytes has no messages, and
+// nobody knows how long its sides may pause.
+func (s *Start) limits() Limits {
+	l := s.Limits
+	if s.Opaque {
+		l.MaxMessage, l.MessagesPerSecond, l.SlowConsumer = 0, 0, 0
+	}
+	return l
 }
 
-func newBudget(l *Limits, now eventloop.Tick) budget {
+// marks of a session with these Limits.
+func (l *Limits) marks() (m marks) {
+	if l.MaxMessage > 0 || l.MessagesPerSecond > 0 {
+		m |= isLimited
+	}
+	if l.BytesPerSecond > 0 {
+		m |= isLimited | countsBytes
+	}
+	return m
+}
+
+func newBudget(l Limits, now eventloop.Tick) budget {
 	return budget{
 		quota:    frame.Quota{MaxMessage: uint64(max(0, l.MaxMessage)), Stops: l.CloseOnExcess},
 		messages: newBucket(l.MessagesPerSecond), bytes: newBucket(l.BytesPerSecond),

@@ -102,7 +102,7 @@ func TestAllowance(t *testing.T) {
 		{"closed for messages", Limits{MessagesPerSecond: 20, CloseOnExcess: true}, 20, 0, &frame.Walker{}, most},
 		{"closed for bytes", Limits{BytesPerSecond: 1000, CloseOnExcess: true}, 0, 1000, &frame.Walker{}, pacedRead},
 	} {
-		b := newBudget(&c.limits, 5)
+		b := newBudget(c.limits, 5)
 		b.begin(5)
 		b.quota.Left -= c.used
 		b.end(c.bytes)
@@ -110,7 +110,7 @@ func TestAllowance(t *testing.T) {
 			t.Errorf("%s: %d bytes may be read, want %d", c.name, got, c.want)
 		}
 	}
-	b := newBudget(&Limits{MessagesPerSecond: 2}, 0)
+	b := newBudget(Limits{MessagesPerSecond: 2}, 0)
 	b.begin(0)
 	b.quota.Left -= 3
 	b.end(0)

@@ -87,7 +87,7 @@ func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 // closed, the other one may take longer to answer: it may have to finish its work
 // and send the results first. The end of a stream of opaque bytes is such a closing.
 func (r *record) patience(t ticks) eventloop.Tick {
-	if r.marks&isOpaque != 0 && (r.sides[0].flags|r.sides[1].flags)&isLost == 0 {
+	if r.marks&isOpaque != 0 && r.cause != session.SlowConsumer && (r.sides[0].flags|r.sides[1].flags)&isLost == 0 {
 		return eventloop.Tick(t.close.Load())
 	}
 	for i := range r.sides {

@@ -25,7 +25,7 @@ func (d *driver) charge(slot int32, r *record, b *budget, bytes int64) {
 		return
 	}
 	if b.closes {
-		if b.overdrawn() {
+		if b.overdrawn() || r.marks&isOpaque != 0 && b.bytes.empty() {
 			c.walker.Refuse(frame.FaultBytes)
 			r.onViolation(session.Client, d.conns.Now())
 		}

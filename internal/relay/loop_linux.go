@@ -90,7 +90,7 @@ func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, above [2]tlsco
 	r := el.at(slot)
 	*r = el.newRecord(s)
 	if r.marks&isLimited != 0 {
-		el.budgets.set(slot, newBudget(&s.Limits, el.Now()))
+		el.budgets.set(slot, newBudget(s.limits(), el.Now()))
 	}
 	el.engine.active.Add(1)
 	for i := range socks {

@@ -101,7 +101,7 @@ func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 	ps.reattacher = e.reattacher
 	ps.r = ps.newRecord(&s)
 	if ps.r.marks&isLimited != 0 {
-		b := newBudget(&s.Limits, e.now())
+		b := newBudget(s.limits(), e.now())
 		ps.limits = &b
 	}
 	e.sessions.add(ps)

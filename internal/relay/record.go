@@ -120,6 +120,7 @@ const (
 )
 
 func newRecord(s *Start, now eventloop.Tick) record {
+	limits := s.limits()
 	r := record{
 		id:      s.Info.ID,
 		ip:      s.Info.Client.Addr().As16(),
@@ -131,7 +132,7 @@ func newRecord(s *Start, now eventloop.Tick) record {
 		idle:         eventloop.Ticks(s.Limits.Idle),
 		interval:     eventloop.Ticks(s.Limits.KeepaliveInterval),
 		timeout:      eventloop.Ticks(s.Limits.KeepaliveTimeout),
-		slow:         eventloop.Ticks(s.Limits.SlowConsumer),
+		slow:         eventloop.Ticks(limits.SlowConsumer),
 		lastProgress: now,
 	}
 	r.moveTimeout = max(1, eventloop.Ticks(cmp.Or(s.MoveTimeout, defaultMoveTimeout)))
@@ -160,12 +161,7 @@ func newRecord(s *Start, now eventloop.Tick) record {
 			r.sides[i].walker.Rules |= frame.AllowAll
 		}
 	}
-	if s.Limits.limited() {
-		r.marks |= isLimited
-		if s.Limits.BytesPerSecond > 0 {
-			r.marks |= countsBytes
-		}
-	}
+	r.marks |= limits.marks()
 	return r
 }
 

@@ -179,7 +179,7 @@ func TestDocsDefaults(t *testing.T) {
 	d := config.Defaults()
 	docs := readDocs(t)
 	for key, want := range map[string]any{
-		"connect": "5s", "handshake": "10s", "idle": "1h", "idle_counts": "all", "max_lifetime": "0", "close": "30s", "send_buffer": "256KiB", "shutdown": "30s", "delay": "5s",
+		"connect": "5s", "handshake": "10s", "idle": "1h", "idle_counts": "all", "max_lifetime": "0", "close": "30s", "send_buffer": "256KiB", "backlog_memory": "256MiB", "max_message": 0, "messages_per_second": 0, "bytes_per_second": 0, "exceed": "throttle", "slow_consumer_timeout": "60s", "frames": "strict", "shutdown": "30s", "delay": "5s",
 		"interval": "25s", "balance": "least_conn", "weight": 1,
 		"format": d.Log.Format, "level": d.Log.Level, "engine": d.Engine,
 		"key": "client_ip", "bound": 0, "family": "auto", "fallback": "balance", "max_age": "1h", "same_site": "Lax", "secure": "auto",
@@ -200,7 +200,7 @@ func TestDocsDefaults(t *testing.T) {
 listeners: [{address: ":80"}]
 pools: {a: {backends: [{address: "a:1"}]}}
 timeouts: {connect: 5s, handshake: 10s, idle: 1h, idle_counts: all, max_lifetime: 0, close: 30s, shutdown: 30s}
-limits: {send_buffer: 256KiB}
+limits: {send_buffer: 256KiB, max_message: 0, messages_per_second: 0, bytes_per_second: 0, exceed: throttle, slow_consumer_timeout: 60s, frames: strict, backlog_memory: 256MiB}
 shutdown: {delay: 5s}
 keepalive: {interval: 25s, timeout: 10s}
 http: {response_timeout: 60s, body_timeout: 60s, send_timeout: 60s, idle_timeout: 75s, backend_idle_timeout: 60s, max_header_bytes: 16384, abort_on_close: false, via: true}

@@ -99,7 +99,7 @@ func dump(c *config.Config, f *File) string {
 		if r.Subprotocols != nil {
 			line("  subprotocols %q", r.Subprotocols)
 		}
-		dumpLimits(line, &r.Limits)
+		dumpLimits(line, &r.Limits, config.RouteLimits{})
 		dumpForwarding(line, r)
 	}
 	for what, e := range edits(&c.RequestHeaders, &c.ResponseHeaders) {
@@ -114,11 +114,11 @@ func dump(c *config.Config, f *File) string {
 	line("keepalive %+v", c.Keepalive)
 	line("forwarded %+v", c.Forwarded)
 	line("http %+v", c.HTTP)
-	line("limits {MaxSessions:%d MaxHandshakes:%d MaxHandshakesPerAddress:%d SendBuffer:%d}", c.Limits.MaxSessions, c.Limits.MaxHandshakes, c.Limits.MaxHandshakesPerAddress, c.Limits.SendBuffer)
+	line("limits {MaxSessions:%d MaxHandshakes:%d MaxHandshakesPerAddress:%d SendBuffer:%d BacklogMemory:%d}", c.Limits.MaxSessions, c.Limits.MaxHandshakes, c.Limits.MaxHandshakesPerAddress, c.Limits.SendBuffer, c.Limits.BacklogMemory)
 	if len(c.Limits.Exempt) > 0 {
 		line("  exempt %v", c.Limits.Exempt)
 	}
-	dumpLimits(line, &c.Limits.RouteLimits)
+	dumpLimits(line, &c.Limits.RouteLimits, config.Defaults().Limits.RouteLimits)
 	admin := ""
 	if !c.Admin.Address.IsZero() {
 		admin = c.Admin.Address.String()
@@ -132,12 +132,12 @@ func dump(c *config.Config, f *File) string {
 	return b.String()
 }
 
-// dumpLimits leaves out limits that are not given.
-func dumpLimits(line func(string, ...any), l *config.RouteLimits) {
-	v := reflect.ValueOf(l).Elem()
-	for i := range v.NumField() {
-		if f := v.Field(i); !f.IsZero() {
-			line("  %s %+v", v.Type().Field(i).Name, f.Elem())
+// dumpLimits leaves out limits that are as by default.
+func dumpLimits(line func(string, ...any), l *config.RouteLimits, defaults config.RouteLimits) {
+	v, usual := reflect.ValueOf(l).Elem(), reflect.ValueOf(defaults)
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if field := v.FieldByIndex(f.Index); !f.Anonymous && !field.IsZero() && !reflect.DeepEqual(field.Interface(), usual.FieldByIndex(f.Index).Interface()) {
+			line("  %s %+v", f.Name, reflect.Indirect(field))
 		}
 	}
 }

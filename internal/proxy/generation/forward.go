@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
-	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
 	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
@@ -23,7 +22,6 @@ type Forward struct {
 	// What is zero here is as in the Generation.
 	Dial     *dial.Dialer
 	Answered time.Duration // Generation.Handshake, for backends
-	Limits   *relay.Limits
 	Response time.Duration // of plain HTTP
 }
 
@@ -61,14 +59,6 @@ func (g *Generation) AnswerTimeout(f *Forward) time.Duration {
 		return f.Answered
 	}
 	return g.Handshake
-}
-
-// SessionLimits are those of the sessions of a route.
-func (g *Generation) SessionLimits(f *Forward) relay.Limits {
-	if f != nil && f.Limits != nil {
-		return *f.Limits
-	}
-	return g.Limits
 }
 
 // PlainTimeouts are those of plain HTTP on a route.

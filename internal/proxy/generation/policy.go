@@ -3,6 +3,7 @@ package generation
 import (
 	"net/netip"
 
+	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/access"
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
@@ -28,6 +29,8 @@ type Policy struct {
 	// Upgrades are the protocols other than WebSocket that a request may ask for, as
 	// in its Upgrade field; the case of letters doesn't matter.
 	Upgrades []string
+	// Session bounds a live session; nil means Generation.Limits.
+	Session *relay.Limits
 }
 
 // ListenerPolicy is what a listener asks of everything that comes on it.
@@ -45,6 +48,14 @@ type Access struct {
 
 // PolicyOf returns the policy of a rule of g.Routes.
 func (g *Generation) PolicyOf(r *route.Rule) *Policy { return &g.Policies[r.Index] }
+
+// SessionLimits are those of the sessions of a rule.
+func (g *Generation) SessionLimits(r *route.Rule) *relay.Limits {
+	if own := g.PolicyOf(r).Session; own != nil {
+		return own
+	}
+	return &g.Limits
+}
 
 // LimitedAddress is the address by which a client's handshakes and sessions are
 // limited: a, or none if it is in g.Exempt.
