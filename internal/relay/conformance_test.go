@@ -53,6 +53,7 @@ var suite = []conformance{
 	{"a slow consumer that takes all in time", testSlowInTime},
 	{"a slow consumer that could be moved", testSlowMoved},
 	{"memory for backlogs", testBacklogMemory},
+	{"opaque: bytes and memory", testOpaqueBudget},
 	{"no answer to a close", testCloseUnanswered},
 	{"a late answer to a close", testCloseAnsweredLate},
 	{"close timeout", testCloseTimeout},

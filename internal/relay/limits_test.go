@@ -352,3 +352,48 @@ func testBacklogMemory(t *testing.T, e engine) {
 	r.until("nothing is kept", func() bool { return r.engine.Backlog() == 0 })
 	work.Wait()
 }
+
+// testOpaqueBudget: of the limits, those of bytes and of memory hold for opaque bytes,
+// too.
+func testOpaqueBudget(t *testing.T, e engine) {
+	limits := relay.Limits{MaxMessage: 1, MessagesPerSecond: 1, BytesPerSecond: 10_000, SlowConsumer: time.Millisecond}
+	r := newOpaque(t, e, quick, limits)
+	c, b := r.open()
+	sent := bytes.Repeat([]byte("no frame "), 2500)
+	began := time.Now()
+	c.send(sent)
+	got := make([]byte, len(sent))
+	if _, err := io.ReadFull(b.r, got); err != nil || !bytes.Equal(got, sent) {
+		t.Fatalf("%d bytes came, %v", len(got), err)
+	}
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("%d bytes took %v", len(sent), took)
+	}
+	c.TCPConn.Close()
+	b.TCPConn.Close()
+	r.endAny()
+
+	limits.CloseOnExcess = true
+	r = newOpaque(t, e, quick, limits)
+	c, b = r.open()
+	done := c.flood()
+	if n, err := io.Copy(io.Discard, b.r); n > 30_000 || err != nil {
+		t.Errorf("%d bytes came, %v", n, err)
+	}
+	r.wantLimit(c, b, session.RateLimited, session.BytesPerSecond, session.Client)
+	<-done
+
+	r = newOpaque(t, e, quick, relay.Limits{})
+	r.engine.Tune(relay.Tuning{CloseTimeout: patience, Backlog: 1})
+	var work sync.WaitGroup
+	for range 40 {
+		_, b := r.open()
+		done := b.flood()
+		work.Go(func() { <-done })
+	}
+	if s := r.endAny(); s.Cause != session.SlowConsumer || s.Limit != session.BacklogMemory {
+		t.Errorf("ended with %s by %s", s.Cause, s.Limit)
+	}
+	r.engine.Abort(session.Shutdown)
+	work.Wait()
+}
