@@ -185,6 +185,7 @@ listeners:
 		if _, err := plain.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
+		last := admitted(t, b, two, "/echo") // in the place of plain HTTP, which waits for nothing
 		refused(t, b, two, "/echo", http.StatusServiceUnavailable)
 		if res := get(t, b); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 			t.Errorf("plain HTTP: %v, want 503", res)
@@ -194,8 +195,8 @@ listeners:
 				t.Fatalf("the other listener: %v", err)
 			}
 		}
-		plain.Close()
-		testkit.Eventually(t, "room after the end of plain HTTP", func() bool {
+		last.Close()
+		testkit.Eventually(t, "room after the end of a session", func() bool {
 			_, _, err := kit.DialFrom(t, two, b.Address, "/echo")
 			return err == nil
 		})
@@ -225,5 +226,28 @@ func TestMovedSessionsAreCountedOnce(t *testing.T) {
 		}
 		kit.CutAll(all)
 		b.AwaitMetrics(t, "nothing counted", func(m kit.Metrics) bool { return m["holdfast_limits_counted"] == 0 })
+	})
+}
+
+// At layer 4, a connection is a session.
+func TestConnectionsOfOneAddress(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
+		b := start(t, engine, `
+listeners: [{name: public, address: "127.0.0.1:0", mode: tcp, pool: main}]
+limits: {max_sessions_per_address: 2}
+`)
+		admitted(t, b, one, "/echo")
+		last := admitted(t, b, one, "/echo")
+		if _, res, err := kit.DialFrom(t, one, b.Address, "/echo"); err == nil || res != nil {
+			t.Errorf("a third connection: %v, %v, want its end", res, err)
+		}
+		b.FindLog(t, "handshake refused", 0, "result=address_sessions")
+		admitted(t, b, two, "/echo")
+		last.Close()
+		testkit.Eventually(t, "room after the end of a connection", func() bool {
+			_, _, err := kit.DialFrom(t, one, b.Address, "/echo")
+			return err == nil
+		})
 	})
 }
