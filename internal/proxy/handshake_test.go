@@ -182,6 +182,8 @@ func TestFullGate(t *testing.T) {
 		b := start(t, engine, setup{backends: []string{server.addr}, maxSessions: 1})
 		first := b.dial().send(upgrade("/"))
 		first.want(101)
+		// Until then, it is a handshake of the same address.
+		testkit.Eventually(t, "a session", func() bool { return b.gate.Stats().Sessions == 1 })
 		resp, _ := b.dial().send(upgrade("/")).want(503)
 		if resp.Header.Get("Retry-After") == "" {
 			t.Error("503 without Retry-After")
