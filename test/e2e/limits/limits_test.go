@@ -185,7 +185,12 @@ listeners:
 		if _, err := plain.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
-		last := admitted(t, b, two, "/echo") // in the place of plain HTTP, which waits for nothing
+		var last *wspeer.Conn
+		testkit.Eventually(t, "the place of plain HTTP, which waits for nothing", func() bool {
+			var err error
+			last, _, err = kit.DialFrom(t, two, b.Address, "/echo")
+			return err == nil
+		})
 		refused(t, b, two, "/echo", http.StatusServiceUnavailable)
 		if res := get(t, b); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 			t.Errorf("plain HTTP: %v, want 503", res)
