@@ -74,16 +74,24 @@ func (r *AuthRequest) SetDefaults() {
 	r.Timeout, r.MaxConcurrent, r.OnError = 2*time.Second, 1000, "deny"
 }
 
-// AuthOf returns who may come by a route on a listener, or nil for everyone.
-func (c *Config) AuthOf(r *Route, l *Listener) *Auth {
-	a := l.Auth
-	if r.Auth != nil {
-		a = r.Auth
+// claimKeys warns of pools that choose by a claim of tokens that nobody verifies.
+func (v *Validator) claimKeys(c *Config) {
+	verified := func(a *Auth) bool { return a != nil && a.JWT != nil }
+	byListener := slices.ContainsFunc(c.Listeners, func(l Listener) bool { return verified(l.Auth) })
+	for i := range c.Pools {
+		pool := &c.Pools[i]
+		p := PoolPath(pool.Name)
+		key, parts := p.Key("hash").Key("key"), pool.Hash.Key
+		if pool.Affinity.Token != nil {
+			key, parts = p.Key("affinity").Key("token").Key("from"), pool.Affinity.Token.From
+		}
+		has := len(c.Routes) == 0 && byListener || slices.ContainsFunc(c.Routes, func(r Route) bool {
+			return r.Pool == pool.Name && (verified(r.Auth) || r.Auth == nil && byListener)
+		})
+		if slices.ContainsFunc(parts, requestkey.Part.IsClaim) && !has && v.OK(key) {
+			v.Warn(key, "no request for this pool has a claim, since no route to it verifies tokens: add auth: {jwt: ...} to the route")
+		}
 	}
-	if a == nil || a.JWT == nil && a.Request == nil {
-		return nil
-	}
-	return a
 }
 
 func (v *Validator) auth(p Path, a *Auth) {
@@ -191,7 +199,12 @@ func (v *Validator) authRequest(p Path, r *AuthRequest) {
 	}
 	v.Require(p.Key("url"), r.URL != "", "the endpoint is missing: write for example url: http://127.0.0.1:9000/auth")
 	v.names(p.Key("headers"), "header", r.Headers, checkHeaderName)
-	v.names(p.Key("copy_headers"), "header", r.CopyHeaders, checkOwnHeader)
+	v.names(p.Key("copy_headers"), "header", r.CopyHeaders, func(s string) error {
+		if err := checkOwnHeader(s); err != nil {
+			return fmt.Errorf("bad header %s: %w", hint.Quote(s), err)
+		}
+		return nil
+	})
 	v.plainEndpoint(p.Key("url"), r.URL, "anyone on the way can read what clients log in with, and let anyone in")
 	if on := p.Key("on_error"); r.OnError == "allow" && v.OK(on) {
 		v.Warn(on, "while the endpoint gives no answer, everyone is let in: write on_error: deny unless the backends check clients, too")

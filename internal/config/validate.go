@@ -57,6 +57,7 @@ func Check(c *Config, s Source, r *Report) {
 	v.distinctPools(c.Pools)
 	v.layer4(c)
 	v.routes(c)
+	v.claimKeys(c)
 	v.limits(c)
 	v.trust("forwarded.trust", c.Forwarded.Trust, "any client can claim to be any other")
 	v.forwarding(c)

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/identity/subrequest"
 	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/wire/bearer"
 )
@@ -109,6 +110,38 @@ func TestTokens(t *testing.T) {
 		}
 		if text := b.log.String(); strings.Contains(text, good) || strings.Contains(text, "access_token") || strings.Contains(text, strings.Split(good, ".")[2]) {
 			t.Errorf("a token is in the log:\n%s", text)
+		}
+	})
+}
+
+// TestTokensHTTP2: requests of an HTTP/2 connection need a token, too.
+func TestTokensHTTP2(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		back := echoing(t, "a")
+		b := start(t, engine, setup{backends: []string{back.addr}, tls: &transport.TLS{Protocol: "h2"},
+			auth: tokens(t, auth.JWTOptions{Headers: []auth.HeaderOf{{Name: "X-User", Claim: "sub"}}, Strip: true})})
+		tr := &http.Transport{Protocols: new(http.Protocols)}
+		tr.Protocols.SetUnencryptedHTTP2(true)
+		defer tr.CloseIdleConnections()
+		get := func(cookies ...string) *http.Response {
+			t.Helper()
+			req, _ := http.NewRequest("GET", "http://"+b.addr+"/x?a", nil)
+			req.Header["Cookie"], req.Header["X-User"] = cookies, []string{"root"}
+			res, err := tr.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			return res
+		}
+		if res := get("a=b"); res.StatusCode != 401 || res.Header.Get("WWW-Authenticate") != `Bearer realm="holdfast"` {
+			t.Errorf("without a token: %s, %q", res.Status, res.Header)
+		}
+		if res := get("a=b", "token="+token(t)); res.StatusCode != 200 {
+			t.Errorf("with a token: %s", res.Status)
+		}
+		if heads := second(back.seen()); len(heads) != 1 || field(t, heads[0], "X-User") != "alice" || field(t, heads[0], "Cookie") != "a=b" {
+			t.Errorf("the backend has got %q", heads)
 		}
 	})
 }

@@ -75,12 +75,12 @@ const (
 	TooOld
 	Moved
 	Uneven
+	TokenExpired
 	TooBig
 	TooMuch
 	TooSlow
 	ClientSlow
 	BackendSlow
-	TokenExpired
 )
 
 func (r Reason) String() string {

@@ -187,6 +187,9 @@ func CheckParameter(s string) error {
 	return checkName(s, inParameter)
 }
 
+// IsClaim reports whether it is a claim, which only requests with a verified token have.
+func (p Part) IsClaim() bool { return p.kind == claim }
+
 // String returns the text that Parse or ParseToken reads as p.
 func (p Part) String() string {
 	if p.name == "" {
