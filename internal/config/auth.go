@@ -74,6 +74,18 @@ func (r *AuthRequest) SetDefaults() {
 	r.Timeout, r.MaxConcurrent, r.OnError = 2*time.Second, 1000, "deny"
 }
 
+// AuthOf returns who may come by a route on a listener, or nil for everyone.
+func (c *Config) AuthOf(r *Route, l *Listener) *Auth {
+	a := l.Auth
+	if r.Auth != nil {
+		a = r.Auth
+	}
+	if a == nil || a.JWT == nil && a.Request == nil {
+		return nil
+	}
+	return a
+}
+
 // claimKeys warns of pools that choose by a claim of tokens that nobody verifies.
 func (v *Validator) claimKeys(c *Config) {
 	verified := func(a *Auth) bool { return a != nil && a.JWT != nil }
