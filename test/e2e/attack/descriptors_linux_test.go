@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"bufio"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -49,24 +48,6 @@ listeners:
 	return b, secure, &tls.Config{ServerName: "good.example", RootCAs: ca.Pool()}
 }
 
-// get makes a plain HTTP request. A client of net/http takes an answer that comes before
-// its request for a fault.
-func get(t *testing.T, address string) (*http.Response, error) {
-	t.Helper()
-	conn, err := kit.ConnectFrom(attacker, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(testkit.Patience))
-	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err == nil {
-		answer.Body.Close()
-	}
-	return answer, err
-}
-
 // When as many sessions are open as descriptors allow, new clients are told so, whatever
 // they want, and those that are there go on.
 func TestNoDescriptorsLeft(t *testing.T) {
@@ -109,7 +90,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 		}
 		_, answer, err := kit.DialFrom(t, attacker, b.Address, "/echo")
 		full(answer, err)
-		full(get(t, b.Address))
+		full(kit.GetFrom(t, attacker, b.Address, "/"))
 		if _, err := tls.Dial("tcp", secure, config); err == nil || !strings.Contains(err.Error(), "internal error") {
 			t.Errorf("on TLS: %v, want an alert", err)
 		}

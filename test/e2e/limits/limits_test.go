@@ -52,18 +52,6 @@ func refused(t *testing.T, b *kit.Balancer, from, path string, status int, heade
 	return retryAfter
 }
 
-// get makes a plain HTTP request on a connection of its own.
-func get(t *testing.T, b *kit.Balancer) *http.Response {
-	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testkit.Patience}
-	res, err := client.Get("http://" + b.Address + "/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	return res
-}
-
 // Sessions of one address are limited, in all and on a route. Their ends make room,
 // and a reload changes the limits and keeps the counts.
 func TestSessionsOfOneAddress(t *testing.T) {
@@ -156,8 +144,8 @@ forwarded: {trust: [127.0.0.9/32]}
 
 	// Plain HTTP isn't limited by it.
 	for range 5 {
-		if res := get(t, b); res.StatusCode != http.StatusOK {
-			t.Fatalf("plain HTTP: %v", res)
+		if res, err := kit.GetFrom(t, one, b.Address, "/"); err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("plain HTTP: %v, %v", res, err)
 		}
 	}
 	if n := b.Metrics(t)[`holdfast_handshakes_total{result="address_rate"}`]; n != 3 {
@@ -192,8 +180,8 @@ listeners:
 			return err == nil
 		})
 		refused(t, b, two, "/echo", http.StatusServiceUnavailable)
-		if res := get(t, b); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
-			t.Errorf("plain HTTP: %v, want 503", res)
+		if res, err := kit.GetFrom(t, one, b.Address, "/"); err != nil || res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+			t.Errorf("plain HTTP: %v, %v, want 503", res, err)
 		}
 		for range 5 {
 			if _, _, err := kit.DialFrom(t, two, internal, "/echo"); err != nil {

@@ -3,6 +3,8 @@
 package kit
 
 import (
+	"bufio"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -53,6 +55,24 @@ func DialFrom(t testing.TB, from, address, path string, header ...string) (*wspe
 func ConnectFrom(from, address string) (net.Conn, error) {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: testkit.Patience}
 	return d.Dial("tcp", address)
+}
+
+// GetFrom makes a plain HTTP request from a local address. A client of net/http would take
+// a refusal that comes before its request for a fault.
+func GetFrom(t testing.TB, from, address, path string) (*http.Response, error) {
+	t.Helper()
+	conn, err := ConnectFrom(from, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(testkit.Patience))
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, address)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err == nil {
+		answer.Body.Close()
+	}
+	return answer, err
 }
 
 // CutAll closes connections without a Close frame.
