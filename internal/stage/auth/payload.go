@@ -70,7 +70,7 @@ func (p *payload) UnmarshalJSON(text []byte) error {
 			continue
 		}
 		f, err := strconv.ParseFloat(p.all[i].value, 64)
-		if err != nil || p.all[i].list || math.IsNaN(f) || math.IsInf(f, 0) {
+		if err != nil || math.IsInf(f, 0) {
 			return errDate
 		}
 		*at = &f
@@ -107,6 +107,9 @@ func (p *payload) value(d *json.Decoder, name string, depth int) error {
 	}
 	if depth > maxDepth || len(p.all) >= maxClaims {
 		return errDeep
+	}
+	if _, number := t.(json.Number); !number && t != nil && (name == "exp" || name == "nbf") {
+		return errDate // RFC 7519 section 2, NumericDate
 	}
 	switch t {
 	case json.Delim('{'):
