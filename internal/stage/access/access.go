@@ -9,6 +9,7 @@ package access
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientprefix"
@@ -103,9 +104,9 @@ func CheckSubprotocols(fields httphead.Fields, spoken []string) error {
 			}
 		}
 	}
-	offer, there := fields.Get("sec-websocket-protocol")
-	if !there {
+	if _, there := fields.Get("sec-websocket-protocol"); !there {
 		return failure.New(failure.SubprotocolRefused, "the request offers no subprotocol, and subprotocols of the route requires one")
 	}
-	return failure.New(failure.SubprotocolRefused, fmt.Sprintf("no subprotocol of the offer %s is in subprotocols of the route", origin.Quote(offer)))
+	// The offer isn't shown: browsers send tokens in it.
+	return failure.New(failure.SubprotocolRefused, fmt.Sprintf("the request offers none of the subprotocols of the route, which are %s", strings.Join(spoken, ", ")))
 }

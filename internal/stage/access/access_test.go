@@ -148,14 +148,18 @@ func TestSubprotocols(t *testing.T) {
 		{spoken, fields("Sec-WebSocket-Protocol: x,chat.v1 , y"), ""},
 		{spoken, fields("Sec-WebSocket-Protocol: x", "sec-websocket-protocol: chat.v1"), ""},
 		{spoken, fields(), "offers no subprotocol"},
-		{spoken, fields("Sec-WebSocket-Protocol: "), `offer ""`},
-		{spoken, fields("Sec-WebSocket-Protocol: CHAT.V1, chat.v"), `offer "CHAT.V1, chat.v"`},
-		{spoken, fields(`Sec-WebSocket-Protocol: "a, chat.v1"`), "no subprotocol"},
+		{spoken, fields("Sec-WebSocket-Protocol: "), "which are chat.v1, chat.v2"},
+		{spoken, fields("Sec-WebSocket-Protocol: CHAT.V1, chat.v"), "which are chat.v1, chat.v2"},
+		{spoken, fields("Sec-WebSocket-Protocol: bearer, eyJh.secret"), "which are chat.v1, chat.v2"},
+		{spoken, fields(`Sec-WebSocket-Protocol: "a, chat.v1"`), "offers none"},
 	} {
 		err := CheckSubprotocols(c.fields, c.spoken)
 		got, ok := code(err)
 		if c.refused == "" && err != nil || c.refused != "" && (!ok || got != failure.SubprotocolRefused || !strings.Contains(err.Error(), c.refused)) {
 			t.Errorf("%q of %q: %v, want %q", c.fields, c.spoken, err, c.refused)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%v shows the offer, which may have a token in it", err)
 		}
 	}
 }
