@@ -14,6 +14,7 @@ import (
 // of what needs none.
 func routeRules(c *config.Config) []route.Rule {
 	var rules []route.Rule
+	same := map[string]int{}
 	for i := range c.Routes {
 		r := &c.Routes[i]
 		if r.Opaque() {
@@ -26,6 +27,13 @@ func routeRules(c *config.Config) []route.Rule {
 			Host: r.Match.Host, Path: r.Match.Path, WebSocket: r.Match.WebSocket, When: when,
 			Pool: r.Pool, Label: label(&r.Match, when),
 		})
+		if len(r.Match.Header)+len(r.Match.Query) > 0 {
+			// Others may ask for another value.
+			last := &rules[len(rules)-1]
+			if same[last.Label]++; same[last.Label] > 1 {
+				last.Label += fmt.Sprintf(" #%d", same[last.Label])
+			}
+		}
 	}
 	if c.HTTPRoutes() == 0 {
 		rules = append(rules, route.Rule{Pool: c.Pools[0].Name})
@@ -75,7 +83,8 @@ func named(values config.Headers, normal func(string) string) (all []route.Named
 }
 
 // label names a route in logs: by its host and path, and by what else it matches, so
-// that two routes of one host and path can be distinguished.
+// that two routes of one host and path can be distinguished. Values of header fields and
+// parameters are left out, since they can be secrets.
 func label(m *config.Match, when *route.Conditions) string {
 	s := m.Host.String() + m.Path.String()
 	if when == nil {
@@ -90,10 +99,10 @@ func label(m *config.Match, when *route.Conditions) string {
 		add("method=" + strings.Join(when.Methods, "|"))
 	}
 	for _, h := range m.Header {
-		add("header:" + h[0] + "=" + h[1])
+		add("header:" + h[0])
 	}
 	for _, q := range m.Query {
-		add("query:" + q[0] + "=" + q[1])
+		add("query:" + q[0])
 	}
 	if cert := m.ClientCert; cert != nil {
 		if cert.Verified != nil {
