@@ -65,7 +65,7 @@ func examples(t testing.TB, file string) (list []example) {
 func TestDocumentedConfigurations(t *testing.T) {
 	pair := testca.New(t).Issue("example.com")
 	pem := slices.Concat(pair.Cert, pair.Key)
-	for _, file := range []string{"config.md", "balancing.md", "reattach.md", "storms.md", "backends.md", "chat.md", "tls.md", "layer4.md"} {
+	for _, file := range []string{"config.md", "balancing.md", "reattach.md", "storms.md", "backends.md", "chat.md", "tls.md", "layer4.md", "access.md", "auth.md", "limits.md", "security.md"} {
 		for _, e := range examples(t, file) {
 			t.Run(e.where, func(t *testing.T) {
 				dir := t.TempDir()
@@ -79,6 +79,11 @@ func TestDocumentedConfigurations(t *testing.T) {
 				}
 				if err := os.WriteFile(filepath.Join(dir, "holdfast.yaml"), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
+				}
+				for name, content := range identityFiles(pair.Cert) {
+					if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+						t.Fatal(err)
+					}
 				}
 				for _, m := range backendFile.FindAllStringSubmatch(e.yaml, -1) {
 					if err := os.WriteFile(filepath.Join(dir, m[1]), []byte(`[{"address": "10.0.0.1:3000"}]`), 0o600); err != nil {
@@ -95,6 +100,17 @@ func TestDocumentedConfigurations(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// identityFiles are the files of auth that examples name.
+func identityFiles(cert []byte) map[string][]byte {
+	return map[string][]byte{
+		"issuer.pem":   cert,
+		"rooms.secret": []byte(strings.Repeat("secret", 8)),
+		// RFC 7517 appendix A.1.
+		"jwks.json": []byte(`{"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "1",
+			"x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`),
 	}
 }
 
