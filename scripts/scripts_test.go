@@ -113,8 +113,11 @@ list) echo "package/$here" ;;
 env) echo "$PWD" ;;
 test)
 	case "` + failing + `" in *"$here"*) exit 1 ;; esac
-	targets='FuzzA FuzzB'
-	[ "$here" = one ] || targets=FuzzC
+	case $here in
+	one) targets='FuzzA FuzzB' ;;
+	three) targets=FuzzC ;;
+	*) targets= ;;
+	esac
 	cat >"$6" <<-END
 		#!/bin/sh
 		if [ \$1 = -test.list ]; then printf '%s\n' $targets; exit; fi
