@@ -17,6 +17,7 @@ import (
 	"github.com/pires/go-proxyproto/tlvparse"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/wire/proxyproto"
 )
 
@@ -199,9 +200,8 @@ func TestNewBackendIsTold(t *testing.T) {
 			}
 			c.send(upgrade("/")).want(101)
 			from := b.moving(session.Drain).Info.Backend
-			if n := b.engine.MoveSessions(drain(from)); n != 1 {
-				t.Fatalf("%d sessions are to be moved", n)
-			}
+			// The session is reported before the engine has it.
+			testkit.Eventually(t, "a session to be moved", func() bool { return b.engine.MoveSessions(drain(from)) == 1 })
 			b.wait("the move", func() bool { return len(b.moves) == 1 })
 			c.send(clientFrame(1, "hello")).wantBytes(serverFrame(1, "hello"))
 			first, clients := one.seen()
