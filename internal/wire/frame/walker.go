@@ -146,7 +146,11 @@ func (w *Walker) WalkWithin(p []byte, stop Stop, q *Quota) (n int, ev Event) {
 			if start = -1; before == 0 {
 				start = n
 			}
-			if whole {
+			switch {
+			case !whole:
+			case q == nil && w.isUsual():
+				w.flags |= flagPayload | flagData
+			default:
 				if w.check(q); w.fault != NoFault {
 					return n, w.broken(start, uint64(before))
 				}
@@ -257,6 +261,14 @@ func headLen(b byte) int {
 		n += 4
 	}
 	return n
+}
+
+// isUsual reports whether the header is that of a whole message that breaks no rule: most
+// are, and this costs less than check.
+func (w *Walker) isUsual() bool {
+	n := w.head[1] &^ maskBit
+	return w.head[0]-(finBit|OpText) <= OpBinary-OpText && w.flags&flagOpen == 0 && (w.head[1] >= maskBit) == w.Masked &&
+		(n <= MaxControlPayload || n == MaxControlPayload+1 && w.remaining > MaxControlPayload)
 }
 
 // check checks the complete header.
