@@ -168,3 +168,35 @@ func TestThrottledIsNeitherIdleNorSilent(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkLimits is what a message of 64 bytes costs the record, without limits and with
+// each kind of them.
+func BenchmarkLimits(b *testing.B) {
+	p := make([]byte, 2+4+64)
+	p[0], p[1] = 0x82, 0x80|64
+	for _, c := range []struct {
+		name   string
+		limits Limits
+	}{
+		{"none", Limits{}},
+		{"max_message", Limits{MaxMessage: 1 << 20}},
+		{"rates", Limits{MaxMessage: 1 << 20, MessagesPerSecond: MaxRate, BytesPerSecond: MaxRate}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			r := newRecord(&Start{Limits: c.limits}, 1)
+			budget := newBudget(c.limits, 1)
+			var scratch []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				if r.marks&isLimited == 0 {
+					r.pass(session.Client, p, 1, &scratch, nil, nil)
+					continue
+				}
+				r.pass(session.Client, p, 1, &scratch, nil, budget.begin(1))
+				budget.end(0) // or its tokens would run out
+				budget.messages.left = budget.messages.rate * token
+				budget.wait(&r.sides[session.Client].walker)
+			}
+		})
+	}
+}
