@@ -39,6 +39,8 @@ var notRun = []struct{ prefix, why string }{
 	{"bench/", "it takes minutes"},
 	{"holdfast bench wss://localhost:8443/ --ca", "the balancer of this test isn't at localhost; curl tries the same"},
 	{"NODE_EXTRA_CA_CERTS=", "client.js is the reader's own"},
+	{"curl -s '127.0.0.1:9900/sessions?claim=", "it needs clients with tokens; test/e2e/auth has some"},
+	{"holdfast close --claim", "it needs clients with tokens; test/e2e/auth has some"},
 	{"curl --cert client.pem --key client.key https://example.com/", "it needs a network"},
 }
 
