@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -154,7 +155,12 @@ func (v *Validator) jwt(p Path, j *JWT) {
 		}
 		return fmt.Errorf("unknown algorithm %s%s", hint.Quote(s), hint.DidYouMean(s, allowed))
 	})
-	v.names(p.Key("audience"), "audience", j.Audience, checkText)
+	v.names(p.Key("audience"), "audience", j.Audience, func(s string) error {
+		if s == "" {
+			return errors.New("the audience is empty, and no token could have it: write what the claim aud has, or leave it out to accept any")
+		}
+		return checkText(s)
+	})
 	if audience := p.Key("audience"); len(j.Audience) == 0 && v.OK(audience) && v.OK(p) {
 		v.Warn(p, "every token of this issuer is accepted, also one for another service: add audience:")
 	}
