@@ -82,6 +82,21 @@ func TestTLSHandshakesForNothing(t *testing.T) {
 	})
 }
 
+// A handshake that has failed doesn't count any more when its client gets the answer, even
+// if the connection stays open.
+func TestFailedHandshakesGiveTheirPlaceBack(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		declines := answering(t, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
+		broken := answering(t, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+		for answer, backend := range map[int]*backend{401: declines, 502: broken} {
+			b := start(t, engine, setup{backends: []string{backend.addr}, policy: limited(1, 1000)})
+			for range 10 {
+				b.dial().send(upgrade("/")).want(answer)
+			}
+		}
+	})
+}
+
 // Connections of plain HTTP that wait for nothing don't keep WebSockets out of a listener
 // that may have no more.
 func TestIdleHTTPMakesRoomOnItsListener(t *testing.T) {

@@ -36,6 +36,7 @@ func (h *clientHandshake) conclude(err error) {
 	}
 	defer h.conn.Close()
 	defer h.try.Release()
+	h.hold.ReleaseClient() // whoever has the answer may try again at once
 	h.countTLS()
 	h.countAffinity()
 	if errors.Is(err, handshake.ErrPlainAnswer) {

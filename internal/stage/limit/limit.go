@@ -202,6 +202,17 @@ func (h *Hold) Release() {
 	}
 }
 
+// ReleaseClient gives back what is counted for the client, and leaves what is counted for
+// the listener. It is for a connection that is still open, and will have no session.
+func (h *Hold) ReleaseClient() {
+	for kind, key := range h.keys {
+		if key != 0 && kind != ofListener {
+			h.limiter.counts.Remove(key)
+			h.keys[kind] = 0
+		}
+	}
+}
+
 // Move moves what is counted to the Hold that it returns.
 func (h *Hold) Move() (to Hold) {
 	to, *h = *h, to
