@@ -184,6 +184,7 @@ func Start(o Options) (_ *App, err error) {
 		}
 		undo = append(undo, a.admin.close)
 	}
+	a.trimmer.collect() // the start leaves garbage behind, too
 	if err = a.listeners.Apply(listening.specs); err != nil {
 		return nil, err
 	}

@@ -35,6 +35,11 @@ func (t *memoryTrimmer) run() {
 		return
 	}
 	t.armed.Store(false)
+	t.collect()
+}
+
+// collect returns what isn't needed now.
+func (t *memoryTrimmer) collect() {
 	t.trim()
 	runtime.GC() // FreeOSMemory collects again, and the second collection empties a sync.Pool
 	debug.FreeOSMemory()

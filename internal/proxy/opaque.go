@@ -56,6 +56,14 @@ func (h *clientHandshake) readHello() (err error) {
 	if h.waited != nil {
 		h.began = h.waited.began
 	}
+	if err != nil {
+		return withAnswer(err)
+	}
+	return nil
+}
+
+// withAnswer adds the answer for a client that speaks HTTP to an error of ReadHello.
+func withAnswer(err error) error {
 	var broken *attempt.HelloError
 	if errors.As(err, &broken) {
 		failure.Of(err).Refusal = secure.RefusePlain(broken.Began)

@@ -261,7 +261,8 @@ func (d *driver) finish(slot int32, r *record) {
 	summary.Reason, summary.TLSError = d.closeTexts.take(slot), d.tlsErrors.take(slot)
 	d.conns.remove(slot, r)
 	if sr := d.abandoned[slot]; sr != nil {
-		sr.summary = &summary
+		kept := summary // so that the others need no allocation
+		sr.summary = &kept
 		return
 	}
 	d.ended(summary)

@@ -100,7 +100,7 @@ func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 			h.flags &^= isReadable
 			return
 		}
-		full = true
+		full = n == len(buf)
 		if buf = el.Buf; !el.readsMuch() {
 			buf = el.Buf[:firstRead]
 		}
