@@ -207,7 +207,7 @@ func TestNewBackendIsTold(t *testing.T) {
 			first, clients := one.seen()
 			second, again := two.seen()
 			if len(first) != 1 || len(second) != 1 || clients[0] != again[0] {
-				t.Fatalf("told of %q, and after the move of %q; log:\n%s", clients, again, b.log)
+				t.Fatalf("told %q, and after the move %q; log:\n%s", clients, again, b.log)
 			}
 			checkTLS(t, first[0], "a.example")
 			checkTLS(t, second[0], "a.example")

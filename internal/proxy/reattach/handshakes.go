@@ -29,8 +29,8 @@ type savedHandshake struct {
 	head     []byte // as it came from the client
 	pool     string
 	protocol string // the subprotocol; "" means none
-	// listed means that backends were not told of all subprotocols that the client
-	// offers, but only of those that its route lists. Then another backend is told of
+	// listed means that backends didn't get all subprotocols that the client
+	// offers, but only those that its route lists. Then another backend gets
 	// the one that was agreed on.
 	listed      bool
 	deflate     handshake.Deflate
@@ -50,7 +50,7 @@ type savedMeta struct {
 	version     uint16
 	serverName  string // "" if it isn't needed
 	certificate []byte // DER; nil if there was none, or it isn't needed
-	// proxied is what a backend is told of the client's TLS by the PROXY protocol, also
+	// proxied is what a backend learns about the client's TLS by the PROXY protocol, also
 	// if that TLS ended at a proxy in front; nil if that isn't needed.
 	proxied *proxyproto.TLS
 }

@@ -156,7 +156,7 @@ func (up *Upgrade) appendSubprotocols(dst []byte) []byte {
 	return dst
 }
 
-// speaks reports whether backends are told of a subprotocol.
+// speaks reports whether backends get a subprotocol.
 func (up *Upgrade) speaks(name []byte) bool {
 	if up.Subprotocols == nil {
 		return true

@@ -47,7 +47,7 @@ type Upgrade struct {
 	Other      []byte
 	Method     []byte
 	BodyLength int
-	// Subprotocols are those that backends are told of and may choose, of what the
+	// Subprotocols are those that backends get and may choose, of what the
 	// client offers; nil means all. The caller sets it after Check.
 	Subprotocols []string
 	// Session is the ID that is sent to the backend, so that its log can be joined

@@ -70,7 +70,7 @@ func (m *manager) maintain() {
 		case <-m.ctx.Done():
 			return
 		case <-m.wake:
-			// certmagic uses a new certificate just after it has told of it.
+			// certmagic uses a new certificate just after it has reported it.
 			timer.Reset(shortestInterval)
 			continue
 		case <-timer.C:
