@@ -29,7 +29,12 @@ type Spec struct {
 }
 
 // Query is what the endpoint is asked.
-type Query struct{ Fields [][2]string }
+type Query struct {
+	Fields [][2]string
+	// Keep are the names of header fields of the answer that matter if it permits. A kept
+	// answer has no others.
+	Keep []string
+}
 
 // Answer is what it has answered.
 type Answer struct {
@@ -159,7 +164,13 @@ func (c *Client) keep(q *Query, answer *Answer) {
 			}
 		}
 	}
-	c.answers[q.key()] = kept{answer, now.Add(c.spec.Cache)}
+	small := &Answer{answer.Status, http.Header{}}
+	for _, name := range q.Keep {
+		if values := answer.Header.Values(name); len(values) > 0 {
+			small.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	c.answers[q.key()] = kept{small, now.Add(c.spec.Cache)}
 }
 
 // key is a hash of all that is asked, so that an answer is only used for the same
@@ -167,12 +178,17 @@ func (c *Client) keep(q *Query, answer *Answer) {
 func (q *Query) key() (k key) {
 	h := sha256.New()
 	var length [8]byte
+	add := func(text string) {
+		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
+		h.Write(length[:])
+		io.WriteString(h, text)
+	}
 	for _, f := range q.Fields {
-		for _, text := range f {
-			binary.BigEndian.PutUint64(length[:], uint64(len(text)))
-			h.Write(length[:])
-			io.WriteString(h, text)
-		}
+		add(f[0])
+		add(f[1])
+	}
+	for _, name := range q.Keep {
+		add(name)
 	}
 	h.Sum(k[:0])
 	return k

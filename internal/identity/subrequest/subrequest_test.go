@@ -185,6 +185,14 @@ func TestCache(t *testing.T) {
 	if text := results(); strings.Count(text, "cached") != 2 {
 		t.Errorf("results %s", text)
 	}
+	q := &Query{Keep: []string{"x-user"}}
+	c.keep(q, &Answer{200, http.Header{"X-User": {"ada"}, "X-Large": {strings.Repeat("a", 1<<16)}}})
+	if kept, ok := c.Cached(q); !ok || len(kept.Header) != 1 || kept.Header.Get("X-User") != "ada" {
+		t.Errorf("kept %v, want only what matters", kept)
+	}
+	if _, ok := c.Cached(&Query{Keep: []string{"x-large"}}); ok {
+		t.Error("an answer is used where another field matters")
+	}
 	for i := range maxKept + 100 {
 		c.keep(&Query{Fields: [][2]string{{"n", fmt.Sprint(i)}}}, &Answer{})
 	}

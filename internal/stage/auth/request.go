@@ -57,7 +57,7 @@ func (q *Request) permit(r *Asked, wait Waiter, g *Grant) error {
 
 // query is what the endpoint is asked.
 func (q *Request) query(r *Asked) *subrequest.Query {
-	query := &subrequest.Query{Fields: [][2]string{{"X-Original-Method", r.Method}, {"X-Original-URL", r.URL}, {"X-Forwarded-For", r.Client}}}
+	query := &subrequest.Query{Keep: q.o.Copy, Fields: [][2]string{{"X-Original-Method", r.Method}, {"X-Original-URL", r.URL}, {"X-Forwarded-For", r.Client}}}
 	for _, name := range q.o.Headers {
 		lower := strings.ToLower(name)
 		for i := 0; ; i++ {
