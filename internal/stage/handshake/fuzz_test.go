@@ -144,3 +144,44 @@ func checkEndToEnd(t *testing.T, in, out http.Header) {
 		}
 	}
 }
+
+// FuzzOther turns a client's bytes into those for the backend if they ask for another
+// upgrade. Exactly one request for one protocol that is wanted must come out, with the
+// method and the body's length that net/http reads, and no field that describes either
+// in another way.
+func FuzzOther(f *testing.F) {
+	const request = "POST /exec?a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 4\r\n\r\nbodymore"
+	f.Add([]byte(request))
+	f.Add([]byte(strings.Replace(request, "Upgrade: tcp", "Upgrade: websocket/1, x/1.0;a, TCP", 1)))
+	f.Add([]byte(strings.Replace(request, "Upgrade: tcp", "upgrade: \"tcp\"\r\nUpgrade:tcp\r\nTransfer_Encoding: chunked", 1)))
+	f.Add([]byte(strings.Replace(request, "Content-Length: 4", "Content-Length: 4\r\nContent-Length: 4\r\nExpect: 100-continue", 1)))
+	f.Add([]byte(strings.Replace(request, "Connection: Upgrade", "Connection: upgrade, content-length, host", 1)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var req httphead.Request
+		var up Upgrade
+		n, _, err := ReadRequest(&conn{pieces: []string{string(b)}}, make([]byte, 4096), &req)
+		if err != nil || !CheckOther(&req, []string{"tcp", "x/1.0"}, &up) {
+			return
+		}
+		in, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b[:n])))
+		if err != nil {
+			t.Fatalf("accepted what net/http refuses: %v", err)
+		}
+		head := AppendRequest(nil, &req, &up, &About{Forwarded: new(forwarded.Policy), Hop: clientHop(&req)})
+		from := bufio.NewReader(bytes.NewReader(head))
+		out, err := http.ReadRequest(from)
+		if err != nil || from.Buffered() > 0 {
+			t.Fatalf("what comes out is no request alone: %v\n%s", err, head)
+		}
+		if out.Method != in.Method || out.Host != in.Host || out.URL.RawQuery != in.URL.RawQuery || max(0, in.ContentLength) != out.ContentLength ||
+			int(out.ContentLength) != up.BodyLength || up.BodyLength > MaxBody || len(out.TransferEncoding) > 0 {
+			t.Errorf("%s %s of %d bytes went in, %s %s of %d came out", in.Method, in.RequestURI, in.ContentLength, out.Method, out.RequestURI, out.ContentLength)
+		}
+		if got := out.Header["Upgrade"]; len(got) != 1 || !strings.EqualFold(got[0], "tcp") && !strings.EqualFold(got[0], "x/1.0") || strings.Join(out.Header["Connection"], "|") != "Upgrade" {
+			t.Errorf("it asks for %q, with %q", got, out.Header["Connection"])
+		}
+		out.Header.Set("Upgrade", "websocket") // what was checked above
+		out.Header.Del("Content-Length")
+		checkEndToEnd(t, in.Header, out.Header)
+	})
+}
