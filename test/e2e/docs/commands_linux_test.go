@@ -41,6 +41,9 @@ var notRun = []struct{ prefix, why string }{
 	{"NODE_EXTRA_CA_CERTS=", "client.js is the reader's own"},
 	{"curl -s '127.0.0.1:9900/sessions?claim=", "it needs clients with tokens; test/e2e/auth has some"},
 	{"holdfast close --claim", "it needs clients with tokens; test/e2e/auth has some"},
+	{"holdfast bench-server --listen ", "this test has servers of its own"},
+	{"holdfast run -c l7-", "test/e2e/layer4 runs the files of examples/two-tier"},
+	{"holdfast run -c front.yaml", "test/e2e/layer4 runs the files of examples/two-tier"},
 	{"curl --cert client.pem --key client.key https://example.com/", "it needs a network"},
 }
 
@@ -260,6 +263,7 @@ func (r *reader) shell(text string) *exec.Cmd {
 func (r *reader) run(c command, text string) {
 	r.t.Helper()
 	cmd := r.shell(text)
+	cmd.WaitDelay = testkit.Patience                                       // for one that leaves a process with its output behind
 	defer time.AfterFunc(testkit.Patience, func() { cmd.Cancel() }).Stop() // a command that does not end
 	if out, err := cmd.CombinedOutput(); err != nil {
 		r.t.Errorf("%s: %s: %v\n%s", c.where, c.text, err, out)

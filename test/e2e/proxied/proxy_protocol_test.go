@@ -118,7 +118,7 @@ func TestStrangers(t *testing.T) {
 		server := serve(t, "a", listenTCP(t), false)
 		file := kit.Settings{Engine: engine, Backends: []string{server.address}}.YAML()
 		b := kit.StartBalancer(t, listener(file, ", proxy_protocol: {trust: [192.0.2.0/24]}"))
-		const many = 50
+		const many = 600 // of alike lines, a hundred are written at once and few after them
 		for range many {
 			conn := from(t, b.Address, 2, "203.0.113.9:1")
 			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -47,12 +47,16 @@ func parseHead(p []byte, client bool, limit int) (h head, ok bool, err error) {
 		if h.length += 2; len(p) < h.length {
 			return h, false, nil
 		}
-		size = uint64(binary.BigEndian.Uint16(p[2:]))
+		if size = uint64(binary.BigEndian.Uint16(p[2:])); size < 126 {
+			return h, false, &ProtocolError{frame.FaultMinimal.String()}
+		}
 	case 127:
 		if h.length += 8; len(p) < h.length {
 			return h, false, nil
 		}
-		size = binary.BigEndian.Uint64(p[2:])
+		if size = binary.BigEndian.Uint64(p[2:]); size < 1<<16 {
+			return h, false, &ProtocolError{frame.FaultMinimal.String()}
+		}
 	}
 	if limit > 0 && size > uint64(limit) || size>>40 != 0 {
 		return h, false, &ProtocolError{fmt.Sprintf("a frame of %d bytes, more than any message sent", size)}
