@@ -176,6 +176,7 @@ func Start(o Options) (_ *App, err error) {
 	a.rebalancer = a.newRebalancer()
 	undo = append(undo, a.rebalancer.Close)
 	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
+	a.trimmer.collect() // the start leaves garbage behind, too
 	// The admin interface answers from now on, but reloads wait for the end of
 	// Start.
 	if !c.Admin.Address.IsZero() {
@@ -184,7 +185,6 @@ func Start(o Options) (_ *App, err error) {
 		}
 		undo = append(undo, a.admin.close)
 	}
-	a.trimmer.collect() // the start leaves garbage behind, too
 	if err = a.listeners.Apply(listening.specs); err != nil {
 		return nil, err
 	}

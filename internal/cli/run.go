@@ -21,12 +21,13 @@ type runCommand struct {
 	Listen  []string `placeholder:"ADDRESS" help:"Address to accept clients on, such as :8080. Repeatable."`
 	Backend []string `placeholder:"ADDRESS" help:"Address of a backend, such as 127.0.0.1:3001, or wss://chat.internal for TLS. Repeatable."`
 
-	TLSCert           string `name:"tls-cert" placeholder:"FILE" help:"Certificate in PEM, with the intermediate ones after it: accept https and wss."`
-	TLSKey            string `name:"tls-key" placeholder:"FILE" help:"Private key in PEM (default: the key is in the file of --tls-cert)."`
-	TLSSelfSigned     bool   `name:"tls-self-signed" help:"Accept https and wss with a certificate that is made at the start. For trials."`
-	BackendCA         string `placeholder:"FILE" help:"Authorities in PEM that the certificates of backends are verified by (default: the system's)."`
-	BackendServerName string `placeholder:"NAME" help:"Name that the certificates of backends must have (default: the host of the address)."`
-	BackendInsecure   bool   `help:"Accept any certificate of backends. For trials."`
+	TLSCert           string   `name:"tls-cert" placeholder:"FILE" help:"Certificate in PEM, with the intermediate ones after it: accept https and wss."`
+	TLSKey            string   `name:"tls-key" placeholder:"FILE" help:"Private key in PEM (default: the key is in the file of --tls-cert)."`
+	TLSSelfSigned     bool     `name:"tls-self-signed" help:"Accept https and wss with a certificate that is made at the start. For trials."`
+	Origins           []string `placeholder:"ORIGIN" help:"Pages that may open WebSockets: same_site, any, or an origin such as https://app.example.com (default: any; in a file, same_site). Repeatable."`
+	BackendCA         string   `placeholder:"FILE" help:"Authorities in PEM that the certificates of backends are verified by (default: the system's)."`
+	BackendServerName string   `placeholder:"NAME" help:"Name that the certificates of backends must have (default: the host of the address)."`
+	BackendInsecure   bool     `help:"Accept any certificate of backends. For trials."`
 
 	Admin string `placeholder:"ADDRESS" help:"Admin address, for health, metrics and commands, such as 127.0.0.1:9900 (default: admin.address of the file; without a file, off)."`
 }
@@ -90,7 +91,7 @@ func (c *runCommand) options(env *environment) (app.Options, error) {
 func (c *runCommand) flags() config.Flags {
 	return config.Flags{
 		Listen: c.Listen, Backend: c.Backend, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSSelfSigned: c.TLSSelfSigned,
-		BackendCA: c.BackendCA, BackendServerName: c.BackendServerName, BackendInsecure: c.BackendInsecure,
+		Origins: c.Origins, BackendCA: c.BackendCA, BackendServerName: c.BackendServerName, BackendInsecure: c.BackendInsecure,
 	}
 }
 

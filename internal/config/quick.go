@@ -3,6 +3,7 @@ package config
 import (
 	"github.com/holdfast-ws/holdfast/internal/hint"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+	"github.com/holdfast-ws/holdfast/internal/wire/origin"
 )
 
 // Flags are those of a command line without a file.
@@ -13,6 +14,10 @@ type Flags struct {
 	// The listeners speak TLS if one of these is set.
 	TLSCert, TLSKey string // files
 	TLSSelfSigned   bool
+
+	// Origins are the pages that may open WebSockets, as in the key origins; empty is
+	// any.
+	Origins []string
 
 	// These need backends with wss:// or https://.
 	BackendCA         string // a file
@@ -64,10 +69,11 @@ func (q *quick) address(p Path, flag, text, example string, parse func(s, exampl
 }
 
 func (q *quick) listeners(f Flags) {
-	tls := q.listenerTLS(f)
+	tls, origins := q.listenerTLS(f), q.origins(f.Origins)
 	for i, text := range f.Listen {
 		p := Path("listeners").Index(i)
 		l := Listener{Address: q.address(p.Key("address"), "--listen", text, ":8080 or 127.0.0.1:8080", hostport.ParseListen)}
+		l.Origins = origins
 		if tls != nil {
 			own := *tls
 			l.TLS = &own
@@ -85,6 +91,24 @@ func (q *quick) listeners(f Flags) {
 	if len(f.Listen) == 0 {
 		q.fail("listeners", "--listen", "", "give at least one address to listen on, such as --listen :8080")
 	}
+}
+
+// origins are any by default, unlike in a file: a command line is for trials, often
+// with pages and tools of other hosts.
+func (q *quick) origins(list []string) *Origins {
+	if len(list) == 0 {
+		return &Origins{Allow: []origin.Pattern{origin.Any}}
+	}
+	o := new(Origins)
+	for _, text := range list {
+		p, err := origin.Parse(text)
+		if err != nil {
+			q.fail(Path("listeners").Index(0).Key("origins"), "--origins", text, err.Error())
+			continue
+		}
+		o.Allow = append(o.Allow, p)
+	}
+	return o
 }
 
 // listenerTLS returns nil for listeners without TLS.

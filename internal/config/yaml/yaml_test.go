@@ -86,7 +86,9 @@ func TestQuick(t *testing.T) {
 		want             string
 	}{
 		{"good", []string{":8080", "[::1]:8081"}, []string{"127.0.0.1:3001", "ws.internal:3002"}, `listener :8080 at :8080 (0:0)
+  origins [any] required=false
 listener [::1]:8081 at [::1]:8081 (0:0)
+  origins [any] required=false
 pool default by least_conn (0:0)
   health every 10s in 2s fall 3 rise 2, max_fails 3 in 30s, min_healthy 0 0%, slow_start 0s
   backend 127.0.0.1:3001 at 127.0.0.1:3001 weight 1
@@ -127,18 +129,22 @@ func TestQuickTLS(t *testing.T) {
 		{"certificate", config.Flags{TLSCert: "cert.pem", TLSKey: "/etc/key.pem"}, `listener :1 at :1 (0:0)
 tls from 1.2 strict_sni false http2 true ticket_secret ""
 certificate ./cert.pem key "/etc/key.pem"
+origins [any] required=false
 pool default`},
 		{"one file", config.Flags{TLSCert: "both.pem"}, `listener :1 at :1 (0:0)
 tls from 1.2 strict_sni false http2 true ticket_secret ""
 certificate ./both.pem key ""
+origins [any] required=false
 pool default`},
 		{"backends", config.Flags{Backend: []string{"wss://a", "https://b:8443"}, BackendCA: "ca.pem", BackendServerName: "C.internal"}, `listener :1 at :1 (0:0)
+origins [any] required=false
 pool default by least_conn (0:0)
 health every 10s in 2s fall 3 rise 2, max_fails 3 in 30s, min_healthy 0 0%, slow_start 0s
 tls ca "./ca.pem" server_name "c.internal" cert "" key "" insecure_skip_verify false
 backend a:443 at a:443 weight 1
 backend b:8443 at b:8443 weight 1`},
 		{"scheme", config.Flags{Backend: []string{"wss://a"}}, `listener :1 at :1 (0:0)
+origins [any] required=false
 pool default by least_conn (0:0)
 health every 10s in 2s fall 3 rise 2, max_fails 3 in 30s, min_healthy 0 0%, slow_start 0s
 tls ca "" server_name "" cert "" key "" insecure_skip_verify false`},
