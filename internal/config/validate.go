@@ -10,7 +10,8 @@ import (
 )
 
 // Source knows where the values of a Config were given, so that the errors of
-// Check can say so. A Config that a program has built needs none.
+// Check can say so. A Config that a program has built needs none; if it has one, that has
+// a method Built().
 type Source interface {
 	// Given reports whether the value at a path was given, rightly or wrongly,
 	// rather than left to its default.
@@ -98,7 +99,14 @@ func (nowhere) Text(Path) (string, bool) { return "", false }
 func (nowhere) Place(Path) Place         { return Place{} }
 
 // program reports whether a program has built the model.
-func (v *Validator) program() bool { return v.source == nowhere{} }
+func (v *Validator) program() bool {
+	_, built := v.source.(interface{ Built() })
+	return built
+}
+
+// Built says that a program has built the Config, so that a zero value can be one that was
+// meant. Any Source may have this method.
+func (nowhere) Built() {}
 
 // Given reports whether the value at p was given rather than left out.
 func (v *Validator) Given(p Path) bool { return v.source.Given(p) }
