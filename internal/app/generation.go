@@ -48,7 +48,8 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, set *au
 			Response: c.HTTP.ResponseTimeout, Body: c.HTTP.BodyTimeout,
 			BackendIdle: c.HTTP.BackendIdleTimeout, AbortOnClose: c.HTTP.AbortOnClose,
 		},
-		HTTPLimits: httpproxy.Limits{Idle: c.HTTP.IdleTimeout, Send: c.HTTP.SendTimeout},
+		MaxConnections: c.HTTP.MaxConnectionsPerAddress,
+		HTTPLimits:     httpproxy.Limits{Idle: c.HTTP.IdleTimeout, Send: c.HTTP.SendTimeout},
 	}
 	rules := routeRules(c)
 	if g.HTTP.BackendIdle == 0 {

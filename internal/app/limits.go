@@ -36,6 +36,12 @@ func (a *App) limitRules(l, own config.RouteLimits, route string) (r limit.Rules
 	if n := l.NewSessionsPerAddress; n != nil && n.Rate > 0 {
 		r.New = limit.Rate{Scope: scope(own.NewSessionsPerAddress != nil), Rate: tally.PerSecond(n.Rate, n.Burst)}
 	}
+	if most := l.MaxRequestsPerAddress; most != nil {
+		r.Requests = limit.Max{Scope: scope(own.MaxRequestsPerAddress != nil), Max: *most}
+	}
+	if n := l.NewRequestsPerAddress; n != nil && n.Rate > 0 {
+		r.NewRequests = limit.Rate{Scope: scope(own.NewRequestsPerAddress != nil), Rate: tally.PerSecond(n.Rate, n.Burst)}
+	}
 	if n := l.MaxSessionsPerClaim; n != nil {
 		r.Claim = limit.Max{Scope: scope(own.MaxSessionsPerClaim != nil), Max: n.Max}
 	}

@@ -180,9 +180,12 @@ type HTTP struct {
 	BackendIdleTimeout time.Duration `key:"backend_idle_timeout" range:"0|1ms..8760h"` // 0 keeps no connection
 	// MaxHeaderBytes below the least would shut out browsers; each handshake
 	// may take a buffer of the most.
-	MaxHeaderBytes int  `key:"max_header_bytes" range:"4096..1048576"`
-	AbortOnClose   bool `key:"abort_on_close"`
-	Via            bool `key:"via"`
+	MaxHeaderBytes int `key:"max_header_bytes" range:"4096..1048576"`
+	// MaxConnectionsPerAddress is for one address, or the first 64 bits of an IPv6
+	// address; 0 is no bound.
+	MaxConnectionsPerAddress int  `key:"max_connections_per_address" range:"0..100000000"`
+	AbortOnClose             bool `key:"abort_on_close"`
+	Via                      bool `key:"via"`
 }
 
 // Admin is the address of the admin interface, which always has a host. The zero

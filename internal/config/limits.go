@@ -35,13 +35,17 @@ const maxLimit = 100_000_000
 // out; 0 is no bound.
 type RouteLimits struct {
 	MaxSessionsPerAddress *int         `key:"max_sessions_per_address" as:"integer" range:"0..100000000"`
-	NewSessionsPerAddress *NewSessions `key:"new_sessions_per_address" want:"a mapping with rate and burst"`
+	NewSessionsPerAddress *AddressRate `key:"new_sessions_per_address" want:"a mapping with rate and burst"`
+	// MaxRequestsPerAddress and NewRequestsPerAddress count requests of plain HTTP and
+	// handshakes together. A session is a request under way.
+	MaxRequestsPerAddress *int         `key:"max_requests_per_address" as:"integer" range:"0..100000000"`
+	NewRequestsPerAddress *AddressRate `key:"new_requests_per_address" want:"a mapping with rate and burst"`
 	MaxSessionsPerClaim   *ClaimLimit  `key:"max_sessions_per_claim" want:"a mapping with claim and max"`
 	SessionLimits
 }
 
-// NewSessions bounds how fast one address may begin sessions.
-type NewSessions struct {
+// AddressRate bounds how fast one address may begin something.
+type AddressRate struct {
 	Rate float64 `key:"rate" as:"per second"` // 0 is no bound
 	// Burst is how many it may begin at once. By default it is what Rate allows in
 	// two seconds.
@@ -120,18 +124,24 @@ func (v *Validator) routeLimits(p Path, l *RouteLimits) {
 	if !v.OK(p) {
 		return
 	}
-	if n, at := l.NewSessionsPerAddress, p.Key("new_sessions_per_address"); n != nil && v.OK(at) {
-		if rate := at.Key("rate"); n.Rate == 0 && !v.program() {
-			v.Require(rate, v.Given(rate), "the rate is missing: write for example rate: 10")
-		}
-		if n.Burst == 0 && v.OK(at.Key("burst")) {
-			n.Burst = max(1, int(math.Ceil(2*min(n.Rate, maxRate))))
-		}
-	}
+	v.addressRate(p.Key("new_sessions_per_address"), l.NewSessionsPerAddress)
+	v.addressRate(p.Key("new_requests_per_address"), l.NewRequestsPerAddress)
 	if n, at := l.MaxSessionsPerClaim, p.Key("max_sessions_per_claim"); n != nil && v.OK(at) {
 		v.Require(at.Key("claim"), n.Claim != "", "the claim is missing: write for example claim: sub")
 		if most := at.Key("max"); !v.program() {
 			v.Require(most, v.Given(most), "max is missing: write for example max: 5")
 		}
+	}
+}
+
+func (v *Validator) addressRate(p Path, n *AddressRate) {
+	if n == nil || !v.OK(p) {
+		return
+	}
+	if rate := p.Key("rate"); n.Rate == 0 && !v.program() {
+		v.Require(rate, v.Given(rate), "the rate is missing: write for example rate: 10")
+	}
+	if n.Burst == 0 && v.OK(p.Key("burst")) {
+		n.Burst = max(1, int(math.Ceil(2*min(n.Rate, maxRate))))
 	}
 }

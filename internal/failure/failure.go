@@ -130,6 +130,10 @@ const (
 	ListenerSessions // of one listener, including handshakes
 	AddressSessions  // of one address
 	AddressRate      // new sessions of one address come too fast
+	AddressRequests  // under way, of one address
+	RequestRate      // requests of one address come too fast
+	// AddressConnections: connections of plain HTTP of one address.
+	AddressConnections
 	ClaimSessions    // of one value of a claim
 	QueueFull        // of a pool
 	QueueAddressFull // too many of one address are in it
@@ -220,17 +224,20 @@ var table = [codes]struct {
 	AuthDenied:      {Client, "auth_denied", "", nil},
 	AuthUnavailable: {Balancer, "auth_unavailable", "", &Refusal{Status: unavailable, Message: "It can't be found out now who you are." + tryAgain}},
 
-	Stopping:          {Balancer, "stopping", "", &Refusal{Status: unavailable, Message: "The balancer is shutting down."}},
-	TooManyHandshakes: {Balancer, "too_many_handshakes", "", &Refusal{Status: unavailable, Message: balancerFull}},
-	TooManySessions:   {Balancer, "too_many_sessions", "", &Refusal{Status: unavailable, Message: balancerFull}},
-	TooManyOfAddress:  {Balancer, "too_many_of_address", "", &Refusal{Status: tooMany, Message: "Too many handshakes from your address are under way." + tryAgain}},
-	ListenerSessions:  {Balancer, "listener_sessions", "", &Refusal{Status: unavailable, Message: balancerFull}},
-	AddressSessions:   {Balancer, "address_sessions", "", &Refusal{Status: tooMany, Message: "Your address has all the sessions it may have." + tryAgain}},
-	AddressRate:       {Balancer, "address_rate", "", &Refusal{Status: tooMany, Message: "New sessions from your address come too fast." + tryAgain}},
-	ClaimSessions:     {Balancer, "claim_sessions", "", &Refusal{Status: tooMany, Message: "You have all the sessions you may have." + tryAgain}},
-	QueueFull:         {Balancer, "queue_full", "", &Refusal{Status: unavailable, Message: "Too many wait for a server." + tryAgain}},
-	QueueAddressFull:  {Balancer, "queue_address", "", &Refusal{Status: unavailable, Message: "Too many from your address wait for a server." + tryAgain}},
-	QueueTimeout:      {Balancer, "queue_timeout", "", &Refusal{Status: unavailable, Message: "No server had room in time." + tryAgain}},
+	Stopping:           {Balancer, "stopping", "", &Refusal{Status: unavailable, Message: "The balancer is shutting down."}},
+	TooManyHandshakes:  {Balancer, "too_many_handshakes", "", &Refusal{Status: unavailable, Message: balancerFull}},
+	TooManySessions:    {Balancer, "too_many_sessions", "", &Refusal{Status: unavailable, Message: balancerFull}},
+	TooManyOfAddress:   {Balancer, "too_many_of_address", "", &Refusal{Status: tooMany, Message: "Too many handshakes from your address are under way." + tryAgain}},
+	ListenerSessions:   {Balancer, "listener_sessions", "", &Refusal{Status: unavailable, Message: balancerFull}},
+	AddressSessions:    {Balancer, "address_sessions", "", &Refusal{Status: tooMany, Message: "Your address has all the sessions it may have." + tryAgain}},
+	AddressRate:        {Balancer, "address_rate", "", &Refusal{Status: tooMany, Message: "New sessions from your address come too fast." + tryAgain}},
+	AddressRequests:    {Balancer, "address_requests", "", &Refusal{Status: tooMany, Message: "Your address has all the requests under way that it may have." + tryAgain}},
+	RequestRate:        {Balancer, "request_rate", "", &Refusal{Status: tooMany, Message: "Requests from your address come too fast." + tryAgain}},
+	AddressConnections: {Balancer, "address_connections", "", &Refusal{Status: tooMany, Message: "Your address has all the connections it may have." + tryAgain}},
+	ClaimSessions:      {Balancer, "claim_sessions", "", &Refusal{Status: tooMany, Message: "You have all the sessions you may have." + tryAgain}},
+	QueueFull:          {Balancer, "queue_full", "", &Refusal{Status: unavailable, Message: "Too many wait for a server." + tryAgain}},
+	QueueAddressFull:   {Balancer, "queue_address", "", &Refusal{Status: unavailable, Message: "Too many from your address wait for a server." + tryAgain}},
+	QueueTimeout:       {Balancer, "queue_timeout", "", &Refusal{Status: unavailable, Message: "No server had room in time." + tryAgain}},
 
 	NoBackend:       {Balancer, "no_backend", "no_backend", &Refusal{Status: unavailable, Message: "No server is up." + tryAgain}},
 	PoolFull:        {Balancer, "pool_full", "pool_full", &Refusal{Status: unavailable, Message: "Every server has all the sessions it may have." + tryAgain}},

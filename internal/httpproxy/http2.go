@@ -46,6 +46,11 @@ const (
 // IsHTTP2 reports whether a client speaks HTTP/2.
 func IsHTTP2(m *transport.Meta) bool { return m.TLS != nil && m.TLS.Protocol == "h2" }
 
+// Goodbye is for a client with HTTP/2 that is refused before it has asked for anything:
+// an empty SETTINGS frame, with which each server begins (RFC 9113 §3.4), and GOAWAY with
+// ENHANCE_YOUR_CALM (§6.8, §7).
+var Goodbye = []byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00\x08\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x0b")
+
 // setHTTP2 makes s speak HTTP/2 alone. It has no timeout for writing, since
 // http2Conn and stream have.
 func setHTTP2(s *http.Server) {

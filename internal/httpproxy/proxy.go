@@ -23,6 +23,9 @@ type Options struct {
 	// returns, which is the same one with another context, is given to the functions
 	// below. nil changes nothing.
 	Prepare func(r *http.Request) *http.Request
+	// Finish is called at the end of each request, with what Prepare has returned; it may
+	// be nil.
+	Finish func(r *http.Request)
 	// Permit is called once for each request, before the first Pick. If it returns
 	// an error, the request goes to no backend; if that is an *Error, the client gets
 	// that answer, otherwise a 503. nil permits all.
@@ -84,6 +87,9 @@ func (p *Proxy) Close() { p.conns.close() }
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	if p.o.Prepare != nil {
 		in = p.o.Prepare(in)
+	}
+	if p.o.Finish != nil {
+		defer p.o.Finish(in)
 	}
 	answer, began := &statusRecorder{ResponseWriter: w}, time.Now()
 	t := new(progress)

@@ -4,11 +4,13 @@ import (
 	"container/list"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/wire/clientprefix"
 )
 
 // served is what connections with HTTP/1 and HTTP/2 have in common.
@@ -22,6 +24,7 @@ type served struct {
 	mu      sync.Mutex    // guards the following
 	idle    *list.Element // in idleConns.all
 	idleOn  *list.Element // in one of idleConns.on
+	idleOf  *list.Element // in one of idleConns.of
 	closed  bool
 	ended   bool // Server.connEnded was called
 	stopped bool // nothing more is written
@@ -95,9 +98,12 @@ func (c *served) end() {
 // idleConns are the connections that wait for their next request.
 type idleConns struct {
 	mu  sync.Mutex
-	all list.List             // of *served, the longest idle first
-	on  map[string]*list.List // the same, by the name of the listener
+	all list.List     // of *served, the longest idle first
+	on  lists[string] // the same, by the name of the listener
+	of  lists[uint64] // the same, by client
 }
+
+func (c *served) client() uint64 { return clientprefix.Number(c.meta.Peer.Addr()) }
 
 func (i *idleConns) add(c *served) {
 	c.mu.Lock()
@@ -106,14 +112,8 @@ func (i *idleConns) add(c *served) {
 	defer i.mu.Unlock()
 	if c.idle == nil && !c.closed {
 		c.idle = i.all.PushBack(c)
-		name := c.meta.ListenerName()
-		if i.on[name] == nil {
-			if i.on == nil {
-				i.on = map[string]*list.List{}
-			}
-			i.on[name] = list.New()
-		}
-		c.idleOn = i.on[name].PushBack(c)
+		c.idleOn = i.on.add(c.meta.ListenerName(), c)
+		c.idleOf = i.of.add(c.client(), c)
 	}
 }
 
@@ -122,14 +122,9 @@ func (i *idleConns) remove(c *served) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.all.Remove(c.idle)
-	name := c.meta.ListenerName()
-	if on := i.on[name]; on != nil {
-		on.Remove(c.idleOn)
-		if on.Len() == 0 {
-			delete(i.on, name) // a reload may have removed the listener
-		}
-	}
-	c.idle, c.idleOn = nil, nil
+	i.on.remove(c.meta.ListenerName(), c.idleOn)
+	i.of.remove(c.client(), c.idleOf)
+	c.idle, c.idleOn, c.idleOf = nil, nil, nil
 }
 
 func (i *idleConns) oldest() *served {
@@ -141,15 +136,42 @@ func (i *idleConns) oldest() *served {
 func (i *idleConns) oldestOn(listener string) *served {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if on := i.on[listener]; on != nil {
-		return front(on)
-	}
-	return nil
+	return front(i.on[listener])
+}
+
+func (i *idleConns) oldestOf(client netip.Addr) *served {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return front(i.of[clientprefix.Number(client)])
 }
 
 func front(l *list.List) *served {
+	if l == nil {
+		return nil
+	}
 	if e := l.Front(); e != nil {
 		return e.Value.(*served)
 	}
 	return nil
+}
+
+// lists has a list for each key with connections: listeners and clients come and go.
+type lists[K comparable] map[K]*list.List
+
+func (l *lists[K]) add(key K, c *served) *list.Element {
+	if *l == nil {
+		*l = lists[K]{}
+	}
+	of := (*l)[key]
+	if of == nil {
+		of = list.New()
+		(*l)[key] = of
+	}
+	return of.PushBack(c)
+}
+
+func (l lists[K]) remove(key K, e *list.Element) {
+	if l[key].Remove(e); l[key].Len() == 0 {
+		delete(l, key)
+	}
 }

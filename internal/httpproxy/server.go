@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -296,6 +297,18 @@ func (s *Server) CloseIdle() bool {
 // those that came on a listener. It reports whether there was one, and doesn't block.
 func (s *Server) CloseIdleOn(listener string) bool {
 	for c := s.idle.oldestOn(listener); c != nil; c = s.idle.oldestOn(listener) {
+		if c.closeIdle() {
+			return true
+		}
+	}
+	return false
+}
+
+// CloseIdleOf closes the connection that has waited longest for its next request, of those
+// from a client: an address, or the first 64 bits of an IPv6 address. It reports whether
+// there was one, and doesn't block.
+func (s *Server) CloseIdleOf(client netip.Addr) bool {
+	for c := s.idle.oldestOf(client); c != nil; c = s.idle.oldestOf(client) {
 		if c.closeIdle() {
 			return true
 		}

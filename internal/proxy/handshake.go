@@ -231,6 +231,9 @@ func (h *clientHandshake) readRequest() error {
 
 // handToHTTP gives the connection, with what was read of it, to net/http.
 func (h *clientHandshake) handToHTTP() error {
+	if err := h.limitConnection(); err != nil {
+		return err
+	}
 	conn, err := h.conn.Detach()
 	if err != nil {
 		return failure.Wrap(failure.ClientGone, err)
@@ -278,10 +281,7 @@ func (h *clientHandshake) takeBackend() error {
 		if err := h.chooseRoute(); err != nil {
 			return err
 		}
-		if err := h.admit(); err != nil {
-			return err
-		}
-		if err := h.authenticate(); err != nil {
+		if err := h.permit(); err != nil {
 			return err
 		}
 		err = h.take()

@@ -213,7 +213,7 @@ func (b *balancer) generation(s setup) *generation.Generation {
 		}
 		return d
 	}
-	if s.policy.Limits.IsZero() {
+	if s.policy.Limits == (limit.Rules{}) {
 		s.policy.Limits.Sessions.Max = plenty
 	}
 	g := &generation.Generation{

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
+	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
@@ -70,6 +71,8 @@ func (h *clientHandshake) conclude(err error) {
 		h.write(alertRecord(alertOf(f.Code))) // the client couldn't read HTTP
 	case h.req.Meta.Opaque() && inTLS != secure.Refused:
 		h.refuseOpaque(f)
+	case f.Refusal != nil && httpproxy.IsHTTP2(&h.req.Meta):
+		h.write(httpproxy.Goodbye)
 	case f.Refusal != nil:
 		h.tell(h.withRetryAfter(f))
 	case inTLS == secure.Refused:

@@ -8,17 +8,16 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 )
 
-// permit asks the policy of the route whether the client may have what it asks for. A
-// handshake that has waited in a queue counts already, but a reload may have changed who
-// is admitted since.
+// permit asks the policy of the route whether the client may have what it asks for. It is
+// called again for a handshake that has waited in a queue, and when a reload has replaced
+// the routes since. What is counted and found out already isn't again, unless the route
+// asks something else now.
 func (h *clientHandshake) permit() error {
 	if err := h.admit(); err != nil { // access
 		return err
 	}
-	if h.waited == nil {
-		if err := h.limitAddress(); err != nil { // limit
-			return err
-		}
+	if err := h.limitAddress(); err != nil { // limit
+		return err
 	}
 	if err := h.authenticate(); err != nil { // auth
 		return err
@@ -32,6 +31,9 @@ func (h *clientHandshake) permit() error {
 func (p *Proxy) permitPlain(r *http.Request) error {
 	s := plainOf(r)
 	if err := admitPlain(s); err != nil { // access
+		return err
+	}
+	if err := s.limitAddress(p.Limiter); err != nil { // limit
 		return err
 	}
 	return s.authenticate() // auth

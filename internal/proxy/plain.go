@@ -26,6 +26,7 @@ func (p *Proxy) newPlain(g *generation.Generation) (*httpproxy.Proxy, *httpproxy
 	plain := httpproxy.New(httpproxy.Options{
 		Upstream:    upstream{p},
 		Prepare:     p.preparePlain,
+		Finish:      p.finishPlain,
 		Permit:      p.permitPlain,
 		EditRequest: editRequest,
 		EditAnswer:  editAnswer,
@@ -83,6 +84,7 @@ func (p *Proxy) httpEnded(meta transport.Meta, asked bool) {
 	if on := meta.Listener; on != nil && on.MaxSessions > 0 {
 		p.Limiter.EndedOn(on.Name)
 	}
+	p.connectionEnded(meta.Peer)
 	p.HTTPEnds()
 	p.Gate.SessionEnded()
 }

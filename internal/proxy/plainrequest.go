@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/handshake"
+	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
 	"github.com/holdfast-ws/holdfast/internal/wire/forwarded"
 	"github.com/holdfast-ws/holdfast/internal/wire/requestid"
@@ -35,6 +36,7 @@ type plainRequest struct {
 	prefix  string              // was cut off
 	facts   attempt.Facts       // for the edits of forward
 
+	hold  limit.Hold
 	auth  *auth.Policy // that grant is of; nil without one
 	grant *auth.Grant
 	asked askedFor // what grant has changed
@@ -61,6 +63,9 @@ func (p *Proxy) preparePlain(r *http.Request) *http.Request {
 	s.chooseRoute(g)
 	return s.r
 }
+
+// finishPlain is httpproxy.Options.Finish.
+func (p *Proxy) finishPlain(r *http.Request) { plainOf(r).hold.Release() }
 
 // plainOf is what is known about r, which preparePlain has returned.
 func plainOf(r *http.Request) *plainRequest { return r.Context().Value(plainKey{}).(*plainRequest) }

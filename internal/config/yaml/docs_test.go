@@ -150,7 +150,7 @@ func TestDocsExamplesParse(t *testing.T) {
 		names[config.Timeouts](), names[config.Shutdown](), names[config.Keepalive](), names[config.Forwarded](), names[config.HTTP](), names[config.Limits](), names[config.Admin](), names[config.Log](),
 		names[config.HeaderEdits](), names[config.Rewrite](), names[config.PathPrefix](), names[config.RouteTimeouts](),
 		names[config.ListenerTLS](), names[config.Certificate](), names[config.ACME](), names[config.PoolTLS](),
-		names[config.RouteLimits](), names[config.NewSessions](), names[config.ClaimLimit](),
+		names[config.RouteLimits](), names[config.AddressRate](), names[config.ClaimLimit](),
 		names[config.Auth](), names[config.JWT](), names[config.AuthRequest](),
 	} {
 		for _, key := range keys {
@@ -187,7 +187,7 @@ func TestDocsDefaults(t *testing.T) {
 		"expect": 200, "send": "ping", "type": "srv", "refresh": "10s",
 		"timeout": "300s", "spread": "60s", "code": 1001, "reason": "going away", "sticky": "move",
 		"response_timeout": "60s", "body_timeout": "60s", "send_timeout": "60s", "idle_timeout": "75s", "backend_idle_timeout": "60s",
-		"max_header_bytes": 16384, "abort_on_close": false, "via": true,
+		"max_header_bytes": 16384, "max_connections_per_address": 0, "abort_on_close": false, "via": true,
 		"request_id": false, "trace_context": false,
 		"min_version": "1.2", "client_auth": "required", "strict_sni": false, "http2": true, "insecure_skip_verify": false,
 		"queue": 5000, "queue_timeout": "30s", "ramp": "30s", "on": "all", "above": "10%", "min_age": "60s",
@@ -203,7 +203,7 @@ timeouts: {connect: 5s, handshake: 10s, idle: 1h, idle_counts: all, max_lifetime
 limits: {send_buffer: 256KiB, max_message: 0, messages_per_second: 0, bytes_per_second: 0, exceed: throttle, slow_consumer_timeout: 60s, frames: strict, backlog_memory: 256MiB}
 shutdown: {delay: 5s}
 keepalive: {interval: 25s, timeout: 10s}
-http: {response_timeout: 60s, body_timeout: 60s, send_timeout: 60s, idle_timeout: 75s, backend_idle_timeout: 60s, max_header_bytes: 16384, abort_on_close: false, via: true}
+http: {response_timeout: 60s, body_timeout: 60s, send_timeout: 60s, idle_timeout: 75s, backend_idle_timeout: 60s, max_header_bytes: 16384, max_connections_per_address: 0, abort_on_close: false, via: true}
 `))
 	if err != nil || !reflect.DeepEqual(c.Limits, d.Limits) || c.Shutdown != d.Shutdown || c.Timeouts != d.Timeouts || c.Keepalive != d.Keepalive || c.HTTP != d.HTTP {
 		t.Errorf("the documented defaults are not those of Defaults: %+v, %v", c, err)

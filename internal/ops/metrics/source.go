@@ -76,7 +76,7 @@ type RebalanceStat struct {
 // LimitStat has the values of limits.
 type LimitStat struct {
 	Counted int // addresses, claims and listeners with sessions
-	Buckets int // addresses whose new sessions are counted
+	Buckets int // addresses whose new sessions or requests are counted
 }
 
 var (
@@ -107,9 +107,9 @@ var (
 	excessDesc = newDesc("holdfast_rebalance_excess",
 		"Sessions above the fair shares of their backends.", "pool")
 	countedDesc = newDesc("holdfast_limits_counted",
-		"Client addresses, values of claims and listeners whose sessions are counted for a limit.")
+		"Client addresses, values of claims and listeners whose sessions, requests or connections with plain HTTP are counted for a limit.")
 	bucketsDesc = newDesc("holdfast_limits_buckets",
-		"Client addresses that are remembered for new_sessions_per_address.")
+		"Client addresses that are remembered for new_sessions_per_address and new_requests_per_address.")
 	droppedDesc = newDesc("holdfast_log_dropped_total",
 		"Log lines that were dropped because the log was not read fast enough.")
 )

@@ -58,6 +58,8 @@ type Generation struct {
 	MaxHead    int
 	HTTP       httpproxy.Timeouts // of plain HTTP, except Connect and Head
 	HTTPLimits httpproxy.Limits   // likewise
+	// MaxConnections bounds the connections of plain HTTP of one address; 0 doesn't.
+	MaxConnections int
 }
 
 // RequestHead is the largest head of a client's request, in bytes.
