@@ -36,7 +36,7 @@ func (a *App) backendsOf(p *config.Pool) (all []pool.BackendSpec) {
 	names, addresses := map[string]bool{}, map[string]bool{}
 	for _, b := range p.Backends {
 		address := b.Address.String()
-		all = append(all, pool.BackendSpec{Name: b.Name, Address: address, Weight: b.Weight, MaxSessions: b.MaxSessions})
+		all = append(all, pool.BackendSpec{Name: b.Name, Address: address, Weight: b.Weight, MaxSessions: b.MaxSessions, HealthPort: b.HealthPort})
 		names[b.Name], addresses[address] = true, true
 	}
 	if p.DNS == nil && p.File == "" {
@@ -106,12 +106,12 @@ func healthSpecs(c *config.Config, tls map[string]*backendtls.Client) map[string
 		if !h.Active() {
 			continue
 		}
-		s := health.Spec{Interval: h.Interval, Timeout: h.Timeout, Fall: h.Fall, Rise: h.Rise, Proxy: proxyVersion(&c.Pools[i])}
+		s := health.Spec{Interval: h.Interval, Timeout: h.Timeout, Fall: h.Fall, Rise: h.Rise, Port: h.Port, Proxy: proxyVersion(&c.Pools[i])}
 		if client := tls[c.Pools[i].Name]; client != nil {
 			s.TLS = client
 		}
 		if h.HTTP != nil {
-			check := health.HTTP{Path: h.HTTP.Path, Host: h.HTTP.Host, Headers: h.HTTP.Headers}
+			check := health.HTTP{Path: h.HTTP.Path, Method: h.HTTP.Method, Body: h.HTTP.Body, Host: h.HTTP.Host, Headers: h.HTTP.Headers}
 			for _, r := range h.HTTP.Expect {
 				check.Expect = append(check.Expect, health.StatusRange(r))
 			}

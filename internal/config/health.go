@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/hint"
+	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
 
 // Health says how a pool finds out which of its backends are well. HTTP,
@@ -15,6 +18,9 @@ type Health struct {
 	WebSocket *WebSocketCheck `key:"websocket" want:"a mapping with path"` // nil: none
 	TCP       bool            `key:"tcp"`                                  // a connection can be opened
 	Agent     *AgentCheck     `key:"agent" want:"a mapping with port"`     // nil: none
+
+	// Port is where the checks connect to, except Agent; 0 is the port of the backend.
+	Port int `key:"port" zero:"unset" range:"1..65535"`
 
 	Interval time.Duration `key:"interval"`            // between two checks of a backend, more than Timeout
 	Timeout  time.Duration `key:"timeout"`             // of one check
@@ -31,12 +37,15 @@ type Health struct {
 	// SlowStart is how long a backend that joins or returns takes to get its
 	// full share.
 	SlowStart time.Duration `key:"slow_start" range:"0|1ms..1h"`
+	// OnDown is what happens to the sessions of a backend that an active check takes
+	// down: "keep" leaves them alone, "close" ends them.
+	OnDown string `key:"on_down" words:"keep close"`
 }
 
 func defaultHealth() Health {
 	return Health{
 		Interval: 10 * time.Second, Timeout: 2 * time.Second, Fall: 3, Rise: 2,
-		MaxFails: 3, FailTimeout: 30 * time.Second,
+		MaxFails: 3, FailTimeout: 30 * time.Second, OnDown: "keep",
 	}
 }
 
@@ -45,16 +54,33 @@ func (h *Health) Active() bool {
 	return h.HTTP != nil || h.WebSocket != nil || h.TCP || h.Agent != nil
 }
 
-// HTTPCheck is a GET request that must be answered with one of Expect.
+// HTTPCheck is a request without a body that must be answered with one of Expect.
 type HTTPCheck struct {
 	Path    string        `key:"path" as:"target" want:"a path such as /health"`
+	Method  string        `key:"method" as:"check method"`
 	Expect  []StatusRange `key:"expect" item:"a status such as 200 or a range such as \"200-299\"" some:"no status is expected"` // none has 503 in it
 	Host    string        `key:"host" as:"host header"`                                                                          // "" is the backend's address
+	Body    string        `key:"body" as:"text"`                                                                                 // that the answer's body must have in it; "" is any
 	Headers Headers       `key:"headers" want:"a mapping from names of headers to values" item:"the value of a header"`
 }
 
 // SetDefaults implements Defaulter.
-func (c *HTTPCheck) SetDefaults() { c.Expect = []StatusRange{{200, 200}} }
+func (c *HTTPCheck) SetDefaults() { c.Method, c.Expect = "GET", []StatusRange{{200, 200}} }
+
+// checkMethod checks the method of a check. CONNECT asks for a tunnel.
+func checkMethod(s string) error {
+	switch {
+	case s == "":
+		return errors.New("the method is empty: leave the key out for GET")
+	case !requestkey.IsToken(s):
+		return fmt.Errorf("bad method %s: write for example HEAD", hint.Quote(s))
+	case strings.ToUpper(s) != s:
+		return fmt.Errorf("bad method %s: methods are in capital letters, as in %s", hint.Quote(s), hint.Quote(strings.ToUpper(s)))
+	case s == "CONNECT":
+		return errors.New("CONNECT asks for a tunnel, whose answer says nothing about a backend's health: write another method, such as HEAD")
+	}
+	return nil
+}
 
 // Headers are names and values of header fields, in their order. It is an alias so
 // that a check can be converted to that of upstream/health as a whole.
@@ -86,11 +112,14 @@ type AgentCheck struct {
 
 func (v *Validator) health(p Path, h *Health) {
 	if !h.Active() && v.OK(p) {
-		for _, key := range []string{"interval", "timeout", "fall", "rise"} {
+		for _, key := range []string{"port", "interval", "timeout", "fall", "rise", "on_down"} {
 			if v.Given(p.Key(key)) {
 				v.Warn(p.Key(key), "%s does nothing without a check: add http, websocket, tcp or agent, or leave it out", key)
 			}
 		}
+	}
+	if at := p.Key("port"); h.Agent != nil && h.HTTP == nil && h.WebSocket == nil && !h.TCP && v.Given(at) && v.OK(at) {
+		v.Warn(at, "port does nothing for an agent, which has a port of its own: leave it out, or add http, websocket or tcp")
 	}
 	if p := p.Key("http"); h.HTTP != nil && v.OK(p) {
 		v.Require(p.Key("path"), h.HTTP.Path != "", "the check has no path: write for example path: /health")
@@ -100,6 +129,17 @@ func (v *Validator) health(p Path, h *Health) {
 			}
 		}
 		v.headers(p.Key("headers"), h.HTTP.Headers, checkHeaderName)
+		if method := p.Key("method"); h.HTTP.Method == "" && v.OK(method) { // of a program
+			h.HTTP.Method = "GET"
+		}
+		if body := p.Key("body"); v.OK(body) && v.OK(p.Key("method")) {
+			switch text, written := v.source.Text(body); {
+			case written && text == "":
+				v.Fail(body, "the text is empty: write one, or leave the key out")
+			case h.HTTP.Body != "" && h.HTTP.Method == "HEAD": // RFC 9110 section 9.3.2
+				v.Fail(body, "an answer to HEAD has no body: leave body out, or write method: GET")
+			}
+		}
 	}
 	if p := p.Key("websocket"); h.WebSocket != nil && v.OK(p) {
 		v.webSocketCheck(p, h.WebSocket)

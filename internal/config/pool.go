@@ -60,6 +60,9 @@ type Backend struct {
 	Address     hostport.Address `key:"address" as:"backend" want:"an address such as 10.0.0.1:3000" example:"10.0.0.1:3000"`
 	Weight      int              `key:"weight" as:"weight" zero:"unset"`
 	MaxSessions int              `key:"max_sessions" range:"0..100000000"` // 0 is no bound
+	// HealthPort is where the pool's checks connect to, except its agent; 0 is as Health
+	// says.
+	HealthPort int `key:"health_port" zero:"unset" range:"1..65535"`
 }
 
 // SetDefaults implements Defaulter.

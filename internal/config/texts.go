@@ -33,6 +33,7 @@ var texts = map[string]struct {
 	"cookie path":   {"a path such as /", plain(checkCookiePath)},
 	"cookie domain": {"a domain such as example.com", normal(parseCookieDomain)},
 	"secret":        {"a text of at least 16 characters", plain(checkSecret)},
+	"check method":  {"a method such as HEAD", plain(checkMethod)},
 	"target":        {"a path such as /health", plain(checkTarget)},
 	"host header":   {"a host such as ws.example.com", normal(parseHostHeader)},
 	"new host":      {"a host such as app.internal", normal(parseNewHost)},

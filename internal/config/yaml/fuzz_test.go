@@ -293,7 +293,13 @@ func checkPoolInvariants(t *testing.T, p config.Pool) {
 			t.Errorf("sticky sessions with rebalance %+v and reattach %+v", b, p.Reattach)
 		}
 	}
+	if within("health port", h.Port, 0, 65535); h.OnDown != "keep" && h.OnDown != "close" {
+		t.Errorf("health %+v", h)
+	}
 	if c := h.HTTP; c != nil {
+		if !requestkey.IsToken(c.Method) || c.Method == "CONNECT" || c.Method == "HEAD" && c.Body != "" {
+			t.Errorf("http %+v", c)
+		}
 		checkHeaders(t, c.Headers)
 		if len(c.Expect) == 0 {
 			t.Error("nothing is expected")

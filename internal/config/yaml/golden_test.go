@@ -192,7 +192,7 @@ func dumpPool(line func(string, ...any), p config.Pool) {
 	}
 	h := p.Health
 	if h.HTTP != nil {
-		line("  http %q expect %v host %q headers %q", h.HTTP.Path, h.HTTP.Expect, h.HTTP.Host, h.HTTP.Headers)
+		line("  http %s %q expect %v host %q body %q headers %q", h.HTTP.Method, h.HTTP.Path, h.HTTP.Expect, h.HTTP.Host, h.HTTP.Body, h.HTTP.Headers)
 	}
 	if h.WebSocket != nil {
 		c := h.WebSocket
@@ -203,6 +203,9 @@ func dumpPool(line func(string, ...any), p config.Pool) {
 	}
 	if h.Agent != nil {
 		line("  agent %d %q", h.Agent.Port, h.Agent.Send)
+	}
+	if h.Port != 0 || h.OnDown != "keep" {
+		line("  health port %d on_down %s", h.Port, h.OnDown)
 	}
 	line("  health every %v in %v fall %d rise %d, max_fails %d in %v, min_healthy %d %d%%, slow_start %v",
 		h.Interval, h.Timeout, h.Fall, h.Rise, h.MaxFails, h.FailTimeout, h.MinHealthy.Count, h.MinHealthy.Percent, h.SlowStart)
@@ -226,6 +229,9 @@ func dumpPool(line func(string, ...any), p config.Pool) {
 		most := ""
 		if s.MaxSessions != 0 {
 			most = fmt.Sprintf(" max_sessions %d", s.MaxSessions)
+		}
+		if s.HealthPort != 0 {
+			most += fmt.Sprintf(" health_port %d", s.HealthPort)
 		}
 		line("  backend %s at %s weight %d%s", s.Name, s.Address, s.Weight, most)
 	}

@@ -76,6 +76,8 @@ type Member struct {
 	// an SRV record's target, or the name that was looked up for its addresses. From
 	// a file it is "", which means the host of Address.
 	Host string
+	// HealthPort is where checks connect to; 0 means as the pool says.
+	HealthPort int
 }
 
 // In reports whether m is one of the backends with these names and addresses. An SRV

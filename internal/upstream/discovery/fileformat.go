@@ -180,8 +180,10 @@ func (p *parser) member(start int) error {
 			m.Weight, err = p.integer(1, maxWeight)
 		case "max_sessions":
 			m.MaxSessions, err = p.integer(0, math.MaxInt32)
+		case "health_port":
+			m.HealthPort, err = p.integer(1, math.MaxUint16)
 		default:
-			err = p.fail(at, "unknown key %s: a backend has name, address, weight and max_sessions", hint.Quote(key))
+			err = p.fail(at, "unknown key %s: a backend has name, address, weight, max_sessions and health_port", hint.Quote(key))
 		}
 		return err
 	})

@@ -10,8 +10,9 @@ import (
 )
 
 func TestReadFile(t *testing.T) {
-	want := []Member{{"10.0.0.9:3000", "10.0.0.9:3000", 1, 0, ""}, {"ws1", "10.0.0.1:3000", 2, 5000, ""}, {"ws2", "ws2.internal:3000", 256, 0, ""}, {"ws3", "[2001:db8::1]:3000", 1, 0, ""}}
-	list := `[{"name": "ws2", "address": "WS2.Internal:3000", "weight": 256},
+	want := []Member{{Name: "10.0.0.9:3000", Address: "10.0.0.9:3000", Weight: 1}, {Name: "ws1", Address: "10.0.0.1:3000", Weight: 2, MaxSessions: 5000},
+		{Name: "ws2", Address: "ws2.internal:3000", Weight: 256, HealthPort: 8081}, {Name: "ws3", Address: "[2001:db8::1]:3000", Weight: 1}}
+	list := `[{"name": "ws2", "address": "WS2.Internal:3000", "weight": 256, "health_port": 8081},
 		{"max_sessions": 5000, "weight": 2, "name": "ws1", "address": "10.0.0.1:3000"},
 		{"address": "10.0.0.9:3000"}, {"name": "ws\u0033", "address": "[2001:DB8:0::1]:3000"}]`
 	for _, text := range []string{list, `{"backends": ` + list + "}\n"} {
@@ -47,7 +48,7 @@ func TestParseErrors(t *testing.T) {
 		{`["a:1"]`, `1:2: expected a backend such as {"address": "10.0.0.1:3000"}, got "a:1"`},
 		{`[[]]`, `1:2: expected a backend such as {"address": "10.0.0.1:3000"}, got a list`},
 		{"[{\"address\": \"a:1\"},\n\t{\"name\": \"x\"}]", `2:2: the backend has no address: write for example "address": "10.0.0.1:3000"`},
-		{`[{"Address": "a:1"}]`, `1:3: unknown key "Address": a backend has name, address, weight and max_sessions`},
+		{`[{"Address": "a:1"}]`, `1:3: unknown key "Address": a backend has name, address, weight, max_sessions and health_port`},
 		{`[{"address": "a:1", "address": "b:1"}]`, `1:21: duplicate key "address" (first on line 1)`},
 		{`[{"address": 1}]`, `1:14: expected an address such as 10.0.0.1:3000 in quotes, got 1`},
 		{`[{"address": ""}]`, `1:14: bad address "": want host:port, such as 10.0.0.1:3000`},
@@ -135,7 +136,7 @@ func TestFileWithUnixSocket(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "b.json")
 	write(t, file, `[{"address": "unix:/run/chat.sock"}]`)
 	got, err := ReadFile(file)
-	if want := (Member{"unix:/run/chat.sock", "unix:/run/chat.sock", 1, 0, ""}); err != nil || len(got) != 1 || got[0] != want {
+	if want := (Member{Name: "unix:/run/chat.sock", Address: "unix:/run/chat.sock", Weight: 1}); err != nil || len(got) != 1 || got[0] != want {
 		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 	write(t, file, `[{"address": "unix:/run/../chat.sock"}]`)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -163,11 +162,11 @@ func (p *agentCheck) run(ctx context.Context, addr hostport.Endpoint) result {
 // readReply reads one line. It tries another of the backend's addresses if there is
 // one: the other checks don't know on which of them the agent listens.
 func (p *agentCheck) readReply(ctx context.Context, addr hostport.Endpoint) (string, error) {
-	at := p.at(addr)
-	conn, err := p.open(ctx, at)
+	first := at(addr, p.spec.Port)
+	conn, err := p.open(ctx, first)
 	if err != nil {
-		if other, _ := p.backend.Addr(); p.at(other) != at && ctx.Err() == nil {
-			conn, err = p.open(ctx, p.at(other))
+		if other, _ := p.backend.Addr(); at(other, p.spec.Port) != first && ctx.Err() == nil {
+			conn, err = p.open(ctx, at(other, p.spec.Port))
 		}
 	}
 	if err != nil {
@@ -180,15 +179,6 @@ func (p *agentCheck) readReply(ctx context.Context, addr hostport.Endpoint) (str
 		}
 	}
 	return readLine(conn, func(err error) string { return p.explain(ctx, err) })
-}
-
-// at is where the agent beside addr is. That of a unix socket is on this machine.
-func (p *agentCheck) at(addr hostport.Endpoint) hostport.Endpoint {
-	ip := addr.TCP.Addr()
-	if addr.IsUnix() {
-		ip = hostport.UnixPeer.Addr()
-	}
-	return hostport.At(netip.AddrPortFrom(ip, uint16(p.spec.Port)))
 }
 
 // readLine reads up to the first CR or LF. As with HAProxy, a line without an end is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"syscall"
 	"time"
@@ -39,16 +40,40 @@ type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error
 type connector struct {
 	dial    dialFunc
 	backend *pool.Backend
+	port    int           // 0 means that of the backend
 	header  []byte        // of the PROXY protocol, which comes first, except to an agent
 	host    string        // what the backend is called in its certificate
 	tls     TLS           // nil means none
 	timeout time.Duration // for messages; ctx has the deadline
 }
 
+// at is where checks connect to if addr is the backend's. With a port of their own, that
+// of a unix socket is on this machine.
+func at(addr hostport.Endpoint, port int) hostport.Endpoint {
+	if port == 0 {
+		return addr
+	}
+	ip := addr.TCP.Addr()
+	if addr.IsUnix() {
+		ip = hostport.UnixPeer.Addr()
+	}
+	return hostport.At(netip.AddrPortFrom(ip, uint16(port)))
+}
+
 // connect opens a connection to addr, with TLS if the pool has that, or if that fails
 // to another of the backend's addresses, as sessions would. All use of the connection
 // ends with ctx. The caller must close it.
 func (c *connector) connect(ctx context.Context, addr hostport.Endpoint) (net.Conn, error) {
+	if c.port != 0 {
+		conn, err := c.secure(ctx, at(addr, c.port))
+		if err != nil && ctx.Err() == nil {
+			// Whether sessions can connect to addr isn't known.
+			if other, _ := c.backend.Addr(); other != addr {
+				conn, err = c.secure(ctx, at(other, c.port))
+			}
+		}
+		return conn, err
+	}
 	for {
 		conn, err := c.secure(ctx, addr)
 		if err == nil || errors.Is(ctx.Err(), context.Canceled) {

@@ -94,7 +94,7 @@ func (c *Checker) Apply(pools map[string]*pool.Pool, specs map[string]Spec) {
 			old := c.targets[b]
 			switch {
 			case targets[b] != nil:
-			case old != nil && old.spec.Equal(spec) && (old.host == m.Host || spec.TLS == nil):
+			case old != nil && old.spec.Equal(spec) && (old.host == m.Host || spec.TLS == nil) && old.port == m.HealthPort:
 				targets[b] = old
 			default:
 				targets[b] = newTarget(m, spec, c.newChecks(m, spec), c.log, old)

@@ -61,14 +61,18 @@ func (e *httpExchange) do(request []byte, req *http.Request) (*http.Response, er
 	}
 }
 
-// readBody reads the body, up to maxBody. A body that breaks off is an error.
-func (e *httpExchange) readBody(resp *http.Response) error {
+// readBody reads the body, up to maxBody, and returns it if it is wanted. A body that
+// breaks off is an error.
+func (e *httpExchange) readBody(resp *http.Response, wanted bool) ([]byte, error) {
 	e.limited.N = maxFraming
+	if wanted {
+		return io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	}
 	_, err := io.CopyN(io.Discard, resp.Body, maxBody)
 	if errors.Is(err, io.EOF) {
-		return nil
+		return nil, nil
 	}
-	return err
+	return nil, err
 }
 
 // upgraded is the connection after a 101.

@@ -22,6 +22,7 @@ type HTTP struct {
 	Host    string // "" means the backend's address as configured, or localhost for a unix socket
 	Headers [][2]string
 	Expect  []StatusRange // none means 200-299
+	Body    string        // what the first 64 KiB of the answer's body must have in them; "" means anything
 }
 
 func (h HTTP) label() string { return "http check " + cmp.Or(h.Path, "/") }
@@ -113,11 +114,15 @@ func (p *httpCheck) run(ctx context.Context, addr hostport.Endpoint) result {
 	ok, want := p.spec.accepts(resp.StatusCode)
 	switch {
 	case ok:
-		if err := e.readBody(resp); err != nil {
+		body, err := e.readBody(resp, p.spec.Body != "")
+		switch {
+		case err != nil:
 			a.reason += ", then " + p.explain(ctx, err)
-			break
+		case !bytes.Contains(body, []byte(p.spec.Body)):
+			a.reason += fmt.Sprintf(", and %.64q is not in its body", p.spec.Body)
+		default:
+			a.verdict = passed
 		}
-		a.verdict = passed
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		a.verdict = drains
 	default:

@@ -175,6 +175,8 @@ func TestHTTPRequest(t *testing.T) {
 			HTTP{Path: "/health?deep=1", Method: "OPTIONS", Host: "chat.example", Headers: [][2]string{{"X-A", "1"}, {"X-A", "2"}, {"user-agent", "me"}}},
 			"OPTIONS /health?deep=1 HTTP/1.1|Host: chat.example|User-Agent: me|Connection: close|X-A: 1|X-A: 2",
 		},
+		{HTTP{Method: "HEAD"}, "HEAD / HTTP/1.1|Host: ws1.internal:3000|User-Agent: holdfast-health|Connection: close"},
+		{HTTP{Method: "POST"}, "POST / HTTP/1.1|Host: ws1.internal:3000|User-Agent: holdfast-health|Connection: close|Content-Length: 0"},
 	} {
 		a := askAs(t, test.spec, plenty, "ws1.internal:3000", addr)
 		if got := strings.ReplaceAll(strings.TrimSpace(asked), "\r\n", "|"); got != test.want || a.verdict != passed {
@@ -220,6 +222,79 @@ func TestHTTPFailures(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
 		})
+	}
+}
+
+// TestHTTPBody: the text must be in the first 64 KiB of a body that is whole.
+func TestHTTPBody(t *testing.T) {
+	const most = 64 << 10
+	pad := func(n int) string { return strings.Repeat(".", n) }
+	for _, test := range []struct {
+		name, answer, want string
+	}{
+		{"there", "HTTP/1.1 200 OK\r\n\r\n{\"state\":\"ok\"}", "passed: status 200"},
+		{"in two chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n:\"ok\r\n2\r\n\"}\r\n0\r\n\r\n", "passed: status 200"},
+		{"not there", "HTTP/1.1 200 OK\r\n\r\n{\"state\":\"bad\"}", `failed: status 200, and ":\"ok\"" is not in its body`},
+		{"no body", "HTTP/1.1 204 OK\r\n\r\n", `failed: status 204, and ":\"ok\"" is not in its body`},
+		{"at the end", "HTTP/1.1 200 OK\r\n\r\n" + pad(most-5) + `:"ok"`, "passed: status 200"},
+		{"behind it", "HTTP/1.1 200 OK\r\n\r\n" + pad(most-4) + `:"ok"`, `failed: status 200, and ":\"ok\"" is not in its body`},
+		{"cut", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n:\"ok\"", "failed: status 200, then closed without a whole answer"},
+		{"another status", "HTTP/1.1 404 No\r\n\r\n:\"ok\"", "failed: status 404, want 200-299"},
+		{"draining", "HTTP/1.1 503 No\r\n\r\n:\"ok\"", "drains: status 503"},
+	} {
+		if got := ask(t, HTTP{Body: `:"ok"`}, plenty, saying(t, test.answer)).String(); got != test.want+"; capacity 1" {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+// TestPort: checks connect to a port of their own, that of the backend before that of the
+// pool.
+func TestPort(t *testing.T) {
+	port := func(addr string) int { return int(netip.MustParseAddrPort(addr).Port()) }
+	web := saying(t, "HTTP/1.1 200 OK\r\n\r\n")
+	for _, test := range []struct{ pool, backend int }{{port(web), 0}, {0, port(web)}, {1, port(web)}} {
+		for _, address := range []string{"127.0.0.1:1", "unix:/nothing/here.sock"} {
+			r := pool.New(pool.Options{})
+			pools, _ := r.Apply([]pool.Spec{{Name: "chat", Backends: []pool.BackendSpec{{Address: address, HealthPort: test.backend}}}})
+			m := pools["chat"].Members[0]
+			addr, _ := m.Backend.Addr()
+			s := Spec{Checks: []CheckSpec{HTTP{}, TCP{}}, Port: test.pool, Timeout: plenty}
+			for i, c := range newChecks((&net.Dialer{}).DialContext, m, s) {
+				if got := c.run(t.Context(), addr); got.verdict != passed {
+					t.Errorf("%+v, %s, check %d: %v", test, address, i, got)
+				}
+			}
+			r.Close()
+		}
+	}
+}
+
+// TestPortOfOtherAddress: if one address of a name has nothing at the port of the checks,
+// the other is tried, and sessions still go to both.
+func TestPortOfOtherAddress(t *testing.T) {
+	b := twoAddresses(t)
+	c := &connector{backend: b, port: 8081, timeout: plenty, dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+		if addr != "10.0.0.2:8081" {
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		}
+		here, there := net.Pipe()
+		there.Close()
+		return here, nil
+	}}
+	for range 6 {
+		addr, _ := b.Addr()
+		if a := (&tcpCheck{c}).run(t.Context(), addr); a.verdict != passed {
+			t.Errorf("%+v", a)
+		}
+	}
+	seen := map[hostport.Endpoint]bool{}
+	for range 4 {
+		addr, _ := b.Addr()
+		seen[addr] = true
+	}
+	if len(seen) != 2 {
+		t.Errorf("sessions go to %v only", seen)
 	}
 }
 

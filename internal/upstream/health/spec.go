@@ -21,6 +21,10 @@ type Spec struct {
 	Fall     int           // failures in a row that take a backend down; 0 means 3
 	Rise     int           // passes in a row that take it back; 0 means 2
 
+	// Port is what the checks connect to, except Agent, unless the backend has a port of
+	// its own for that; 0 means the port of the backend.
+	Port int
+
 	// TLS is spoken to the backends by all checks but Agent; nil means plain HTTP
 	// and TCP. Two Specs are equal only with the same TLS.
 	TLS TLS
@@ -73,7 +77,7 @@ func (s Spec) shortInterval() time.Duration { return min(s.Interval, time.Second
 
 // newChecks makes the checks of m, in the order of Spec.Checks.
 func newChecks(d dialFunc, m pool.Member, s Spec) []check {
-	c := &connector{dial: d, backend: m.Backend, host: m.Host, header: proxyproto.AppendLocal(nil, s.Proxy), tls: s.TLS, timeout: s.Timeout}
+	c := &connector{dial: d, backend: m.Backend, port: cmp.Or(m.HealthPort, s.Port), host: m.Host, header: proxyproto.AppendLocal(nil, s.Proxy), tls: s.TLS, timeout: s.Timeout}
 	checks := make([]check, len(s.Checks))
 	for i, spec := range s.Checks {
 		checks[i] = spec.newCheck(c)

@@ -17,6 +17,7 @@ import (
 type target struct {
 	backend *pool.Backend
 	host    string // pool.Member.Host
+	port    int    // pool.Member.HealthPort
 	spec    Spec
 	checks  []check // of spec.Checks
 	log     *slog.Logger
@@ -41,7 +42,7 @@ type report struct {
 func newTarget(m pool.Member, s Spec, checks []check, log *slog.Logger, old *target) *target {
 	b := m.Backend
 	t := &target{
-		backend: b, host: m.Host, spec: s, checks: checks, log: log,
+		backend: b, host: m.Host, port: m.HealthPort, spec: s, checks: checks, log: log,
 		agent:   newAgentState(),
 		machine: newStateMachine(s, b.Operational(), true),
 		reports: make([]report, len(s.Checks)),

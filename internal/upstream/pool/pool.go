@@ -39,6 +39,8 @@ type BackendSpec struct {
 	// Host is what the backend is called where TLS is spoken with it; "" means the
 	// host of Address.
 	Host string
+	// HealthPort is the port that checks connect to; 0 means that of the pool's checks.
+	HealthPort int
 }
 
 // Pool is a pool as one configuration has it. It is immutable; a reload makes a
@@ -54,5 +56,6 @@ type Member struct {
 	Backend *Backend
 	Weight  int // at least 1
 	// Host is the name or IP address that its certificate has, if it speaks TLS.
-	Host string
+	Host       string
+	HealthPort int // of BackendSpec
 }
