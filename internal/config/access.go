@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -86,6 +87,16 @@ func (v *Validator) route(c *Config, p Path, r *Route) {
 		}
 	}
 	v.match(c, p.Key("match"), &r.Match)
+	v.exceptions(c, p.Key("match"), &r.Match, 0)
+	v.answers(p, r)
+	if to := p.Key("rewrite").Key("path"); r.Rewrite.Path != "" && v.OK(p.Key("rewrite")) && v.OK(to) {
+		if t, err := pattern.ParsePathTemplate(r.Rewrite.Path); err == nil {
+			v.groups(to, t.Groups(), &r.Match)
+		}
+		if r.Rewrite.PathPrefix != nil {
+			v.Fail(to, "the route has path_prefix, too: leave one of the two out")
+		}
+	}
 }
 
 func (v *Validator) match(c *Config, p Path, m *Match) {
@@ -116,9 +127,62 @@ func (v *Validator) match(c *Config, p Path, m *Match) {
 	}
 	v.patterns(p.Key("header"), m.Header, "header", checkMatchedHeader, strings.ToLower)
 	v.patterns(p.Key("query"), m.Query, "parameter", requestkey.CheckParameter, strings.Clone)
+	v.onePath(p, m)
+	v.networks(p.Key("client"), m.Client)
 	if cert := p.Key("client_cert"); m.ClientCert != nil && v.OK(cert) {
 		v.clientCert(c, cert, m)
 	}
+}
+
+// onePath checks that at most one key says in words which path it is.
+func (v *Validator) onePath(p Path, m *Match) {
+	first := ""
+	for _, by := range []struct {
+		key   string
+		given bool
+	}{{"path", m.Path != pattern.Path{}}, {"path_exact", m.PathExact != pattern.ExactPath{}}, {"path_begins", m.PathBegins != ""}} {
+		switch {
+		case !by.given || !v.OK(p.Key(by.key)):
+		case first != "":
+			v.Fail(p.Key(by.key), "the match has %s, too: leave one of the two out", first)
+		default:
+			first = by.key
+		}
+	}
+}
+
+// maxNot bounds how deep conditions may be within others.
+const maxNot = 4
+
+// exceptions checks the conditions under not of a match that is so deep within others.
+func (v *Validator) exceptions(c *Config, p Path, m *Match, depth int) {
+	not := p.Key("not")
+	if len(m.Not) > 0 && depth == maxNot && v.OK(not) {
+		v.Fail(not, "not can't be so deep within others: split the route up")
+		return
+	}
+	for i := range m.Not {
+		item, n := not.Index(i), &m.Not[i]
+		if !v.OK(item) {
+			continue
+		}
+		if reflect.ValueOf(*n).IsZero() && (v.program() || !v.anyWrong(item)) {
+			v.Fail(item, "it has no condition and excludes every request: write which ones are meant, or leave it out")
+			continue
+		}
+		for _, key := range []string{"sni", "alpn"} {
+			if given := (key == "sni" && n.SNI != pattern.Host{}) || (key == "alpn" && n.ALPN != ""); given && v.OK(item.Key(key)) {
+				v.Fail(item.Key(key), "%s can't be under not: it is for connections without requests", key)
+			}
+		}
+		v.match(c, item, n)
+		v.exceptions(c, item, n, depth+1)
+	}
+}
+
+// anyWrong reports whether an error was reported about a key of the match at p.
+func (v *Validator) anyWrong(p Path) bool {
+	return slices.ContainsFunc(KeysOf(reflect.TypeFor[Match]()), func(k Key) bool { return !v.OK(p.Key(k.Name)) })
 }
 
 // patterns checks a mapping from names to patterns.
@@ -131,7 +195,7 @@ func (v *Validator) patterns(p Path, values Headers, what string, check func(str
 			v.Fail(p.Index(i), "bad %s %s: %v", what, hint.Quote(h[0]), err)
 		}
 		if value := p.Index(i).Key("value"); v.OK(value) {
-			if _, err := pattern.ParseText(h[1]); err != nil {
+			if _, err := pattern.ParseValue(h[1]); err != nil {
 				v.Fail(value, "bad value of the %s %s: %v", what, hint.Quote(h[0]), err)
 			}
 		}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -23,6 +24,7 @@ type condition struct {
 
 	opaque bool // more has a listener
 	alpn   string
+	client string
 }
 
 // add notes the route m, which has a path in the Config. It returns the path of
@@ -58,20 +60,39 @@ func (c coverage) find(m *Match, websocket bool, more string) (Path, bool) {
 		if routes == nil {
 			continue
 		}
+		for path, ok := m.underPath(), true; ok; path, ok = path.Parent() {
+			if at, ok := routes[condition{path: path, websocket: websocket}]; ok {
+				return at, true
+			}
+		}
+		if more == "" {
+			continue
+		}
 		for path, ok := m.Path, true; ok; path, ok = path.Parent() {
-			for _, more := range slices.Compact([]string{"", more}) {
-				if at, ok := routes[condition{path: path, websocket: websocket, more: more}]; ok {
-					return at, true
-				}
+			if at, ok := routes[condition{path: path, websocket: websocket, more: more}]; ok {
+				return at, true
 			}
 		}
 	}
 	return "", false
 }
 
+// underPath is the longest prefix of whole segments that every path of m has.
+func (m *Match) underPath() pattern.Path {
+	if m.PathExact != (pattern.ExactPath{}) {
+		return m.PathExact.Path()
+	}
+	if begin, err := pattern.ParseBeginPath(m.PathBegins); err == nil {
+		return begin.Path()
+	}
+	return m.Path
+}
+
 // more is what m asks beyond host, path and websocket, in one form; "" is nothing.
 func (m *Match) more() string {
-	if m.Listener == "" && m.Method == nil && m.Header == nil && m.Query == nil && m.ClientCert == nil {
+	rest := *m
+	rest.Host, rest.Path, rest.WebSocket = pattern.Host{}, pattern.Path{}, nil
+	if reflect.ValueOf(rest).IsZero() {
 		return ""
 	}
 	sorted := func(values Headers, normal func(string) string) []string {
@@ -91,16 +112,32 @@ func (m *Match) more() string {
 		c.Verified = nil
 		cert += fmt.Sprintf("%q", []any{c.CN, c.DNS, c.URI, c.Issuer, c.Fingerprint})
 	}
-	return fmt.Sprintf("%q %q %q %q %s", m.Listener, m.Method, sorted(m.Header, strings.ToLower), sorted(m.Query, strings.Clone), cert)
+	var not []string
+	for i := range m.Not {
+		n := &m.Not[i]
+		websocket := "any"
+		if n.WebSocket != nil {
+			websocket = fmt.Sprint(*n.WebSocket)
+		}
+		not = append(not, fmt.Sprintf("%q %q %s %s", n.Host, n.Path, websocket, n.more()))
+	}
+	return fmt.Sprintf("%q %q %q %q %q %q %q %q %v %s %q", m.Listener, m.Method, sorted(m.Header, strings.ToLower), sorted(m.Query, strings.Clone),
+		m.HostRegex, m.PathExact, m.PathBegins, m.PathRegex, m.Client, cert, not)
 }
 
 // addOpaque is add for a route by sni and alpn.
 func (c coverage) addOpaque(m *Match, at Path) (earlier Path, covered bool) {
+	clients := ""
+	if m.Client != nil {
+		clients = fmt.Sprint(m.Client)
+	}
 	for _, host := range m.SNI.Wider() {
 		for _, alpn := range []string{"", m.ALPN} {
 			for _, listener := range []string{"", m.Listener} {
-				if by, ok := c[host][condition{opaque: true, alpn: alpn, more: listener}]; ok {
-					return by, true
+				for _, client := range []string{"", clients} {
+					if by, ok := c[host][condition{opaque: true, alpn: alpn, more: listener, client: client}]; ok {
+						return by, true
+					}
 				}
 			}
 		}
@@ -108,6 +145,6 @@ func (c coverage) addOpaque(m *Match, at Path) (earlier Path, covered bool) {
 	if c[m.SNI] == nil {
 		c[m.SNI] = make(map[condition]Path)
 	}
-	c[m.SNI][condition{opaque: true, alpn: m.ALPN, more: m.Listener}] = at
+	c[m.SNI][condition{opaque: true, alpn: m.ALPN, more: m.Listener, client: clients}] = at
 	return "", false
 }

@@ -31,6 +31,8 @@ func (e *HeaderEdits) Spec() headeredit.Spec {
 type Rewrite struct {
 	Host       string      `key:"host" as:"new host"` // with its port, if it has one; "" keeps that of the request
 	PathPrefix *PathPrefix `key:"path_prefix" want:"a mapping with from and to"`
+	// Path replaces the whole path, see pattern.ParsePathTemplate; "" replaces nothing.
+	Path string `key:"path" as:"path template"`
 }
 
 // PathPrefix replaces the prefix From of paths by To.
@@ -58,22 +60,22 @@ func (v *Validator) forwarding(c *Config) {
 			}
 		}
 	}
-	v.headerEdits("request_headers", &c.RequestHeaders, headeredit.Request, taken, c.Forwarded.RequestID)
-	v.headerEdits("response_headers", &c.ResponseHeaders, headeredit.Answer, nil, c.Forwarded.RequestID)
+	v.headerEdits("request_headers", &c.RequestHeaders, headeredit.Request, taken, &c.Forwarded)
+	v.headerEdits("response_headers", &c.ResponseHeaders, headeredit.Answer, nil, &c.Forwarded)
 	for i := range c.Routes {
 		r, p := &c.Routes[i], Path("routes").Index(i)
 		if !v.OK(p) {
 			continue
 		}
-		v.headerEdits(p.Key("request_headers"), &r.RequestHeaders, headeredit.Request, taken, c.Forwarded.RequestID)
-		v.headerEdits(p.Key("response_headers"), &r.ResponseHeaders, headeredit.Answer, nil, c.Forwarded.RequestID)
+		v.headerEdits(p.Key("request_headers"), &r.RequestHeaders, headeredit.Request, taken, &c.Forwarded)
+		v.headerEdits(p.Key("response_headers"), &r.ResponseHeaders, headeredit.Answer, nil, &c.Forwarded)
 		v.rewrite(p, r)
 	}
 }
 
 // headerEdits checks names and values. taken are names in lower case that have another
-// meaning, and where that was given.
-func (v *Validator) headerEdits(p Path, e *HeaderEdits, m headeredit.Message, taken map[string]Path, requestID bool) {
+// meaning, and where that was given; f says what the balancer sends itself.
+func (v *Validator) headerEdits(p Path, e *HeaderEdits, m headeredit.Message, taken map[string]Path, f *Forwarded) {
 	if !v.OK(p) {
 		return
 	}
@@ -81,7 +83,7 @@ func (v *Validator) headerEdits(p Path, e *HeaderEdits, m headeredit.Message, ta
 		if !v.OK(at) {
 			return
 		}
-		if err := m.CheckName(name); err != nil {
+		if err := m.CheckName(name, headeredit.Sent{XForwarded: f.XForwarded, Forwarded: f.Forwarded, XRealIP: f.XRealIP}); err != nil {
 			v.Fail(at, "bad header %s: %v", hint.Quote(name), err)
 		} else if other, ok := taken[strings.ToLower(name)]; ok {
 			v.Fail(at, "bad header %s: client_headers of a listener sets it (%s)", hint.Quote(name), v.where(other))
@@ -94,7 +96,7 @@ func (v *Validator) headerEdits(p Path, e *HeaderEdits, m headeredit.Message, ta
 		for i, h := range headers {
 			name(p.Index(i), h[0])
 			if value := p.Index(i).Key("value"); v.OK(value) {
-				if err := checkEditValue(h[1], m, requestID); err != "" {
+				if err := checkEditValue(h[1], m, f.RequestID); err != "" {
 					v.Fail(value, "bad value of the header %s: %s", hint.Quote(h[0]), err)
 				}
 			}

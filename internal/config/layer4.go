@@ -175,7 +175,7 @@ func (v *Validator) opaqueRoute(c *Config, p Path, r *Route, passes bool) bool {
 		v.Fail(match.Key(key), "%s is for connections to a listener with mode: tls-passthrough, and there is none: match host instead, or give a listener that mode", key)
 		return false
 	}
-	v.onlyOpaque(match, reflect.ValueOf(r.Match), key, "sni", "alpn", "listener")
+	v.onlyOpaque(match, reflect.ValueOf(r.Match), key, "sni", "alpn", "listener", "client")
 	v.onlyOpaque(p, reflect.ValueOf(*r), key, "match", "pool", "limits", "timeouts", "allow", "deny")
 	return v.OK(p.Key("pool"))
 }

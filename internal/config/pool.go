@@ -15,13 +15,16 @@ type Pool struct {
 	// Hash is for Balance "hash", and zero with others.
 	Hash Hash `key:"hash" want:"a mapping with key and bound"`
 	// MaxSessions bounds the sessions of all backends together; 0 is no bound.
-	MaxSessions int               `key:"max_sessions" range:"0..100000000"`
-	Affinity    Affinity          `key:"affinity" want:"a mapping with cookie or token"`
-	Health      Health            `key:"health" want:"a mapping of checks and of what follows from them"`
-	Drain       Drain             `key:"drain" want:"a mapping with timeout and spread"`
-	Admit       *Admit            `key:"admit" want:"a mapping with rate"`               // nil: no bound
-	Reattach    *session.Reattach `key:"reattach" want:"a mapping with on and timeout"`  // nil: never
-	Rebalance   *Rebalance        `key:"rebalance" want:"a mapping with above and rate"` // nil: never
+	MaxSessions int      `key:"max_sessions" range:"0..100000000"`
+	Affinity    Affinity `key:"affinity" want:"a mapping with cookie or token"`
+	Health      Health   `key:"health" want:"a mapping of checks and of what follows from them"`
+	Drain       Drain    `key:"drain" want:"a mapping with timeout and spread"`
+	Admit       *Admit   `key:"admit" want:"a mapping with rate"` // nil: no bound
+	// RetryOn has the statuses of answers after which another backend is asked: for
+	// handshakes, and for plain requests that have no body and may be repeated.
+	RetryOn   []StatusRange     `key:"retry_on" as:"failed status" item:"a status such as 502, or a range such as 502-504" some:"the list of statuses is empty"`
+	Reattach  *session.Reattach `key:"reattach" want:"a mapping with on and timeout"`  // nil: never
+	Rebalance *Rebalance        `key:"rebalance" want:"a mapping with above and rate"` // nil: never
 	// ProxyProtocol is the version in which backends are told who the client is; "" is
 	// none.
 	ProxyProtocol string `key:"proxy_protocol" words:"v1 v2" zero:"unset"`

@@ -8,11 +8,14 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
-// Route sends the requests that Match to a pool, if it admits them.
+// Route sends the requests that Match to a pool, or answers them itself, if it admits
+// them. It has exactly one of Pool, Redirect and Respond.
 type Route struct {
-	Match Match  `key:"match" want:"a mapping with conditions such as host and path"`
-	Pool  string `key:"pool" want:"the name of a pool"`            // in Pools
-	Auth  *Auth  `key:"auth" want:"a mapping with jwt or request"` // nil: that of the listener
+	Match    Match     `key:"match" want:"a mapping with conditions such as host and path"`
+	Pool     string    `key:"pool" want:"the name of a pool"`                // in Pools
+	Redirect *Redirect `key:"redirect" want:"a mapping with to and status"`  // nil: none
+	Respond  *Respond  `key:"respond" want:"a mapping with status and body"` // nil: none
+	Auth     *Auth     `key:"auth" want:"a mapping with jwt or request"`     // nil: that of the listener
 	// Upgrades are the protocols that a request may ask for; empty means WebSocket alone.
 	Upgrades []string `key:"upgrades" want:"a list of upgrades such as [websocket, tcp]" item:"an upgrade such as tcp"`
 	// Limits are the route's own, see Config.LimitsOf.
@@ -37,19 +40,30 @@ type Route struct {
 type Match struct {
 	Listener string       `key:"listener" want:"the name of a listener"`
 	Host     pattern.Host `key:"host" want:"a host such as ws.example.com"`
-	Path     pattern.Path `key:"path" want:"a path such as /ws"`
+	// HostRegex ignores case.
+	HostRegex pattern.Regex `key:"host_regex" want:"a regular expression such as ^ws[0-9]+\\.example\\.com$"`
+	Path      pattern.Path  `key:"path" want:"a path such as /ws"`
+	// At most one of Path, PathExact and PathBegins is set. PathBegins is a pattern of
+	// pattern.ParseBeginPath.
+	PathExact  pattern.ExactPath `key:"path_exact" want:"a path such as /ws"`
+	PathBegins string            `key:"path_begins" as:"path start"`
+	PathRegex  pattern.Regex     `key:"path_regex" want:"a regular expression such as ^/rooms/[0-9]+$"`
 	// WebSocket true matches only upgrade requests, false only others.
 	WebSocket *bool    `key:"websocket"`
 	Method    []string `key:"method" want:"a method such as GET" item:"a method such as GET" some:"the list of methods is empty"`
-	// Header and Query have names and patterns of pattern.ParseText.
+	// Header and Query have names and patterns of pattern.ParseValue.
 	Header Headers `key:"header" want:"a mapping from names of headers to values" item:"the value of a header"`
 	Query  Headers `key:"query" want:"a mapping from names of parameters to values" item:"the value of a parameter"`
+	// Client has networks, one of which the client's address is in.
+	Client []netip.Prefix `key:"client" want:"a list of networks such as [10.0.0.0/8]" item:"a network such as 10.0.0.0/8" some:"the list of networks is empty"`
 	// ClientCert is nil if it doesn't matter.
 	ClientCert *ClientCert `key:"client_cert" want:"a mapping with conditions such as cn and dns"`
 	// SNI and ALPN are for connections whose TLS is passed through: the name that the
 	// client asks for, and a protocol that it offers.
 	SNI  pattern.Host `key:"sni" want:"a host such as ws.example.com"`
 	ALPN string       `key:"alpn" as:"protocol"`
+	// Not has requests that aren't the route's, though all else matches.
+	Not []Match `key:"not" want:"a list of conditions such as [{path: /ws}]" item:"a mapping with conditions such as host and path"`
 }
 
 // ClientCert is what a route asks of a client's certificate. All that is given must be

@@ -99,11 +99,9 @@ func (v *Validator) routes(c *Config) {
 		}
 		v.route(c, p, r)
 		v.auth(p.Key("auth"), r.Auth)
-		pool := p.Key("pool")
-		if r.Pool == "" {
-			v.Require(pool, v.Given(pool), "the route has no pool: say which one serves it")
+		if !r.Answers() {
+			v.knownPool(p.Key("pool"), c, known, r.Pool)
 		}
-		v.knownPool(pool, c, known, r.Pool)
 		plain[r.Pool] = plain[r.Pool] || !r.Opaque() && (r.Match.WebSocket == nil || !*r.Match.WebSocket)
 		if earlier, covered := seen.add(&r.Match, p); covered {
 			v.Warn(p, "this route never matches: the route %s gets all its requests", v.where(earlier))

@@ -35,6 +35,11 @@ var texts = map[string]struct {
 	"secret":        {"a text of at least 16 characters", plain(checkSecret)},
 	"check method":  {"a method such as HEAD", plain(checkMethod)},
 	"target":        {"a path such as /health", plain(checkTarget)},
+	"path start":    {"the beginning of a path such as /ws", plain(checkPathBeginning)},
+	"path template": {"a path such as /rooms/$1", plain(checkPathTemplate)},
+	"redirect":      {"a URL such as https://${host}${uri}", plain(checkRedirect)},
+	"answer body":   {"a text", plain(checkAnswerBody)},
+	"content type":  {"a type such as text/plain", plain(checkContentType)},
 	"host header":   {"a host such as ws.example.com", normal(parseHostHeader)},
 	"new host":      {"a host such as app.internal", normal(parseNewHost)},
 	"subprotocol":   {"a subprotocol such as chat.v1", plain(checkSubprotocol)},
@@ -96,6 +101,10 @@ func parserOf(t reflect.Type) func(k *Key, text string) (reflect.Value, error) {
 		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParseHost(s)) }
 	case reflect.TypeFor[pattern.Path]():
 		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParsePath(s)) }
+	case reflect.TypeFor[pattern.ExactPath]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParseExactPath(s)) }
+	case reflect.TypeFor[pattern.Regex]():
+		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParseRegex(s)) }
 	case reflect.TypeFor[pattern.Text]():
 		return func(_ *Key, s string) (reflect.Value, error) { return value(pattern.ParseText(s)) }
 	case reflect.TypeFor[clientcert.Print]():
@@ -116,7 +125,12 @@ func parserOf(t reflect.Type) func(k *Key, text string) (reflect.Value, error) {
 	case reflect.TypeFor[Peer]():
 		return func(_ *Key, s string) (reflect.Value, error) { return value(parsePeer(s)) }
 	case reflect.TypeFor[StatusRange]():
-		return func(_ *Key, s string) (reflect.Value, error) { return value(ParseStatus(s)) }
+		return func(k *Key, s string) (reflect.Value, error) {
+			if k.as == "failed status" {
+				return value(ParseFailedStatus(s))
+			}
+			return value(ParseStatus(s))
+		}
 	case reflect.TypeFor[Share]():
 		return func(_ *Key, s string) (reflect.Value, error) { return value(ParseShare(s)) }
 	}
@@ -289,51 +303,4 @@ func checkTrust(p netip.Prefix) error {
 		return fmt.Errorf("bad network %q: the address has bits beyond /%d (did you mean %s or %s?)", p, p.Bits(), p.Masked(), p.Addr())
 	}
 	return nil
-}
-
-// StatusRange is a range of HTTP status codes, 200 to 599.
-type StatusRange struct{ From, To int }
-
-func (r StatusRange) String() string { return fmt.Sprintf("%d-%d", r.From, r.To) }
-
-// The status codes of an answer; those below are interim (RFC 9110 section
-// 15.2).
-const (
-	minStatus = 200
-	maxStatus = 599
-	// draining is the answer of a backend that wants no new sessions.
-	draining = 503
-)
-
-// ParseStatus reads a status code or a range such as "200-299".
-func ParseStatus(s string) (StatusRange, error) {
-	bad := func(why string, args ...any) (StatusRange, error) {
-		return StatusRange{}, fmt.Errorf("bad status %s: %s", hint.Quote(s), fmt.Sprintf(why, args...))
-	}
-	if len(s) == 3 && s[0] >= '2' && s[0] <= '5' && strings.EqualFold(s[1:], "xx") {
-		return bad("write the range as %q", s[:1]+"00-"+s[:1]+"99")
-	}
-	first, last, isRange := strings.Cut(s, "-")
-	if !isRange {
-		last = first
-	}
-	r := StatusRange{statusCode(first), statusCode(last)}
-	switch {
-	case r.From == 0 || r.To == 0:
-		return bad("want a number from %d to %d, or a range such as %q", minStatus, maxStatus, "200-299")
-	case r.From > r.To:
-		return bad("the range is empty, did you mean %q?", last+"-"+first)
-	case r.From <= draining && draining <= r.To:
-		return bad("%d always says that a backend is draining, leave it out, as in [200-502, 504-599]", draining)
-	}
-	return r, nil
-}
-
-// statusCode is 0 if s is not a status code.
-func statusCode(s string) int {
-	n, err := strconv.Atoi(s)
-	if err != nil || len(s) != 3 || n < minStatus || n > maxStatus {
-		return 0
-	}
-	return n
 }

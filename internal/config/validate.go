@@ -51,7 +51,7 @@ func Check(c *Config, s Source, r *Report) {
 	}
 	v.section("", reflect.ValueOf(c).Elem())
 	v.listeners(c)
-	v.Require("pools", len(c.Pools) > 0, "no pools: give at least one pool of backends")
+	v.Require("pools", len(c.Pools) > 0 || !c.needsPools(), "no pools: give at least one pool of backends")
 	for i := range c.Pools {
 		v.pool(PoolPath(c.Pools[i].Name), &c.Pools[i], true)
 	}

@@ -36,6 +36,8 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"match":       names[config.Match](),
 		"client_cert": names[config.ClientCert](),
 		"origins":     names[config.Origins](),
+		"redirect":    names[config.Redirect](),
+		"respond":     names[config.Respond](),
 
 		"request_headers":  names[config.HeaderEdits](),
 		"response_headers": names[config.HeaderEdits](),
@@ -144,7 +146,7 @@ func TestDocsExamplesParse(t *testing.T) {
 		t.Fatal("no full example")
 	}
 	for _, keys := range [][]string{
-		names[config.Config](), names[config.Listener](), names[config.Route](), names[config.Match](), names[config.ClientCert](), names[config.Origins](), names[config.Pool](), names[config.Backend](),
+		names[config.Config](), names[config.Listener](), names[config.Route](), names[config.Match](), names[config.ClientCert](), names[config.Origins](), names[config.Redirect](), names[config.Respond](), names[config.Pool](), names[config.Backend](),
 		names[config.Hash](), names[config.Affinity](), names[config.Cookie](), names[config.Token](), names[config.Health](), names[config.HTTPCheck](),
 		names[config.WebSocketCheck](), names[config.AgentCheck](), names[config.Drain](), names[config.Admit](), names[session.Reattach](), names[config.Rebalance](), names[config.DNS](),
 		names[config.Timeouts](), names[config.Shutdown](), names[config.Keepalive](), names[config.Forwarded](), names[config.HTTP](), names[config.Limits](), names[config.Admin](), names[config.Log](),

@@ -1,6 +1,7 @@
 package yaml
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -20,9 +21,36 @@ func dumpAccess(line func(string, ...any), allow, deny []netip.Prefix, origins *
 	}
 }
 
+func dumpAnswer(line func(string, ...any), r *config.Route) {
+	if a := r.Redirect; a != nil {
+		line("  redirect to %q with %d", a.To, a.Status)
+	}
+	if a := r.Respond; a != nil {
+		line("  respond %d %q %q", a.Status, a.ContentType, a.Body)
+	}
+}
+
 func dumpMatch(line func(string, ...any), m config.Match) {
 	if m.Listener != "" {
 		line("  listener %s", m.Listener)
+	}
+	for _, by := range []struct{ key, pattern string }{
+		{"host_regex", m.HostRegex.String()}, {"path_exact", m.PathExact.String()}, {"path_begins", m.PathBegins}, {"path_regex", m.PathRegex.String()},
+	} {
+		if by.pattern != "" {
+			line("  %s %q", by.key, by.pattern)
+		}
+	}
+	if m.Client != nil {
+		line("  client %v", m.Client)
+	}
+	for _, n := range m.Not {
+		websocket := "any"
+		if n.WebSocket != nil {
+			websocket = fmt.Sprint(*n.WebSocket)
+		}
+		line("  not host=%q path=%q websocket=%s", n.Host.String(), n.Path.String(), websocket)
+		dumpMatch(func(format string, args ...any) { line("  "+format, args...) }, n)
 	}
 	if m.Method != nil {
 		line("  method %q", m.Method)

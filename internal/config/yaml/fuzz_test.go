@@ -93,7 +93,7 @@ func checkNormal(t *testing.T, c *config.Config) {
 }
 
 func checkInvariants(t *testing.T, c *config.Config) {
-	if len(c.Listeners) == 0 || len(c.Pools) == 0 || len(c.Pools) > 1 && len(c.Routes) == 0 {
+	if len(c.Listeners) == 0 || len(c.Pools) == 0 && len(c.Routes) == 0 || len(c.Pools) > 1 && len(c.Routes) == 0 {
 		t.Errorf("%d listeners, %d pools, %d routes", len(c.Listeners), len(c.Pools), len(c.Routes))
 	}
 	checkTLS(t, c)
@@ -121,8 +121,8 @@ func checkInvariants(t *testing.T, c *config.Config) {
 		}
 	}
 	for _, r := range c.Routes {
-		if !names["pool "+r.Pool] {
-			t.Errorf("a route to the pool %q, which is none", r.Pool)
+		if answers := r.Redirect != nil || r.Respond != nil; names["pool "+r.Pool] == answers || r.Redirect != nil && r.Respond != nil {
+			t.Errorf("a route to the pool %q, with the answers %v and %v", r.Pool, r.Redirect, r.Respond)
 		}
 		if host, err := pattern.ParseHost(r.Match.Host.String()); r.Match.Host != (pattern.Host{}) && (err != nil || host != r.Match.Host) {
 			t.Errorf("host %q is not in normal form: %q, %v", r.Match.Host, host, err)

@@ -95,6 +95,7 @@ func dump(c *config.Config, f *File) string {
 			line("  upgrades %q", r.Upgrades)
 		}
 		dumpMatch(line, r.Match)
+		dumpAnswer(line, &r)
 		dumpAccess(line, r.Allow, r.Deny, r.Origins)
 		if r.Subprotocols != nil {
 			line("  subprotocols %q", r.Subprotocols)
@@ -165,6 +166,9 @@ func dumpForwarding(line func(string, ...any), r config.Route) {
 	if p := r.Rewrite.PathPrefix; p != nil {
 		line("  rewrite path_prefix from %q to %q", p.From.String(), p.To.String())
 	}
+	if r.Rewrite.Path != "" {
+		line("  rewrite path %q", r.Rewrite.Path)
+	}
 	t := r.Timeouts
 	for i, d := range []*time.Duration{t.Connect, t.Handshake, t.Idle, t.MaxLifetime, t.Response} {
 		if d != nil {
@@ -214,6 +218,9 @@ func dumpPool(line func(string, ...any), p config.Pool) {
 	}
 	if p.Admit != nil {
 		line("  admit %+v", *p.Admit)
+	}
+	if p.RetryOn != nil {
+		line("  retry_on %v", p.RetryOn)
 	}
 	if p.Reattach != nil {
 		line("  reattach %+v", *p.Reattach)

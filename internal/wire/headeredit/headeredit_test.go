@@ -183,10 +183,29 @@ func TestCheckName(t *testing.T) {
 		"Proxy-Authenticate":  {"", "for proxies"},
 	} {
 		for i, m := range []Message{Request, Answer} {
-			err := m.CheckName(name)
+			err := m.CheckName(name, Sent{XForwarded: true, Forwarded: true, XRealIP: true})
 			if (err == nil) != (want[i] == "") || err != nil && !strings.Contains(err.Error(), want[i]) {
 				t.Errorf("%q, answer %t: %v, want %q", name, bool(m), err, want[i])
 			}
 		}
+	}
+}
+
+// TestCheckNameUnsent: fields that the balancer could send, and doesn't, can be set.
+func TestCheckNameUnsent(t *testing.T) {
+	for name, sent := range map[string]Sent{
+		"X-Forwarded-For": {XForwarded: true}, "x_forwarded_host": {XForwarded: true}, "X-Forwarded-Prefix": {XForwarded: true},
+		"Forwarded": {Forwarded: true}, "X-Real-IP": {XRealIP: true},
+	} {
+		if err := Request.CheckName(name, sent); err == nil {
+			t.Errorf("%s can be set although the balancer sends it", name)
+		}
+		others := Sent{XForwarded: !sent.XForwarded, Forwarded: !sent.Forwarded, XRealIP: !sent.XRealIP}
+		if err := Request.CheckName(name, others); err != nil {
+			t.Errorf("the balancer doesn't send %s: %v", name, err)
+		}
+	}
+	if err := Request.CheckName("Host", Sent{}); err == nil {
+		t.Error("Host can be set")
 	}
 }

@@ -27,13 +27,19 @@ const (
 	Route
 	Pool
 	Backend
-	Claim // has a name, as part does
-	part  // a header field, a cookie or a parameter of the query
+	URI   // path and query
+	Path  // both as received
+	Query // without its question mark
+	ForwardedFor
+	Claim   // has a name, as part does
+	part    // a header field, a cookie or a parameter of the query
+	capture // what a group of a regular expression has matched; only in a Location
 )
 
 var words = [...]string{
 	ClientIP: "client_ip", ClientPort: "client_port", SessionID: "session_id", RequestID: "request_id", Host: "host",
 	Scheme: "scheme", SNI: "sni", TLSVersion: "tls_version", Listener: "listener", Route: "route", Pool: "pool", Backend: "backend",
+	URI: "uri", Path: "path", Query: "query", ForwardedFor: "forwarded_for",
 }
 
 // named are the words before the dot of variables with names.
@@ -53,9 +59,10 @@ func Variables() (all []string) {
 type Template struct{ pieces []piece }
 
 type piece struct {
-	kind Kind
-	text string          // or the name of a claim
-	part requestkey.Part // of a part
+	kind  Kind
+	text  string          // or the name of a claim
+	part  requestkey.Part // of a part
+	group uint8           // of a capture
 }
 
 // maxName bounds the name of a claim, in bytes.
@@ -64,7 +71,10 @@ const maxName = 128
 // Parse compiles a value: text, in which ${NAME} is a variable and $$ a dollar. The
 // error says what is wrong and what to write. What a field's value may not have in
 // it isn't looked for.
-func Parse(value string) (t Template, err error) {
+func Parse(value string) (t Template, err error) { return parse(value, false) }
+
+// parse is Parse. With captures, $1 to $9 are pieces, too.
+func parse(value string, captures bool) (t Template, err error) {
 	literal := ""
 	for rest := value; rest != ""; {
 		before, after, found := strings.Cut(rest, "$")
@@ -76,6 +86,9 @@ func Parse(value string) (t Template, err error) {
 			literal += "$"
 			continue
 		}
+		if captures && after != "" && after[0] >= '1' && after[0] <= '9' {
+			after = "{" + after[:1] + "}" + after[1:]
+		}
 		body, found := strings.CutPrefix(after, "{")
 		if !found {
 			return Template{}, fmt.Errorf("a %q begins a variable such as ${client_ip}: write $$ for the character itself", "$")
@@ -84,8 +97,10 @@ func Parse(value string) (t Template, err error) {
 		if !closed {
 			return Template{}, fmt.Errorf("the variable %s has no end: write it as ${NAME}, or $$ for a dollar", hint.Quote("${"+body))
 		}
-		p, err := parseVariable(name)
-		if err != nil {
+		var p piece
+		if captures && len(name) == 1 && name[0] >= '1' && name[0] <= '9' {
+			p = piece{kind: capture, group: name[0] - '0'}
+		} else if p, err = parseVariable(name); err != nil {
 			return Template{}, fmt.Errorf("%s: %w", hint.Quote("${"+name+"}"), err)
 		}
 		if literal != "" {
@@ -108,7 +123,7 @@ func parseVariable(s string) (piece, error) {
 	word, name, dotted := strings.Cut(s, ".")
 	switch {
 	case word == "claim" && dotted:
-		return piece{Claim, name, requestkey.Part{}}, checkClaim(name)
+		return piece{kind: Claim, text: name}, checkClaim(name)
 	case (word == "header" || word == "query" || word == "cookie") && dotted:
 		p, err := requestkey.Parse(word + ":" + name)
 		if name == "" {

@@ -124,10 +124,8 @@ func MatchPath[S ~string | ~[]byte](p Path, path S, as Reading) bool {
 		return true
 	}
 	r := reader[S]{rest: path, as: as}
-	for i := range len(rule) {
-		if c, ok := r.next(); !ok || c != rule[i] {
-			return false
-		}
+	if !r.begins(rule) {
+		return false
 	}
 	c, ok := r.next()
 	return !ok || c == '/'
