@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -15,11 +16,12 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
 
-// Affinity says how a client comes back to its backend. At most one of Cookie
-// and Token is set; without either, it doesn't.
+// Affinity says how a client comes back to its backend. At most one of Cookie, Token
+// and Learn is set; without any, it doesn't.
 type Affinity struct {
 	Cookie *Cookie `key:"cookie" want:"a mapping with name and secret"`
 	Token  *Token  `key:"token" want:"a mapping with from"`
+	Learn  *Learn  `key:"learn" want:"a mapping with from"`
 	// Fallback is what happens if that backend is not available: "balance"
 	// chooses another, "refuse" refuses the client.
 	Fallback string `key:"fallback" words:"balance refuse"`
@@ -33,14 +35,16 @@ type Cookie struct {
 	Secure   string        `key:"secure" words:"auto always never"`
 	Path     string        `key:"path" as:"cookie path"`     // begins with "/"
 	Domain   string        `key:"domain" as:"cookie domain"` // "" leaves the attribute out
+	// Value is "name" if the value is the backend's name, which isn't signed.
+	Value string `key:"value" words:"signed name"`
 	// Secret is the key of the cookie's signature, with 16 characters or more.
-	// Without one, the key is made of the pool's name.
+	// Without one, the key is made of the pool's name. With Value "name" there is none.
 	Secret string `key:"secret" as:"secret"`
 }
 
 // SetDefaults implements Defaulter.
 func (c *Cookie) SetDefaults() {
-	*c = Cookie{Name: "holdfast", Path: "/", SameSite: "Lax", Secure: "auto", MaxAge: time.Hour}
+	*c = Cookie{Name: "holdfast", Path: "/", SameSite: "Lax", Secure: "auto", Value: "signed", MaxAge: time.Hour}
 }
 
 // Token is something of the client's own that stays the same.
@@ -50,6 +54,23 @@ type Token struct {
 	From []requestkey.Part `key:"from" as:"token source" item:"a source such as query:session, without a space after the colon" some:"the token has no source"`
 }
 
+// Learn is a table in memory, of keys and the backends that they belong to.
+type Learn struct {
+	// From has at least one, of requestkey.ParseToken. The first that is in a request and
+	// in the table counts.
+	From []requestkey.Part `key:"from" as:"token source" item:"a source such as cookie:JSESSIONID, without a space after the colon" some:"the key has no source"`
+	// Answer has what a backend's answer is searched for, of requestkey.ParseAnswer.
+	// Without any, a key belongs to the backend that it got first.
+	Answer []requestkey.Part `key:"answer" as:"answer source" item:"a source such as cookie:JSESSIONID, without a space after the colon" some:"the answer has no source"`
+	// Expire is how long a key is kept that isn't used.
+	Expire time.Duration `key:"expire" range:"1s..8760h"`
+	// Max bounds the table. What wasn't used for the longest time makes room.
+	Max int `key:"max" range:"1..10000000"`
+}
+
+// SetDefaults implements Defaulter.
+func (l *Learn) SetDefaults() { l.Expire, l.Max = 30*time.Minute, 100_000 }
+
 // sticky names what brings clients back to their backend; "" is nothing.
 func (a Affinity) sticky() string {
 	switch {
@@ -57,17 +78,23 @@ func (a Affinity) sticky() string {
 		return "its cookie"
 	case a.Token != nil:
 		return "its token"
+	case a.Learn != nil:
+		return "what is learned"
 	}
 	return ""
 }
 
 func (v *Validator) affinity(p Path, a *Affinity) {
-	cookie, token, fallback := p.Key("cookie"), p.Key("token"), p.Key("fallback")
+	cookie, token, learn, fallback := p.Key("cookie"), p.Key("token"), p.Key("learn"), p.Key("fallback")
 	switch {
 	case a.Cookie != nil && a.Token != nil:
 		v.Fail(token, "cookie and token cannot both choose the backend (cookie is %s): leave one out", v.where(cookie))
-	case (a.Fallback == "refuse" || v.Given(fallback)) && a.sticky() == "" && v.OK(cookie) && v.OK(token):
-		v.Fail(fallback, "fallback is for affinity by a cookie or a token: add cookie or token, or leave it out")
+	case a.Cookie != nil && a.Learn != nil:
+		v.Fail(learn, "cookie and learn cannot both choose the backend (cookie is %s): leave one out", v.where(cookie))
+	case a.Token != nil && a.Learn != nil:
+		v.Fail(learn, "token and learn cannot both choose the backend (token is %s): leave one out", v.where(token))
+	case (a.Fallback == "refuse" || v.Given(fallback)) && a.sticky() == "" && v.OK(cookie) && v.OK(token) && v.OK(learn):
+		v.Fail(fallback, "fallback is for affinity by a cookie, a token or what is learned: add cookie, token or learn, or leave it out")
 	}
 	if a.Cookie != nil && v.OK(cookie) {
 		v.cookie(cookie, a.Cookie)
@@ -77,11 +104,28 @@ func (v *Validator) affinity(p Path, a *Affinity) {
 		v.Require(from, len(a.Token.From) > 0, "the source of the token is missing: write for example from: [query:session]")
 		v.distinct("source", from, len(a.Token.From), func(i int) string { return a.Token.From[i].String() })
 	}
+	if a.Learn != nil && v.OK(learn) {
+		v.learned(learn, a.Learn)
+	}
+}
+
+// learned checks a table of learned keys.
+func (v *Validator) learned(p Path, l *Learn) {
+	from, answer := p.Key("from"), p.Key("answer")
+	v.Require(from, len(l.From) > 0, "the source of the key is missing: write for example from: [cookie:JSESSIONID]")
+	v.distinct("source", from, len(l.From), func(i int) string { return l.From[i].String() })
+	v.distinct("source", answer, len(l.Answer), func(i int) string { return l.Answer[i].String() })
+	if len(l.Answer) > 0 && slices.Contains(l.From, requestkey.ClientIP) && v.OK(from) && v.OK(answer) {
+		v.Fail(from, "no answer has client_ip in it, which would never be learned: leave it out, or leave answer out to keep the first backend of an address")
+	}
 }
 
 func (v *Validator) cookie(p Path, c *Cookie) {
 	secret := p.Key("secret")
 	switch {
+	case c.Value == "name" && (c.Secret != "" || v.Given(secret)) && v.OK(secret):
+		v.Fail(secret, "a cookie with value: name isn't signed, so that secret does nothing: leave one of the two out")
+	case c.Value == "name" || !v.OK(p.Key("value")):
 	case c.Secret == "" && !v.Given(secret):
 		v.Warn(p, "anyone who knows the pool's name can make cookies that choose a backend: add secret: with at least 16 characters")
 	case c.Secret != "" && v.OK(secret) && isPlaceholder(c.Secret):

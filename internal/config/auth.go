@@ -98,6 +98,9 @@ func (v *Validator) claimKeys(c *Config) {
 		if pool.Affinity.Token != nil {
 			key, parts = p.Key("affinity").Key("token").Key("from"), pool.Affinity.Token.From
 		}
+		if pool.Affinity.Learn != nil {
+			key, parts = p.Key("affinity").Key("learn").Key("from"), pool.Affinity.Learn.From
+		}
 		has := len(c.Routes) == 0 && byListener || slices.ContainsFunc(c.Routes, func(r Route) bool {
 			return r.Pool == pool.Name && (verified(r.Auth) || r.Auth == nil && byListener)
 		})

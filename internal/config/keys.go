@@ -140,7 +140,7 @@ func (k *Key) describe(f reflect.StructField) {
 	}
 	k.grammar = grammars[as]
 	if k.grammar == nil {
-		if as == "" || as == "algorithm" || as == "token source" || as == "backend" || as == "listener" || as == "failed status" {
+		if as == "" || as == "algorithm" || as == "token source" || as == "answer source" || as == "backend" || as == "listener" || as == "failed status" {
 			return
 		}
 		panic(fmt.Sprintf("config: key %s: there is no grammar %q", k.Name, as))

@@ -280,6 +280,12 @@ func (v *Validator) opaquePool(p Path, pool *Pool, use *poolUse) {
 	if t := pool.Affinity.Token; t != nil && v.OK(affinity.Key("token").Key("from")) {
 		v.onlyAddress(affinity.Key("token").Key("from"), t.From, use)
 	}
+	if l := pool.Affinity.Learn; l != nil && v.OK(affinity.Key("learn").Key("from")) {
+		if answer := affinity.Key("learn").Key("answer"); len(l.Answer) > 0 && v.OK(answer) {
+			v.Fail(answer, "%s brings connections to this pool whose answers are not read: leave answer out", use.by)
+		}
+		v.onlyAddress(affinity.Key("learn").Key("from"), l.From, use)
+	}
 	if pool.Balance == "hash" && v.OK(key) {
 		v.onlyAddress(key, pool.Hash.Key, use)
 	}

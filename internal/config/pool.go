@@ -16,7 +16,7 @@ type Pool struct {
 	Hash Hash `key:"hash" want:"a mapping with key and bound"`
 	// MaxSessions bounds the sessions of all backends together; 0 is no bound.
 	MaxSessions int      `key:"max_sessions" range:"0..100000000"`
-	Affinity    Affinity `key:"affinity" want:"a mapping with cookie or token"`
+	Affinity    Affinity `key:"affinity" want:"a mapping with cookie, token or learn"`
 	Health      Health   `key:"health" want:"a mapping of checks and of what follows from them"`
 	Drain       Drain    `key:"drain" want:"a mapping with timeout and spread"`
 	Admit       *Admit   `key:"admit" want:"a mapping with rate"` // nil: no bound
@@ -55,7 +55,7 @@ func (p *Pool) SetDefaults() {
 }
 
 // Algorithms lists the values of Pool.Balance, which are those of stage/balance.
-var Algorithms = []string{"round_robin", "least_conn", "p2c", "random", "hash"}
+var Algorithms = []string{"round_robin", "least_conn", "p2c", "random", "hash", "first"}
 
 // Backend is one server of a pool.
 type Backend struct {
@@ -66,6 +66,9 @@ type Backend struct {
 	// HealthPort is where the pool's checks connect to, except its agent; 0 is as Health
 	// says.
 	HealthPort int `key:"health_port" zero:"unset" range:"1..65535"`
+	// Backup means that it gets sessions only while no backend can take one that is not a
+	// backup.
+	Backup bool `key:"backup"`
 }
 
 // SetDefaults implements Defaulter.

@@ -198,9 +198,31 @@ func (v *Validator) pool(p Path, pool *Pool, listed bool) {
 	if pool.MaxSessions > most {
 		v.Warn(p.Key("max_sessions"), "max_sessions %d is never reached: those of the backends come to %d", pool.MaxSessions, most)
 	}
-	if n := pool.Health.MinHealthy.Count; n > len(pool.Backends) {
-		v.Warn(p.Key("health").Key("min_healthy"), "min_healthy %d is more than the pool's %d backends: their health would always be ignored", n, len(pool.Backends))
+	primaries := Primaries(pool.Backends)
+	if n := pool.Health.MinHealthy.Count; n > primaries {
+		v.Warn(p.Key("health").Key("min_healthy"), "min_healthy %d is more than the pool's %d backends: their health would always be ignored", n, primaries)
 	}
+	if n := len(pool.Backends); n > 0 && pool.Backends[0].Backup && primaries == n && v.OK(p.Key("backends")) {
+		v.Warn(p.Key("backends").Index(0).Key("backup"), "all backends of the pool are backups, which makes no difference: leave backup out, or add the backends that they stand in for")
+	}
+	if first := pool.Backends; pool.Balance == "first" && primaries > 1 && first[0].MaxSessions == 0 && v.OK(p.Key("balance")) && v.OK(p.Key("backends")) {
+		v.Warn(p.Key("balance"), "balance: first fills a backend up to its max_sessions, and the first one has none: it gets all sessions while it is up")
+	}
+}
+
+// Primaries returns how many backends are no backups. If all are backups, they are used
+// like others.
+func Primaries(backends []Backend) int {
+	n := 0
+	for i := range backends {
+		if !backends[i].Backup {
+			n++
+		}
+	}
+	if n == 0 {
+		return len(backends)
+	}
+	return n
 }
 
 func (v *Validator) hash(p Path, pool *Pool) {
@@ -289,6 +311,10 @@ func (v *Validator) rebalance(p Path, pool *Pool) {
 		return
 	}
 	if !v.OK(at) {
+		return
+	}
+	if pool.Balance == "first" && v.OK(p.Key("balance")) {
+		v.Fail(at, "rebalance evens out what balance: first brings together on few backends: leave one of the two out")
 		return
 	}
 	by := pool.Affinity.sticky()

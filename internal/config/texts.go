@@ -113,8 +113,11 @@ func parserOf(t reflect.Type) func(k *Key, text string) (reflect.Value, error) {
 		return func(_ *Key, s string) (reflect.Value, error) { return value(origin.Parse(s)) }
 	case reflect.TypeFor[requestkey.Part]():
 		return func(k *Key, s string) (reflect.Value, error) {
-			if k.as == "token source" {
+			switch k.as {
+			case "token source":
 				return value(requestkey.ParseToken(s))
+			case "answer source":
+				return value(requestkey.ParseAnswer(s))
 			}
 			return value(requestkey.Parse(s))
 		}

@@ -61,6 +61,7 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"affinity": names[config.Affinity](),
 		"cookie":   names[config.Cookie](),
 		"token":    names[config.Token](),
+		"learn":    names[config.Learn](),
 		"health":   names[config.Health](),
 		"http":     names[config.HTTP](),
 
@@ -147,7 +148,7 @@ func TestDocsExamplesParse(t *testing.T) {
 	}
 	for _, keys := range [][]string{
 		names[config.Config](), names[config.Listener](), names[config.Route](), names[config.Match](), names[config.ClientCert](), names[config.Origins](), names[config.Redirect](), names[config.Respond](), names[config.Pool](), names[config.Backend](),
-		names[config.Hash](), names[config.Affinity](), names[config.Cookie](), names[config.Token](), names[config.Health](), names[config.HTTPCheck](),
+		names[config.Hash](), names[config.Affinity](), names[config.Cookie](), names[config.Token](), names[config.Learn](), names[config.Health](), names[config.HTTPCheck](),
 		names[config.WebSocketCheck](), names[config.AgentCheck](), names[config.Drain](), names[config.Admit](), names[session.Reattach](), names[config.Rebalance](), names[config.DNS](),
 		names[config.Timeouts](), names[config.Shutdown](), names[config.Keepalive](), names[config.Forwarded](), names[config.HTTP](), names[config.Limits](), names[config.Admin](), names[config.Log](),
 		names[config.HeaderEdits](), names[config.Rewrite](), names[config.PathPrefix](), names[config.RouteTimeouts](),
@@ -187,7 +188,7 @@ func TestDocsDefaults(t *testing.T) {
 		"key": "client_ip", "bound": 0, "family": "auto", "fallback": "balance", "max_age": "1h", "same_site": "Lax", "secure": "auto",
 		"fall": 3, "rise": 2, "max_fails": 3, "fail_timeout": "30s", "min_healthy": 0, "slow_start": 0, "on_down": "keep", "method": "GET",
 		"expect": 200, "send": "ping", "type": "srv", "refresh": "10s",
-		"timeout": "300s", "spread": "60s", "code": 1001, "reason": "going away", "sticky": "move",
+		"timeout": "300s", "spread": "60s", "code": 1001, "reason": "going away", "sticky": "move", "value": "signed", "expire": "30m", "max": 100000, "backup": false,
 		"response_timeout": "60s", "body_timeout": "60s", "send_timeout": "60s", "idle_timeout": "75s", "backend_idle_timeout": "60s",
 		"max_header_bytes": 16384, "max_connections_per_address": 0, "abort_on_close": false, "via": true,
 		"request_id": false, "trace_context": false,

@@ -217,7 +217,7 @@ func checkPoolInvariants(t *testing.T, p config.Pool) {
 			t.Errorf("%s %d", what, v)
 		}
 	}
-	if !slices.Contains([]string{"round_robin", "least_conn", "p2c", "random", "hash"}, p.Balance) ||
+	if !slices.Contains([]string{"round_robin", "least_conn", "p2c", "random", "hash", "first"}, p.Balance) ||
 		len(p.Backends) == 0 && p.DNS == nil && p.File == "" || p.File != "" && !filepath.IsAbs(p.File) {
 		t.Errorf("pool %+v", p)
 	}
@@ -232,12 +232,33 @@ func checkPoolInvariants(t *testing.T, p config.Pool) {
 	}
 	within("max_sessions", p.MaxSessions, 0, 100_000_000)
 
-	if a := p.Affinity; a.Cookie != nil && a.Token != nil || a.Fallback != "balance" && a.Fallback != "refuse" ||
-		a.Fallback == "refuse" && a.Cookie == nil && a.Token == nil {
+	a, kinds := p.Affinity, 0
+	for _, is := range []bool{a.Cookie != nil, a.Token != nil, a.Learn != nil} {
+		if is {
+			kinds++
+		}
+	}
+	if kinds > 1 || a.Fallback != "balance" && a.Fallback != "refuse" || a.Fallback == "refuse" && kinds == 0 {
 		t.Errorf("affinity %+v", a)
 	}
+	if l := a.Learn; l != nil {
+		within("learn.max", l.Max, 1, 10_000_000)
+		if len(l.From) == 0 || l.Expire < time.Second || l.Expire > maxDuration {
+			t.Errorf("learn %+v", l)
+		}
+		for _, f := range l.From {
+			if again, err := requestkey.ParseToken(f.String()); err != nil || again != f {
+				t.Errorf("source %v: %v, %v", f, again, err)
+			}
+		}
+		for _, f := range l.Answer {
+			if again, err := requestkey.ParseAnswer(f.String()); err != nil || again != f {
+				t.Errorf("source %v: %v, %v", f, again, err)
+			}
+		}
+	}
 	if c := p.Affinity.Cookie; c != nil {
-		if c.MaxAge < 0 || c.MaxAge > maxDuration || c.MaxAge%time.Second != 0 || c.SameSite == "None" && c.Secure == "never" {
+		if c.MaxAge < 0 || c.MaxAge > maxDuration || c.MaxAge%time.Second != 0 || c.SameSite == "None" && c.Secure == "never" || c.Value == "name" && c.Secret != "" {
 			t.Errorf("cookie %+v", c)
 		}
 		cookie := affinity.Cookie{Name: c.Name, Path: c.Path, SameSite: c.SameSite, Domain: c.Domain, MaxAge: c.MaxAge, Secret: c.Secret}

@@ -186,10 +186,16 @@ func dumpPool(line func(string, ...any), p config.Pool) {
 		line("  max_sessions %d", p.MaxSessions)
 	}
 	if c := p.Affinity.Cookie; c != nil {
+		if c.Value != "signed" {
+			line("  cookie value %s", c.Value)
+		}
 		line("  cookie {Name:%s Path:%s Domain:%s SameSite:%s Secure:%s MaxAge:%v Secret:%s}", c.Name, c.Path, c.Domain, c.SameSite, c.Secure, c.MaxAge, c.Secret)
 	}
 	if t := p.Affinity.Token; t != nil {
 		line("  token %q", texts(t.From))
+	}
+	if l := p.Affinity.Learn; l != nil {
+		line("  learn %q answer %q expire %v max %d", texts(l.From), texts(l.Answer), l.Expire, l.Max)
 	}
 	if p.Affinity.Fallback != "balance" {
 		line("  fallback %s", p.Affinity.Fallback)
@@ -239,6 +245,9 @@ func dumpPool(line func(string, ...any), p config.Pool) {
 		}
 		if s.HealthPort != 0 {
 			most += fmt.Sprintf(" health_port %d", s.HealthPort)
+		}
+		if s.Backup {
+			most += " backup"
 		}
 		line("  backend %s at %s weight %d%s", s.Name, s.Address, s.Weight, most)
 	}

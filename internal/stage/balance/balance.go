@@ -141,6 +141,7 @@ var algorithms = []struct {
 	{"p2c", func(Options, int, randomSource) (algorithm, error) { return p2c{}, nil }},
 	{"random", func(Options, int, randomSource) (algorithm, error) { return random{}, nil }},
 	{"hash", func(o Options, members int, r randomSource) (algorithm, error) { return newHash(r, o.Bound, members) }},
+	{"first", func(Options, int, randomSource) (algorithm, error) { return first{}, nil }},
 }
 
 // Algorithms lists the names that New accepts; the first is the default.

@@ -15,11 +15,11 @@ import (
 
 // FuzzParse: the text of each accepted part is parsed as the same part.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"client_ip", "path", "header:X-A", "query:a", "cookie:a", "subprotocol", "subprotocol:v1.", "query:", "query:\u212a", "jwt:sub", "jwt:https://example.com/tenant", ":", ""} {
+	for _, s := range []string{"client_ip", "path", "path:2", "path:02", "path:", "path:99", "uri", "uri:", "header:X-A", "query:a", "cookie:a", "subprotocol", "subprotocol:v1.", "query:", "query:\u212a", "jwt:sub", "jwt:https://example.com/tenant", ":", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, parse := range []func(string) (Part, error){Parse, ParseToken} {
+		for _, parse := range []func(string) (Part, error){Parse, ParseToken, ParseAnswer} {
 			p, err := parse(s)
 			if err != nil {
 				if p != (Part{}) || strings.ContainsAny(err.Error(), "\r\n") {
@@ -172,6 +172,33 @@ func FuzzSubprotocol(f *testing.F) {
 		got, ok = First(prefixed, r)
 		if ok != (i >= 0) || ok && got != xxhash.Sum64String(strings.TrimPrefix(members[i], "v1.")) {
 			t.Errorf("v1. of %q: %x, %t", members, got, ok)
+		}
+	})
+}
+
+// FuzzAppend: what Append appends is what First hashes.
+func FuzzAppend(f *testing.F) {
+	f.Add([]byte("/rooms/4%32//x"), []byte("a=%41+b"), []byte("v1.x, y"))
+	f.Add([]byte("/"), []byte("?"), []byte(",,"))
+	f.Add([]byte(""), []byte(""), []byte(""))
+	all := parts(f, "path", "path:1", "path:3", "uri", "query:a", "header:sec-websocket-protocol", "subprotocol", "subprotocol:v1.", "cookie:a", "jwt:sub", "client_ip")
+	f.Fuzz(func(t *testing.T, path, query, field []byte) {
+		r := &request{path: path, query: query, headers: [][2]string{{"sec-websocket-protocol"}, {"cookie"}}, values: [][]byte{field, query}, claims: map[string]string{"sub": string(field)}}
+		for _, p := range all {
+			want, ok := First([]Part{p}, r)
+			got, there := p.Append([]byte("before"), r)
+			got = bytes.TrimPrefix(got, []byte("before"))
+			if ok != (there && len(got) > 0) {
+				t.Errorf("%v: First %t, Append %q %t", p, ok, got, there)
+			} else if ok && want != xxhash.Sum64(got) {
+				t.Errorf("%v: Append gives %q, which First doesn't hash", p, got)
+			}
+			if p.kind == segment {
+				segments := strings.Split(string(path), "/")
+				if decoded, err := url.PathUnescape(string(path)); err == nil && there != (p.n < len(segments)) {
+					t.Errorf("%v of %q (%q): %t", p, path, decoded, there)
+				}
+			}
 		}
 	})
 }

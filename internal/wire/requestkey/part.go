@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -16,6 +17,7 @@ import (
 type Part struct {
 	kind kind
 	name string // a header's in lower case; a prefix of subprotocols, or ""
+	n    int    // of a segment of the path, counted from 1; name has the digits
 }
 
 // ClientIP is the part that Parse reads "client_ip" as.
@@ -27,6 +29,8 @@ const (
 	_ kind = iota
 	clientIP
 	path
+	segment
+	uri
 	header
 	query
 	cookie
@@ -34,12 +38,14 @@ const (
 	claim
 )
 
-var kinds = [...]string{clientIP: "client_ip", path: "path", header: "header", query: "query", cookie: "cookie", subprotocol: "subprotocol", claim: "jwt"}
+var kinds = [...]string{clientIP: "client_ip", path: "path", segment: "path", uri: "uri", header: "header", query: "query", cookie: "cookie", subprotocol: "subprotocol", claim: "jwt"}
 
 // Parse reads a part of a hash key:
 //
 //	client_ip     the client's address; of an IPv6 address the first 64 bits
 //	path          the path without the query, percent-decoded
+//	path:N        the N-th segment of the path, counted from 1, percent-decoded
+//	uri           path and query, as received
 //	header:NAME   the value of the first field of that name, whatever its case
 //	query:NAME    the value of the first parameter of that name, decoded
 //	cookie:NAME   the value of the first cookie of that name
@@ -49,7 +55,7 @@ var kinds = [...]string{clientIP: "client_ip", path: "path", header: "header", q
 func Parse(s string) (Part, error) { return keyGrammar.parse(s) }
 
 // ParseToken reads where to find a token: query:NAME, header:NAME, cookie:NAME,
-// jwt:CLAIM or client_ip as in Parse, or
+// jwt:CLAIM, client_ip or path:N as in Parse, or
 //
 //	subprotocol          all subprotocols that are offered, in their order
 //	subprotocol:PREFIX   the rest of the first that begins with PREFIX
@@ -58,6 +64,10 @@ func Parse(s string) (Part, error) { return keyGrammar.parse(s) }
 // browser's WebSocket.
 func ParseToken(s string) (Part, error) { return tokenGrammar.parse(s) }
 
+// ParseAnswer reads where to find a token in the answer of a backend: cookie:NAME, a
+// cookie that the answer sets, or header:NAME.
+func ParseAnswer(s string) (Part, error) { return answerGrammar.parse(s) }
+
 // grammar is the kinds of parts that are allowed in one place.
 type grammar struct {
 	what  string // what a part is called in errors
@@ -65,8 +75,9 @@ type grammar struct {
 }
 
 var (
-	keyGrammar   = grammar{"key", []kind{clientIP, path, header, query, cookie, claim}}
-	tokenGrammar = grammar{"source", []kind{query, header, cookie, claim, clientIP, subprotocol}}
+	keyGrammar    = grammar{"key", []kind{clientIP, path, segment, uri, header, query, cookie, claim}}
+	tokenGrammar  = grammar{"source", []kind{query, header, cookie, claim, clientIP, segment, subprotocol}}
+	answerGrammar = grammar{"source", []kind{cookie, header}}
 )
 
 // String lists the forms that parts may have.
@@ -74,12 +85,14 @@ func (g grammar) String() string {
 	var forms []string
 	for _, k := range g.kinds {
 		switch k {
-		case clientIP, path:
+		case clientIP, path, uri:
 			forms = append(forms, kinds[k])
 		case subprotocol:
 			forms = append(forms, kinds[k], kinds[k]+":PREFIX")
 		case claim:
 			forms = append(forms, kinds[k]+":CLAIM")
+		case segment:
+			forms = append(forms, kinds[k]+":N")
 		default:
 			forms = append(forms, kinds[k]+":NAME")
 		}
@@ -118,7 +131,9 @@ var examples = [...]string{header: "header:X-User", query: "query:user", cookie:
 // part makes a part of a kind and the name after its colon.
 func (k kind) part(name string, named bool) (p Part, err error) {
 	switch {
-	case k == clientIP || k == path:
+	case k == path && named, k == segment:
+		return segmentPart(name, named)
+	case k == clientIP || k == path || k == uri:
 		if named {
 			return p, fmt.Errorf("%s stands alone, leave out what follows it", kinds[k])
 		}
@@ -142,7 +157,25 @@ func (k kind) part(name string, named bool) (p Part, err error) {
 	if k == header {
 		name = strings.ToLower(name)
 	}
-	return Part{k, name}, nil
+	return Part{kind: k, name: name}, nil
+}
+
+// maxSegment bounds N in path:N.
+const maxSegment = 64
+
+func segmentPart(number string, named bool) (p Part, err error) {
+	n, err := strconv.Atoi(number)
+	switch {
+	case !named:
+		return p, errors.New("the number of the segment is missing, write for example path:2")
+	case err != nil || strconv.Itoa(n) != number || n < 0:
+		return p, errors.New("what follows the colon is the number of a segment of the path, write for example path:2")
+	case n == 0:
+		return p, errors.New("the segments of the path are counted from 1")
+	case n > maxSegment:
+		return p, fmt.Errorf("the highest number of a segment is %d", maxSegment)
+	}
+	return Part{kind: segment, name: number, n: n}, nil
 }
 
 // maxName bounds the names of headers, cookies and parameters, in bytes.
@@ -221,11 +254,16 @@ func (p Part) find(r Request, buf *addrBuf) (v value, ok bool) {
 		return v, v.raw != nil
 	case path:
 		return value{raw: r.Path(), coding: percent}, true
+	case segment:
+		v.coding = percent
+		v.raw, ok = nthSegment(r.Path(), p.n)
+	case uri:
+		return value{raw: r.Path(), coding: target}, true
 	case header:
 		v.raw, ok = r.Header(p.name, 0)
 	case query:
 		v.coding = form
-		v.raw, _, ok = parameter(bytes.TrimPrefix(r.Query(), []byte{'?'}), p.name)
+		v.raw, _, ok = parameter(queryOf(r), p.name)
 	case cookie:
 		v.raw, ok = Cookie(r, p.name)
 	case claim:
@@ -234,6 +272,19 @@ func (p Part) find(r Request, buf *addrBuf) (v value, ok bool) {
 		return p.findSubprotocol(r)
 	}
 	return v, ok
+}
+
+// nthSegment returns what is between the n-th slash of a path and the next one.
+func nthSegment(path []byte, n int) ([]byte, bool) {
+	for ; n > 0; n-- {
+		slash := bytes.IndexByte(path, '/')
+		if slash < 0 {
+			return nil, false
+		}
+		path = path[slash+1:]
+	}
+	found, _, _ := bytes.Cut(path, []byte{'/'})
+	return found, true
 }
 
 const fieldSubprotocol = "sec-websocket-protocol"

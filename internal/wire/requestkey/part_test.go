@@ -9,6 +9,8 @@ func TestParse(t *testing.T) {
 	for _, tt := range []struct{ in, key, token string }{ // what String gives; "" where it is refused
 		{"client_ip", "client_ip", "client_ip"},
 		{"path", "path", ""},
+		{"path:2", "path:2", "path:2"},
+		{"uri", "uri", ""},
 		{"header:X-Room", "header:x-room", "header:x-room"},
 		{"query:room", "query:room", "query:room"},
 		{`query:Räume["1"]:'`, `query:Räume["1"]:'`, `query:Räume["1"]:'`},
@@ -36,13 +38,19 @@ func TestParse(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
-		{"", `bad key "": want client_ip, path, header:NAME, query:NAME, cookie:NAME or jwt:CLAIM`},
+		{"", `bad key "": want client_ip, path, path:N, uri, header:NAME, query:NAME, cookie:NAME or jwt:CLAIM`},
 		{"jwt", `bad key "jwt": the name is missing, write for example jwt:sub`},
 		{"jwt: sub", `bad key "jwt: sub": " " is not allowed in the name`},
 		{"subprotocol", `bad key "subprotocol": want client_ip, `},
 		{"Path", `bad key "Path": want `},
 		{"client_ip:", `bad key "client_ip:": client_ip stands alone, leave out what follows it`},
-		{"path:/x", `bad key "path:/x": path stands alone`},
+		{"path:/x", `bad key "path:/x": what follows the colon is the number of a segment of the path, write for example path:2`},
+		{"path:", `bad key "path:": what follows the colon is `},
+		{"path:01", `bad key "path:01": what follows the colon is `},
+		{"path:-1", `bad key "path:-1": what follows the colon is `},
+		{"path:0", `bad key "path:0": the segments of the path are counted from 1`},
+		{"path:65", `bad key "path:65": the highest number of a segment is 64`},
+		{"uri:x", `bad key "uri:x": uri stands alone, leave out what follows it`},
 		{"header", `bad key "header": the name is missing, write for example header:X-User`},
 		{"header: X", `bad key "header: X": " " is not allowed in the name`},
 		{"cookie:a=b", `bad key "cookie:a=b": "=" is not allowed in the name`},
@@ -58,7 +66,8 @@ func TestParseErrors(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ in, want string }{
-		{"path", `bad source "path": want query:NAME, header:NAME, cookie:NAME, jwt:CLAIM, client_ip, subprotocol or subprotocol:PREFIX`},
+		{"pat", `bad source "pat": want query:NAME, header:NAME, cookie:NAME, jwt:CLAIM, client_ip, path:N, subprotocol or subprotocol:PREFIX`},
+		{"path", `bad source "path": the number of the segment is missing, write for example path:2`},
 		{"client_ip:x", `bad source "client_ip:x": client_ip stands alone, leave out what follows it`},
 		{"subprotocol:", `bad source "subprotocol:": the name is missing after ":", write for example subprotocol:session.`},
 		{"subprotocol:a,b", `bad source "subprotocol:a,b": "," is not allowed in the name`},

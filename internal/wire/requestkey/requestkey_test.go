@@ -86,6 +86,16 @@ func TestHash(t *testing.T) {
 			[]*request{newRequest("", "/café/a b"), newRequest("", "/Café/a+b"), newRequest("", "/café/a+b/"), newRequest("", "/")},
 		},
 		{
+			"segment of the path", "path:2",
+			[]*request{newRequest("", "/rooms/a%2Fb"), newRequest("", "/x/a%2fb/ws?y"), newRequest("", "//%61%2Fb/")},
+			[]*request{newRequest("", "/x/%2Fb"), newRequest("", "/rooms/a/b"), newRequest("", "/rooms/x/a%2Fb"), newRequest("", "/rooms/A%2Fb")},
+		},
+		{
+			"path and query as received", "uri",
+			[]*request{newRequest("", "/a%62?x=%41&y"), {path: []byte("/a%62"), query: []byte("?x=%41&y")}},
+			[]*request{newRequest("", "/ab?x=%41&y"), newRequest("", "/a%62?x=A&y"), newRequest("", "/a%62"), newRequest("", "/a%62x=%41&y")},
+		},
+		{
 			"header", "header:X-Room",
 			[]*request{newRequest("", "/", "x-room: a", "x-room: b"), newRequest("", "/x", "cookie: b", "x-room: a")},
 			[]*request{newRequest("", "/", "x-room: A"), newRequest("", "/", "x-room: %61")},

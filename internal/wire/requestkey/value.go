@@ -19,6 +19,7 @@ const (
 	percent        // RFC 3986 §2.1
 	form           // application/x-www-form-urlencoded: "+" is a space, too
 	list           // comma-separated, RFC 9110 §5.6.1
+	target         // the path, which the query follows
 )
 
 // hash writes the decoded value of v, which was found in r, to d.
@@ -28,6 +29,12 @@ func (v value) hash(d *digest, r Request) {
 		d.writeString(v.text)
 	case v.coding == list:
 		hashSubprotocols(d, r)
+	case v.coding == target:
+		d.write(v.raw)
+		if query := queryOf(r); len(query) > 0 {
+			d.write([]byte{'?'})
+			d.write(query)
+		}
 	case v.coding == plain, bytes.IndexByte(v.raw, '%') < 0 && (v.coding == percent || bytes.IndexByte(v.raw, '+') < 0):
 		d.write(v.raw)
 	default:
@@ -42,6 +49,9 @@ func (v value) hash(d *digest, r Request) {
 		}
 	}
 }
+
+// queryOf is the query without its question mark.
+func queryOf(r Request) []byte { return bytes.TrimPrefix(r.Query(), []byte{'?'}) }
 
 // hashSubprotocols writes the subprotocols of all fields, which form one list, separated
 // by commas.
@@ -164,19 +174,45 @@ func trimLeft(b []byte) []byte {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' }
 
-// Append appends the value of a header, a cookie, a parameter of the query or the path,
-// decoded. It reports false if r doesn't have the part. What is appended may have any
-// bytes in it.
+// Append appends the value of the part, decoded. It reports false if r doesn't have the
+// part. What is appended may have any bytes in it. Several subprotocols are separated by
+// commas, and client_ip is 4 or 8 bytes.
 func (p Part) Append(dst []byte, r Request) ([]byte, bool) {
 	var buf addrBuf
 	v, ok := p.find(r, &buf)
+	switch v.coding {
+	case list:
+		return appendSubprotocols(dst, r), ok
+	case target:
+		dst = append(dst, v.raw...)
+		if query := queryOf(r); len(query) > 0 {
+			dst = append(append(dst, '?'), query...)
+		}
+		return dst, ok
+	}
 	return v.append(dst), ok
+}
+
+func appendSubprotocols(dst []byte, r Request) []byte {
+	begin := len(dst)
+	for i := 0; ; i++ {
+		members, ok := r.Header(fieldSubprotocol, i)
+		if !ok {
+			return dst
+		}
+		for member, rest := nextMember(members); member != nil; member, rest = nextMember(rest) {
+			if len(dst) > begin {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, member...)
+		}
+	}
 }
 
 // append appends the decoded value.
 func (v value) append(dst []byte) []byte {
 	if v.coding == plain {
-		return append(dst, v.raw...)
+		return append(append(dst, v.raw...), v.text...)
 	}
 	for raw := v.raw; len(raw) > 0; {
 		var c byte
