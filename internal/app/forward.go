@@ -2,6 +2,7 @@ package app
 
 import (
 	"reflect"
+	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
@@ -21,8 +22,8 @@ func newForward(c *config.Config, r *config.Route, g *generation.Generation, lab
 	if f.Answer, err = headeredit.New(c.ResponseHeaders.Spec(), r.ResponseHeaders.Spec()); err != nil {
 		return nil, err
 	}
-	if r.Rewrite.Host != "" {
-		f.Host = []byte(r.Rewrite.Host)
+	if host, asked := strings.CutPrefix(r.Rewrite.Host, config.ClientHost); host != "" || asked {
+		f.Host, f.AskedHost = []byte(host), asked
 	}
 	if p := r.Rewrite.PathPrefix; p != nil {
 		f.Path = &pattern.Rewrite{From: p.From, To: p.To}

@@ -29,11 +29,17 @@ func (e *HeaderEdits) Spec() headeredit.Spec {
 
 // Rewrite changes what a backend is asked for.
 type Rewrite struct {
-	Host       string      `key:"host" as:"new host"` // with its port, if it has one; "" keeps that of the request
+	// Host is with its port, if it has one; "" keeps that of the request. It may begin with
+	// ClientHost.
+	Host       string      `key:"host" as:"new host"`
 	PathPrefix *PathPrefix `key:"path_prefix" want:"a mapping with from and to"`
 	// Path replaces the whole path, see pattern.ParsePathTemplate; "" replaces nothing.
 	Path string `key:"path" as:"path template"`
 }
+
+// ClientHost in Rewrite.Host is the host that the client asked for, in lower case and
+// without its port.
+const ClientHost = "${host}"
 
 // PathPrefix replaces the prefix From of paths by To.
 type PathPrefix struct {

@@ -217,6 +217,12 @@ func parseNewHost(s string) (string, error) {
 	if s == "" {
 		return "", errors.New("the host is empty: leave the key out to keep the one that the client asked for")
 	}
+	if port, ok := strings.CutPrefix(s, ClientHost); ok {
+		if _, err := hostport.Parse("h" + port); port != "" && err != nil {
+			return "", fmt.Errorf("bad host %s: after %s comes nothing, or a port as in %s:8080", hint.Quote(s), ClientHost, ClientHost)
+		}
+		return s, nil
+	}
 	return parseHostHeader(s)
 }
 

@@ -134,8 +134,8 @@ func (a plainAsked) IsSecure(f *forwarded.Policy) bool {
 func targetOf(in *http.Request) (host, target string) {
 	s := plainOf(in)
 	host, target = in.Host, s.target
-	if s.forward != nil && s.forward.Host != nil {
-		host = string(s.forward.Host)
+	if other := s.forward.HostFor([]byte(in.Host)); len(other) > 0 {
+		host = string(other)
 	}
 	if s.path != "" {
 		_, query, found := strings.Cut(target, "?")

@@ -1,6 +1,7 @@
 package attempt
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -79,6 +80,10 @@ func (f *Facts) AppendFact(dst []byte, k headeredit.Kind) []byte {
 		return append(dst, f.Pool...)
 	case headeredit.Backend:
 		return append(dst, f.Backend...)
+	case headeredit.Search:
+		if query := bytes.TrimPrefix(f.Query(), []byte{'?'}); len(query) > 0 {
+			return append(append(dst, '?'), query...)
+		}
 	}
 	return dst
 }

@@ -235,7 +235,7 @@ func (r *Request) AppendRequest(dst []byte, g *generation.Generation) []byte {
 	if f := r.forward; f != nil {
 		about.Hop.Prefix, about.Hop.Edits = r.prefix, f.Request
 		about.Edits, about.Source = f.Request, r.Facts(g, "")
-		about.Host = f.Host
+		about.Host = f.HostFor(r.Head.Host)
 	}
 	if g.Reserved != nil {
 		about.Reserved = g.Reserved

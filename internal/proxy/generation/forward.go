@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/stage/dial"
 	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
+	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
@@ -17,6 +18,7 @@ type Forward struct {
 	Label           string            // of the route
 	Request, Answer *headeredit.Edits // nil is none
 	Host            []byte            // instead of the requested one; nil is that
+	AskedHost       bool              // before Host comes the name of the requested one
 	Path            *pattern.Rewrite  // nil is none
 
 	// What is zero here is as in the Generation.
@@ -38,6 +40,22 @@ func (f *Forward) AnswerEdits() *headeredit.Edits {
 		return nil
 	}
 	return f.Answer
+}
+
+// HostFor is the host to ask a backend for if a client has asked for one; nil is the same,
+// also if that isn't valid.
+func (f *Forward) HostFor(asked []byte) []byte {
+	switch {
+	case f == nil:
+		return nil
+	case !f.AskedHost:
+		return f.Host
+	}
+	name := httphead.AppendHostname(nil, asked)
+	if len(name) == 0 {
+		return nil
+	}
+	return append(name, f.Host...)
 }
 
 // Uses reports whether an edit has a variable of kind k.

@@ -113,7 +113,7 @@ func (l *Location) Append(dst []byte, from Source, group func(n int) []byte) (ur
 			dst = append(dst, p.text...)
 		case capture:
 			dst = appendInURL(dst, group(int(p.group)), inURL)
-		case URI, Path, Query:
+		case URI, Path, Query, Search:
 			dst = appendInURL(dst, from.AppendFact(room[:0], p.kind), inURL)
 		case Host:
 			host := from.AppendFact(room[:0], p.kind)

@@ -27,9 +27,10 @@ const (
 	Route
 	Pool
 	Backend
-	URI   // path and query
-	Path  // both as received
-	Query // without its question mark
+	URI    // path and query
+	Path   // both as received
+	Query  // without its question mark
+	Search // with its question mark, if there is a query
 	ForwardedFor
 	Claim   // has a name, as part does
 	part    // a header field, a cookie or a parameter of the query
@@ -39,7 +40,7 @@ const (
 var words = [...]string{
 	ClientIP: "client_ip", ClientPort: "client_port", SessionID: "session_id", RequestID: "request_id", Host: "host",
 	Scheme: "scheme", SNI: "sni", TLSVersion: "tls_version", Listener: "listener", Route: "route", Pool: "pool", Backend: "backend",
-	URI: "uri", Path: "path", Query: "query", ForwardedFor: "forwarded_for",
+	URI: "uri", Path: "path", Query: "query", Search: "search", ForwardedFor: "forwarded_for",
 }
 
 // named are the words before the dot of variables with names.

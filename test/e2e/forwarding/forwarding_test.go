@@ -41,6 +41,10 @@ func TestForwarding(t *testing.T) {
 	cert, key := ca.Issue("127.0.0.1", "ws.example.com").Files()
 	testkit.EachEngine(t, func(t *testing.T, engine string) {
 		first, second := kit.StartScripted(t), kit.StartScripted(t)
+		host, wantHost := "inner:81", "inner:81"
+		if engine == "portable" {
+			host, wantHost = "${host}:81", "ws.example.com:81"
+		}
 		configuration := fmt.Sprintf(`
 listeners: [{name: public, address: "127.0.0.1:0", tls: {certificates: [{cert: %q, key: %q}]}}]
 admin: {address: "127.0.0.1:0"}
@@ -48,7 +52,7 @@ engine: %s
 shutdown: {delay: 0}
 forwarded: {request_id: true, trace_context: true}
 request_headers:
-  set: {X-Who: "${client_ip} ${sni} ${tls_version} ${listener} ${query.user}", X-Session: "${session_id}"}
+  set: {X-Who: "${client_ip} ${sni} ${tls_version} ${listener} ${query.user} ${search}", X-Session: "${session_id}"}
   remove: [X-Debug]
 response_headers:
   set: {Strict-Transport-Security: max-age=1, X-Served: "${pool}/${backend} ${session_id}"}
@@ -57,16 +61,16 @@ routes:
     pool: main
     request_headers: {add: {X-Route: "${route}"}}
     response_headers: {remove: [Server]}
-    rewrite: {host: "inner:81", path_prefix: {from: /api, to: /v2}}
+    rewrite: {host: %q, path_prefix: {from: /api, to: /v2}}
 pools:
   main:
     reattach: {on: drain}
     drain: {spread: 0s}
     backends: [{name: a, address: %q, weight: 256}, {name: b, address: %q, weight: 1}]
-`, cert, key, engine, first.Address, second.Address)
+`, cert, key, engine, host, first.Address, second.Address)
 		b := kit.StartBalancer(t, configuration)
-		const want = "/v2/x?user=a%0d%0aX-Admin:+1 at inner:81\n" +
-			"X-Who 127.0.0.1 ws.example.com 1.3 public a  X-Admin: 1\nX_who \nX-Debug \nX-Route /api\nX-Admin \nX-Forwarded-Host ws.example.com\nX-Forwarded-Prefix "
+		want := "/v2/x?user=a%0d%0aX-Admin:+1 at " + wantHost + "\n" +
+			"X-Who 127.0.0.1 ws.example.com 1.3 public a  X-Admin: 1 ?user=a%0d%0aX-Admin:+1\nX_who \nX-Debug \nX-Route /api\nX-Admin \nX-Forwarded-Host ws.example.com\nX-Forwarded-Prefix "
 		check := func(what string, r *http.Request) {
 			t.Helper()
 			if got := headOf(r); got != want {
