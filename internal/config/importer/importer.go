@@ -89,9 +89,11 @@ type Report struct {
 	places map[config.Path]config.Place
 }
 
-// Carry notes a directive that became the value at a path.
+// Carry notes a directive that became the value at a path. p may be "".
 func (r *Report) Carry(at config.Place, directive string, p config.Path) {
-	r.Locate(p, at)
+	if p != "" {
+		r.Locate(p, at)
+	}
 	r.add(Note{Place: at, Directive: directive, Outcome: Carried, Path: p})
 }
 
