@@ -220,4 +220,3 @@ func hostOnly(s string) string {
 	}
 	return strings.Trim(s, "[]")
 }
-
