@@ -37,9 +37,10 @@ type Line struct {
 	OffBy int
 }
 
-// Arg is the text of the i-th word, "" if there are fewer. The keyword is word 0.
+// Arg is the text of the i-th word, "" if there are fewer, or no line. The keyword is word
+// 0.
 func (l *Line) Arg(i int) string {
-	if i >= len(l.Words) {
+	if l == nil || i >= len(l.Words) {
 		return ""
 	}
 	return l.Words[i].Text

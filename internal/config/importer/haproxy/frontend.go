@@ -1,0 +1,246 @@
+package haproxy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/haproxy/syntax"
+	"github.com/holdfast-ws/holdfast/internal/hint"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+)
+
+// use makes the routes of a use_backend.
+func (x *expander) use(p *proxy, match config.Match, r *rule, s state) {
+	s = s.with(r)
+	if strings.Contains(r.pool, "%") {
+		x.dynamic(p, match, r, s)
+		return
+	}
+	be := x.m.backends[r.pool]
+	if be == nil {
+		x.m.fail(r.line, "there is no backend %s%s", hint.Quote(r.pool), hint.DidYouMean(r.pool, x.m.backendNames()))
+		return
+	}
+	x.pool(match, be, s)
+}
+
+func (m *imp) backendNames() (names []string) {
+	for _, p := range m.order {
+		if p.back {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+// pool makes the routes to a backend.
+func (x *expander) pool(match config.Match, be *proxy, s state) {
+	if be.tcp() {
+		x.m.fail(be.head, "backend %s isn't in mode http, as frontend %s is", hint.Quote(be.name), hint.Quote(x.fe.name))
+		return
+	}
+	end := func(match config.Match, s state) { x.emit(match, be, s) }
+	if be == x.fe {
+		end(match, s)
+		return
+	}
+	x.walk(be, match, slices.Concat(be.connections, be.requests, be.redirects), s, end)
+}
+
+// emit adds the route to a pool.
+func (x *expander) emit(match config.Match, be *proxy, s state) {
+	t := x.m.target(be)
+	if t.pool == nil {
+		s.lines = append(slices.Clone(s.lines), be.head)
+		x.answer(match, config.Respond{Status: 503}, s)
+		return
+	}
+	s = s.clone()
+	for _, p := range []*proxy{be, x.fe} {
+		if p == x.fe && be == x.fe {
+			break
+		}
+		x.answerFields(p, &s)
+	}
+	if be == x.fe {
+		x.answerFields(be, &s)
+	}
+	r := config.Route{Match: match, Pool: be.name, Limits: s.limits, ResponseHeaders: s.answer.headers()}
+	r.Rewrite.Host, r.Rewrite.Path = s.host, s.path
+	x.timeouts(be, &r, s)
+	x.forwardFor(r, be, s)
+}
+
+// answerFields applies the rules for answers, whose conditions can't depend on the
+// request.
+func (x *expander) answerFields(p *proxy, s *state) {
+	for _, r := range p.responses {
+		ms, err := x.holds(p, r.cond)
+		if err == "" && !ms.isAll() && len(ms) > 0 {
+			err = "the condition depends on the request: have a rule of the frontend lead such requests to a backend of their own"
+		}
+		if err != "" {
+			x.m.refuse(r.line, "%s", err)
+			continue
+		}
+		*s = s.with(r)
+		if len(ms) == 0 {
+			continue
+		}
+		value, err := x.template(p, r.value)
+		if err != "" {
+			x.m.refuse(r.line, "%s", err)
+			continue
+		}
+		s.answer.apply(r.op, r.name, strings.TrimSpace(value))
+	}
+}
+
+// forwardFor adds the route with the field X-Forwarded-For as its options say.
+func (x *expander) forwardFor(r config.Route, be *proxy, s state) {
+	l := cmp.Or(x.fe.option("forwardfor"), be.option("forwardfor"))
+	if own := be.option("forwarded"); own != nil {
+		x.m.config.Forwarded.Forwarded = true
+		x.m.differ(own, "forwarded.forwarded", "the field has what holdfast puts there: for, proto and host")
+	}
+	with := func(r config.Route, s state) {
+		r.RequestHeaders = s.request.headers()
+		x.add(r, s)
+	}
+	if l == nil {
+		with(r, s)
+		return
+	}
+	s.lines = append(s.lines, l)
+	name, except, ifNone := "X-Forwarded-For", "", false
+	for i, word := range l.Args(0) {
+		switch word {
+		case "header":
+			name = l.Arg(i + 1)
+		case "except":
+			except = l.Arg(i + 1)
+		case "if-none":
+			ifNone = true
+		}
+	}
+	if e := s.request.changed(name); e != nil && ifNone && len(e.values) > 0 {
+		with(r, s)
+		return
+	}
+	if except != "" {
+		n, ok := parseNetwork(except)
+		if !ok {
+			x.m.fail(l, "%s isn't an address or a network", hint.Quote(except))
+			return
+		}
+		from, _ := merge(r.Match, matchClient(n))
+		other := r
+		other.Match = from
+		with(other, s.clone())
+	}
+	if ifNone {
+		there, _ := merge(r.Match, config.Match{Header: config.Headers{{name, "*"}}})
+		other := r
+		other.Match = there
+		with(other, s.clone())
+	}
+	s.request.apply("add", name, "${client_ip}")
+	with(r, s)
+}
+
+// passedFields are those that holdfast removes from requests of clients, and HAProxy
+// passes on.
+var passedFields = []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Real-IP", "Forwarded"}
+
+func initial() state {
+	s := state{timeouts: map[string]time.Duration{}}
+	for _, name := range passedFields {
+		s.request = append(s.request, edit{name: name, drop: true, passed: true, values: []string{"${header." + name + "}"}})
+	}
+	return s
+}
+
+// expand makes the routes of a frontend for one of its listeners.
+func (m *imp) expand(p *proxy, at *listener) *expander {
+	x := &expander{m: m, fe: p, at: at, seen: map[*cond]*verdict{}, asked: map[string]bool{}}
+	s := initial()
+	rules := slices.Concat(p.connections, p.requests, p.redirects, p.uses)
+	if l := p.one["monitor-uri"]; l != nil {
+		if path, err := pattern.ParseExactPath(l.Arg(1)); err == nil {
+			own := s.clone()
+			own.lines = []*syntax.Line{l}
+			x.answer(config.Match{PathExact: path}, config.Respond{Status: 200}, own)
+		} else {
+			m.refuse(l, "%v", err)
+		}
+	}
+	x.walk(p, config.Match{}, rules, s, func(match config.Match, s state) {
+		be, l := p, p.head
+		if d := p.one["default_backend"]; d != nil {
+			if l = d; strings.Contains(d.Arg(1), "%") {
+				m.refuse(d, "the name of the default backend is a fixed one")
+				return
+			}
+			if be = m.backends[d.Arg(1)]; be == nil {
+				m.fail(d, "there is no backend %s%s", hint.Quote(d.Arg(1)), hint.DidYouMean(d.Arg(1), m.backendNames()))
+				return
+			}
+		}
+		s.lines = append(slices.Clone(s.lines), l)
+		if be == p && (!p.back || !p.serves()) { // no backend at all
+			x.answer(match, config.Respond{Status: 503}, s)
+			return
+		}
+		x.pool(match, be, s)
+	})
+	return x
+}
+
+// serves reports whether a proxy has servers.
+func (p *proxy) serves() bool { return len(p.serverLines) > 0 || p.one["dispatch"] != nil }
+
+// facts is a text that two listeners share if what was asked is the same for both.
+func (n *listener) facts(asked map[string]bool) string {
+	s := ""
+	if asked["tls"] {
+		s += fmt.Sprint("tls ", n.tls, " ")
+		if n.tls {
+			s += n.config.TLS.ClientCA
+		}
+	}
+	if asked["port"] {
+		s += fmt.Sprint(" port ", n.port)
+	}
+	if asked["ip"] {
+		s += fmt.Sprint(" ip ", n.ip)
+	}
+	return s
+}
+
+// group is listeners with the same routes.
+type group struct {
+	listeners []*listener
+	*expander
+}
+
+// groups expands a frontend for its listeners.
+func (m *imp) groups(p *proxy) (all []*group) {
+next:
+	for _, n := range p.listeners {
+		for _, g := range all {
+			if n.facts(g.asked) == g.at.facts(g.asked) {
+				g.listeners = append(g.listeners, n)
+				if n.tls && g.at.tls {
+					n.config.TLS.ClientHeaders = g.at.config.TLS.ClientHeaders
+				}
+				continue next
+			}
+		}
+		all = append(all, &group{[]*listener{n}, m.expand(p, n)})
+	}
+	return all
+}

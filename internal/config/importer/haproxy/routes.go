@@ -1,0 +1,361 @@
+package haproxy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/haproxy/syntax"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+)
+
+// route is a route with the lines that it comes from, that which ends its requests first.
+type route struct {
+	config.Route
+	lines []*syntax.Line
+}
+
+// state is what rules have changed on the way to a route.
+type state struct {
+	request, answer edits
+	host            string
+	path            string
+	limits          config.RouteLimits
+	timeouts        map[string]time.Duration
+	lines           []*syntax.Line
+}
+
+func (s state) clone() state {
+	s.request, s.answer = s.request.clone(), s.answer.clone()
+	times := make(map[string]time.Duration, len(s.timeouts))
+	for name, d := range s.timeouts {
+		times[name] = d
+	}
+	s.timeouts = times
+	s.lines = slices.Clone(s.lines)
+	return s
+}
+
+// edits change header fields, in their order.
+type edits []edit
+
+type edit struct {
+	name   string
+	drop   bool // what the client has sent
+	values []string
+	// passed is set on a field that is passed on as the client has sent it.
+	passed bool
+}
+
+// changed is the edit of a field that a rule has changed, nil if none has.
+func (es edits) changed(name string) *edit {
+	for i := range es {
+		if e := &es[i]; !e.passed && strings.EqualFold(e.name, name) {
+			return e
+		}
+	}
+	return nil
+}
+
+func (es edits) clone() edits {
+	es = slices.Clone(es)
+	for i := range es {
+		es[i].values = slices.Clone(es[i].values)
+	}
+	return es
+}
+
+func (es *edits) apply(op, name, value string) {
+	i := slices.IndexFunc(*es, func(e edit) bool { return strings.EqualFold(e.name, name) })
+	if i < 0 {
+		*es = append(*es, edit{name: name})
+		i = len(*es) - 1
+	}
+	e := &(*es)[i]
+	if e.passed {
+		e.passed, e.values = false, nil
+		if op == "add" && value == "${client_ip}" && strings.EqualFold(name, "x-forwarded-for") {
+			value = "${forwarded_for}"
+		}
+	}
+	if op != "add" {
+		e.drop, e.values = true, nil
+	}
+	if op != "del" && value != "" {
+		e.values = append(e.values, value)
+	}
+}
+
+// headers are the edits for a route.
+func (es edits) headers() (h config.HeaderEdits) {
+	for _, e := range es {
+		value := strings.Join(e.values, ", ")
+		switch {
+		case value == "" && e.drop:
+			h.Remove = append(h.Remove, e.name)
+		case value == "":
+		case e.drop:
+			h.Set = append(h.Set, [2]string{e.name, value})
+		default:
+			h.Add = append(h.Add, [2]string{e.name, value})
+		}
+	}
+	return h
+}
+
+// maxRoutes bounds the routes of a frontend.
+const maxRoutes = 20000
+
+// walk applies rules to the requests that match; then gets those that no rule has ended.
+func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, then func(config.Match, state)) {
+	for i, r := range rules {
+		if x.failed || len(x.routes) > maxRoutes {
+			if !x.failed {
+				x.m.refuse(r.line, tooMany)
+			}
+			x.failed = true
+			return
+		}
+		ms, err := x.condition(p, r, &s)
+		if err != "" {
+			x.m.refuse(r.line, "%s", err)
+			continue
+		}
+		r.used = true
+		rest := rules[i+1:]
+		if ms.isAll() {
+			switch {
+			case r.action == allow:
+				rest = slices.DeleteFunc(slices.Clone(rest), func(o *rule) bool { return o.group == r.group })
+				x.walk(p, match, rest, s.with(r), then)
+				return
+			case x.ends(p, match, r, s):
+				return
+			}
+			x.change(p, r, &s)
+			continue
+		}
+		for _, m := range ms {
+			both, possible := merge(m, match) // the expression of a path's rewrite stays
+			if !possible || x.failed {
+				continue
+			}
+			branch := s.clone().with(r)
+			switch r.action {
+			case allow:
+				left := slices.DeleteFunc(slices.Clone(rest), func(o *rule) bool { return o.group == r.group })
+				x.walk(p, both, left, branch, then)
+			default:
+				if !x.ends(p, both, r, branch) {
+					x.change(p, r, &branch)
+					x.walk(p, both, rest, branch, then)
+				}
+			}
+		}
+	}
+	then(match, s)
+}
+
+// condition evaluates the condition of a rule, after the changes of those before it.
+func (x *expander) condition(p *proxy, r *rule, s *state) (ms matches, err string) {
+	changed := false
+	r.cond.acls(func(t *test) {
+		name := strings.ToLower(t.arg(0))
+		isPath := t.name == "path" || t.name == "url" || t.name == "pathq" || t.name == "base"
+		if isPath && s.path != "" {
+			err = "the path has been changed by a rule before"
+		}
+		changed = changed || t.name == "req.hdr" && s.request.changed(name) != nil
+	})
+	if err != "" {
+		return nil, err
+	}
+	if changed {
+		x.state = s
+		ms, err = x.evaluate(p, r.cond)
+		x.state = nil
+	} else {
+		ms, err = x.holds(p, r.cond)
+	}
+	if err != "" || r.action != setPath || r.regex == "" {
+		return ms, err
+	}
+	re, bad := pattern.ParseRegex(r.regex)
+	if bad != nil {
+		return nil, bad.Error()
+	}
+	only := nothing
+	for _, m := range ms {
+		if both, possible := merge(config.Match{PathRegex: re}, m); possible {
+			only = append(only, both)
+		}
+	}
+	return only, ""
+}
+
+// with is s with the lines of a rule.
+func (s state) with(r *rule) state {
+	s.lines = append(s.lines, r.line)
+	r.cond.acls(func(t *test) {
+		if t.line != r.line && !slices.Contains(s.lines, t.line) {
+			s.lines = append(s.lines, t.line)
+		}
+	})
+	return s
+}
+
+// ends makes the routes of a rule that ends requests, and reports whether it is one.
+func (x *expander) ends(p *proxy, match config.Match, r *rule, s state) bool {
+	switch r.action {
+	case toPool:
+		x.use(p, match, r, s)
+		return !strings.Contains(r.pool, "%") // a map may have no entry
+	case redirect:
+		x.redirect(p, match, r, s.with(r))
+	case respond:
+		x.answer(match, config.Respond{Status: r.status, Body: r.body, ContentType: r.mime}, s.with(r))
+	default:
+		return false
+	}
+	return true
+}
+
+func (x *expander) answer(match config.Match, a config.Respond, s state) {
+	a.ContentType = cmp.Or(a.ContentType, "text/plain; charset=utf-8")
+	if a.Status == 204 || a.Status == 205 || a.Status == 304 {
+		a.Body = ""
+	}
+	x.add(config.Route{Match: match, Respond: &a, Limits: s.limits}, s)
+}
+
+func (x *expander) add(r config.Route, s state) {
+	x.routes = append(x.routes, &route{Route: r, lines: s.lines})
+}
+
+func (x *expander) redirect(p *proxy, match config.Match, r *rule, s state) {
+	to, err := x.template(p, r.redirect.to)
+	if err == "" {
+		to, err = x.location(p, r, to)
+	}
+	if err != "" {
+		x.m.refuse(r.line, "%s", err)
+		return
+	}
+	x.add(config.Route{Match: match, Redirect: &config.Redirect{To: to, Status: r.redirect.code}, Limits: s.limits}, s)
+}
+
+// location is where a redirect leads to.
+func (x *expander) location(p *proxy, r *rule, to string) (string, string) {
+	uri := "${uri}"
+	if r.redirect.drop {
+		uri = "${path}"
+	}
+	if r.redirect.slash {
+		x.m.differ(r.line, "", "no slash is appended")
+	}
+	host := "${header.Host}"
+	switch r.redirect.kind {
+	case "scheme":
+		to += "://" + host + uri
+	case "prefix":
+		if to == "/" {
+			to = ""
+		}
+		to += uri
+	}
+	if strings.Contains(to, "://"+host) {
+		to = strings.Replace(to, "://"+host, "://${host}", 1)
+		x.m.differ(r.line, "", "a port in the Host of the request isn't repeated")
+	}
+	to = strings.ReplaceAll(to, " ", "%20")
+	return to, ""
+}
+
+// change applies a rule that doesn't end requests.
+func (x *expander) change(p *proxy, r *rule, s *state) {
+	*s = s.with(r)
+	switch r.action {
+	case setField:
+		x.setField(p, r, s)
+	case setPath:
+		to, err := x.template(p, r.value)
+		switch {
+		case err != "":
+			x.m.refuse(r.line, "%s", err)
+		case s.path != "":
+			x.m.refuse(r.line, "the path is changed twice: join the two rules")
+		default:
+			s.path = strings.NewReplacer("$${", "${").Replace(to)
+		}
+	case setTimeout:
+		d, err := parseTime(r.value, time.Millisecond)
+		if err != nil {
+			x.m.refuse(r.line, "a time is needed, such as 1h")
+			return
+		}
+		s.timeouts[r.name] = min(d, maxTimeout)
+	case limit:
+		q := r.limit
+		if q.current {
+			s.limits.MaxRequestsPerAddress = &q.n
+		} else {
+			s.limits.NewRequestsPerAddress = &config.AddressRate{Rate: float64(q.n) / q.period, Burst: q.n}
+		}
+	case guardTCP:
+		x.m.refuse(r.line, "whether a proxy is in front is said by the listener: bind ... accept-proxy")
+	}
+}
+
+func (x *expander) setField(p *proxy, r *rule, s *state) {
+	name := strings.ToLower(r.name)
+	if fact := certificateFact(r.value); fact != "" && r.op != "del" {
+		x.certificateField(r, fact, s)
+		return
+	}
+	value, err := x.template(p, r.value)
+	if err != "" {
+		x.m.refuse(r.line, "%s", err)
+		return
+	}
+	switch {
+	case name == "host":
+		if value == "${header.Host}" {
+			return
+		}
+		if strings.Contains(value, "$") {
+			x.m.refuse(r.line, "the Host for backends is a fixed one: rewrite.host")
+			return
+		}
+		s.host = value
+	case name == "x-request-id":
+		if r.op == "del" {
+			x.m.differ(r.line, "", "the client's X-Request-ID is passed on, or replaced with forwarded: {request_id: true}")
+			return
+		}
+		if value != "${request_id}" && value != "${header.X-Request-ID}" {
+			x.m.refuse(r.line, "holdfast makes the ids itself: forwarded: {request_id: true}")
+			return
+		}
+		x.m.config.Forwarded.RequestID = true
+	case strings.Contains(value, "${backend}"):
+		x.m.refuse(r.line, "each backend that is tried gets the same request, so that it can't have the backend's name")
+	default:
+		s.request.apply(r.op, r.name, strings.TrimSpace(value))
+	}
+}
+
+// certificateField sets a field to a fact about the client's certificate.
+func (x *expander) certificateField(r *rule, fact string, s *state) {
+	x.asked["tls"] = true
+	t := x.at.config.TLS
+	if t == nil || t.ClientCA == "" { // nobody has one
+		s.request.apply("del", r.name, "")
+		return
+	}
+	if !slices.ContainsFunc(t.ClientHeaders, func(h [2]string) bool { return strings.EqualFold(h[0], r.name) }) {
+		t.ClientHeaders = append(t.ClientHeaders, [2]string{r.name, fact})
+	}
+	x.m.differ(r.line, "", "the value is in another form, see docs/config.md, facts about client certificates: %s", fact)
+}
