@@ -54,6 +54,8 @@ func (cv *converter) rules(list []*syntax.Directive) (allow, deny []netip.Prefix
 		return nil, deny, nil
 	case len(allow) == 0:
 		return nil, everyone, nil
+	case len(deny) < len(allow):
+		return nil, deny, nil
 	}
 	return allow, nil, nil
 }

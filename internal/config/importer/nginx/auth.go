@@ -93,7 +93,7 @@ func (sc *scope) sets(lv *level) map[string]string {
 	in := sc
 	for _, d := range lv.own("set") {
 		if len(d.Args) == 2 {
-			in = in.with(strings.ToLower(strings.TrimPrefix(d.Args[0], "$")), d.Args[1])
+			in = in.with(variableName(strings.TrimPrefix(d.Args[0], "$")), d.Args[1])
 		}
 	}
 	return in.env

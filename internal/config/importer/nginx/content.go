@@ -33,7 +33,31 @@ func (sc *scope) body(loc *location) ([]*route, error) {
 	for _, d := range loc.lv.own("limit_except") {
 		list = append(list, in.limitExcept(d, loc)...)
 	}
+	if handler := loc.lv.handles(); !handler && len(list) > 0 {
+		if !cv.covers(loc) {
+			cv.differ(loc.d, "requests that nothing in it answers get 404: nginx looks for a file")
+		}
+		return append(list, in.nothing(loc.d)...), nil
+	}
 	return append(list, in.content(loc.lv, loc, "", loc.d)...), nil
+}
+
+// handles reports whether a block itself says what to do with requests.
+func (l *level) handles() bool {
+	for _, d := range l.list {
+		if strings.HasSuffix(d.Name, "_pass") || strings.Contains(d.Name, "content") || slices.Contains(
+			[]string{"root", "alias", "try_files", "index", "autoindex", "stub_status", "allow", "deny", "perl", "empty_gif", "dav_methods"}, d.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// covers reports whether a rewrite of a location answers all of its requests.
+func (cv *converter) covers(loc *location) bool {
+	return slices.ContainsFunc(loc.lv.own("rewrite"), func(d *syntax.Directive) bool {
+		return len(d.Args) > 0 && (loc.regex == d.Args[0] || slices.Contains([]string{"^" + loc.path, "^" + loc.path + "(.*)$", "^" + loc.path + "(.*)", "^" + loc.path + ".*$"}, d.Args[0]))
+	})
 }
 
 // limitExcept makes the routes for the methods that a limit_except doesn't name.
@@ -263,6 +287,7 @@ func (sc *scope) passTo(r *route, d *syntax.Directive, lv *level, loc *location,
 	sc.responseHeaders(lv, r, true)
 	sc.timeouts(lv, r)
 	sc.retries(lv, pool)
+	sc.healthCheck(lv, pool)
 	sc.access(lv, r)
 	sc.limits(lv, r)
 	sc.authRequest(lv, r)

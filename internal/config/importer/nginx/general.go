@@ -11,19 +11,24 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer/nginx/syntax"
+	"github.com/holdfast-ws/holdfast/internal/hint"
 )
 
 // whole sets what holds for all requests.
-func (cv *converter) whole(l *level) {
+func (cv *converter) whole(l *level, servers []*server) {
 	c := &cv.c
 	c.Forwarded.XForwarded = false
 	c.HTTP.Via = false
 	c.HTTP.AbortOnClose = !cv.on(l, "proxy_ignore_client_abort")
-	cv.time(l, "client_header_timeout", time.Minute, &c.Timeouts.Handshake, "timeouts.handshake")
-	cv.time(l, "client_body_timeout", time.Minute, &c.HTTP.BodyTimeout, "http.body_timeout")
-	cv.time(l, "send_timeout", time.Minute, &c.HTTP.SendTimeout, "http.send_timeout")
-	cv.time(l, "keepalive_timeout", 75*time.Second, &c.HTTP.IdleTimeout, "http.idle_timeout")
-	if d := l.one("large_client_header_buffers"); d != nil && len(d.Args) == 2 {
+	cv.time(l, servers, "client_header_timeout", time.Minute, &c.Timeouts.Handshake, "timeouts.handshake")
+	cv.time(l, servers, "client_body_timeout", time.Minute, &c.HTTP.BodyTimeout, "http.body_timeout")
+	cv.time(l, servers, "send_timeout", time.Minute, &c.HTTP.SendTimeout, "http.send_timeout")
+	cv.time(l, servers, "keepalive_timeout", 75*time.Second, &c.HTTP.IdleTimeout, "http.idle_timeout")
+	levels := []*level{l}
+	for _, s := range servers {
+		levels = append(levels, s.lv)
+	}
+	if d := firstOf(levels, "large_client_header_buffers"); d != nil && len(d.Args) == 2 {
 		n, err1 := parseCount(d.Args[0])
 		size, err2 := parseSize(d.Args[1])
 		if err1 == nil && err2 == nil {
@@ -36,25 +41,38 @@ func (cv *converter) whole(l *level) {
 	}
 }
 
-// time reads a time that holdfast has once. 0 has no meaning that it knows.
-func (cv *converter) time(l *level, name string, usual time.Duration, to *time.Duration, p config.Path) {
-	*to = usual
-	if d := l.one(name); d != nil {
-		if v, ok := cv.duration(d, d.Args[0]); ok {
-			*to = v
+// time reads a time that holdfast has once. 0 has no meaning that it knows. If servers
+// differ, the longest counts.
+func (cv *converter) time(l *level, servers []*server, name string, usual time.Duration, to *time.Duration, p config.Path) {
+	levels := []*level{l}
+	for _, s := range servers {
+		levels = append(levels, s.lv)
+	}
+	if len(servers) > 0 {
+		levels = levels[1:]
+	}
+	found := map[time.Duration][]*syntax.Directive{}
+	for _, lv := range levels {
+		d, v := lv.one(name), usual
+		if d != nil {
+			read, ok := cv.duration(d, d.Args[0])
+			if !ok {
+				continue
+			}
+			v = read
 			cv.carry(d).at(p)
 			cv.r.Locate(p, place(d.Pos))
 		}
+		found[v] = append(found[v], d)
 	}
-	for _, s := range l.own("server") {
-		for _, d := range s.Block {
-			if d.Name != name || len(d.Args) == 0 {
-				continue
-			}
-			if v, ok := cv.duration(d, d.Args[0]); ok && v != *to {
-				cv.differ(d, fmt.Sprintf("it is the same for all servers (%s), here %s", p, config.Duration(*to)))
-			} else if ok {
-				cv.carry(d).at(p)
+	*to = usual
+	if len(found) > 0 {
+		*to = slices.Max(slices.Collect(maps.Keys(found)))
+	}
+	for v, list := range found {
+		for _, d := range list {
+			if d != nil && v != *to {
+				cv.differ(d, fmt.Sprintf("it is the same for all servers (%s), here the longest, %s", p, config.Duration(*to)))
 			}
 		}
 	}
@@ -254,6 +272,46 @@ func (sc *scope) timeouts(lv *level, r *route) {
 	r.Timeouts.Handshake, r.Timeouts.Idle, r.Timeouts.Response = read, read, read
 	if d := lv.one("proxy_send_timeout"); d != nil {
 		cv.skip(d, "timeouts.response is also how long a backend may take nothing of a request")
+	}
+}
+
+// healthCheck reads the active checks of the commercial version.
+func (sc *scope) healthCheck(lv *level, pool string) {
+	cv := sc.cv
+	for _, d := range lv.own("health_check") {
+		i := slices.IndexFunc(cv.c.Pools, func(p config.Pool) bool { return p.Name == pool })
+		h := &cv.c.Pools[i].Health
+		h.Interval, h.Fall, h.Rise = 5*time.Second, 1, 1
+		check := &config.HTTPCheck{Path: "/", Expect: []config.StatusRange{{From: 200, To: 399}}}
+		check.Host = sc.proxy.host
+		var err error
+		for _, arg := range d.Args {
+			name, value, _ := strings.Cut(arg, "=")
+			switch name {
+			case "uri":
+				check.Path = value
+			case "interval":
+				h.Interval, err = parseTime(value)
+			case "fails":
+				h.Fall, err = parseCount(value)
+			case "passes":
+				h.Rise, err = parseCount(value)
+			case "port":
+				h.Port, err = parseCount(value)
+			case "jitter", "mandatory", "persistent", "keepalive_time":
+			default:
+				err = fmt.Errorf("unknown parameter %s: expect: and body: of the check say what the answer must be", hint.Quote(arg))
+			}
+			if err != nil {
+				cv.refuse(d, err.Error())
+				return
+			}
+		}
+		h.Timeout = min(h.Timeout, h.Interval/2)
+		h.HTTP = check
+		at := config.PoolPath(pool).Key("health").Key("http")
+		cv.carry(d).at(at)
+		cv.r.Locate(at, place(d.Pos))
 	}
 }
 

@@ -289,6 +289,9 @@ func (sc *scope) prefix(loc *location, regexes []*location, routes *[]*route) er
 // expressions makes the routes of regular expressions, in their order.
 func (sc *scope) expressions(list []*location, routes *[]*route) error {
 	for _, loc := range list {
+		if apart(sc.match.PathBegins, loc.regex) {
+			continue
+		}
 		in := sc.at(loc)
 		v, err := in.add(&in.match, condition{of: "uri", regex: loc.regex})
 		if err != nil {
@@ -314,6 +317,23 @@ func (sc *scope) expressions(list []*location, routes *[]*route) error {
 		}
 	}
 	return nil
+}
+
+// apart reports whether no path can both have a beginning and match an expression, as far
+// as that is easily seen.
+func apart(begin, expression string) bool {
+	literal, ok := strings.CutPrefix(expression, "^")
+	if !ok || strings.Contains(expression, "|") || begin == "" {
+		return false
+	}
+	end := len(literal) - len(strings.TrimLeftFunc(literal, func(c rune) bool {
+		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '/' || c == '-' || c == '_'
+	}))
+	if end < len(literal) && strings.IndexByte("*+?{", literal[end]) >= 0 {
+		end-- // the last character may be missing
+	}
+	literal = literal[:max(end, 0)]
+	return !strings.HasPrefix(begin, literal) && !strings.HasPrefix(literal, begin)
 }
 
 // maxRoutes bounds the routes of a file. Each location may be many, for listeners, names

@@ -181,10 +181,22 @@ func init() {
 // judge says what becomes of a directive that nothing was said about.
 func (cv *converter) judge(d *syntax.Directive) {
 	if up := cv.parents[d]; up != nil {
-		if n := cv.notes[up]; n != nil && n.outcome == importer.Refused {
-			cv.refuse(d, "it is part of what is refused on line "+lineOf(up))
+		switch n := cv.notes[up]; {
+		case n == nil:
+		case n.outcome == importer.Refused:
+			cv.skip(d, "it is part of what is refused on line "+lineOf(up))
+			return
+		case n.outcome == importer.NotNeeded:
+			cv.note(d, n.outcome, strings.Join(n.texts, "; "))
+			return
+		case isTable(up.Name):
+			cv.note(d, n.outcome, "")
 			return
 		}
+	}
+	if len(d.Args) > 0 && (d.Args[0] == "off" || d.Args[0] == "0" && strings.Contains(d.Name, "limit_rate")) && slices.Contains(nameList, d.Name) {
+		cv.skip(d, "it is off in any case")
+		return
 	}
 	if slices.Contains(guards, d.Name) {
 		if j, ok := judged[d.Name]; ok {
@@ -207,6 +219,11 @@ func (cv *converter) judge(d *syntax.Directive) {
 		return
 	}
 	cv.refuse(d, "unknown directive"+hint.DidYouMean(d.Name, nameList))
+}
+
+// isTable reports whether a block has entries rather than directives.
+func isTable(name string) bool {
+	return name == "map" || name == "geo" || name == "split_clients" || name == "types" || name == "charset_map"
 }
 
 // judgedBy finds a name, or the longest beginning of it that stands for a family.

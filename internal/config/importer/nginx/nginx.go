@@ -202,7 +202,7 @@ func (cv *converter) http(l *level) error {
 		cv.listenerTLS(k, cv.listener(k))
 	}
 	cv.realIP(l, servers, sockets)
-	cv.whole(l)
+	cv.whole(l, servers)
 	var lists [][]*route
 	for _, k := range sockets {
 		made, err := cv.socketRoutes(k)

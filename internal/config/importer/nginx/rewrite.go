@@ -34,7 +34,7 @@ func (sc *scope) rewrites(lv *level, loc *location) (out rewritten, in *scope, d
 		switch d.Name {
 		case "set":
 			if len(d.Args) == 2 {
-				in = in.with(strings.ToLower(strings.TrimPrefix(d.Args[0], "$")), d.Args[1])
+				in = in.with(variableName(strings.TrimPrefix(d.Args[0], "$")), d.Args[1])
 				cv.carry(d)
 			}
 		case "break":

@@ -239,7 +239,7 @@ func parseIf(d *syntax.Directive) (condition, error) {
 		}
 		return condition{}, bad
 	}
-	c := condition{of: strings.ToLower(strings.Trim(args[0][1:], "{}"))}
+	c := condition{of: variableName(strings.Trim(args[0][1:], "{}"))}
 	if len(args) == 1 {
 		c.truth = true
 		return c, nil

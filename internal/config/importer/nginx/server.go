@@ -164,7 +164,7 @@ func (cv *converter) socketRoutes(k *socket) ([]*route, error) {
 func (sc *scope) serverRoutes() ([]*route, error) {
 	s, cv := sc.server, sc.cv
 	before, in, done := sc.rewrites(s.lv, nil)
-	list := before.answers
+	list := append(sc.needsCertificate(), before.answers...)
 	if done {
 		for _, loc := range s.locations.all() {
 			cv.skip(loc.d, "the server answers all requests before it looks at locations")

@@ -3,6 +3,7 @@ package nginx
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,9 @@ type streams struct {
 
 // socket makes the listener of a socket, and says where its connections go.
 func (s *streams) socket(cv *converter, k *socket) {
+	if slices.Contains(k.from.Args, "udp") {
+		return
+	}
 	lv := k.fallback.lv
 	pass := lv.one("proxy_pass")
 	if pass == nil {

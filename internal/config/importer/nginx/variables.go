@@ -47,12 +47,24 @@ func split(s string) (pieces []piece) {
 		if literal != "" {
 			pieces, literal = append(pieces, piece{text: literal}), ""
 		}
-		pieces, s = append(pieces, piece{variable: strings.ToLower(name)}), after
+		pieces, s = append(pieces, piece{variable: variableName(name)}), after
 	}
 	if literal += s; literal != "" {
 		pieces = append(pieces, piece{text: literal})
 	}
 	return pieces
+}
+
+// variableName is a name in the form in which it is compared. Those of cookies and
+// parameters keep their case, which matters to holdfast.
+func variableName(s string) string {
+	low := strings.ToLower(s)
+	for _, prefix := range []string{"cookie_", "arg_", "upstream_cookie_"} {
+		if strings.HasPrefix(low, prefix) {
+			return prefix + s[len(prefix):]
+		}
+	}
+	return low
 }
 
 func isNameChar(c rune) bool {
@@ -94,7 +106,7 @@ func (cv *converter) mappings(l *level) map[string]*mapping {
 			cv.refuse(d, "write it as map SOURCE $NAME { … }")
 			continue
 		}
-		m.name = strings.ToLower(strings.TrimPrefix(d.Args[len(d.Args)-1], "$"))
+		m.name = variableName(strings.TrimPrefix(d.Args[len(d.Args)-1], "$"))
 		for _, e := range d.Block {
 			cv.entry(m, e)
 		}
