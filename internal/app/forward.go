@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"reflect"
 	"strings"
 
@@ -28,6 +29,13 @@ func newForward(c *config.Config, r *config.Route, g *generation.Generation, lab
 	if p := r.Rewrite.PathPrefix; p != nil {
 		f.Path = &pattern.Rewrite{From: p.From, To: p.To}
 	}
+	if r.Rewrite.Path != "" {
+		t, err := pattern.ParsePathTemplate(r.Rewrite.Path)
+		if err != nil {
+			return nil, err
+		}
+		f.PathTemplate, f.PathRegex = &t, r.Match.PathRegex
+	}
 	if t := &r.Timeouts; *t != (config.RouteTimeouts{}) {
 		if t.Connect != nil {
 			f.Dial = &dial.Dialer{Network: g.Dial.Network, Timeout: *t.Connect}
@@ -39,6 +47,21 @@ func newForward(c *config.Config, r *config.Route, g *generation.Generation, lab
 	}
 	f.Label = label
 	return f, nil
+}
+
+// newAnswer is what a route answers itself; nil if its requests go to a pool.
+func newAnswer(r *config.Route) (*generation.Answer, error) {
+	if a := r.Respond; a != nil {
+		return &generation.Answer{Status: a.Status, Body: a.Body, ContentType: cmp.Or(a.ContentType, "text/plain; charset=utf-8")}, nil
+	}
+	if r.Redirect == nil {
+		return nil, nil
+	}
+	to, err := headeredit.ParseLocation(r.Redirect.To)
+	if err != nil {
+		return nil, err
+	}
+	return &generation.Answer{Status: r.Redirect.Status, Location: &to, Regex: r.Match.PathRegex}, nil
 }
 
 // value is the value of an optional key, zero if it was left out.

@@ -14,7 +14,7 @@ func routeScopes(c *config.Config) []string {
 	scopes, same := make([]string, len(c.Routes)), map[string]int{}
 	for i := range c.Routes {
 		m := &c.Routes[i].Match
-		label := m.Host.String() + m.Path.String() + opaqueLabel(m)
+		label := hostAndPath(m) + opaqueLabel(m)
 		scopes[i] = fmt.Sprintf("%s #%d", label, same[label])
 		same[label]++
 	}

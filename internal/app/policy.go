@@ -31,6 +31,9 @@ func (a *App) policies(c *config.Config, g *generation.Generation, rules []route
 		if own := sessionLimits(c, i, &r.Timeouts); own != g.Limits {
 			all[i].Session = &own
 		}
+		if all[i].Answer, err = newAnswer(r); err != nil {
+			return nil, err
+		}
 		if all[i].Forward, err = newForward(c, r, g, rules[i].Label); err != nil {
 			return nil, err
 		}

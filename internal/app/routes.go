@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -19,7 +20,7 @@ func routeRules(c *config.Config) []route.Rule {
 		r := &c.Routes[i]
 		if r.Opaque() {
 			rules = append(rules, route.Rule{Opaque: true, Pool: r.Pool, Label: opaqueLabel(&r.Match),
-				Connection: route.Connection{Listener: r.Match.Listener, ServerName: r.Match.SNI, Protocol: r.Match.ALPN}})
+				Connection: route.Connection{Listener: r.Match.Listener, ServerName: r.Match.SNI, Protocol: r.Match.ALPN, Client: r.Match.Client}})
 			continue
 		}
 		when := conditions(&r.Match)
@@ -27,7 +28,7 @@ func routeRules(c *config.Config) []route.Rule {
 			Host: r.Match.Host, Path: r.Match.Path, WebSocket: r.Match.WebSocket, When: when,
 			Pool: r.Pool, Label: label(&r.Match, when),
 		})
-		if len(r.Match.Header)+len(r.Match.Query) > 0 {
+		if m := &r.Match; len(m.Header)+len(m.Query)+len(m.Client)+len(m.Not) > 0 {
 			// Others may ask for another value.
 			last := &rules[len(rules)-1]
 			if same[last.Label]++; same[last.Label] > 1 {
@@ -57,18 +58,29 @@ func opaqueLabel(m *config.Match) string {
 	if m.Listener != "" {
 		words = append(words, "listener="+m.Listener)
 	}
+	if m.Client != nil && len(words) > 0 {
+		words = append(words, "client="+joined(m.Client))
+	}
 	return strings.Join(words, " ")
 }
 
 // conditions are what m asks beyond host, path and websocket; nil if that is nothing.
 func conditions(m *config.Match) *route.Conditions {
-	c := &route.Conditions{Listener: m.Listener, Methods: m.Method, Headers: named(m.Header, strings.ToLower), Query: named(m.Query, strings.Clone)}
+	c := &route.Conditions{
+		HostRegex: m.HostRegex.FoldCase(), PathExact: m.PathExact, PathRegex: m.PathRegex,
+		Listener: m.Listener, Client: m.Client, Methods: m.Method, Headers: named(m.Header, strings.ToLower), Query: named(m.Query, strings.Clone),
+	}
+	c.PathBegins, _ = pattern.ParseBeginPath(m.PathBegins) // as validated; the empty text is none
+	for i := range m.Not {
+		n := &m.Not[i]
+		c.Not = append(c.Not, route.Exception{Host: n.Host, Path: n.Path, WebSocket: n.WebSocket, When: conditions(n)})
+	}
 	if cert := m.ClientCert; cert != nil {
 		c.ClientCert = &clientcert.Condition{
 			Verified: cert.Verified, CommonNames: cert.CN, DNS: cert.DNS, URIs: cert.URI, Issuers: cert.Issuer, Fingerprints: cert.Fingerprint,
 		}
 	}
-	if c.Listener == "" && c.Methods == nil && c.Headers == nil && c.Query == nil && c.ClientCert == nil {
+	if reflect.ValueOf(*c).IsZero() {
 		return nil
 	}
 	return c
@@ -76,8 +88,8 @@ func conditions(m *config.Match) *route.Conditions {
 
 func named(values config.Headers, normal func(string) string) (all []route.Named) {
 	for _, v := range values {
-		text, _ := pattern.ParseText(v[1]) // as validated
-		all = append(all, route.Named{Name: normal(v[0]), Value: text})
+		value, _ := pattern.ParseValue(v[1]) // as validated
+		all = append(all, route.Named{Name: normal(v[0]), Value: value})
 	}
 	return all
 }
@@ -86,7 +98,7 @@ func named(values config.Headers, normal func(string) string) (all []route.Named
 // that two routes of one host and path can be distinguished. Values of header fields and
 // parameters are left out, since they can be secrets.
 func label(m *config.Match, when *route.Conditions) string {
-	s := m.Host.String() + m.Path.String()
+	s := hostAndPath(m)
 	if when == nil {
 		return s
 	}
@@ -103,6 +115,12 @@ func label(m *config.Match, when *route.Conditions) string {
 	}
 	for _, q := range m.Query {
 		add("query:" + q[0])
+	}
+	if m.Client != nil {
+		add("client=" + joined(m.Client))
+	}
+	if n := len(m.Not); n > 0 {
+		add(fmt.Sprintf("not:%d", n))
 	}
 	if cert := m.ClientCert; cert != nil {
 		if cert.Verified != nil {
@@ -121,6 +139,26 @@ func label(m *config.Match, when *route.Conditions) string {
 	return s
 }
 
+// hostAndPath is the beginning of a label: "ws.example.com/ws", "=/ws" for the whole path,
+// "/ws*" for its beginning, and "~" before a regular expression.
+func hostAndPath(m *config.Match) string {
+	s := m.Host.String()
+	if expression := m.HostRegex.String(); expression != "" {
+		s += "~" + expression + " "
+	}
+	s += m.Path.String()
+	if m.PathExact != (pattern.ExactPath{}) {
+		s += "=" + m.PathExact.String()
+	}
+	if m.PathBegins != "" {
+		s += m.PathBegins + "*"
+	}
+	if expression := m.PathRegex.String(); expression != "" {
+		s += " ~" + expression
+	}
+	return strings.TrimSpace(s)
+}
+
 // maxLabel bounds the label of a route, in bytes: each session's lines in the log have it.
 const maxLabel = 256
 
@@ -128,9 +166,13 @@ func addList[T fmt.Stringer](add func(string), key string, list []T) {
 	if len(list) == 0 {
 		return
 	}
+	add("client_cert." + key + "=" + joined(list))
+}
+
+func joined[T fmt.Stringer](list []T) string {
 	words := make([]string, len(list))
 	for i, item := range list {
 		words[i] = item.String()
 	}
-	add("client_cert." + key + "=" + strings.Join(words, "|"))
+	return strings.Join(words, "|")
 }

@@ -62,6 +62,26 @@ type Refusal struct {
 	Status  int         // of HTTP
 	Message string      // the body: what to do about it, in a sentence or two
 	Header  [][2]string // fields beyond those that every refusal has
+	// ContentType is that of Message, which then is the body as it is; "" is for a text of
+	// the balancer's own, to which the end of its line is added.
+	ContentType string
+}
+
+// Body is the body of r and its type, both "" if it has none.
+func (r *Refusal) Body() (body, contentType string) {
+	switch {
+	case r.ContentType == "":
+		return r.Message + "\n", "text/plain; charset=utf-8"
+	case r.Message == "":
+		return "", ""
+	}
+	return r.Message, r.ContentType
+}
+
+// HasNoBody reports whether an answer with that status ends with its head (RFC 9110
+// §8.6, §15.3.6).
+func HasNoBody(status int) bool {
+	return status == http.StatusNoContent || status == http.StatusNotModified
 }
 
 // Side is where the cause of a failure is.
@@ -99,7 +119,9 @@ const (
 	ProxyHeader
 	// TLSFailed: the TLS handshake with the client failed.
 	TLSFailed
-	Redirected // to https
+	// Redirected: to https, or by its route. Responded: its route has an answer for it.
+	Redirected
+	Responded
 
 	NoRoute
 	BadPath // malformed, or ambiguous
@@ -207,6 +229,7 @@ var table = [codes]struct {
 
 	TLSFailed:  {Client, "tls_failed", "", nil},
 	Redirected: {Client, "redirected", "", nil},
+	Responded:  {Balancer, "responded", "", nil},
 
 	NoRoute:   {Client, "no_route", "", &Refusal{Status: http.StatusNotFound, Message: "No route leads to this host and path."}},
 	BadPath:   {Client, "bad_path", "", &Refusal{Status: http.StatusBadRequest, Message: "The path is malformed or can be read in more than one way."}},

@@ -174,7 +174,9 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, t *progress, err er
 		return
 	}
 	refusal = refusalOf(err)
-	p.logFailure(r, t, refusal.Status, err)
+	if !refusal.Own {
+		p.logFailure(r, t, refusal.Status, err)
+	}
 	for _, field := range refusal.Header {
 		w.Header().Set(field[0], field[1])
 	}
@@ -188,6 +190,10 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, t *progress, err er
 		}
 	}
 	p.o.editAnswer(w, r, true)
+	if refusal.ContentType != "" {
+		refusal.write(w)
+		return
+	}
 	http.Error(w, fmt.Sprintf("%d: %s", refusal.Status, refusal.Text), refusal.Status)
 }
 

@@ -3,8 +3,10 @@ package httpproxy
 import (
 	"cmp"
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
@@ -82,6 +84,11 @@ type Error struct {
 	// RetryAfter is the value of Retry-After, in whole seconds; 0 means none.
 	RetryAfter time.Duration
 	Header     [][2]string // further fields
+	// Own means that it is an answer as it was meant, and no failure.
+	Own bool
+	// ContentType is that of Text, which then is the body as it is, with any number of
+	// lines; "" is for a text of the balancer's own.
+	ContentType string
 	// Final makes it the answer also if another backend was tried before.
 	Final bool
 	// Pool is the one that had no backend, or whose route refused the request; "" if no
@@ -90,3 +97,19 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return cmp.Or(e.Reason, e.Text) }
+
+// write writes an answer with a ContentType. The header has all else.
+func (e *Error) write(w http.ResponseWriter) {
+	switch {
+	case e.Status == http.StatusNoContent, e.Status == http.StatusNotModified: // RFC 9110 §8.6
+		w.WriteHeader(e.Status)
+		return
+	case e.Text != "":
+		w.Header().Set("Content-Type", e.ContentType)
+	default:
+		w.Header()["Content-Type"] = nil // otherwise net/http guesses one
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(e.Text)))
+	w.WriteHeader(e.Status)
+	io.WriteString(w, e.Text)
+}

@@ -284,7 +284,7 @@ func (b *balancer) wantResults(n int, want string) {
 
 // named is a condition for a value.
 func named(t *testing.T, name, value string) route.Named {
-	text, err := pattern.ParseText(value)
+	text, err := pattern.ParseValue(value)
 	if err != nil {
 		t.Fatal(err)
 	}

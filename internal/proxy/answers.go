@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/wire/httphead"
@@ -27,6 +28,33 @@ func (h *clientHandshake) answerItself() error {
 		return h.redirect(on.HTTPSPort)
 	}
 	return nil
+}
+
+// answerByRoute ends a handshake whose route has an answer of its own. nil means that it
+// is for a backend.
+func (h *clientHandshake) answerByRoute() error {
+	a := h.gen.PolicyOf(h.rule).Answer
+	if a == nil {
+		return nil
+	}
+	facts := h.req.Facts(h.gen, "")
+	facts.Route = h.rule.Label
+	return a.Error(facts, h.req.Head.Path)
+}
+
+// answerByRoute is clientHandshake.answerByRoute for a request of plain HTTP.
+func (s *plainRequest) answerByRoute() error {
+	if s.err != nil {
+		return nil // it gets no backend, for that reason
+	}
+	a := s.gen.PolicyOf(s.rule).Answer
+	if a == nil {
+		return nil
+	}
+	path, _, _ := strings.Cut(s.target, "?")
+	err := plainRefusal(a.Error(s.source(), []byte(path)))
+	err.Own = err.Status == a.Status
+	return err
 }
 
 // challenge asks for the answer to a challenge of ACME.

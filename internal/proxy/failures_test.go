@@ -32,7 +32,7 @@ func TestAnswers(t *testing.T) {
 	const noAnswer = "No server answered the handshake."
 	const full = "The balancer is full. Try again later, after a random pause."
 	tested := map[string]bool{ResultOpened: true, "bad_request": true, "method_not_allowed": true, "unsupported_version": true,
-		"head_too_large": true, "request_timeout": true, "redirected": true, "tls_failed": true,
+		"head_too_large": true, "request_timeout": true, "redirected": true, "responded": true, "tls_failed": true,
 		// Those of the auth stage.
 		"token_missing": true, "token_invalid": true, "token_expired": true, "claims_refused": true, "auth_denied": true}
 	for _, tt := range []struct {

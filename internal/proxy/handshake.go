@@ -112,7 +112,7 @@ func (h *clientHandshake) run() error {
 	if err := h.chooseRoute(); err != nil { // route
 		return err
 	}
-	if err := h.permit(); err != nil { // what the route asks of its requests
+	if err := h.permit(); err != nil { // what the route asks of its requests, or answers itself
 		return err
 	}
 	if err := h.reachBackend((*clientHandshake).exchange); err != nil { // balance, ratelimit, dial, handshake
@@ -251,7 +251,7 @@ func (h *clientHandshake) handToHTTP() error {
 
 func (h *clientHandshake) chooseRoute() (err error) {
 	if h.req.Meta.Opaque() {
-		h.rule, err = h.gen.Routes.MatchConnection(h.req.Meta.ListenerName(), &h.hello)
+		h.rule, err = h.gen.Routes.MatchConnection(h.req.Meta.ListenerName(), h.req.ClientIP(), &h.hello)
 	} else {
 		h.rule, err = h.gen.Routes.MatchBytes(h.req.Upgrade.Host, h.req.Upgrade.Path, h.req.Upgrade.Other == nil, &h.req)
 	}

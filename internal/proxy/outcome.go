@@ -189,6 +189,8 @@ const (
 // together (RFC 9110 §10.2.3). 0 is none.
 func retryAfter(f *failure.Error) time.Duration {
 	switch status := f.Refusal.Status; {
+	case f.Code == failure.Responded:
+		return 0 // it says what the operator wants it to say
 	case f.RetryAfter > 0:
 		return (f.RetryAfter + time.Second - 1).Truncate(time.Second)
 	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:

@@ -22,12 +22,15 @@ func (h *clientHandshake) permit() error {
 	if err := h.authenticate(); err != nil { // auth
 		return err
 	}
-	return h.limitClaim() // limit
+	if err := h.limitClaim(); err != nil { // limit
+		return err
+	}
+	return h.answerByRoute()
 }
 
 // permitPlain is permit for a request of plain HTTP that preparePlain has returned. It is
 // called before a backend is chosen, and again if a reload has changed the routes since.
-// The error is an *httpproxy.Error.
+// The error is an *httpproxy.Error, which may also be the route's answer.
 func (p *Proxy) permitPlain(r *http.Request) error {
 	s := plainOf(r)
 	if err := admitPlain(s); err != nil { // access
@@ -36,7 +39,10 @@ func (p *Proxy) permitPlain(r *http.Request) error {
 	if err := s.limitAddress(p.Limiter); err != nil { // limit
 		return err
 	}
-	return s.authenticate() // auth
+	if err := s.authenticate(); err != nil { // auth
+		return err
+	}
+	return s.answerByRoute()
 }
 
 // authenticate finds out who the client is, if the route asks that: by its token, by an

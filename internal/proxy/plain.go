@@ -169,7 +169,7 @@ func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, 
 func plainRefusal(err error) *httpproxy.Error {
 	f := failure.Of(err)
 	r := f.Refusal
-	return &httpproxy.Error{Status: r.Status, Text: r.Message, Header: r.Header, Reason: err.Error(), RetryAfter: retryAfter(f)}
+	return &httpproxy.Error{Status: r.Status, Text: r.Message, ContentType: r.ContentType, Header: r.Header, Reason: err.Error(), RetryAfter: retryAfter(f)}
 }
 
 // plainClient is the address of the client that sent r, through trusted proxies.

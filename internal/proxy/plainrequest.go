@@ -77,25 +77,44 @@ func (s *plainRequest) chooseRoute(g *generation.Generation) {
 	if s.rule, s.err = g.Routes.Match(s.r.Host, s.target, false, s.parts()); s.err != nil {
 		return
 	}
-	s.forward = g.PolicyOf(s.rule).Forward
-	if s.forward == nil {
+	policy := g.PolicyOf(s.rule)
+	s.forward = policy.Forward
+	if s.forward == nil && policy.Answer == nil {
 		return
 	}
-	if s.forward.Path != nil {
-		path, _, _ := strings.Cut(s.target, "?")
-		result, replaced, ok := s.forward.Path.Apply(nil, []byte(path))
-		if !ok {
-			s.err = route.ErrBadPath
-			return
-		}
-		if replaced {
-			s.path, s.prefix = string(result), s.forward.Path.Prefix()
-		}
+	if s.forward != nil && !s.rewrite() {
+		s.err = route.ErrBadPath
+		return
+	}
+	label := s.rule.Label
+	if s.forward != nil {
+		label = s.forward.Label
 	}
 	s.facts = attempt.Facts{
 		Meta: &s.meta, Client: g.Forwarded.ClientAddrOf(s.r.Header, s.meta.Peer), Host: []byte(s.r.Host),
-		Forwarded: g.Forwarded, RequestID: s.ids.Request(), Route: s.forward.Label, Pool: s.rule.Pool,
+		Forwarded: g.Forwarded, RequestID: s.ids.Request(), Route: label, Pool: s.rule.Pool,
 	}
+}
+
+// rewrite makes the path that a backend gets. It reports false if servers could disagree
+// about it.
+func (s *plainRequest) rewrite() bool {
+	f := s.forward
+	if f.Path == nil && f.PathTemplate == nil {
+		return true
+	}
+	text, _, _ := strings.Cut(s.target, "?")
+	path := []byte(text)
+	if f.PathTemplate != nil {
+		result, ok := f.PathTemplate.Apply(nil, f.PathRegex, path)
+		s.path = string(result)
+		return ok
+	}
+	result, replaced, ok := f.Path.Apply(nil, path)
+	if replaced {
+		s.path, s.prefix = string(result), f.Path.Prefix()
+	}
+	return ok
 }
 
 // parts are the parts of the request that a backend may be chosen by.
@@ -125,6 +144,8 @@ func (s *plainRequest) hop() forwarded.Hop {
 
 // plainAsked is an attempt.Asked.
 type plainAsked struct{ generation.PlainRequest }
+
+func (a plainAsked) URI() []byte { return []byte(a.Target) }
 
 func (a plainAsked) IsSecure(f *forwarded.Policy) bool {
 	return f.IsHTTPSOf(a.Request.Header, attempt.HopOf(httpproxy.MetaOf(a.Request), nil))

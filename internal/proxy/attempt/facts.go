@@ -31,6 +31,8 @@ type Facts struct {
 // Asked is a request: a *Request, or one of plain HTTP.
 type Asked interface {
 	requestkey.Request
+	// URI is the path with the query.
+	URI() []byte
 	// IsSecure reports whether the client uses TLS, also if it is a trusted proxy
 	// that says so.
 	IsSecure(*forwarded.Policy) bool
@@ -84,6 +86,35 @@ func (f *Facts) AppendFact(dst []byte, k headeredit.Kind) []byte {
 		if query := bytes.TrimPrefix(f.Query(), []byte{'?'}); len(query) > 0 {
 			return append(append(dst, '?'), query...)
 		}
+	case headeredit.URI:
+		return appendFromRoot(dst, f.URI())
+	case headeredit.Path:
+		return appendFromRoot(dst, f.Asked.Path())
+	case headeredit.Query:
+		return append(dst, f.Query()...)
+	case headeredit.ForwardedFor:
+		return f.appendForwardedFor(dst)
 	}
 	return dst
+}
+
+// appendFromRoot appends a path, or nothing if it is the "*" of OPTIONS.
+func appendFromRoot(dst, path []byte) []byte {
+	if len(path) == 0 || path[0] != '/' {
+		return dst
+	}
+	return append(dst, path...)
+}
+
+// appendForwardedFor appends X-Forwarded-For as the client has sent it, and the address of
+// the connection's other end.
+func (f *Facts) appendForwardedFor(dst []byte) []byte {
+	for i := 0; ; i++ {
+		value, ok := f.Header("x-forwarded-for", i)
+		if !ok {
+			break
+		}
+		dst = append(append(dst, value...), ", "...)
+	}
+	return f.Meta.Peer.Addr().Unmap().WithZone("").AppendTo(dst)
 }

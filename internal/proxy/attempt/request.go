@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
@@ -212,6 +213,13 @@ func (r *Request) Follow(f *generation.Forward, pool string) error {
 			r.path, r.paths, r.prefix = path, path, f.Path.Prefix()
 		}
 	}
+	if f.PathTemplate != nil {
+		path, ok := f.PathTemplate.Apply(r.paths, f.PathRegex, r.Head.Path)
+		if !ok {
+			return route.ErrBadPath
+		}
+		r.path, r.paths = path, path
+	}
 	r.facts.Route, r.facts.Pool = f.Label, pool
 	return nil
 }
@@ -273,6 +281,9 @@ func (r *Request) Query() []byte {
 	}
 	return nil
 }
+
+// URI implements Asked.
+func (r *Request) URI() []byte { return slices.Concat(r.Head.Path, r.Head.Query) }
 
 func (r *Request) Header(name string, i int) ([]byte, bool) { return r.Head.Fields.At(name, i) }
 

@@ -20,6 +20,9 @@ type Forward struct {
 	Host            []byte            // instead of the requested one; nil is that
 	AskedHost       bool              // before Host comes the name of the requested one
 	Path            *pattern.Rewrite  // nil is none
+	// PathTemplate makes another path of what PathRegex has matched; nil is none.
+	PathTemplate *pattern.PathTemplate
+	PathRegex    pattern.Regex
 
 	// What is zero here is as in the Generation.
 	Dial     *dial.Dialer

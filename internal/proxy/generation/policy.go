@@ -24,6 +24,8 @@ type Policy struct {
 	Limits limit.Rules
 	// LimitedClaim is the claim that Limits.Claim is for.
 	LimitedClaim string
+	// Answer is that of a route without a pool; nil for one that has a pool.
+	Answer *Answer
 	// Forward is what the route changes; nil is nothing.
 	Forward *Forward
 	// Upgrades are the protocols other than WebSocket that a request may ask for, as

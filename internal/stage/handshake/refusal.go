@@ -18,23 +18,32 @@ func AppendRefusal(dst []byte, r *failure.Refusal) []byte {
 	dst = strconv.AppendInt(dst, int64(r.Status), 10)
 	dst = append(dst, ' ')
 	dst = append(dst, http.StatusText(r.Status)...)
-	dst = append(dst, "\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"...)
+	dst = append(dst, "\r\nConnection: close\r\n"...)
+	body, contentType := r.Body()
+	if contentType != "" {
+		dst = append(append(append(dst, "Content-Type: "...), contentType...), "\r\n"...)
+	}
+	if r.ContentType == "" {
+		dst = append(dst, "X-Content-Type-Options: nosniff\r\n"...)
+	}
 	for _, field := range r.Header {
 		dst = append(dst, field[0]...)
 		dst = append(dst, ": "...)
 		dst = append(dst, field[1]...)
 		dst = append(dst, "\r\n"...)
 	}
-	dst = append(dst, "Content-Length: "...)
-	dst = strconv.AppendInt(dst, int64(len(r.Message)+1), 10)
-	dst = append(dst, "\r\n\r\n"...)
-	dst = append(dst, r.Message...)
-	return append(dst, '\n')
+	if !failure.HasNoBody(r.Status) {
+		dst = append(dst, "Content-Length: "...)
+		dst = strconv.AppendInt(dst, int64(len(body)), 10)
+		dst = append(dst, "\r\n"...)
+	}
+	return append(append(dst, "\r\n"...), body...)
 }
 
 // RefusalHas reports whether AppendRefusal appends a field of that name for r.
 func RefusalHas(r *failure.Refusal, name string) bool {
-	return strings.EqualFold(name, "Content-Type") || strings.EqualFold(name, "X-Content-Type-Options") ||
+	_, contentType := r.Body()
+	return contentType != "" && strings.EqualFold(name, "Content-Type") || r.ContentType == "" && strings.EqualFold(name, "X-Content-Type-Options") ||
 		slices.ContainsFunc(r.Header, func(f [2]string) bool { return strings.EqualFold(f[0], name) })
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -18,12 +19,17 @@ type asked struct {
 	listener, method, query string
 	header                  http.Header
 	cert                    *x509.Certificate
+	client                  string
 }
 
 func (a *asked) ListenerName() string           { return a.listener }
 func (a *asked) HasMethod(m string) bool        { return m == a.method }
 func (a *asked) Query() []byte                  { return []byte(a.query) }
 func (a *asked) Certificate() *x509.Certificate { return a.cert }
+func (a *asked) ClientIP() netip.Addr {
+	ip, _ := netip.ParseAddr(a.client)
+	return ip
+}
 func (a *asked) Header(name string, i int) ([]byte, bool) {
 	values := a.header[http.CanonicalHeaderKey(name)]
 	if i >= len(values) {
@@ -36,7 +42,7 @@ func (a *asked) Header(name string, i int) ([]byte, bool) {
 func named(t interface{ Fatal(...any) }, all ...string) (list []Named) {
 	for _, s := range all {
 		name, value, _ := strings.Cut(s, "=")
-		p, err := pattern.ParseText(value)
+		p, err := pattern.ParseValue(value)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,6 +182,7 @@ func (*fixed) ListenerName() string           { return "y" }
 func (*fixed) HasMethod(m string) bool        { return m == "GET" }
 func (f *fixed) Query() []byte                { return f.query }
 func (*fixed) Certificate() *x509.Certificate { return nil }
+func (*fixed) ClientIP() netip.Addr           { return netip.AddrFrom4([4]byte{10, 1, 2, 3}) }
 func (f *fixed) Header(_ string, i int) ([]byte, bool) {
 	return f.tier, i == 0
 }

@@ -1,8 +1,11 @@
 package route
 
 import (
+	"net/netip"
+
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/wire/clienthello"
+	"github.com/holdfast-ws/holdfast/internal/wire/clientprefix"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
@@ -15,6 +18,8 @@ type Connection struct {
 	// it asks for, and one of the protocols that it offers by ALPN.
 	ServerName pattern.Host
 	Protocol   string
+	// Client has networks, one of which the client's address is in; nil has all.
+	Client []netip.Prefix
 }
 
 // ErrNoConnectionRoute is returned by MatchConnection if no rule matches.
@@ -22,12 +27,17 @@ var ErrNoConnectionRoute = failure.New(failure.NoRoute, "no route matches the co
 
 // MatchConnection finds the opaque rule for a connection to a listener. hello is zero for
 // one that isn't routed by it. It doesn't allocate.
-func (t *Table) MatchConnection(listener string, hello *clienthello.Hello) (*Rule, error) {
+func (t *Table) MatchConnection(listener string, client netip.Addr, hello *clienthello.Hello) (*Rule, error) {
 	for i := range t.opaque {
 		c := &t.opaque[i].Connection
 		if (c.Listener == "" || c.Listener == listener) &&
 			pattern.MatchHost(c.ServerName, hello.ServerName) &&
 			(c.Protocol == "" || hello.Offers(c.Protocol)) {
+			if c.Client != nil {
+				if _, ok := clientprefix.Find(c.Client, client); !ok {
+					continue
+				}
+			}
 			return &t.opaque[i], nil
 		}
 	}

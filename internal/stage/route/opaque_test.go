@@ -2,6 +2,7 @@ package route
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/internal/wire/clienthello"
@@ -37,7 +38,7 @@ func TestMatchConnection(t *testing.T) {
 		{"other", "a.example.com:443", ""},
 	} {
 		hello := clienthello.Hello{ServerName: []byte(tt.name)}
-		rule, err := table.MatchConnection(tt.listener, &hello)
+		rule, err := table.MatchConnection(tt.listener, netip.MustParseAddr("192.0.2.1"), &hello)
 		switch {
 		case tt.pool == "" && !errors.Is(err, ErrNoConnectionRoute):
 			t.Errorf("%+v: %v, %v", tt, rule, err)
@@ -48,7 +49,7 @@ func TestMatchConnection(t *testing.T) {
 	if rule, err := table.Match("a.example.com", "/", true, nil); err != nil || rule.Pool != "requests" || rule.Index != 0 {
 		t.Errorf("a request got %v, %v", rule, err)
 	}
-	if rule, _ := table.MatchConnection("pass", &clienthello.Hello{}); rule.Index != 4 {
+	if rule, _ := table.MatchConnection("pass", netip.Addr{}, &clienthello.Hello{}); rule.Index != 4 {
 		t.Errorf("the last rule has the index %d", rule.Index)
 	}
 }

@@ -48,7 +48,8 @@ var (
 type Table struct {
 	rules  []Rule
 	opaque []Rule // those with Opaque
-	paths  bool   // some rule has a path
+	paths  bool   // some rule looks at the path
+	regex  bool   // by a regular expression
 }
 
 // New makes a Table of rules, which are tried in their order. A table with one
@@ -61,19 +62,20 @@ func New(rules []Rule) *Table {
 			continue
 		}
 		t.rules = append(t.rules, r)
-		t.paths = t.paths || r.Path != pattern.Path{}
+		looks, regex := r.When.looksAtPath()
+		t.paths, t.regex = t.paths || looks || r.Path != pattern.Path{}, t.regex || regex
 	}
 	return t
 }
 
 // Match finds the rule for a request. host is its Host field, with or without a
 // port; path is its target as received ("/a%20b?c"), of which the query is
-// ignored. r is asked for the rest, if a rule has When. Match doesn't allocate,
-// except for those Conditions that say so.
+// ignored. r is asked for the rest, if a rule has When. Match doesn't allocate, except for
+// regular expressions.
 //
 // The path goes to the backend unchanged, and backends differ in how they read
 // unusual ones. So that a request can't be routed by one reading and served by
-// another, Match refuses with ErrBadPath, if any rule has a path:
+// another, Match refuses with ErrBadPath, if any rule looks at paths:
 //   - whatever RFC 9112 section 3.2 doesn't allow: controls, blanks, '#', '\',
 //     an incomplete percent-encoding, a path that doesn't begin with a slash
 //     (the empty one and "*" match rules without a path); also an encoded NUL;
@@ -81,7 +83,9 @@ func New(rules []Rule) *Table {
 //     themselves (RFC 3986 section 5.2.4);
 //   - empty segments ("//"), encoded slashes and backslashes, and parameters
 //     (";x"), where reading them as plain text or as some servers do (merged,
-//     as slashes, cut off) would choose different rules.
+//     as slashes, cut off) would choose different rules. If a rule has a regular
+//     expression for paths, such a path is also refused if it is very long, since it is
+//     matched under up to 32 readings.
 //
 // All other percent-encodings are compared decoded. Likewise, it refuses with
 // ErrAmbiguous if a header field or a parameter of the query would match or not,
@@ -104,13 +108,16 @@ func match[S ~string | ~[]byte](t *Table, host, path S, websocket bool, req Requ
 		if peculiar, ok = pattern.Peculiarities(path); !ok {
 			return nil, ErrBadPath
 		}
+		if t.regex && peculiar != 0 && len(path) > pattern.MaxPath {
+			return nil, ErrBadPath
+		}
 	}
-	host = pattern.BareHost(host)
-	found, result := first(t, host, path, websocket, req, 0)
+	r := request[S]{host: pattern.BareHost(host), path: path, websocket: websocket, Request: req}
+	found, result := first(t, &r)
 	// Every combination of what is peculiar about the path is one reading:
 	// the subsets of the set of bits.
-	for r := peculiar; r != 0 && result != ambiguous; r = (r - 1) & peculiar {
-		rule, again := first(t, host, path, websocket, req, r)
+	for r.as = peculiar; r.as != 0 && result != ambiguous; r.as = (r.as - 1) & peculiar {
+		rule, again := first(t, &r)
 		if again == ambiguous {
 			result = again
 		} else if rule != found {
@@ -128,15 +135,18 @@ func match[S ~string | ~[]byte](t *Table, host, path S, websocket bool, req Requ
 
 // first is the first rule that matches the path under one reading of it. The
 // result is ambiguous if it depends on the reading of something else.
-func first[S ~string | ~[]byte](t *Table, host, path S, websocket bool, req Request, as pattern.Reading) (*Rule, verdict) {
+func first[S ~string | ~[]byte](t *Table, r *request[S]) (*Rule, verdict) {
 	for i := range t.rules {
-		r := &t.rules[i]
-		if r.WebSocket != nil && *r.WebSocket != websocket ||
-			!pattern.MatchHost(r.Host, host) || !pattern.MatchPath(r.Path, path, as) {
+		rule := &t.rules[i]
+		if rule.WebSocket != nil && *rule.WebSocket != r.websocket ||
+			!pattern.MatchHost(rule.Host, r.host) || !pattern.MatchPath(rule.Path, r.path, r.as) {
 			continue
 		}
-		if result := r.When.of(req); result != no {
-			return r, result
+		if rule.When == nil {
+			return rule, yes
+		}
+		if result := r.has(rule.When); result != no {
+			return rule, result
 		}
 	}
 	return nil, no

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/holdfast-ws/holdfast/internal/hint"
 )
@@ -186,57 +185,4 @@ func (t *PathTemplate) make(dst, path []byte, g *Groups) []byte {
 		dst = slices.Insert(dst, 0, '/')
 	}
 	return dst
-}
-
-// Groups are what the groups of an expression have matched, as received; the first is the
-// whole path.
-type Groups [10][]byte
-
-// Captured returns what the groups of r have matched in a path that Peculiarities
-// accepted, under one reading of it; ok reports whether r matches at all. A group begins
-// and ends with the bytes of the path that stand for what it has matched.
-func Captured(r Regex, path []byte, as Reading) (g Groups, ok bool) {
-	g[0] = path
-	if r.re == nil {
-		return g, true
-	}
-	d := decoders.Get().(*decoder)
-	defer decoders.Put(d)
-	d.decode(path, as)
-	found := r.re.FindSubmatchIndex(d.decoded)
-	if found == nil {
-		return g, false
-	}
-	for i := 1; i < len(g) && 2*i < len(found); i++ {
-		if from, to := found[2*i], found[2*i+1]; from >= 0 {
-			g[i] = path[d.begins[from]:d.begins[to]]
-		}
-	}
-	return g, true
-}
-
-// decoder decodes paths for expressions, which need them in one piece.
-type decoder struct {
-	decoded []byte
-	begins  []int // where each byte of decoded begins in the path, and where the path ends
-}
-
-var decoders = sync.Pool{New: func() any { return new(decoder) }}
-
-func (d *decoder) decode(path []byte, as Reading) {
-	d.decoded, d.begins = d.decoded[:0], d.begins[:0]
-	r := reader[[]byte]{rest: path, as: as}
-	for {
-		c, ok := r.next()
-		if !ok {
-			break
-		}
-		begin := len(path) - len(r.rest) - 1
-		if begin >= 2 && path[begin-2] == '%' { // it was percent-encoded
-			begin -= 2
-		}
-		d.decoded = append(d.decoded, c)
-		d.begins = append(d.begins, begin)
-	}
-	d.begins = append(d.begins, len(path))
 }

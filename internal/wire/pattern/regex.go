@@ -131,6 +131,14 @@ func ParseValue(s string) (v Value, err error) {
 	return v, err
 }
 
+// Matches reports whether v matches s.
+func (v *Value) Matches(s []byte) bool {
+	if v.Regex.re != nil {
+		return v.Regex.re.Match(s)
+	}
+	return MatchText(v.Text, s)
+}
+
 // String returns the pattern as ParseValue read it.
 func (v Value) String() string {
 	if !v.Regex.IsZero() {
