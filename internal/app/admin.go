@@ -94,7 +94,7 @@ func (a *App) Status() admin.Status {
 // poolStatus lists the pools of c, then those that were removed and still have
 // sessions.
 func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
-	weights := map[*pool.Backend]int{}
+	members := map[*pool.Backend]pool.Member{}
 	rebalances := a.rebalancer.States()
 	index := map[string]int{}
 	for i := range c.Pools {
@@ -112,7 +112,7 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 				list[i].Queued = g.Admit.Waiting()
 			}
 			for _, m := range g.Picker.Members() {
-				weights[m.Backend] = m.Weight
+				members[m.Backend] = m
 			}
 		}
 	}
@@ -137,7 +137,7 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 		list[i].Requests += st.Requests
 		list[i].Backends = append(list[i].Backends, admin.Backend{
 			Name: b.Name, Address: b.Address, State: st.Name, Operational: st.Operational.String(), Admin: st.Admin.String(),
-			Reason: st.Reason, Since: when(st.Since), Weight: weights[b], Share: st.Share,
+			Reason: st.Reason, Since: when(st.Since), Weight: members[b].Weight, Backup: members[b].Backup, Share: st.Share,
 			Sessions: st.Sessions, Requests: st.Requests, MaxSessions: st.MaxSessions, Drain: drains[b],
 		})
 	}

@@ -143,7 +143,7 @@ func (a *App) serves(name string) bool {
 	}
 	worst := pool.Ejected
 	for _, c := range a.current.Load().Pools {
-		if c.Name == name && minHealthyOf(&c, len(p.Picker.Members())) > 0 {
+		if c.Name == name && minHealthyOf(&c, p.Picker.Members()) > 0 {
 			worst = pool.Unhealthy // with fewer, their health is ignored
 		}
 	}

@@ -36,7 +36,7 @@ func (a *App) backendsOf(p *config.Pool) (all []pool.BackendSpec) {
 	names, addresses := map[string]bool{}, map[string]bool{}
 	for _, b := range p.Backends {
 		address := b.Address.String()
-		all = append(all, pool.BackendSpec{Name: b.Name, Address: address, Weight: b.Weight, MaxSessions: b.MaxSessions, HealthPort: b.HealthPort})
+		all = append(all, pool.BackendSpec{Name: b.Name, Address: address, Weight: b.Weight, MaxSessions: b.MaxSessions, HealthPort: b.HealthPort, Backup: b.Backup})
 		names[b.Name], addresses[address] = true, true
 	}
 	if p.DNS == nil && p.File == "" {
@@ -50,15 +50,15 @@ func (a *App) backendsOf(p *config.Pool) (all []pool.BackendSpec) {
 	return all
 }
 
-// minHealthyOf returns how many of a pool's n backends must be available; with fewer,
-// health is ignored.
-func minHealthyOf(p *config.Pool, n int) int {
-	return balance.MinHealthy(p.Health.MinHealthy.Count, p.Health.MinHealthy.Percent, n)
+// minHealthyOf returns how many of a pool's backends that are no backups must be
+// available; with fewer, health is ignored.
+func minHealthyOf(p *config.Pool, members []pool.Member) int {
+	return balance.MinHealthy(p.Health.MinHealthy.Count, p.Health.MinHealthy.Percent, pool.Primaries(members))
 }
 
 // newPool makes the pool of a generation.
 func newPool(p *config.Pool, members []pool.Member) (*generation.Pool, error) {
-	minHealthy := minHealthyOf(p, len(members))
+	minHealthy := minHealthyOf(p, members)
 	picker, err := balance.New(balance.Options{Algorithm: p.Balance, Bound: p.Hash.Bound, MinHealthy: minHealthy, KeepDraining: p.Drain.Sticky == "keep"}, members)
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", p.Name, err)

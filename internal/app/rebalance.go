@@ -25,7 +25,7 @@ func (a *App) rebalanced() (list []rebalance.Target) {
 			Name: p.Name, Members: members, MinAge: p.Rebalance.MinAge,
 			Rules: rebalance.Rules{
 				Above: float64(p.Rebalance.Above) / 100, Rate: p.Rebalance.Rate,
-				MinAvailable: minHealthyOf(p, len(members)),
+				MinAvailable: minHealthyOf(p, members),
 			},
 			// No session is moved to backends that handshakes wait for.
 			Paused: made.Admit != nil && made.Admit.Waiting() > 0,

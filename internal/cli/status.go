@@ -44,7 +44,7 @@ func (c *statusCommand) Run(env *environment) error {
 	fmt.Fprintln(w, "POOL\tBACKEND\tADDRESS\tSTATE\tWEIGHT\tSESSIONS\tWHY")
 	for _, p := range s.Pools {
 		for _, b := range p.Backends {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, b.Name, b.Address, b.State, weight(&b), sessions(&b), why(&b, time.Now()))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, b.Name, b.Address, stateOf(&b), weight(&b), sessions(&b), why(&b, time.Now()))
 		}
 		if p.Queued > 0 {
 			fmt.Fprintf(w, "%s\t\t\t\t\t\t%s\n", p.Name, queued(p.Queued))
@@ -96,6 +96,14 @@ func why(b *admin.Backend, now time.Time) string {
 		return left
 	}
 	return b.Reason + "; " + left
+}
+
+// stateOf is a backend's state, and whether it is a backup.
+func stateOf(b *admin.Backend) string {
+	if b.Backup {
+		return b.State + " (backup)"
+	}
+	return b.State
 }
 
 // weight is a backend's weight, with its share of it if that is below 1.

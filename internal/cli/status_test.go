@@ -22,6 +22,7 @@ func TestStatus(t *testing.T) {
 	}
 	s := admin.Status{Version: "v1", Started: started, Draining: true, DrainingSince: &ending, Pools: []admin.Pool{{Name: "chat", Backends: []admin.Backend{
 		{Name: "up", State: "up", Share: 1},
+		{Name: "spare", State: "up", Share: 1, Backup: true, Reason: "it is up again"},
 		{Name: "down", State: "down", Share: 1, Reason: "refused"},
 		{Name: "draining", State: "drain", Share: 1, Sessions: 3, Reason: "asked for", Drain: drain(time.Hour + 400*time.Millisecond)},
 		{Name: "late", State: "drain", Share: 1, Sessions: 3, Reason: "asked for", Drain: drain(-time.Minute)},
@@ -41,7 +42,7 @@ func TestStatus(t *testing.T) {
 	shown := show()
 	for name, want := range map[string]string{
 		"holdfast": "v1, shutting down since 2026-05-04 04:02:01, running since 2026-05-04 03:02:01",
-		"up":       "0", "down": "refused", "draining": "asked for; 1h0m0s left", "late": "asked for; time is up, closing the rest",
+		"up":       "0", "spare": "up (backup)  0       0         it is up again", "down": "refused", "draining": "asked for; 1h0m0s left", "late": "asked for; time is up, closing the rest",
 		"empty": "asked for; empty", "silent": "time is up, closing the rest",
 	} {
 		found := false

@@ -102,6 +102,7 @@ type Backend struct {
 	Sessions    int        `json:"sessions"` // live
 	Requests    int        `json:"requests"` // plain HTTP, running
 	MaxSessions int        `json:"max_sessions,omitempty"`
+	Backup      bool       `json:"backup,omitempty"` // gets sessions only while no other can
 	// Drain is nil if the backend isn't drained.
 	Drain *Drain `json:"drain,omitempty"`
 }

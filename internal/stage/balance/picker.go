@@ -15,6 +15,8 @@ type picker struct {
 	// keepDraining is Options.KeepDraining.
 	keepDraining bool
 	rendezvous   rendezvous
+	hasBackups   bool
+	primaries    []uint64 // 1 for each member that is no backup; nil without backups
 
 	mu     sync.Mutex // held for one choice with its lease; guards the following and algorithm
 	random randomSource
@@ -42,7 +44,7 @@ type candidates struct {
 
 func newPicker(o Options, members []pool.Member) *picker {
 	members = slices.Clone(members)
-	return &picker{
+	p := &picker{
 		minHealthy:   o.MinHealthy,
 		keepDraining: o.KeepDraining,
 		random:       randomSource{o.Rand},
@@ -50,11 +52,13 @@ func newPicker(o Options, members []pool.Member) *picker {
 		candidates:   candidates{members, make([]uint64, len(members)), make([]uint64, len(members))},
 		capacities:   make([]pool.Capacity, len(members)),
 	}
+	p.findBackups()
+	return p
 }
 
 func (p *picker) Members() []pool.Member { return p.members }
 
-func (p *picker) Owner(key uint64) int { return p.rendezvous.first(key, nil) }
+func (p *picker) Owner(key uint64) int { return p.rendezvous.first(key, p.primaries) }
 
 func (p *picker) Take(q *Query) (Choice, error) {
 	p.mu.Lock()
@@ -71,8 +75,12 @@ func (p *picker) Take(q *Query) (Choice, error) {
 	if err := p.collectCandidates(q); err != nil {
 		return Choice{}, err
 	}
-	for none := ErrFull; ; {
+	for none, again := ErrFull, p.hasBackups; ; {
 		i := p.algorithm.pick(p, q)
+		if i < 0 && again && none == ErrFull && p.collectCandidates(q) == nil {
+			again = false // others were faster: now it is the backups' turn
+			continue
+		}
 		if i < 0 {
 			return Choice{}, none
 		}
@@ -149,8 +157,8 @@ func (p *picker) collectUnderloaded(q *Query) (none error) {
 	for i := range p.members {
 		m := &p.members[i]
 		p.weights[i], p.capacities[i] = 0, pool.Capacity{}
-		if m.Backend.Availability() != pool.Available {
-			continue
+		if p.isBackup(i) || m.Backend.Availability() != pool.Available {
+			continue // a backup has no share
 		}
 		p.weights[i] = uint64(m.Weight) * uint64(m.Backend.Share())
 		p.sessions[i] = uint64(m.Backend.Sessions())
@@ -176,7 +184,7 @@ func (p *picker) TakeMember(i int) (Choice, bool) {
 	}
 	// Usually there is no need to look at the others.
 	b := p.members[i].Backend
-	if f := b.Availability(); f != pool.Available && f > p.worstAcceptable() && !(p.keepDraining && b.KeepsClients()) {
+	if f := b.Availability(); f != pool.Available && f > p.worstAcceptable(i) && !(p.keepDraining && b.KeepsClients()) {
 		return Choice{}, false
 	}
 	return lease(p.members, i, nil)
@@ -194,85 +202,6 @@ func lease(members []pool.Member, i int, own *pool.Backend) (Choice, bool) {
 		return Choice{}, false
 	}
 	return Choice{Backend: b, Index: i, Addr: addr}, true
-}
-
-// collectCandidates finds the candidates, or returns why there are none.
-//
-// Available members are candidates. If none of them is left to try, ejected ones are:
-// a few failed handshakes are only a guess, and no reason to turn a client away
-// untried. If fewer than minHealthy members are available at all, it is likelier that
-// the checks are wrong, or that the rest would break under the whole load, than
-// that all the others are dead. Then health is ignored, and all but closed
-// members are candidates.
-func (p *picker) collectCandidates(q *Query) error {
-	s := p.consider(q, pool.Available)
-	if s.available < p.minHealthy {
-		s = p.consider(q, pool.Unhealthy)
-	} else if s.usable == 0 {
-		s = p.consider(q, pool.Ejected)
-	}
-	switch {
-	case s.usable == 0:
-		return ErrNoBackend
-	case s.usable == s.full:
-		return ErrFull
-	case s.usable == s.full+s.rateLimited:
-		return ErrRateLimited
-	}
-	return nil
-}
-
-type counts struct {
-	available   int // members that are Available, tried or not
-	usable      int // members that may be tried, by their availability
-	full        int // of eligible
-	rateLimited int // of eligible
-}
-
-// consider makes candidates of the members that are at least as available as worst,
-// not tried, not full and not rate limited.
-func (c *candidates) consider(q *Query, worst pool.Availability) (s counts) {
-	for i := range c.members {
-		m := &c.members[i]
-		c.weights[i] = 0
-		availability := m.Backend.Availability()
-		if availability == pool.Available {
-			s.available++
-		}
-		if availability > worst || q.Tried.Has(i) {
-			continue
-		}
-		s.usable++
-		if m.Backend.Full() && m.Backend != q.Lost {
-			s.full++
-			continue
-		}
-		if q.RateLimits != nil && !q.RateLimits.CanTake(i) {
-			s.rateLimited++
-			continue
-		}
-		c.weights[i] = uint64(m.Weight) * uint64(m.Backend.Share())
-		c.sessions[i] = uint64(m.Backend.Sessions())
-	}
-	return s
-}
-
-// worstAcceptable is the worst availability that collectCandidates would accept if
-// no member had been tried.
-func (p *picker) worstAcceptable() pool.Availability {
-	available := 0
-	for i := range p.members {
-		if p.members[i].Backend.Availability() == pool.Available {
-			available++
-		}
-	}
-	switch {
-	case available < p.minHealthy:
-		return pool.Unhealthy
-	case available == 0:
-		return pool.Ejected
-	}
-	return pool.Available
 }
 
 // totals sums the candidates' weights and sessions.

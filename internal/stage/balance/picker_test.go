@@ -429,7 +429,7 @@ func TestNewErrors(t *testing.T) {
 		m    []pool.Member
 		want string
 	}{
-		{Options{Algorithm: "least_con"}, nil, `"least_con", want one of least_conn, round_robin, p2c, random, hash`},
+		{Options{Algorithm: "least_con"}, nil, `"least_con", want one of least_conn, round_robin, p2c, random, hash, first`},
 		{Options{}, light, "backend b0 has weight 0"},
 		{Options{Algorithm: "hash", Bound: 0.9}, nil, "bound of hash is 0.9, want 1 or more, or 0"},
 	} {

@@ -78,6 +78,8 @@ type Member struct {
 	Host string
 	// HealthPort is where checks connect to; 0 means as the pool says.
 	HealthPort int
+	// Backup means that it gets sessions only while no other can take them.
+	Backup bool
 }
 
 // In reports whether m is one of the backends with these names and addresses. An SRV

@@ -107,7 +107,7 @@ func TestFileErrors(t *testing.T) {
 		// Broken for longer: each error is logged once.
 		put(t, file, "[\n {\"adress\": \"a:1\"}]", 3)
 		sleep(2 * time.Second)
-		w.wantLog(warn(file+":2:3: unknown key 'adress': a backend has name, address, weight and max_sessions", last))
+		w.wantLog(warn(file+":2:3: unknown key 'adress': a backend has name, address, weight, max_sessions, health_port and backup", last))
 		sleep(time.Minute)
 		w.wantLog("")
 		if s := w.States()[0]; time.Since(s.Since) < time.Minute || !strings.Contains(s.LastError, "b.json:2:3") {

@@ -182,8 +182,10 @@ func (p *parser) member(start int) error {
 			m.MaxSessions, err = p.integer(0, math.MaxInt32)
 		case "health_port":
 			m.HealthPort, err = p.integer(1, math.MaxUint16)
+		case "backup":
+			m.Backup, err = p.boolean()
 		default:
-			err = p.fail(at, "unknown key %s: a backend has name, address, weight, max_sessions and health_port", hint.Quote(key))
+			err = p.fail(at, "unknown key %s: a backend has name, address, weight, max_sessions, health_port and backup", hint.Quote(key))
 		}
 		return err
 	})
@@ -270,6 +272,18 @@ func (p *parser) integer(lowest, highest int) (int, error) {
 		return 0, p.fail(at, "expected a whole number from %d to %d, got %s", lowest, highest, hint.Cut(number.String()))
 	}
 	return n, nil
+}
+
+func (p *parser) boolean() (bool, error) {
+	token, at, err := p.next()
+	if err != nil {
+		return false, err
+	}
+	b, ok := token.(bool)
+	if !ok {
+		return false, p.fail(at, "expected true or false, got %s", kind(token))
+	}
+	return b, nil
 }
 
 // kind describes a token for errors.

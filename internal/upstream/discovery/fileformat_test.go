@@ -11,9 +11,9 @@ import (
 
 func TestReadFile(t *testing.T) {
 	want := []Member{{Name: "10.0.0.9:3000", Address: "10.0.0.9:3000", Weight: 1}, {Name: "ws1", Address: "10.0.0.1:3000", Weight: 2, MaxSessions: 5000},
-		{Name: "ws2", Address: "ws2.internal:3000", Weight: 256, HealthPort: 8081}, {Name: "ws3", Address: "[2001:db8::1]:3000", Weight: 1}}
-	list := `[{"name": "ws2", "address": "WS2.Internal:3000", "weight": 256, "health_port": 8081},
-		{"max_sessions": 5000, "weight": 2, "name": "ws1", "address": "10.0.0.1:3000"},
+		{Name: "ws2", Address: "ws2.internal:3000", Weight: 256, HealthPort: 8081, Backup: true}, {Name: "ws3", Address: "[2001:db8::1]:3000", Weight: 1}}
+	list := `[{"name": "ws2", "address": "WS2.Internal:3000", "weight": 256, "health_port": 8081, "backup": true},
+		{"max_sessions": 5000, "weight": 2, "name": "ws1", "address": "10.0.0.1:3000", "backup": false},
 		{"address": "10.0.0.9:3000"}, {"name": "ws\u0033", "address": "[2001:DB8:0::1]:3000"}]`
 	for _, text := range []string{list, `{"backends": ` + list + "}\n"} {
 		file := filepath.Join(t.TempDir(), "b.json")
@@ -48,7 +48,8 @@ func TestParseErrors(t *testing.T) {
 		{`["a:1"]`, `1:2: expected a backend such as {"address": "10.0.0.1:3000"}, got "a:1"`},
 		{`[[]]`, `1:2: expected a backend such as {"address": "10.0.0.1:3000"}, got a list`},
 		{"[{\"address\": \"a:1\"},\n\t{\"name\": \"x\"}]", `2:2: the backend has no address: write for example "address": "10.0.0.1:3000"`},
-		{`[{"Address": "a:1"}]`, `1:3: unknown key "Address": a backend has name, address, weight, max_sessions and health_port`},
+		{`[{"Address": "a:1"}]`, `1:3: unknown key "Address": a backend has name, address, weight, max_sessions, health_port and backup`},
+		{`[{"address": "a:1", "backup": 1}]`, `1:31: expected true or false, got 1`},
 		{`[{"address": "a:1", "address": "b:1"}]`, `1:21: duplicate key "address" (first on line 1)`},
 		{`[{"address": 1}]`, `1:14: expected an address such as 10.0.0.1:3000 in quotes, got 1`},
 		{`[{"address": ""}]`, `1:14: bad address "": want host:port, such as 10.0.0.1:3000`},

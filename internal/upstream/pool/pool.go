@@ -41,6 +41,8 @@ type BackendSpec struct {
 	Host string
 	// HealthPort is the port that checks connect to; 0 means that of the pool's checks.
 	HealthPort int
+	// Backup means that it gets sessions only while no other can take them.
+	Backup bool
 }
 
 // Pool is a pool as one configuration has it. It is immutable; a reload makes a
@@ -58,4 +60,20 @@ type Member struct {
 	// Host is the name or IP address that its certificate has, if it speaks TLS.
 	Host       string
 	HealthPort int // of BackendSpec
+	Backup     bool
+}
+
+// Primaries is how many members are no backups. If all are backups, they are used like
+// others, so that it is how many members there are.
+func Primaries(members []Member) int {
+	n := 0
+	for i := range members {
+		if !members[i].Backup {
+			n++
+		}
+	}
+	if n == 0 {
+		return len(members)
+	}
+	return n
 }

@@ -149,7 +149,7 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 			}
 			b.configure(&spec, joins)
 			configured[id] = b
-			p.Members = append(p.Members, Member{Backend: b, Weight: max(s.Weight, 1), Host: cmp.Or(s.Host, hostport.HostOf(s.Address)), HealthPort: s.HealthPort})
+			p.Members = append(p.Members, Member{Backend: b, Weight: max(s.Weight, 1), Host: cmp.Or(s.Host, hostport.HostOf(s.Address)), HealthPort: s.HealthPort, Backup: s.Backup})
 		}
 		pools[p.Name] = p
 	}

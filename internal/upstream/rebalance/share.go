@@ -18,15 +18,18 @@ type Member struct {
 	Leaving int
 }
 
-// Snapshot returns the current state of a pool's members. leaving has the
+// Snapshot returns the current state of a pool's members. Backups neither give nor get
+// any: they got their sessions because no other could take them, and these stay when the
+// others are back. leaving has the
 // Member.Leaving of each by its ID. It must be read before, so that a session that
 // leaves meanwhile isn't counted twice.
 func Snapshot(members []pool.Member, leaving map[uint32]int) []Member {
 	list := make([]Member, len(members))
+	all := pool.Primaries(members) == len(members)
 	for i, m := range members {
 		b := m.Backend
 		list[i] = Member{ID: b.ID, Sessions: b.Sessions(), Leaving: leaving[b.ID]}
-		if b.Availability() == pool.Available {
+		if (all || !m.Backup) && b.Availability() == pool.Available {
 			list[i].Capacity = pool.Capacity{Weight: uint64(m.Weight) * uint64(b.Share()), Limit: b.SessionLimit()}
 		}
 	}
