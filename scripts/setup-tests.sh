@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests need: Go, gcc for the race detector, make, Node.js with
-# the packages of test/e2e/node and of the examples in Node, Chromium, OpenSSL, curl, and
-# the Redis server that tests start; builds Pebble. If everything is there, it does
-# nothing.
+# the packages of test/e2e/node and of the examples in Node, Chromium, OpenSSL, curl, ip, and
+# the servers that tests start: Redis, nginx and HAProxy; builds Pebble. No service is
+# started. If everything is there, it does nothing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -26,10 +26,20 @@ need chromium chromium
 need openssl openssl
 need curl curl
 need redis-server redis-server
+need ip iproute2
+need /usr/sbin/nginx nginx # its folder isn't on the PATH of every user
+need /usr/sbin/haproxy haproxy
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
 if [ -n "$missing" ]; then
 	if ! command -v apt-get >/dev/null; then
 		echo "setup-tests: install these yourself, there is no apt-get here:$missing" >&2
 		exit 1
+	fi
+	# Packages of servers ask this program whether they may start them. 101 is no.
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		trap 'as_root rm -f $policy' EXIT INT TERM
+		printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin $policy
 	fi
 	as_root apt-get update -q
 	# shellcheck disable=SC2086 # several words

@@ -28,7 +28,13 @@ const (
 // Start starts a server with these records, see Set. It speaks UDP.
 func Start(t testing.TB, records ...string) *Server {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	return StartAt(t, "127.0.0.1:0", records...)
+}
+
+// StartAt is Start at an address.
+func StartAt(t testing.TB, address string, records ...string) *Server {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
