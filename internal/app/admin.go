@@ -95,12 +95,12 @@ func (a *App) Status() admin.Status {
 // sessions.
 func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 	members := map[*pool.Backend]pool.Member{}
-	rebalances := a.rebalancer.States()
+	rebalances, learned := a.rebalancer.States(), a.sticky.Stats()
 	index := map[string]int{}
 	for i := range c.Pools {
 		p := &c.Pools[i]
 		index[p.Name] = len(list)
-		list = append(list, admin.Pool{Name: p.Name, Balance: p.Balance, MaxSessions: p.MaxSessions})
+		list = append(list, admin.Pool{Name: p.Name, Balance: p.Balance, MaxSessions: p.MaxSessions, LearnedKeys: learned[p.Name].Keys})
 		if r, ok := rebalances[p.Name]; ok {
 			list[i].Rebalance = &admin.Rebalance{Active: r.Active, Excess: r.Excess, Given: r.Given}
 			if r.Active {

@@ -30,6 +30,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/overload"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 	"github.com/holdfast-ws/holdfast/internal/stage/secure"
+	"github.com/holdfast-ws/holdfast/internal/stage/sticky"
 	"github.com/holdfast-ws/holdfast/internal/tls/acme"
 	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
 	"github.com/holdfast-ws/holdfast/internal/tls/certs"
@@ -71,6 +72,7 @@ type App struct {
 	rebalancer   *rebalance.Rebalancer
 	gate         *overload.Gate
 	limiter      *limit.Limiter
+	sticky       *sticky.Tables
 	acme         *acme.Group
 	certs        *certs.Watcher
 	keys         *jwtkeys.Store
@@ -127,6 +129,7 @@ func Start(o Options) (_ *App, err error) {
 	a.gate = overload.New(overload.Options{MaxSessions: overload.Within(c.Limits.MaxSessions), MaxHandshakes: c.Limits.MaxHandshakes,
 		PerAddress: c.Limits.MaxHandshakesPerAddress})
 	a.limiter = limit.New()
+	a.sticky = sticky.New(nil)
 	a.keys = jwtkeys.NewStore(jwtkeys.Options{Log: a.slog, Loaded: a.metrics.KeysRead})
 	a.asks = subrequest.NewStore(subrequest.Options{Done: a.metrics.AuthRequestDone})
 	a.acme = acme.NewGroup(a.slog, a.acmeChanged)

@@ -69,20 +69,21 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, set *au
 		g.Labels[r.Label] = a.names.Number(r.Label)
 	}
 	for i := range c.Pools {
-		if _, err := newPool(&c.Pools[i], nil); err != nil {
+		if _, err := newPool(&c.Pools[i], nil, nil); err != nil {
 			return nil, nil, err
 		}
 	}
 	pools, left := a.registry.Apply(a.poolSpecs(c))
 	for i := range c.Pools {
 		p := &c.Pools[i]
-		if g.Pools[p.Name], err = newPool(p, pools[p.Name].Members); err != nil {
+		if g.Pools[p.Name], err = newPool(p, pools[p.Name].Members, a.learned(p)); err != nil {
 			return nil, nil, err // checked above
 		}
 		g.Pools[p.Name].TLS = tls[p.Name]
 		a.setAdmit(p, g.Pools[p.Name])
 	}
 	a.keepQueues(c, left)
+	a.forgetLearned(c)
 	a.checker.Apply(pools, healthSpecs(c, tls))
 	return g, left, nil
 }

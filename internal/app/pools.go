@@ -2,10 +2,12 @@ package app
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
+	"github.com/holdfast-ws/holdfast/internal/stage/sticky"
 	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
 	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
 	"github.com/holdfast-ws/holdfast/internal/upstream/health"
@@ -56,8 +58,8 @@ func minHealthyOf(p *config.Pool, members []pool.Member) int {
 	return balance.MinHealthy(p.Health.MinHealthy.Count, p.Health.MinHealthy.Percent, pool.Primaries(members))
 }
 
-// newPool makes the pool of a generation.
-func newPool(p *config.Pool, members []pool.Member) (*generation.Pool, error) {
+// newPool makes the pool of a generation. learned is its table of keys, if it has one.
+func newPool(p *config.Pool, members []pool.Member, learned *sticky.Table) (*generation.Pool, error) {
 	minHealthy := minHealthyOf(p, members)
 	picker, err := balance.New(balance.Options{Algorithm: p.Balance, Bound: p.Hash.Bound, MinHealthy: minHealthy, KeepDraining: p.Drain.Sticky == "keep"}, members)
 	if err != nil {
@@ -67,11 +69,14 @@ func newPool(p *config.Pool, members []pool.Member) (*generation.Pool, error) {
 	if p.Balance == "hash" {
 		made.Key = p.Hash.Key
 	}
+	names := make([]string, len(members))
+	for i, m := range members {
+		names[i] = m.Backend.Name
+	}
+	if l := p.Affinity.Learn; l != nil {
+		made.Learned = generation.NewLearned(learned, l.From, l.Answer, names)
+	}
 	if c := p.Affinity.Cookie; c != nil {
-		names := make([]string, len(members))
-		for i, m := range members {
-			names[i] = m.Backend.Name
-		}
 		cookie := cookieOf(c)
 		if err := cookie.Validate(); err != nil {
 			return nil, fmt.Errorf("pool %q: affinity: %w", p.Name, err)
@@ -87,6 +92,21 @@ func newPool(p *config.Pool, members []pool.Member) (*generation.Pool, error) {
 	return made, nil
 }
 
+// learned is the table of the keys of a pool, which survives reloads; nil if it learns none.
+func (a *App) learned(p *config.Pool) *sticky.Table {
+	if l := p.Affinity.Learn; l != nil {
+		return a.sticky.Configure(p.Name, sticky.Options{Max: l.Max, Expire: l.Expire})
+	}
+	return nil
+}
+
+// forgetLearned forgets the tables of pools that learn no keys in c.
+func (a *App) forgetLearned(c *config.Config) {
+	a.sticky.Keep(func(pool string) bool {
+		return slices.ContainsFunc(c.Pools, func(p config.Pool) bool { return p.Name == pool && p.Affinity.Learn != nil })
+	})
+}
+
 func proxyVersion(p *config.Pool) proxyproto.Version {
 	return map[string]proxyproto.Version{"v1": proxyproto.V1, "v2": proxyproto.V2}[p.ProxyProtocol]
 }
@@ -95,7 +115,7 @@ func cookieOf(c *config.Cookie) affinity.Cookie {
 	secure := map[string]affinity.Secure{"auto": affinity.Auto, "always": affinity.Always, "never": affinity.Never}
 	return affinity.Cookie{
 		Name: c.Name, Path: c.Path, Domain: c.Domain, SameSite: c.SameSite,
-		MaxAge: c.MaxAge, Secure: secure[c.Secure], Secret: c.Secret,
+		MaxAge: c.MaxAge, Secure: secure[c.Secure], Named: c.Value == "name", Secret: c.Secret,
 	}
 }
 

@@ -63,6 +63,14 @@ func (s source) Queues() []metrics.QueueStat {
 	return all
 }
 
+func (s source) Learned() []metrics.LearnedStat {
+	var all []metrics.LearnedStat
+	for name, t := range s.sticky.Stats() {
+		all = append(all, metrics.LearnedStat{Pool: name, Keys: t.Keys, Learned: t.Learned, Expired: t.Expired, Evicted: t.Evicted})
+	}
+	return all
+}
+
 func (s source) Rebalances() []metrics.RebalanceStat {
 	var all []metrics.RebalanceStat
 	for name, st := range s.rebalancer.States() {

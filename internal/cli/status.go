@@ -49,6 +49,9 @@ func (c *statusCommand) Run(env *environment) error {
 		if p.Queued > 0 {
 			fmt.Fprintf(w, "%s\t\t\t\t\t\t%s\n", p.Name, queued(p.Queued))
 		}
+		if p.LearnedKeys > 0 {
+			fmt.Fprintf(w, "%s\t\t\t\t\t\t%s\n", p.Name, learned(p.LearnedKeys))
+		}
 		if r := p.Rebalance; r != nil && r.Active {
 			fmt.Fprintf(w, "%s\t\t\t\t\t\tbeing rebalanced: %d sessions given away, %d above fair shares\n", p.Name, r.Given, r.Excess)
 		}
@@ -131,6 +134,14 @@ func queued(handshakes int) string {
 		return "1 handshake waits for a backend"
 	}
 	return fmt.Sprintf("%d handshakes wait for a backend", handshakes)
+}
+
+// learned is the line about a pool's affinity.
+func learned(keys int) string {
+	if keys == 1 {
+		return "1 key has a backend"
+	}
+	return fmt.Sprintf("%d keys have a backend", keys)
 }
 
 func orFlags(file string) string {

@@ -20,7 +20,7 @@ func TestStatus(t *testing.T) {
 	drain := func(left time.Duration) *admin.Drain {
 		return &admin.Drain{Since: started, Deadline: time.Now().Add(left)}
 	}
-	s := admin.Status{Version: "v1", Started: started, Draining: true, DrainingSince: &ending, Pools: []admin.Pool{{Name: "chat", Backends: []admin.Backend{
+	s := admin.Status{Version: "v1", Started: started, Draining: true, DrainingSince: &ending, Pools: []admin.Pool{{Name: "chat", LearnedKeys: 12, Backends: []admin.Backend{
 		{Name: "up", State: "up", Share: 1},
 		{Name: "spare", State: "up", Share: 1, Backup: true, Reason: "it is up again"},
 		{Name: "down", State: "down", Share: 1, Reason: "refused"},
@@ -42,7 +42,7 @@ func TestStatus(t *testing.T) {
 	shown := show()
 	for name, want := range map[string]string{
 		"holdfast": "v1, shutting down since 2026-05-04 04:02:01, running since 2026-05-04 03:02:01",
-		"up":       "0", "spare": "up (backup)  0       0         it is up again", "down": "refused", "draining": "asked for; 1h0m0s left", "late": "asked for; time is up, closing the rest",
+		"up":       "0", "chat": "12 keys have a backend", "spare": "up (backup)  0       0         it is up again", "down": "refused", "draining": "asked for; 1h0m0s left", "late": "asked for; time is up, closing the rest",
 		"empty": "asked for; empty", "silent": "time is up, closing the rest",
 	} {
 		found := false

@@ -94,6 +94,7 @@ func (h *clientHandshake) connected() error {
 // startOpaque hands both connections to the engine.
 func (h *clientHandshake) startOpaque() error {
 	h.id = h.req.NeedID()
+	h.learn()
 	start := h.newSession()
 	start.Opaque = true
 	t := h.req.Meta.TLS

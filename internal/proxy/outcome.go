@@ -245,6 +245,7 @@ const passBackIdle = time.Minute
 // can still be sent another one.
 func (h *clientHandshake) passBack() error {
 	took := time.Since(h.began)
+	h.learn()
 	changes := h.req.AnswerChanges(h.gen, h.try.Choice.Backend.Name)
 	err := handshake.PassBack(h.conn, h.try.Conn, &h.req.Upgrade, h.try.Bytes(), passBackIdle, &changes)
 	var broken *handshake.BackendError

@@ -189,6 +189,7 @@ func editAnswer(header http.Header, in *http.Request, own bool) {
 	s.ids.EditAnswer(header)
 	edits := s.forward.AnswerEdits()
 	if !own {
+		s.learn(header)
 		edits.Edit(header, s.source())
 		return
 	}
@@ -198,6 +199,19 @@ func editAnswer(header http.Header, in *http.Request, own bool) {
 			header.Add(name, value)
 		}
 	})
+}
+
+// learn notes which keys an answer has that belong to the backend it is from.
+func (s *plainRequest) learn(header http.Header) {
+	if l := s.gen.Pools[s.rule.Pool].Learned; l != nil {
+		l.LearnAnswer(s.facts.Backend, func(name string, i int) ([]byte, bool) {
+			values := header[http.CanonicalHeaderKey(name)]
+			if i >= len(values) {
+				return nil, false
+			}
+			return []byte(values[i]), true
+		})
+	}
 }
 
 // isReserved is httpproxy.Options.IsReserved.

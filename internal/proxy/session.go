@@ -12,6 +12,7 @@ import (
 
 // startSession sends the client its 101 and hands both connections to the engine.
 func (h *clientHandshake) startSession() error {
+	h.learn()
 	changes := h.req.AnswerChanges(h.gen, h.try.Choice.Backend.Name)
 	changes.SetCookie = h.setCookie()
 	h.answer = handshake.AppendResponse(h.answer, &h.try.Resp, &h.req.Upgrade, &changes)
@@ -29,6 +30,11 @@ func (h *clientHandshake) startSession() error {
 	}
 	h.start(&start, Opened{TLS: h.req.Meta.TLS, RequestID: h.req.IDs.Request(), TraceID: h.req.IDs.Trace(), Claims: shown})
 	return nil
+}
+
+// learn notes which backend the client belongs to, before the client has the answer.
+func (h *clientHandshake) learn() {
+	h.pool().Learn(&h.req, h.try.Choice.Backend.Name, h.try.Resp.Fields.At)
 }
 
 // newSession is what a session with the backend begins with.

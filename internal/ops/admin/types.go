@@ -57,6 +57,8 @@ type Pool struct {
 	MaxSessions int `json:"max_sessions,omitempty"`
 	// Queued is the number of handshakes that wait in the queue of admit.
 	Queued int `json:"queued,omitempty"`
+	// LearnedKeys is the number of keys in the table of affinity.learn.
+	LearnedKeys int `json:"learned_keys,omitempty"`
 	// Rebalance is nil if the pool isn't rebalanced.
 	Rebalance *Rebalance `json:"rebalance,omitempty"`
 	// Discovery lists the sources of backends other than the configuration.

@@ -28,6 +28,9 @@ func (fixedSource) Opened() uint64     { return 7 }
 func (fixedSource) Backlog() int64     { return 65536 }
 func (fixedSource) LogDropped() uint64 { return 5 }
 func (fixedSource) Limits() LimitStat  { return LimitStat{Counted: 6, Buckets: 7} }
+func (fixedSource) Learned() []LearnedStat {
+	return []LearnedStat{{Pool: "chat", Keys: 90, Learned: 100, Expired: 3, Evicted: 7}}
+}
 func (fixedSource) Queues() []QueueStat {
 	return []QueueStat{{Pool: "chat", Waiting: 4, Queued: 11}}
 }

@@ -76,6 +76,10 @@ func TestSeriesOfRemovedBackendsAreDeleted(t *testing.T) {
 const fixedLines = `
 holdfast_admission_queue{pool="chat"}
 holdfast_admission_queued_total{pool="chat"}
+holdfast_affinity_forgotten_keys_total{pool="chat",reason="expired"}
+holdfast_affinity_forgotten_keys_total{pool="chat",reason="full"}
+holdfast_affinity_learned_keys{pool="chat"}
+holdfast_affinity_learned_keys_total{pool="chat"}
 holdfast_discovery_up{pool="chat",source="dns _ws._tcp.chat.internal"}
 holdfast_rebalance_excess{pool="chat"}
 `

@@ -28,6 +28,8 @@ type Source interface {
 	Queues() []QueueStat
 	// Rebalances lists the pools that are rebalanced.
 	Rebalances() []RebalanceStat
+	// Learned lists the pools whose affinity is learned.
+	Learned() []LearnedStat
 	// Certificates lists the certificates of listeners.
 	Certificates() []CertificateStat
 	// LogDropped is the number of log lines that were dropped.
@@ -73,6 +75,15 @@ type RebalanceStat struct {
 	Excess int // sessions above the fair shares of their backends
 }
 
+// LearnedStat has the values of one pool's table of keys.
+type LearnedStat struct {
+	Pool    string
+	Keys    int    // now
+	Learned uint64 // since the start, as the following
+	Expired uint64
+	Evicted uint64
+}
+
 // LimitStat has the values of limits.
 type LimitStat struct {
 	Counted int // addresses, claims and listeners with sessions
@@ -106,6 +117,12 @@ var (
 		"Handshakes that had to wait in the queue of a pool.", "pool")
 	excessDesc = newDesc("holdfast_rebalance_excess",
 		"Sessions above the fair shares of their backends.", "pool")
+	learnedDesc = newDesc("holdfast_affinity_learned_keys",
+		"Keys whose backend is remembered, in a pool with affinity.learn.", "pool")
+	learnedTotalDesc = newDesc("holdfast_affinity_learned_keys_total",
+		"Keys that were learned.", "pool")
+	forgottenDesc = newDesc("holdfast_affinity_forgotten_keys_total",
+		"Keys that were forgotten, since they weren't used or to make room.", "pool", "reason")
 	countedDesc = newDesc("holdfast_limits_counted",
 		"Client addresses, values of claims and listeners whose sessions, requests or connections with plain HTTP are counted for a limit.")
 	bucketsDesc = newDesc("holdfast_limits_buckets",
@@ -136,6 +153,13 @@ func (m *Metrics) collectSource(e emitter, backends []BackendStat) {
 	}
 	for _, r := range m.src.Rebalances() {
 		e.gauge(excessDesc, float64(r.Excess), validUTF8(r.Pool))
+	}
+	for _, l := range m.src.Learned() {
+		pool := validUTF8(l.Pool)
+		e.gauge(learnedDesc, float64(l.Keys), pool)
+		e.counter(learnedTotalDesc, l.Learned, pool)
+		e.counter(forgottenDesc, l.Expired, pool, "expired")
+		e.counter(forgottenDesc, l.Evicted, pool, "full")
 	}
 }
 

@@ -86,6 +86,9 @@ func (p *Pool) Take(limits balance.RateLimits, r requestkey.Request, q balance.Q
 	case p.Token != nil:
 		c, result, err = p.takeByToken(limits, r, q)
 		return c, -1, result, err
+	case p.Learned != nil:
+		c, result, err = p.takeLearned(limits, r, q)
+		return c, -1, result, err
 	}
 	c, err = p.takeAny(limits, r, q)
 	return c, -1, "", err
@@ -105,7 +108,7 @@ func (p *Pool) takeAny(limits balance.RateLimits, r requestkey.Request, q balanc
 // TakeBelowFairShare takes a backend that has fewer sessions than its fair share,
 // for a session of one that has more. It chooses by the key of r, or the least
 // loaded if r has none. The error may be balance.ErrBalanced.
-func (p *Pool) TakeBelowFairShare(r requestkey.Request, tried balance.Tried) (balance.Choice, error) {
+func (p *Pool) TakeBelowFairShare(r requestkey.Request, tried balance.Tried) (c balance.Choice, err error) {
 	q, from := balance.Query{Tried: tried}, p.Picker
 	switch {
 	case p.Key != nil:
@@ -115,7 +118,10 @@ func (p *Pool) TakeBelowFairShare(r requestkey.Request, tried balance.Tried) (ba
 			from = p.Tokens
 		}
 	}
-	return from.TakeBelowFairShare(&q)
+	if c, err = from.TakeBelowFairShare(&q); err == nil && p.Learned != nil {
+		p.Learned.moved(r, c.Index)
+	}
+	return c, err
 }
 
 // takeKeyed takes the backend that a key belongs to. It takes no other one for

@@ -80,9 +80,11 @@ type Pool struct {
 	// Key is what the algorithm hash hashes; nil for any other algorithm.
 	Key []requestkey.Part
 
-	// At most one of Cookie and Token is set; it is the pool's affinity.
+	// At most one of Cookie, Token and Learned is set; it is the pool's affinity.
 	Cookie *affinity.Table // by the index of the picker's members
 	Token  []requestkey.Part
+	// Learned is affinity by a table of keys.
+	Learned *Learned
 	// Tokens chooses for tokens, over the same members. If the backend that a
 	// token belongs to can't take it, Tokens chooses the next in an order that
 	// is the same for every balancer with the same file.

@@ -12,6 +12,9 @@
 // guessing. If no secret is configured, the keys are derived from the pool's name, and
 // anybody who knows that can.
 //
+// If Cookie.Named is set, the value is the backend's name instead, percent-encoded where a
+// cookie can't have its characters. It is not signed, so that clients can choose a backend.
+//
 // The spine asks a Table for each request and sets the cookie in its response. Whether
 // the backend can be used is decided elsewhere (stage/balance).
 package affinity
@@ -22,6 +25,8 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
+	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
@@ -62,6 +67,8 @@ type Table struct {
 	key     [sha256.Size]byte // for mac
 	members map[ident]int
 	tokens  []token
+	named   map[string]int // by value; nil if values are signed
+	values  []string       // with named
 
 	// The attributes after the value in Set-Cookie, with and without Secure.
 	secure, insecure string
@@ -73,6 +80,9 @@ type Table struct {
 func NewTable(c Cookie, pool string, names []string) *Table {
 	if err := c.Validate(); err != nil {
 		panic("affinity: " + err.Error())
+	}
+	if c.Named {
+		return newNamed(c, names)
 	}
 	ids := c.key("id", pool)
 	t := &Table{
@@ -93,6 +103,32 @@ func NewTable(c Cookie, pool string, names []string) *Table {
 		copy(t.tokens[i][copy(t.tokens[i][:], id[:]):], mac[:])
 	}
 	return t
+}
+
+// newNamed makes the Table of cookies that are names.
+func newNamed(c Cookie, names []string) *Table {
+	t := &Table{name: c.Name, named: make(map[string]int, len(names)), secure: c.attributes(true), insecure: c.attributes(false), secureMode: c.Secure}
+	for i, name := range names {
+		value := escape(name)
+		if _, twice := t.named[value]; !twice {
+			t.named[value] = i
+		}
+		t.values = append(t.values, value)
+	}
+	return t
+}
+
+// escape percent-encodes what can't be in the value of a cookie (RFC 6265 §4.1.1).
+func escape(name string) string {
+	var b strings.Builder
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\",;\\%", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // Read returns the member that a request's cookie names; the index is -1 unless the
@@ -125,6 +161,12 @@ func (t *Table) read(value []byte) (int, Verdict) {
 	if len(value) == 0 {
 		return -1, None // pages delete cookies this way
 	}
+	if t.named != nil {
+		if i, ok := t.named[string(value)]; ok {
+			return i, Member
+		}
+		return -1, Gone
+	}
 	if len(value) != textSize {
 		return -1, Tampered
 	}
@@ -152,7 +194,11 @@ func (t *Table) read(value []byte) (int, Verdict) {
 func (t *Table) AppendSetCookie(dst []byte, member int, secure bool) []byte {
 	dst = append(dst, t.name...)
 	dst = append(dst, '=')
-	dst = base64.RawURLEncoding.AppendEncode(dst, t.tokens[member][:])
+	if t.named != nil {
+		dst = append(dst, t.values[member]...)
+	} else {
+		dst = base64.RawURLEncoding.AppendEncode(dst, t.tokens[member][:])
+	}
 	if t.secureMode == Always || t.secureMode == Auto && secure {
 		return append(dst, t.secure...)
 	}

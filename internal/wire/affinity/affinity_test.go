@@ -381,3 +381,30 @@ func BenchmarkNewTable(b *testing.B) {
 		NewTable(plain, "chat", names)
 	}
 }
+
+// A cookie that is a name: what it reads is what it has set, whatever is in the name.
+func TestNamed(t *testing.T) {
+	names := []string{"ws1", "10.0.0.1:3000", `odd;"name",\%`, "größe"}
+	table := NewTable(Cookie{Name: "SRV", Named: true}, "chat", names)
+	read := func(cookie string) (int, Verdict) {
+		return table.Read(request(cookie))
+	}
+	for i := range names {
+		set := string(table.AppendSetCookie(nil, i, false))
+		value, _, _ := strings.Cut(set, ";")
+		if member, v := read(value); member != i || v != Member {
+			t.Errorf("%s: %d, %v; want %d", set, member, v, i)
+		}
+		if c, err := http.ParseSetCookie(set); err != nil || c.Valid() != nil || c.Quoted {
+			t.Errorf("%s: %v", set, err)
+		}
+	}
+	if set := string(table.AppendSetCookie(nil, 0, false)); !strings.HasPrefix(set, "SRV=ws1;") {
+		t.Errorf("it sets %s", set)
+	}
+	for cookie, want := range map[string]Verdict{"SRV=ws2": Gone, "SRV=": None, "x=ws1": None} {
+		if member, v := read(cookie); member != -1 || v != want {
+			t.Errorf("%s: %d, %v", cookie, member, v)
+		}
+	}
+}

@@ -19,6 +19,7 @@ type Cookie struct {
 	Domain   string        // a host name, valid for all names below it, too; "" means the requested host
 	MaxAge   time.Duration // whole seconds, at most 400 days; 0 means until the browser is closed
 	Secure   Secure
+	Named    bool   // the value is the backend's name, and not signed
 	Secret   string // that the keys are derived from, at least 16 bytes; "" means the pool's name
 }
 

@@ -202,3 +202,31 @@ func FuzzAppend(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSetCookie: a cookie that net/http reads from a Set-Cookie field is read the same here,
+// and a request with it has the same value.
+func FuzzSetCookie(f *testing.F) {
+	for _, s := range []string{"sid=abc; Path=/; HttpOnly", `sid="a b"; x`, "sid=", "sid", "=sid=", " sid = a = b ;", "SID=x", "sid=a\tb", ";sid=a"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, field []byte) {
+		value, ok := SetCookie(field, "sid")
+		if !ok && value != nil || ok && (len(value) == 0 || bytes.ContainsAny(value, ";")) {
+			t.Fatalf("%q, %t", value, ok)
+		}
+		if again, _ := Cookie(&request{headers: [][2]string{{"cookie"}}, values: [][]byte{append([]byte("a=b; sid="), value...)}}, "sid"); ok && !bytes.Equal(again, value) {
+			t.Errorf("a request gives %q instead of %q", again, value)
+		}
+		theirs, err := http.ParseSetCookie(string(field))
+		if err != nil || bytes.ContainsAny(field, "\r\n") || theirs.Name != "sid" || theirs.Value == "" {
+			return
+		}
+		want := theirs.Value
+		if theirs.Quoted {
+			want = `"` + want + `"`
+		}
+		if !ok || strings.TrimSpace(string(value)) != strings.TrimSpace(want) {
+			t.Errorf("%q, %t; net/http has %q", value, ok, want)
+		}
+	})
+}
