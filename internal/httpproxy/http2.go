@@ -68,6 +68,7 @@ func setHTTP2(s *http.Server) {
 // http2Conn is a client's connection with HTTP/2 within net/http.
 type http2Conn struct {
 	served
+	headers headers2
 
 	counting  sync.Mutex // guards the following
 	streams   int        // requests that have entered, and are under way

@@ -234,7 +234,7 @@ func (s *Server) Hand(conn net.Conn, meta transport.Meta, already []byte) bool {
 	g.conns++
 	var taken bool
 	if IsHTTP2(&meta) {
-		c := new(http2Conn)
+		c := &http2Conn{headers: headers2{conn: conn, time: s.limits.Head, preface: clientPreface}}
 		c.served = served{Conn: conn, meta: meta, server: s, of: g, outer: c}
 		taken = g.http2.listener.offer(c)
 	} else {

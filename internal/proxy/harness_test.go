@@ -72,6 +72,7 @@ type setup struct {
 	forward     *generation.Forward // of all rules
 	ids         requestid.Policy
 	upgrades    []string        // of every rule, beside WebSocket
+	connections int             // of plain HTTP, of one address; 0 is any number
 	tls         *transport.TLS  // what clients are taken to have agreed on
 	secure      *tlsconn.Config // clients really speak TLS
 	auth        *auth.Policy    // of every route
@@ -222,7 +223,7 @@ func (b *balancer) generation(s setup) *generation.Generation {
 		Dial:      dial.Dialer{Network: b.engine, Timeout: orPatience(s.connect)},
 		Handshake: orPatience(s.handshake),
 		// So that connections are closed for a reason.
-		HTTPLimits: httpproxy.Limits{Idle: time.Hour},
+		HTTPLimits: httpproxy.Limits{Idle: time.Hour}, MaxConnections: s.connections,
 	}
 	s.policy.Forward = s.forward
 	s.policy.Upgrades = s.upgrades

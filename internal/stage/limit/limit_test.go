@@ -236,3 +236,57 @@ func BenchmarkSession(b *testing.B) {
 		})
 	}
 }
+
+// Requests and connections are counted apart from sessions, and given back in whatever way
+// they end.
+func TestRequestsAndConnections(t *testing.T) {
+	l := New()
+	r := &Rules{Requests: Max{Scope: l.Scope(""), Max: 2}, Sessions: Max{Scope: l.Scope(""), Max: 1}}
+	from := addr("2001:db8::1")
+	var session1, plain, third Hold
+	if err := errors.Join(session1.Address(l, r, from), session1.Request(l, r, from), plain.Request(l, r, from)); err != nil {
+		t.Fatal(err)
+	}
+	if err := third.Request(l, r, addr("2001:db8::2")); !errors.Is(err, ErrAddressRequests) {
+		t.Errorf("a third request: %v", err)
+	}
+	id := session.NewID()
+	session1.Opened(id)
+	plain.Release()
+	if err := third.Request(l, r, from); err != nil {
+		t.Errorf("after the end of one: %v", err)
+	}
+	// A reload: none any more, or of another route.
+	if err := third.Request(l, &Rules{}, from); err != nil || l.Stats().Counted != 2 {
+		t.Errorf("%v, and %d are counted", err, l.Stats().Counted)
+	}
+	other := &Rules{Requests: Max{Scope: l.Scope("/other"), Max: 1}}
+	if err := errors.Join(third.Request(l, other, from), third.Request(l, other, from)); err != nil {
+		t.Error(err)
+	}
+	if err := plain.Request(l, other, from); err == nil {
+		t.Error("it isn't counted for the other route")
+	}
+	third.Release()
+	l.Ended(id)
+
+	// Connections, of which one is kept by net/http.
+	var kept, next Hold
+	if err := kept.Connection(l, 0, from); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Connection(l, 1, addr("2001:db8::3")); !errors.Is(err, ErrAddressConnections) {
+		t.Errorf("a second connection: %v", err)
+	}
+	kept.Detach()
+	kept.Release()
+	if err := next.Connection(l, 1, from); err == nil {
+		t.Error("the connection isn't counted any more")
+	}
+	l.ConnectionEnded(from)
+	if err := next.Connection(l, 1, from); err != nil {
+		t.Errorf("after its end: %v", err)
+	}
+	next.Release()
+	empty(t, l)
+}
