@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -25,11 +26,13 @@ var attempts atomic.Uint64
 //
 // A file that a process has left there, which has ended, is replaced. If a process
 // listens there, or if there is something else, that is an error. The socket is made under
-// another name and renamed, so that there is no moment without one.
+// another name and renamed, so that there is no moment without one. Of several processes
+// that do this at once, one gets the path, and the others an error.
 //
 // Closing the listener leaves the file; remove removes it, unless it is another one by
 // now.
 func Listen(path string, mode fs.FileMode) (_ *net.UnixListener, remove func(), err error) {
+	defer lock(filepath.Dir(path))()
 	if err := makeWay(path); err != nil {
 		return nil, nil, fmt.Errorf("listen on unix:%s: %w", path, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/internal/sock/unixsock"
@@ -90,6 +91,45 @@ func TestListenAfterACrash(t *testing.T) {
 	}
 	if _, _, err := unixsock.Listen(filepath.Join(path, "no", "such", "folder"), 0o660); err == nil {
 		t.Error("in a folder that doesn't exist")
+	}
+}
+
+// TestListenAtOnce: of several that find the file of a process that has ended, one has the
+// path in the end, and the others know that they don't.
+func TestListenAtOnce(t *testing.T) {
+	for range 20 {
+		path := testkit.SocketPath(t)
+		old, _, err := unixsock.Listen(path, 0o660)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.Close() // its file stays
+		const most = 8
+		winners, losers := make(chan *net.UnixListener, most), make(chan error, most)
+		var all sync.WaitGroup
+		for range most {
+			all.Go(func() {
+				if ln, _, err := unixsock.Listen(path, 0o660); err == nil {
+					winners <- ln
+				} else {
+					losers <- err
+				}
+			})
+		}
+		all.Wait()
+		close(losers)
+		for err := range losers {
+			if !strings.Contains(err.Error(), "another process listens there") {
+				t.Errorf("a loser: %v", err)
+			}
+		}
+		if len(winners) != 1 {
+			t.Fatalf("%d have the path", len(winners))
+		}
+		(<-winners).Close()
+		if got := files(t, path); len(got) != 1 {
+			t.Errorf("files %q", got)
+		}
 	}
 }
 
