@@ -219,8 +219,8 @@ func (v *Validator) authRequest(p Path, r *AuthRequest) {
 		r.MaxConcurrent = defaults.MaxConcurrent
 	}
 	v.Require(p.Key("url"), r.URL != "", "the endpoint is missing: write for example url: http://127.0.0.1:9000/auth")
-	v.names(p.Key("headers"), "header", r.Headers, checkHeaderName)
-	v.names(p.Key("copy_headers"), "header", r.CopyHeaders, func(s string) error {
+	v.headerNames(p.Key("headers"), r.Headers, checkHeaderName)
+	v.headerNames(p.Key("copy_headers"), r.CopyHeaders, func(s string) error {
 		if err := checkOwnHeader(s); err != nil {
 			return fmt.Errorf("bad header %s: %w", hint.Quote(s), err)
 		}
@@ -244,8 +244,41 @@ func (v *Validator) plainEndpoint(p Path, s, danger string) {
 	v.Warn(p, "the URL is without TLS, and not of this machine: %s; use https://", danger)
 }
 
-// names checks a list of names, which must differ.
+// withoutSecrets is a URL, which may be malformed, for messages: without what may be a
+// password, before an @ or in the query.
+func withoutSecrets(s string) string {
+	s, _, query := strings.Cut(s, "?")
+	if at := strings.LastIndexByte(s, '@'); at >= 0 {
+		begin := 0
+		if i := strings.Index(s[:at], "//"); i >= 0 {
+			begin = i + 2
+		}
+		s = s[:begin] + "…" + s[at:]
+	}
+	if query {
+		s += "?…"
+	}
+	return s
+}
+
+// headerNames checks a list of names of header fields, which must differ.
+func (v *Validator) headerNames(p Path, list []string, check func(string) error) {
+	v.each(p, list, check)
+	if v.OK(p) {
+		v.distinct("header", p, len(list), func(i int) string { return strings.ToLower(list[i]) })
+	}
+}
+
+// names checks a list of names, which must differ; their case matters.
 func (v *Validator) names(p Path, what string, list []string, check func(string) error) {
+	v.each(p, list, check)
+	if v.OK(p) {
+		v.distinct(what, p, len(list), func(i int) string { return list[i] })
+	}
+}
+
+// each checks the items of a list.
+func (v *Validator) each(p Path, list []string, check func(string) error) {
 	if !v.OK(p) {
 		return
 	}
@@ -258,7 +291,6 @@ func (v *Validator) names(p Path, what string, list []string, check func(string)
 			v.Fail(item, "%v", err)
 		}
 	}
-	v.distinct(what, p, len(list), func(i int) string { return strings.ToLower(list[i]) })
 }
 
 // pairs checks a mapping.
@@ -300,7 +332,7 @@ func checkOwnHeader(s string) error {
 
 // checkEndpoint checks the URL of something that the balancer asks.
 func checkEndpoint(s string) error {
-	bad := func(why string) error { return fmt.Errorf("bad URL %s: %s", hint.Quote(s), why) }
+	bad := func(why string) error { return fmt.Errorf("bad URL %s: %s", hint.Quote(withoutSecrets(s)), why) }
 	u, err := url.Parse(s)
 	switch {
 	case len(s) > maxURL:
@@ -309,7 +341,9 @@ func checkEndpoint(s string) error {
 		return bad("write a URL such as https://login.example.com/jwks.json")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return bad("it begins with https:// or http://")
-	case u.Hostname() == "" || u.User != nil || u.Fragment != "":
+	case u.User != nil:
+		return bad("it has a user or a password, which isn't sent: leave them out")
+	case u.Hostname() == "" || u.Fragment != "":
 		return bad("write a URL with a host, a path and perhaps a query, and nothing else")
 	}
 	if _, port, err := net.SplitHostPort(u.Host); err == nil && port == "" {

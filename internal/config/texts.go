@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"reflect"
@@ -199,7 +200,8 @@ func checkTarget(s string) error {
 // parseHostHeader reads the value of a Host header: a host, with or without a
 // port.
 func parseHostHeader(s string) (string, error) {
-	if a, err := hostport.Parse(s); err == nil && a.HostString() != "" && a.IP.Zone() == "" {
+	a, notAddress := hostport.Parse(s)
+	if notAddress == nil && a.HostString() != "" && a.IP.Zone() == "" {
 		return a.String(), nil
 	}
 	if s == "" {
@@ -207,6 +209,9 @@ func parseHostHeader(s string) (string, error) {
 	}
 	if strings.HasPrefix(s, "*") {
 		return "", fmt.Errorf("bad host %s: a request is for one host, write which", hint.Quote(s))
+	}
+	if _, _, err := net.SplitHostPort(s); err == nil && notAddress != nil && !strings.Contains(s, "/") {
+		return "", notAddress // its port is wrong
 	}
 	host, err := pattern.ParseHost(s)
 	return host.String(), err

@@ -257,7 +257,9 @@ const maxURL = 2048
 // checkDirectory checks the URL of an authority's directory, which must be https (RFC
 // 8555 section 6.1).
 func checkDirectory(s string) error {
-	bad := func(why string) error { return fmt.Errorf("bad directory %s: %s", hint.Quote(s), why) }
+	bad := func(why string) error {
+		return fmt.Errorf("bad directory %s: %s", hint.Quote(withoutSecrets(s)), why)
+	}
 	u, err := url.Parse(s)
 	switch {
 	case len(s) > maxURL:

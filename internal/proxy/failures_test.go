@@ -76,6 +76,9 @@ func TestAnswers(t *testing.T) {
 		{limit.ErrListenerSessions, failure.Balancer, "listener_sessions", 503, full},
 		{limit.ErrAddressSessions, failure.Balancer, "address_sessions", 429, "Your address has all the sessions it may have. Try again later, after a random pause."},
 		{failure.New(failure.AddressRate, ""), failure.Balancer, "address_rate", 429, "New sessions from your address come too fast. Try again later, after a random pause."},
+		{limit.ErrAddressRequests, failure.Balancer, "address_requests", 429, "Your address has all the requests under way that it may have. Try again later, after a random pause."},
+		{failure.New(failure.RequestRate, ""), failure.Balancer, "request_rate", 429, "Requests from your address come too fast. Try again later, after a random pause."},
+		{limit.ErrAddressConnections, failure.Balancer, "address_connections", 429, "Your address has all the connections it may have. Try again later, after a random pause."},
 		{limit.ErrClaimSessions, failure.Balancer, "claim_sessions", 429, "You have all the sessions you may have. Try again later, after a random pause."},
 
 		{ratelimit.ErrQueueFull, failure.Balancer, "queue_full", 503, "Too many wait for a server. Try again later, after a random pause."},
