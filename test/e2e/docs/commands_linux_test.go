@@ -44,6 +44,11 @@ var notRun = []struct{ prefix, why string }{
 	{"holdfast bench-server --listen ", "this test has servers of its own"},
 	{"holdfast run -c l7-", "test/e2e/layer4 runs the files of examples/two-tier"},
 	{"holdfast run -c front.yaml", "test/e2e/layer4 runs the files of examples/two-tier"},
+	{"kubectl ", "it needs a cluster"},
+	{"umask 077", "it is for kubectl"},
+	{"holdfast check -c ingress.yaml", "internal/app tests an Ingress, with ports and names of the test"},
+	{"holdfast run -c ingress.yaml", "internal/app tests an Ingress, with ports and names of the test"},
+	{"holdfast import ingress ", "the file is the reader's own"},
 	{"curl --cert client.pem --key client.key https://example.com/", "it needs a network"},
 }
 

@@ -1,0 +1,347 @@
+package ingress
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+)
+
+// routes adds those of a server, for its host and then for its aliases.
+func (v *converter) routes(s *server) {
+	hosts := []config.Match{{}}
+	if s.host != "" {
+		m, ok := v.host(s, s.host)
+		if !ok {
+			return
+		}
+		hosts[0] = m
+	}
+	for _, alias := range s.aliases {
+		if m, ok := v.host(s, alias); ok {
+			hosts = append(hosts, m)
+		}
+	}
+	for i, m := range hosts {
+		v.hostRoutes(s, m, i == 0)
+	}
+	if s.www && s.host != "" {
+		v.wwwRoute(s)
+	}
+}
+
+// host is a condition for a host. A wildcard stands for one label.
+func (v *converter) host(s *server, host string) (m config.Match, ok bool) {
+	var err error
+	switch rest, wildcard := strings.CutPrefix(host, "*."); {
+	case strings.HasPrefix(host, "~"): // an alias
+		m.HostRegex, err = pattern.ParseRegex(host[1:])
+	case wildcard && host == s.host:
+		m.HostRegex, err = pattern.ParseRegex(`^[\w-]+\.` + regexp.QuoteMeta(rest) + `$`)
+	default:
+		m.Host, err = pattern.ParseHost(host)
+	}
+	if err != nil {
+		at := s.by.Place
+		if s.locations[0].by != nil {
+			at = s.locations[0].Place
+		}
+		v.r.Refuse(at, "host "+host, "%v", err)
+	}
+	return m, err == nil
+}
+
+// route adds a route of an Ingress.
+func (v *converter) route(by *conf, at config.Place, r config.Route) config.Path {
+	p := config.Path("routes").Index(len(v.c.Routes))
+	v.c.Routes = append(v.c.Routes, r)
+	if at.Line > 0 {
+		v.r.Locate(p, at)
+	}
+	return p
+}
+
+// toHTTPS reports whether requests of a location without TLS are sent to https.
+// Certificate authorities ask for their challenges without it.
+func (s *server) toHTTPS(l *location) bool {
+	return l.by != nil && (l.by.forceSSL || l.by.sslRedirect && (s.tls || s.through)) && !strings.HasPrefix(l.path, "/.well-known/acme-challenge")
+}
+
+// hostRoutes adds the routes of a host, first those before all locations.
+func (v *converter) hostRoutes(s *server, m config.Match, first bool) {
+	if s.through {
+		v.passThrough(s, m)
+	}
+	if s.clientCert != nil && v.https && !s.clientCert.optional {
+		v.requireCert(s, m)
+	}
+	for _, l := range s.locations {
+		if l.by != nil && l.by.appRoot != "" {
+			to := config.Redirect{To: "${scheme}://${host}" + strings.ReplaceAll(l.by.appRoot, "$", "$$"), Status: 302}
+			match := m
+			match.PathExact, _ = pattern.ParseExactPath("/")
+			p := v.route(l.by, l.Place, config.Route{Match: match, Redirect: &to})
+			if l.by.root == "" {
+				l.by.root = p.Key("redirect")
+			}
+			break
+		}
+	}
+	all := true
+	for _, l := range s.locations {
+		all = all && (s.toHTTPS(l) && l.by.redirect == nil)
+	}
+	if all && v.hasHTTPS() {
+		v.redirectHTTPS(s.by, s.by.Place, m)
+	}
+	for _, l := range s.locations {
+		v.location(s, l, m, all && v.hasHTTPS(), first)
+	}
+	// A server with an Exact "/" alone has no "/" for other paths.
+	if last := s.locations[len(s.locations)-1]; last.path != "/" || last.exact && !s.regex {
+		v.notFound(s.by, m)
+	}
+}
+
+func (v *converter) hasHTTPS() bool { return len(v.c.Listeners) > 1 }
+
+// redirectHTTPS sends requests without TLS to https.
+func (v *converter) redirectHTTPS(by *conf, at config.Place, m config.Match) {
+	m.Listener = httpListener
+	v.route(by, at, config.Route{Match: m, Redirect: &config.Redirect{To: "https://${host}${uri}", Status: 308}})
+}
+
+// notFound answers as the controller's default backend does.
+func (v *converter) notFound(by *conf, m config.Match) {
+	at := config.Place{}
+	if by != nil {
+		at = by.Place
+	}
+	v.route(by, at, config.Route{Match: m, Respond: &config.Respond{Status: 404, Body: "default backend - 404", ContentType: "text/plain; charset=utf-8"}})
+}
+
+// passThrough sends connections with TLS for a host to its pods as they are.
+func (v *converter) passThrough(s *server, m config.Match) {
+	if v.https || len(v.c.Listeners) < 2 || m.Host == (pattern.Host{}) {
+		return
+	}
+	for _, l := range s.locations {
+		if l.path == "/" && l.backend != nil && l.by != nil {
+			if pool := v.pool(l.by, l.backend); pool != "" {
+				v.route(l.by, l.Place, config.Route{Match: config.Match{Listener: httpsListener, SNI: m.Host}, Pool: pool})
+			}
+			return
+		}
+	}
+	a := s.by.annotation("ssl-passthrough")
+	s.by.settings.refuse(a, "TLS is passed through for the path / only, which no Ingress has for this host")
+}
+
+// requireCert refuses clients without the certificate that a host asks for.
+func (v *converter) requireCert(s *server, m config.Match) {
+	no, text := false, "text/plain; charset=utf-8"
+	m.Listener = httpsListener
+	without := m
+	without.ClientCert = &config.ClientCert{Verified: &no}
+	at := s.by.annotation("auth-tls-secret").Place
+	v.route(s.by, at, config.Route{Match: without, Respond: &config.Respond{Status: 400, Body: "no required TLS certificate was sent", ContentType: text}})
+	if s.clientCert.cn == "" {
+		return
+	}
+	cn, err := pattern.ParseText(s.clientCert.cn)
+	if err != nil {
+		v.r.Refuse(at, "auth-tls-match-cn", "%v", err)
+		return
+	}
+	m.Not = []config.Match{{ClientCert: &config.ClientCert{CN: []pattern.Text{cn}}}}
+	v.route(s.by, at, config.Route{Match: m, Respond: &config.Respond{Status: 403, Body: "client certificate unauthorized", ContentType: text}})
+}
+
+// wwwRoute redirects www.HOST to HOST, or HOST to www.HOST, unless an Ingress has that
+// host.
+func (v *converter) wwwRoute(s *server) {
+	from, ok := strings.CutPrefix(s.host, "www.")
+	if !ok {
+		from = "www." + s.host
+	}
+	host, err := pattern.ParseHost(from)
+	if err != nil || strings.HasPrefix(s.host, "*") || v.hasHost(host) {
+		return
+	}
+	v.route(s.by, s.by.annotation("from-to-www-redirect").Place, config.Route{Match: config.Match{Host: host}, Redirect: &config.Redirect{To: "${scheme}://" + s.host + "${uri}", Status: 308}})
+}
+
+func (v *converter) hasHost(host pattern.Host) bool { return v.hosts[host] }
+
+// location adds the routes of a location.
+func (v *converter) location(s *server, l *location, m config.Match, redirected, first bool) {
+	var err error
+	switch {
+	case s.regex && l.path != "/":
+		m.PathRegex, err = pattern.ParseRegex("(?i)^" + l.path)
+	case s.regex:
+	case l.exact:
+		m.PathExact, err = pattern.ParseExactPath(l.path)
+	case l.path != "/":
+		m.Path, err = pattern.ParsePath(l.path)
+	}
+	directive := "path " + l.path
+	if err != nil {
+		v.r.Refuse(l.Place, directive, "%v", err)
+		return
+	}
+	if !redirected && v.hasHTTPS() && s.toHTTPS(l) && l.by.redirect == nil {
+		v.redirectHTTPS(l.by, l.Place, m)
+	}
+	c := l.by
+	if c == nil || l.backend == nil && c.redirect == nil {
+		v.notFound(c, m)
+		return
+	}
+	r := config.Route{Match: m, Allow: c.allow, Deny: c.deny, Limits: c.limits, ResponseHeaders: config.HeaderEdits{Set: slices.Clone(c.responseHeaders)}}
+	if redirected && v.https {
+		// Only requests with TLS get here, and no others may have this (RFC 6797 section 7.2).
+		r.ResponseHeaders.Set = append(r.ResponseHeaders.Set, [2]string{"Strict-Transport-Security", "max-age=31536000; includeSubDomains"})
+	}
+	if c.auth != nil {
+		auth := *c.auth
+		r.Auth = &config.Auth{Request: &auth}
+	}
+	if c.redirect != nil {
+		to := *c.redirect
+		r.Redirect, r.Auth = &to, nil
+		p := v.route(c, l.Place, r)
+		c.routes = append(c.routes, p)
+		if first && !l.unset {
+			v.r.Carry(l.Place, directive, p)
+		}
+		return
+	}
+	if !s.regex && !l.exact && l.path != "/" && strings.HasSuffix(l.path, "/") {
+		v.addSlash(c, l, m)
+	}
+	r.Timeouts, r.Rewrite.Host = c.timeouts, c.host
+	if l.needsRewrite() {
+		r.Rewrite.Path = c.rewrite
+	}
+	before := len(v.c.Routes)
+	v.targets(s, l, r)
+	if first && !l.unset && len(v.c.Routes) > before {
+		v.r.Carry(l.Place, directive, config.Path("routes").Index(len(v.c.Routes)-1))
+	}
+}
+
+// addSlash redirects /x to /x/ if the path is the latter, as nginx does.
+func (v *converter) addSlash(c *conf, l *location, m config.Match) {
+	m.Path = pattern.Path{}
+	exact, err := pattern.ParseExactPath(strings.TrimSuffix(l.path, "/"))
+	if err != nil {
+		return // reported with the path itself
+	}
+	m.PathExact = exact
+	v.route(c, l.Place, config.Route{Match: m, Redirect: &config.Redirect{To: "${scheme}://${host}" + strings.ReplaceAll(l.path, "$", "$$"), Status: 301}})
+}
+
+// targets adds the routes of a location to its pool, after those to its canary's.
+func (v *converter) targets(s *server, l *location, r config.Route) {
+	to := l.canary
+	if to == nil {
+		v.withCORS(l, r, v.pool(l.by, l.backend))
+		return
+	}
+	stable := v.pool(l.by, l.backend)
+	k := to.by.canary
+	v.matching(l, to, stable)
+	canaryPool := func() string { return v.pool(to.by, to.backend) }
+	add := func(name, value, pool string) {
+		with := r
+		with.Match.Header = append(slices.Clone(r.Match.Header), [2]string{name, value})
+		before := len(v.c.Routes)
+		if v.withCORS(l, with, pool); len(v.c.Routes) > before {
+			to.by.routes = append(to.by.routes, config.Path("routes").Index(before))
+		}
+	}
+	if k.header != "" {
+		switch {
+		case k.value != "":
+			add(k.header, "~^"+regexp.QuoteMeta(k.value)+"$", canaryPool())
+		case k.pattern != "":
+			if _, err := regexp.Compile(k.pattern); err != nil {
+				to.by.settings.refuse(to.by.annotation("canary-by-header-pattern"), "%v", err)
+				return
+			}
+			add(k.header, "~"+k.pattern, canaryPool())
+		default:
+			add(k.header, "always", canaryPool())
+			add(k.header, "never", stable)
+		}
+	}
+	if k.cookie != "" {
+		cookie := `~(^|;)\s*` + regexp.QuoteMeta(k.cookie) + `=%s\s*(;|$)`
+		add("Cookie", fmt.Sprintf(cookie, "always"), canaryPool())
+		add("Cookie", fmt.Sprintf(cookie, "never"), stable)
+	}
+	pool := stable
+	switch {
+	case k.weight >= k.total:
+		pool = canaryPool()
+	case k.weight > 0:
+		if both, ok := v.split(l.by, l.backend, to); ok {
+			pool = both
+		}
+	}
+	v.withCORS(l, r, pool)
+}
+
+// matching reports a canary without any rule, which gets nothing.
+func (v *converter) matching(l *location, to *canaryOf, stable string) {
+	if k := to.by.canary; k.header == "" && k.cookie == "" && k.weight == 0 {
+		v.r.Differ(to.backend.Place, "backend "+to.backend.Service, "", "it gets nothing: the canary has neither a header, a cookie nor a weight")
+	}
+}
+
+// withCORS adds a route to a pool, and those that answer pages of other origins.
+func (v *converter) withCORS(l *location, r config.Route, pool string) {
+	add := func(r config.Route) {
+		at := v.route(l.by, l.Place, r)
+		if r.Pool != "" {
+			l.by.routes = append(l.by.routes, at)
+		}
+	}
+	if pool == "" {
+		return
+	}
+	cors := l.by.cors
+	if cors == nil {
+		r.Pool = pool
+		add(r)
+		return
+	}
+	with := r
+	with.ResponseHeaders.Set = append(slices.Clone(r.ResponseHeaders.Set), cors.headers...)
+	all := slices.Equal(cors.origins, []string{"*"})
+	if !all {
+		with.Match.Header = append(slices.Clone(r.Match.Header), [2]string{"Origin", cors.match()})
+	}
+	preflight := config.Route{Match: with.Match, Allow: r.Allow, Deny: r.Deny, ResponseHeaders: with.ResponseHeaders, Respond: &config.Respond{Status: 204, ContentType: "text/plain; charset=utf-8"}}
+	preflight.Match.Method = []string{"OPTIONS"}
+	add(preflight)
+	with.Pool = pool
+	add(with)
+	if !all {
+		r.Pool = pool
+		add(r)
+	}
+}
+
+// match is a condition for the origins. A * in one stands for one label.
+func (c *cors) match() string {
+	var all []string
+	for _, o := range c.origins {
+		all = append(all, strings.Replace(regexp.QuoteMeta(o), `\*`, `[A-Za-z0-9-]+`, 1))
+	}
+	return "~(?i)(" + strings.Join(all, "|") + ")$"
+}

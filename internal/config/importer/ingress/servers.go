@@ -1,0 +1,254 @@
+package ingress
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+)
+
+// conf is an Ingress with what its annotations say, and what it became.
+type conf struct {
+	*Ingress
+	*settings
+	routes []config.Path // those that serve its paths
+	root   config.Path   // the one of app-root
+	pools  []config.Path
+}
+
+// server has the locations of a host, as in the nginx.conf that ingress-nginx writes.
+type server struct {
+	host       string // "" is every other host
+	by         *conf  // the first Ingress with the host; nil for ""
+	aliases    []string
+	tls        bool
+	www        bool
+	through    bool // TLS is passed through
+	clientCert *clientCert
+	locations  []*location
+	regex      bool // all paths are regular expressions
+}
+
+// location is a path of a server.
+type location struct {
+	path    string
+	exact   bool
+	backend *Backend // nil: 404
+	by      *conf    // nil for the "/" of the server ""
+	unset   bool     // the "/" that every server has, as long as no Ingress has a path for it
+	canary  *canaryOf
+	config.Place
+}
+
+// canaryOf is where a canary sends requests of a location.
+type canaryOf struct {
+	by      *conf
+	backend *Backend
+}
+
+// needsRewrite reports whether requests of l are rewritten, which makes the paths of the
+// whole host regular expressions.
+func (l *location) needsRewrite() bool {
+	if l.by == nil {
+		return false
+	}
+	target := l.by.values["rewrite-target"]
+	return target != "" && target != l.path
+}
+
+// inOrder sorts Ingresses as ingress-nginx does, by age. Those of a file that don't say
+// when they were created stay in the order of the file.
+func inOrder(all []*conf) {
+	slices.SortStableFunc(all, func(a, b *conf) int {
+		if a.Created == "" || b.Created == "" {
+			return 0
+		}
+		return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(b.key(), a.key()))
+	})
+}
+
+// servers makes the servers of all Ingresses. It reports paths that an older Ingress has
+// already.
+func (v *converter) servers(all []*conf) []*server {
+	byHost := map[string]*server{"": {locations: []*location{{path: "/", unset: true}}}}
+	list := []*server{byHost[""]}
+	for _, c := range all {
+		if c.canary != nil {
+			continue
+		}
+		if c.Default != nil && len(c.Rules) == 0 {
+			if l := byHost[""].locations[0]; l.unset {
+				l.unset, l.backend, l.by, l.Place = false, c.Default, c, c.Default.Place
+			}
+		}
+		for _, rule := range c.Rules {
+			s := byHost[rule.Host]
+			if s == nil {
+				s = &server{host: rule.Host, by: c, locations: []*location{{path: "/", unset: true, backend: c.Default, by: c, Place: rule.Place}}}
+				byHost[rule.Host] = s
+				list = append(list, s)
+			}
+			v.hostSettings(s, c)
+			for i := range rule.Paths {
+				v.addPath(s, c, &rule.Paths[i])
+			}
+		}
+	}
+	for _, c := range all {
+		if c.canary != nil {
+			v.addCanary(byHost, c)
+		}
+	}
+	v.claimAliases(byHost, list)
+	for _, s := range list {
+		for _, l := range s.locations {
+			s.regex = s.regex || l.needsRewrite() || l.by != nil && l.by.regex
+		}
+		s.sort()
+	}
+	sortServers(list)
+	return list
+}
+
+// claimAliases removes the aliases that another server has already, in the order of their
+// names, as nginx does.
+func (v *converter) claimAliases(byHost map[string]*server, list []*server) {
+	taken := map[string]bool{}
+	for host := range byHost {
+		taken[host] = true
+	}
+	for _, s := range slices.SortedFunc(slices.Values(list), func(a, b *server) int { return cmp.Compare(a.host, b.host) }) {
+		s.aliases = slices.DeleteFunc(s.aliases, func(a string) bool {
+			before := taken[a]
+			taken[a] = true
+			return before
+		})
+	}
+}
+
+// sortServers puts servers into the order in which nginx finds them.
+func sortServers(list []*server) {
+	// nginx tries names first, then names with a wildcard, in alphabetical order since
+	// they are regular expressions there, and last the default server.
+	class := func(s *server) int {
+		switch {
+		case s.host == "":
+			return 2
+		case strings.HasPrefix(s.host, "*"):
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(list, func(a, b *server) int {
+		return cmp.Or(cmp.Compare(class(a), class(b)), cmp.Compare(a.host, b.host))
+	})
+}
+
+// hostSettings applies what holds for a whole host. The first Ingress with something
+// counts.
+func (v *converter) hostSettings(s *server, c *conf) {
+	if len(s.aliases) == 0 {
+		for _, a := range c.aliases {
+			if a != s.host && !slices.Contains(s.aliases, a) {
+				s.aliases = append(s.aliases, a)
+			}
+		}
+	}
+	s.www = s.www || c.www
+	s.through = s.through || c.passthrough
+	if s.clientCert == nil {
+		s.clientCert = c.clientCert
+	}
+	if !s.tls && s.host != "" {
+		for i := range c.TLS {
+			if c.TLS[i].covers(s.host) {
+				s.tls = true
+			}
+		}
+	}
+}
+
+// covers reports whether t has the certificate for a host. Without hosts, the controller
+// goes by the names in the certificate.
+func (t *TLS) covers(host string) bool {
+	return len(t.Hosts) == 0 || slices.ContainsFunc(t.Hosts, func(h string) bool {
+		_, domain, _ := strings.Cut(host, ".")
+		return h == host || h == "*."+domain
+	})
+}
+
+func (v *converter) addPath(s *server, c *conf, p *Path) {
+	text := cmp.Or(p.Path, "/")
+	directive := "path " + text
+	isExact := p.Type == exact
+	for _, l := range s.locations {
+		if l.path != text {
+			continue
+		}
+		if l.exact != isExact {
+			break
+		}
+		if l.unset {
+			l.unset, l.backend, l.by, l.Place = false, &p.Backend, c, p.Place
+			return
+		}
+		v.r.Differ(p.Place, directive, "", "the Ingress %s has this path already, and gets its requests, as with ingress-nginx", l.by.key())
+		return
+	}
+	s.locations = append(s.locations, &location{path: text, exact: isExact, backend: &p.Backend, by: c, Place: p.Place})
+}
+
+// addCanary finds the locations whose requests a canary gets.
+func (v *converter) addCanary(byHost map[string]*server, c *conf) {
+	add := func(l *location, b *Backend) {
+		if l.canary != nil {
+			v.r.Differ(b.Place, "backend "+b.Service, "", "the Ingress %s is a canary of this path already: requests go there, as with ingress-nginx", l.canary.by.key())
+			return
+		}
+		l.canary = &canaryOf{c, b}
+	}
+	if c.Default != nil {
+		for _, l := range byHost[""].locations {
+			if l.backend != nil {
+				add(l, c.Default)
+			}
+		}
+	}
+	for _, rule := range c.Rules {
+		for i := range rule.Paths {
+			p := &rule.Paths[i]
+			var primary *location
+			if s := byHost[rule.Host]; s != nil {
+				for _, l := range s.locations {
+					if l.path == cmp.Or(p.Path, "/") && l.exact == (p.Type == exact) && l.backend != nil {
+						primary = l
+					}
+				}
+			}
+			if primary == nil {
+				v.r.Differ(p.Place, "path "+p.Path, "", "no other Ingress has this host and path, so that it gets no requests, as with ingress-nginx: leave canary out if it should")
+				continue
+			}
+			add(primary, &p.Backend)
+		}
+	}
+}
+
+// sort puts the locations into the order in which nginx finds them: those that match
+// exactly, then the longest. Regular expressions are all tried by length.
+func (s *server) sort() {
+	slices.SortStableFunc(s.locations, func(a, b *location) int {
+		if !s.regex && a.exact != b.exact {
+			if a.exact {
+				return -1
+			}
+			return 1
+		}
+		x, y := a.path, b.path
+		if !s.regex {
+			x, y = strings.TrimSuffix(x, "/"), strings.TrimSuffix(y, "/")
+		}
+		return cmp.Or(cmp.Compare(len(y), len(x)), cmp.Compare(y, x))
+	})
+}
