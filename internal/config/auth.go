@@ -101,10 +101,13 @@ func (v *Validator) claimKeys(c *Config) {
 		if pool.Affinity.Learn != nil {
 			key, parts = p.Key("affinity").Key("learn").Key("from"), pool.Affinity.Learn.From
 		}
+		if !slices.ContainsFunc(parts, requestkey.Part.IsClaim) {
+			continue
+		}
 		has := len(c.Routes) == 0 && byListener || slices.ContainsFunc(c.Routes, func(r Route) bool {
 			return r.Pool == pool.Name && (verified(r.Auth) || r.Auth == nil && byListener)
 		})
-		if slices.ContainsFunc(parts, requestkey.Part.IsClaim) && !has && v.OK(key) {
+		if !has && v.OK(key) {
 			v.Warn(key, "no request for this pool has a claim, since no route to it verifies tokens: add auth: {jwt: ...} to the route")
 		}
 	}

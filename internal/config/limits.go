@@ -59,6 +59,9 @@ type ClaimLimit struct {
 	Max   int    `key:"max" range:"0..100000000"` // 0 is no bound
 }
 
+// routeLimits are the fields of RouteLimits.
+var routeLimits = reflect.VisibleFields(reflect.TypeFor[RouteLimits]())
+
 // LimitsOf returns the limits that hold for the i-th route: its own, and those of Limits
 // for what it leaves out. Those of Limits hold for what needs no route, whose i is higher.
 func (c *Config) LimitsOf(i int) RouteLimits {
@@ -67,7 +70,7 @@ func (c *Config) LimitsOf(i int) RouteLimits {
 	}
 	limits := c.Routes[i].Limits
 	own, all := reflect.ValueOf(&limits).Elem(), reflect.ValueOf(c.Limits.RouteLimits)
-	for _, f := range reflect.VisibleFields(own.Type()) {
+	for _, f := range routeLimits {
 		if v := own.FieldByIndex(f.Index); !f.Anonymous && v.IsZero() {
 			v.Set(all.FieldByIndex(f.Index))
 		}

@@ -171,12 +171,31 @@ func (v *Validator) unique(seen map[string]Path, what, s string, p Path) bool {
 // section checks the single values of a section and of those in it.
 func (v *Validator) section(p Path, section reflect.Value) {
 	keys := KeysOf(section.Type())
+	program := v.program()
 	for i := range keys {
 		k := &keys[i]
+		if program && k.leftOut(section) {
+			continue // a Config of thousands of routes is mostly this
+		}
 		if path := p.Key(k.Name); v.OK(path) {
 			v.value(path, k, section)
 		}
 	}
+}
+
+// leftOut reports whether a section that a program has built has no value for the key,
+// and needs none.
+func (k *Key) leftOut(section reflect.Value) bool {
+	if k.flags != nil {
+		return false
+	}
+	switch field := k.Field(section); field.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		return field.IsNil()
+	case reflect.String:
+		return field.Len() == 0 && (k.unset || k.grammar == nil && len(k.Words) == 0 || k.grammar != nil && len(k.Words) == 0 && !k.grammar.needed)
+	}
+	return false
 }
 
 func (v *Validator) value(p Path, k *Key, section reflect.Value) {

@@ -172,7 +172,7 @@ func parseRate(s string) (float64, error) {
 
 // perClient checks that a zone is one for each client.
 func (z zone) perClient() error {
-	switch strings.NewReplacer("${", "$", "}", "").Replace(z.key) {
+	switch bare(z.key) {
 	case "$binary_remote_addr", "$remote_addr":
 		return nil
 	case "":

@@ -19,6 +19,7 @@ type condition struct {
 	text  string
 	fold  bool   // the case of text doesn't matter
 	regex string // with (?i) if case doesn't matter
+	re    pattern.Regex
 	some  bool   // any value but the empty one
 	truth bool   // any value but the empty one and 0
 	nets  []netip.Prefix
@@ -63,7 +64,8 @@ func known(is bool) verdict {
 // add adds a condition to a match.
 func (sc *scope) add(m *config.Match, c condition) (verdict, error) {
 	if c.regex != "" {
-		if _, err := pattern.ParseRegex(c.regex); err != nil {
+		var err error
+		if c.re, err = sc.cv.parseRegex(c.regex); err != nil {
 			return depends, err
 		}
 	}
@@ -179,14 +181,10 @@ func requireHost(m *config.Match, c condition) (verdict, error) {
 	case c.text == "" && c.regex == "":
 		return never, nil
 	case c.regex != "":
-		re, err := pattern.ParseRegex(c.regex)
-		if err != nil {
-			return depends, err
-		}
 		if !m.HostRegex.IsZero() || m.Host != (pattern.Host{}) {
-			return depends, merge(m, &config.Match{HostRegex: re})
+			return depends, merge(m, &config.Match{HostRegex: c.re})
 		}
-		m.HostRegex = re
+		m.HostRegex = c.re
 		return depends, nil
 	}
 	name, _, _ := strings.Cut(c.text, ":")
@@ -230,14 +228,10 @@ func requirePath(m *config.Match, c condition) (verdict, error) {
 	if c.of == "request_uri" && strings.Contains(c.regex, `\?`) {
 		return depends, fmt.Errorf("routes look at the path without the query: use $uri, and $arg_NAME for a parameter")
 	}
-	re, err := pattern.ParseRegex(c.regex)
-	if err != nil {
-		return depends, err
-	}
 	if !m.PathRegex.IsZero() {
-		return depends, merge(m, &config.Match{PathRegex: re})
+		return depends, merge(m, &config.Match{PathRegex: c.re})
 	}
-	m.PathRegex = re
+	m.PathRegex = c.re
 	return depends, nil
 }
 

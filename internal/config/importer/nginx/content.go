@@ -300,32 +300,32 @@ const anyway = "the query is passed on, too"
 // rewritePath does what the path in a proxy_pass does.
 func (sc *scope) rewritePath(r *route, d *syntax.Directive, loc *location) error {
 	to := sc.proxy.path
-	bare := strings.NewReplacer("${", "$", "}", "").Replace(to)
-	switch bare {
+	plain := bare(to)
+	switch plain {
 	case "", "$request_uri", "$uri$is_args$args", "$uri$is_args$query_string", "$document_uri$is_args$args":
 		return nil
 	}
-	if path, ok := strings.CutSuffix(bare, "$request_uri"); ok && !strings.Contains(path, "$") {
+	if path, ok := strings.CutSuffix(plain, "$request_uri"); ok && !strings.Contains(path, "$") {
 		r.Rewrite.Path = strings.TrimSuffix(path, "/") + "${path}"
 		return sc.checkPath(r)
 	}
-	if strings.Contains(bare, "$") {
-		return sc.templatePath(r, d, loc, bare)
+	if strings.Contains(plain, "$") {
+		return sc.templatePath(r, d, loc, plain)
 	}
-	if strings.Contains(bare, "?") {
+	if strings.Contains(plain, "?") {
 		return errors.New("a query in a proxy_pass can't be carried over: let the client send it")
 	}
 	switch {
 	case loc == nil || loc.regex != "" || loc.name != "":
 		return errors.New("nginx takes no path here: leave it out, or use a location that is a prefix")
 	case loc.exact:
-		r.Rewrite.Path = strings.ReplaceAll(bare, "$", "$$")
+		r.Rewrite.Path = strings.ReplaceAll(plain, "$", "$$")
 		return sc.checkPath(r)
-	case loc.path == bare:
+	case loc.path == plain:
 		return nil
 	}
 	sc.cv.encodings = true
-	from, to := loc.path, bare
+	from, to := loc.path, plain
 	if strings.HasSuffix(from, "/") && strings.HasSuffix(to, "/") || !strings.HasSuffix(from, "/") && to == "/" {
 		if to == "/" && !strings.HasSuffix(from, "/") {
 			sc.cv.differ(d, fmt.Sprintf("%s/x becomes /x, and %sx stays as it is: nginx makes //x and /x of them", from, from)).in(r, "rewrite")

@@ -132,6 +132,9 @@ func (sc *scope) requestHeader(h *syntax.Directive, name, value string, r *route
 		r.RequestHeaders.Set = append(r.RequestHeaders.Set, [2]string{name, t})
 		cv.carry(h).in(r, "request_headers")
 	}
+	if strings.Contains(value, "$proxy_add_x_forwarded_for") && cv.c.Forwarded.Trust != nil {
+		cv.differ(h, "behind a trusted proxy, the proxy's address is appended: nginx appends the client's once more")
+	}
 	if strings.Contains(value, "$uri") || strings.Contains(value, "$document_uri") {
 		cv.differ(h, "the path is as the client sent it: nginx decodes it")
 	}
@@ -178,14 +181,14 @@ func (sc *scope) hostHeader(d *syntax.Directive, value string, from *syntax.Dire
 		from = d
 	}
 	note := func() *note { return cv.carry(from) }
-	switch bare := strings.NewReplacer("${", "$", "}", "").Replace(value); bare {
+	switch plain := bare(value); plain {
 	case "$http_host":
 		note()
 		return
 	case "$host", "$host:$server_port", "$host:$proxy_port":
 		host := "${host}"
-		if bare != "$host" {
-			port, ok := sc.constant(strings.TrimPrefix(bare, "$host:$"))
+		if plain != "$host" {
+			port, ok := sc.constant(strings.TrimPrefix(plain, "$host:$"))
 			if !ok {
 				port = "80"
 			}

@@ -47,6 +47,9 @@ func (cv *converter) locations(lv *level, outer *location) (list locations) {
 	seen := map[string]*location{}
 	for _, d := range lv.own("location") {
 		loc, err := parseLocation(d)
+		if err == nil && loc.regex != "" {
+			_, err = cv.parseRegex(loc.regex)
+		}
 		if err == nil && outer != nil {
 			err = outer.mayHave(loc)
 		}
@@ -115,8 +118,7 @@ func parseLocation(d *syntax.Directive) (*location, error) {
 		return nil, fmt.Errorf("unknown modifier %s: nginx knows =, ^~, ~ and ~*", hint.Quote(modifier))
 	}
 	if loc.regex != "" {
-		_, err := pattern.ParseRegex(loc.regex)
-		return loc, err
+		return loc, nil
 	}
 	if !strings.HasPrefix(loc.path, "/") {
 		return nil, fmt.Errorf("no path begins with %s: paths begin with a slash", hint.Quote(loc.path))
@@ -301,7 +303,10 @@ func (sc *scope) expressions(list []*location, routes *[]*route) error {
 		if v == never {
 			continue
 		}
-		in.nested = ""
+		in.nested, in.captures = "", ""
+		if in.match.PathRegex.String() == loc.regex {
+			in.captures = loc.regex
+		}
 		for _, inner := range loc.inner.regexes {
 			if err := in.expressions([]*location{inner}, routes); err != nil {
 				return err

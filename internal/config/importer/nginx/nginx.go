@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config/importer/nginx/syntax"
 	"github.com/holdfast-ws/holdfast/internal/hint"
 	"github.com/holdfast-ws/holdfast/internal/wire/origin"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
 // Format is the name of the format.
@@ -39,6 +40,7 @@ type converter struct {
 	direct      map[string]*upstream // what a proxy_pass names without a block, by address
 	poolNames   map[string]bool
 	maps        map[string]*mapping
+	parsed      map[string]pattern.Regex
 	expressions []string // of locations and names of servers
 	connZones   map[string]zone
 	reqZones    map[string]zone
@@ -77,18 +79,18 @@ func readError(err error) string {
 // loader reads the files of an include. Like glob(3), a star stands for no name that
 // begins with a dot.
 func loader(dir string) syntax.Loader {
-	return func(pattern string) ([]syntax.Text, error) {
-		if !filepath.IsAbs(pattern) {
-			pattern = filepath.Join(dir, pattern)
+	return func(glob string) ([]syntax.Text, error) {
+		if !filepath.IsAbs(glob) {
+			glob = filepath.Join(dir, glob)
 		}
-		names := []string{pattern}
-		if strings.ContainsAny(pattern, "*?[") {
+		names := []string{glob}
+		if strings.ContainsAny(glob, "*?[") {
 			var err error
-			if names, err = filepath.Glob(pattern); err != nil {
-				return nil, fmt.Errorf("bad pattern %s", hint.Quote(pattern))
+			if names, err = filepath.Glob(glob); err != nil {
+				return nil, fmt.Errorf("bad pattern %s", hint.Quote(glob))
 			}
 			names = slices.DeleteFunc(names, func(s string) bool {
-				return strings.HasPrefix(filepath.Base(s), ".") && !strings.HasPrefix(filepath.Base(pattern), ".")
+				return strings.HasPrefix(filepath.Base(s), ".") && !strings.HasPrefix(filepath.Base(glob), ".")
 			})
 		}
 		var texts []syntax.Text
@@ -123,7 +125,7 @@ func convert(texts []syntax.Text, dir string, load syntax.Loader, o importer.Opt
 	cv := &converter{
 		r: importer.Report{AcceptLoss: o.AcceptLoss}, c: config.Defaults(), dir: dir,
 		notes: map[*syntax.Directive]*note{}, parents: map[*syntax.Directive]*syntax.Directive{},
-		ups: map[string]*upstream{}, direct: map[string]*upstream{}, poolNames: map[string]bool{}, retryOn: map[string]*retry{},
+		ups: map[string]*upstream{}, direct: map[string]*upstream{}, parsed: map[string]pattern.Regex{}, poolNames: map[string]bool{}, retryOn: map[string]*retry{},
 	}
 	cv.family(list, nil)
 	err := cv.files(list, texts[0].Name)
@@ -238,9 +240,10 @@ func (cv *converter) general(file string) {
 	note("keepalive", "holdfast pings, so that silent sessions stay open as long as both sides live: keepalive: {interval: 0s} has them closed after proxy_read_timeout, as before")
 	note("paths", "a path that servers read in different ways (with //, %2f, .. and the like) is answered with 400 where routes look at paths")
 	note("header fields", "X-Forwarded-*, Forwarded and X-Real-IP of clients that aren't trusted (set_real_ip_from) are removed, and fields with an underscore in their name are passed on")
+	note("sessions", "backends get the field Holdfast-Session with each WebSocket handshake, see docs/config.md")
 	note("failures", "if no backend can be used, the answer is 503 or 502; at most three backends are tried, and redirects of backends aren't rewritten")
 	if cv.encodings {
-		note("rewritten paths", "what is behind the replaced part stays as the client sent it: nginx decodes it, and encodes what it must")
+		note("rewritten paths", "what is behind the replaced part stays as the client sent it: nginx decodes it, encodes what it must, and leaves out an empty query")
 	}
 }
 

@@ -181,15 +181,20 @@ func withoutVariables(s string) string {
 	return b.String()
 }
 
+// urlVariables are several variables of nginx that are one of holdfast, and others that
+// are written in another way there.
+var urlVariables = strings.NewReplacer("$is_args$args", "${search}", "$is_args$query_string", "${search}", "$scheme", "${scheme}", "$http_host", "$host")
+
 // location is the URL that clients are sent to.
 func (sc *scope) location(d *syntax.Directive, lv *level, url string) (string, error) {
 	// What nginx makes of several variables is one of holdfast's.
-	url = strings.NewReplacer("$is_args$args", "${search}", "$is_args$query_string", "${search}", "$scheme", "${scheme}", "$http_host", "$host").Replace(url)
-	t, err := sc.template(markSearch(url))
+	url = urlVariables.Replace(url)
+	t, err := sc.template(markSearch(sc.markCaptures(url)))
 	if err != nil {
 		return "", err
 	}
-	t = strings.NewReplacer(searchMark, "${search}", "${path}${search}", "${uri}").Replace(t)
+	t = returnCaptures(t)
+	t = strings.ReplaceAll(t, searchMark, "${search}")
 	t = strings.ReplaceAll(t, "${path}${search}", "${uri}")
 	if strings.HasPrefix(t, "/") {
 		return sc.absolute(lv, t), nil
@@ -253,19 +258,19 @@ func (sc *scope) rewrite(d *syntax.Directive, lv *level, loc *location, out *rew
 		if expression == "^" || expression == "^/" || expression == "^.*$" || expression == ".*" {
 			in.match.PathRegex, rest = sc.match.PathRegex, false
 		}
-		url, err = in.location(d, lv, keepCaptures(url))
+		url, err = in.location(d, lv, url)
 		if err != nil {
 			cv.refuse(d, err.Error())
 			return false
 		}
 		r := in.route(d)
-		r.Redirect = &config.Redirect{To: returnCaptures(url), Status: code}
+		r.Redirect = &config.Redirect{To: url, Status: code}
 		cv.carry(d).in(r, "redirect")
 		in.responseHeaders(lv, r, false)
 		out.answers = append(out.answers, r)
 		return !rest || isWhole(expression)
 	case flag == "break" && loc != nil && !strings.Contains(to, "?") && lv.has("proxy_pass"):
-		path, err := in.template(keepCaptures(to))
+		path, err := in.template(in.markCaptures(to))
 		if path = returnCaptures(path); err == nil {
 			_, err = pattern.ParsePathTemplate(path)
 		}
@@ -291,14 +296,21 @@ func isWhole(expression string) bool {
 // Captures such as $1 are no variables of nginx's in a template.
 const captureMark = "\x01"
 
-func keepCaptures(s string) string {
+// markCaptures replaces variables for what a group of the path's expression has matched.
+func (sc *scope) markCaptures(s string) string {
+	if sc.captures == "" {
+		return s
+	}
+	loc := &location{regex: sc.captures}
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '$' && i+1 < len(s) && s[i+1] >= '1' && s[i+1] <= '9' {
-			b.WriteString(captureMark)
-			continue
+	for _, p := range split(s) {
+		if n := loc.group(p.variable); n > 0 {
+			b.WriteString(captureMark + strconv.Itoa(n))
+		} else if p.variable != "" {
+			b.WriteString("${" + p.variable + "}")
+		} else {
+			b.WriteString(p.text)
 		}
-		b.WriteByte(s[i])
 	}
 	return b.String()
 }

@@ -117,6 +117,19 @@ func (cv *converter) addRoutes(lists [][]*route, sockets []*socket) error {
 	return nil
 }
 
+// parseRegex is pattern.ParseRegex for an expression that may occur again, for other
+// listeners and locations.
+func (cv *converter) parseRegex(expression string) (pattern.Regex, error) {
+	if re, ok := cv.parsed[expression]; ok {
+		return re, nil
+	}
+	re, err := pattern.ParseRegex(expression)
+	if err == nil {
+		cv.parsed[expression] = re
+	}
+	return re, err
+}
+
 // quotePath is a path as an expression for it.
 func quotePath(s string) string { return regexp.QuoteMeta(s) }
 

@@ -22,7 +22,10 @@ type scope struct {
 	proxy  *target           // where the requests go, once that is known
 	depth  int               // of variables within variables
 
-	nested string // the beginning of the path of the locations around
+	// captures is the regular expression over the path whose groups $1 and the like are;
+	// "" if they are those of another text.
+	captures string
+	nested   string // the beginning of the path of the locations around
 }
 
 // maxVariables bounds variables within variables.
@@ -72,6 +75,12 @@ func (sc *scope) matching(c condition) (in *scope, rest bool, err error) {
 		return nil, true, err
 	case v == never:
 		return nil, true, nil
+	}
+	if c.regex != "" {
+		n.captures = ""
+		if n.match.PathRegex.String() == c.regex && strings.HasSuffix(c.of, "uri") {
+			n.captures = c.regex
+		}
 	}
 	return &n, v == depends, nil
 }

@@ -50,7 +50,7 @@ func (cv *converter) names(k *socket) []name {
 		for _, d := range s.lv.own("server_name") {
 			for _, text := range d.Args {
 				if expression, ok := strings.CutPrefix(text, "~"); ok {
-					re, err := pattern.ParseRegex(expression)
+					re, err := cv.parseRegex(expression)
 					if err != nil {
 						cv.refuse(d, err.Error())
 						continue
@@ -91,7 +91,7 @@ func (cv *converter) plainName(s *server, d *syntax.Directive, text string) []na
 		return append(cv.plainName(s, d, below), cv.plainName(s, d, "*."+below)...)
 	}
 	if strings.HasSuffix(text, ".*") && !strings.HasPrefix(text, "*") {
-		re, err := pattern.ParseRegex(wildcard(text))
+		re, err := cv.parseRegex(wildcard(text))
 		if err != nil {
 			cv.refuse(d, err.Error())
 			return nil

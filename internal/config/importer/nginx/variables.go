@@ -55,6 +55,11 @@ func split(s string) (pieces []piece) {
 	return pieces
 }
 
+// bare is a text whose variables are written without braces.
+func bare(s string) string { return withoutBraces.Replace(s) }
+
+var withoutBraces = strings.NewReplacer("${", "$", "}", "")
+
 // variableName is a name in the form in which it is compared. Those of cookies and
 // parameters keep their case, which matters to holdfast.
 func variableName(s string) string {
@@ -354,7 +359,7 @@ func (sc *scope) constant(name string) (string, bool) {
 	switch name {
 	case "server_name":
 		for _, n := range sc.server.names {
-			return n, true // nginx takes the first
+			return strings.TrimPrefix(n, "."), true // nginx takes the first
 		}
 		return "", true
 	case "server_port":
