@@ -20,8 +20,8 @@ type condition struct {
 	fold  bool   // the case of text doesn't matter
 	regex string // with (?i) if case doesn't matter
 	re    pattern.Regex
-	some  bool   // any value but the empty one
-	truth bool   // any value but the empty one and 0
+	some  bool // any value but the empty one
+	truth bool // any value but the empty one and 0
 	nets  []netip.Prefix
 	not   bool
 }
