@@ -109,6 +109,7 @@ func (m *imp) isStats(p *proxy) bool {
 // setAside notes all lines of a section that does nothing.
 func (m *imp) setAside(p *proxy, why string) {
 	m.differ(p.head, "", "%s", why)
+	m.carry(p.one["disabled"], "")
 	for _, list := range [][]*syntax.Line{p.binds, p.serverLines, p.sticks, p.rules[p.inherits:], p.stats} {
 		for _, l := range list {
 			if l.Num >= p.head.Num && m.marks[l] == nil {
@@ -174,9 +175,7 @@ func (m *imp) addRoutes(all []*group) {
 			for i := range r.lines {
 				m.carry(r.lines[i], at)
 			}
-			if len(r.lines) > 0 {
-				m.locate(at, r.lines[len(r.lines)-1])
-			}
+			m.locate(at, r.by)
 		}
 	}
 	for i, g := range all {

@@ -36,7 +36,7 @@ func (m *imp) checks(be *proxy, pool *config.Pool, list []*server, path config.P
 			m.skip(l, "no server has check")
 		}
 		if agents == 0 {
-			m.differ(be.head, "", "servers are never checked, and holdfast still leaves one alone for a while after handshakes with it have failed: health.max_fails")
+			m.say("servers without check", "holdfast leaves one alone for a while after handshakes with it have failed: health: {max_fails: 0} turns that off")
 		}
 	} else if !m.httpCheck(be, h, at) {
 		h.TCP = true
@@ -107,7 +107,7 @@ func (m *imp) checkTimes(be *proxy, h *config.Health, list []*server, first *ser
 	}
 	if l == nil || d >= h.Interval {
 		d = tidy(h.Interval * 9 / 10)
-		m.differ(be.head, "", "a check may take %s, less than its interval", config.Duration(d))
+		m.say("checks", "without timeout check, one may take nine tenths of its interval")
 	}
 	h.Timeout = max(d, time.Millisecond)
 	m.locate(at, first.line)
@@ -138,9 +138,9 @@ func (m *imp) agent(pool *config.Pool, list []*server, agents int, at config.Pat
 
 // httpCheck sets a check by HTTP, and reports whether there is one.
 func (m *imp) httpCheck(be *proxy, h *config.Health, at config.Path) bool {
-	for name, o := range options {
-		if l := be.option(name); l != nil && (o.text != "") && (strings.HasSuffix(name, "check") || name == "smtpchk") {
-			m.differ(l, at.Key("tcp"), "%s", o.text)
+	for _, name := range []string{"smtpchk", "mysql-check", "pgsql-check", "redis-check", "ldap-check", "spop-check", "external-check"} {
+		if l := be.option(name); l != nil {
+			m.differ(l, at.Key("tcp"), "%s", options[name].text)
 		}
 	}
 	if l := be.option("ssl-hello-chk"); l != nil {
@@ -149,7 +149,11 @@ func (m *imp) httpCheck(be *proxy, h *config.Health, at config.Path) bool {
 	if l := be.option("tcp-check"); l != nil {
 		m.carry(l, at.Key("tcp"))
 		for _, c := range be.settings.checks {
-			if c.Arg(0) == "tcp-check" && c.Arg(1) != "connect" && c.Arg(1) != "comment" {
+			switch {
+			case c.Arg(0) != "tcp-check":
+			case c.Arg(1) == "connect" || c.Arg(1) == "comment":
+				m.carry(c, at.Key("tcp"))
+			default:
 				m.differ(c, at.Key("tcp"), "the check is that a connection can be opened; nothing is sent, and no answer awaited")
 			}
 		}

@@ -167,9 +167,9 @@ func (m *imp) quotaOf(p *proxy, r *rule) (q *quota, rest *cond) {
 
 func (q *quota) text() string {
 	if q.current {
-		return "requests under way and sessions of an address count, above it they get 429"
+		return "requests under way and sessions of an address count, on each route by itself; above it they get 429"
 	}
-	return fmt.Sprintf("an address may make %d requests at once, and then as many as fit the rate; above it they get 429 with Retry-After", q.n)
+	return fmt.Sprintf("on each route, an address may make %d requests at once, and then as many as fit the rate; above it they get 429 with Retry-After", q.n)
 }
 
 // counter reads a test such as { sc_http_req_rate(0) gt 20 }.

@@ -10,12 +10,14 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer/haproxy/syntax"
 	"github.com/holdfast-ws/holdfast/internal/hint"
+	"github.com/holdfast-ws/holdfast/internal/wire/headeredit"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
 // use makes the routes of a use_backend.
 func (x *expander) use(p *proxy, match config.Match, r *rule, s state) {
 	s = s.with(r)
+	s.by = r.line
 	if strings.Contains(r.pool, "%") {
 		x.dynamic(p, match, r, s)
 		return
@@ -166,13 +168,21 @@ func initial() state {
 
 // expand makes the routes of a frontend for one of its listeners.
 func (m *imp) expand(p *proxy, at *listener) *expander {
-	x := &expander{m: m, fe: p, at: at, seen: map[*cond]*verdict{}, asked: map[string]bool{}}
+	x := &expander{m: m, fe: p, at: at, seen: map[*cond]*verdict{}, asked: map[string]bool{}, added: map[string]bool{}}
 	s := initial()
+	if l := p.one["unique-id-header"]; l != nil && headeredit.Request.CheckName(l.Arg(1), headeredit.Sent{}) == nil {
+		m.config.Forwarded.RequestID = true
+		s.request.apply("set", l.Arg(1), "${request_id}")
+		m.differ(l, "forwarded.request_id", "the ids are holdfast's own, and X-Request-ID has them, too")
+	} else if l != nil {
+		m.config.Forwarded.RequestID = true
+		m.differ(l, "forwarded.request_id", "X-Request-ID has ids of holdfast's own")
+	}
 	rules := slices.Concat(p.connections, p.requests, p.redirects, p.uses)
 	if l := p.one["monitor-uri"]; l != nil {
 		if path, err := pattern.ParseExactPath(l.Arg(1)); err == nil {
 			own := s.clone()
-			own.lines = []*syntax.Line{l}
+			own.lines, own.by = []*syntax.Line{l}, l
 			x.answer(config.Match{PathExact: path}, config.Respond{Status: 200}, own)
 		} else {
 			m.refuse(l, "%v", err)
@@ -190,7 +200,7 @@ func (m *imp) expand(p *proxy, at *listener) *expander {
 				return
 			}
 		}
-		s.lines = append(slices.Clone(s.lines), l)
+		s.lines, s.by = append(slices.Clone(s.lines), l), l
 		if be == p && (!p.back || !p.serves()) { // no backend at all
 			x.answer(match, config.Respond{Status: 503}, s)
 			return

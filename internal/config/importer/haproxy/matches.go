@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -27,7 +28,26 @@ func constant(v bool) matches {
 
 // isAll reports whether everything matches.
 func (ms matches) isAll() bool {
-	return slices.ContainsFunc(ms, func(m config.Match) bool { return reflect.ValueOf(m).IsZero() })
+	return slices.ContainsFunc(ms, func(m config.Match) bool { return isZero(&m) })
+}
+
+func isZero(m *config.Match) bool { return reflect.ValueOf(m).Elem().IsZero() }
+
+// keyOf is a text that two matches share if they are the same.
+func keyOf(m *config.Match) string {
+	websocket := "-"
+	if m.WebSocket != nil {
+		websocket = fmt.Sprint(*m.WebSocket)
+	}
+	not := ""
+	for i := range m.Not {
+		not += "!" + keyOf(&m.Not[i])
+	}
+	cert := ""
+	if c := m.ClientCert; c != nil {
+		cert = fmt.Sprint(c.Verified != nil, c.CN)
+	}
+	return fmt.Sprintf("%s|%s|%s|%s|%s|%s|%q|%q|%q|%s|%s|%s|%s|%s", m.Host, m.HostRegex, m.PathExact, m.PathBegins, m.PathRegex, websocket, m.Method, m.Header, m.Query, m.Client, cert, m.SNI, m.ALPN, not)
 }
 
 // maxMatches bounds the combinations of one condition.
@@ -66,7 +86,7 @@ func (ms matches) not() matches {
 		m := ms[0]
 		if m.WebSocket != nil {
 			only := !*m.WebSocket
-			if m.WebSocket = nil; reflect.ValueOf(m).IsZero() {
+			if m.WebSocket = nil; isZero(&m) {
 				return matches{{WebSocket: &only}}
 			}
 			m = ms[0]
@@ -74,7 +94,7 @@ func (ms matches) not() matches {
 		// What is only excluded is what is asked for.
 		if m.Not != nil {
 			inner := m.Not
-			if m.Not = nil; reflect.ValueOf(m).IsZero() {
+			if m.Not = nil; isZero(&m) {
 				return inner
 			}
 		}
@@ -156,9 +176,10 @@ func merge(a, b config.Match) (m config.Match, ok bool) {
 		}
 	}
 	if b.ClientCert != nil {
-		if a.ClientCert == nil {
+		switch {
+		case a.ClientCert == nil, a.ClientCert.CN == nil && *a.ClientCert.Verified:
 			m.ClientCert = b.ClientCert
-		} else if !reflect.DeepEqual(a.ClientCert, b.ClientCert) {
+		case b.ClientCert.CN != nil && !reflect.DeepEqual(a.ClientCert, b.ClientCert):
 			also(config.Match{ClientCert: b.ClientCert})
 		}
 	}
@@ -216,7 +237,10 @@ type expander struct {
 	// state is set while a condition looks at a field that a rule has changed.
 	state  *state
 	routes []*route
-	failed bool // there are too many
+	// branches is how many ways through the rules there are.
+	branches int
+	added  map[string]bool // the matches of routes
+	failed bool            // there are too many
 }
 
 // verdict is what a condition was evaluated to.

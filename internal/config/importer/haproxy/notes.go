@@ -129,6 +129,8 @@ func (m *imp) finish() (*importer.Result, error) {
 			at = &mark{outcome: importer.Carried, texts: []string{m.aboutControl(l)}}
 		case l.Off:
 			at = &mark{outcome: importer.NotNeeded, texts: []string{fmt.Sprintf("the condition in line %d doesn't hold", l.OffBy)}}
+		case at == nil && isGuard(l):
+			at = &mark{outcome: importer.Refused, texts: []string{"nothing here does that"}}
 		case at == nil:
 			at = &mark{outcome: importer.NotNeeded, texts: []string{"nothing uses it"}}
 		}
@@ -146,6 +148,16 @@ func (m *imp) finish() (*importer.Result, error) {
 		return &importer.Result{Format: "haproxy", Notes: m.report.Notes}, sorted(m.errs)
 	}
 	return m.report.Finish("haproxy", &m.config)
+}
+
+// isGuard reports whether a line may keep clients out. Such a line is never taken for one
+// that isn't needed because nothing has noted it.
+func isGuard(l *syntax.Line) bool {
+	switch l.Arg(0) {
+	case "http-request", "tcp-request", "block", "http-response", "tcp-response":
+		return true
+	}
+	return strings.HasPrefix(l.Arg(0), "req") || strings.HasPrefix(l.Arg(0), "rsp")
 }
 
 // sorted is a list of errors in the order of the files.

@@ -129,7 +129,7 @@ func (m *imp) balanceHash(be *proxy, pool *config.Pool, path config.Path, word s
 		}
 	case word == "hash":
 		if e, err := parseSample(l.Arg(2)); err == nil {
-			*key = m.keyOf(&e)
+			*key = m.hashKey(&e)
 		}
 	case word == "rdp-cookie":
 		m.refuse(l, "RDP cookies aren't known here: use balance source")
@@ -204,8 +204,8 @@ func (m *imp) balanceURI(be *proxy, pool *config.Pool) {
 	}
 }
 
-// keyOf is an expression as a part of a request; nil if it is none.
-func (m *imp) keyOf(e *sample) []requestkey.Part {
+// hashKey is an expression as a part of a request; nil if it is none.
+func (m *imp) hashKey(e *sample) []requestkey.Part {
 	if n, ok := e.segment(); ok {
 		return keyPart(requestkey.Parse, "path:"+strconv.Itoa(n))
 	}

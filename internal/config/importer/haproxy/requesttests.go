@@ -73,7 +73,11 @@ func hostMatch(method, p string) (config.Match, bool) {
 func (x *expander) path(t *test) (all matches, err string) {
 	if n, ok := t.segment(); ok && (t.method == "" || t.method == "str") {
 		for _, p := range t.patterns {
-			re, err := pattern.ParseRegex(fmt.Sprintf(`^(?:/[^/]*){%d}/%s(?:/|$)`, n-1, regexp.QuoteMeta(p)))
+			before := ""
+			if n > 1 {
+				before = fmt.Sprintf("(/[^/]*){%d}", n-1)
+			}
+			re, err := pattern.ParseRegex("^" + before + "/" + regexp.QuoteMeta(p) + "(/|$)")
 			if err != nil {
 				return nil, err.Error()
 			}
@@ -198,6 +202,9 @@ func (x *expander) field(t *test) (matches, string) {
 		return matches{{Header: config.Headers{{name, "*"}}}}, ""
 	}
 	return values(t, func(value string) (matches, string) {
+		if t.method == "sub" && !strings.Contains(value, ",") {
+			return matches{{Header: config.Headers{{name, "~" + strings.TrimPrefix(value[1:], `[^,]*`)}}}}, ""
+		}
 		if value == "~" {
 			return matches{{Header: config.Headers{{name, "*"}}}}, ""
 		}

@@ -11,9 +11,11 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
-// route is a route with the lines that it comes from, that which ends its requests first.
+// route is a route with the lines that it comes from, and the one that has ended its
+// requests.
 type route struct {
 	config.Route
+	by    *syntax.Line
 	lines []*syntax.Line
 }
 
@@ -25,6 +27,7 @@ type state struct {
 	limits          config.RouteLimits
 	timeouts        map[string]time.Duration
 	lines           []*syntax.Line
+	by              *syntax.Line // what ends the request
 }
 
 func (s state) clone() state {
@@ -105,13 +108,22 @@ func (es edits) headers() (h config.HeaderEdits) {
 	return h
 }
 
-// maxRoutes bounds the routes of a frontend.
-const maxRoutes = 20000
+// Bounds of a frontend: of its routes, and of how often rules that don't end requests
+// depend on what the request is. Each of those doubles the routes behind it.
+const (
+	maxRoutes   = 20000
+	maxBranches = 2000
+)
+
+const (
+	neverHolds = "its condition never holds here"
+	allGone    = "a line before gets all its requests"
+)
 
 // walk applies rules to the requests that match; then gets those that no rule has ended.
 func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, then func(config.Match, state)) {
 	for i, r := range rules {
-		if x.failed || len(x.routes) > maxRoutes {
+		if x.failed || len(x.routes) > maxRoutes || x.branches > maxBranches {
 			if !x.failed {
 				x.m.refuse(r.line, tooMany)
 			}
@@ -123,7 +135,10 @@ func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, th
 			x.m.refuse(r.line, "%s", err)
 			continue
 		}
-		r.used = true
+		if len(ms) == 0 {
+			x.m.skip(r.line, "%s", neverHolds)
+			continue
+		}
 		rest := rules[i+1:]
 		if ms.isAll() {
 			switch {
@@ -132,6 +147,9 @@ func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, th
 				x.walk(p, match, rest, s.with(r), then)
 				return
 			case x.ends(p, match, r, s):
+				for _, o := range rest {
+					x.m.skip(o.line, "%s", allGone)
+				}
 				return
 			}
 			x.change(p, r, &s)
@@ -149,6 +167,7 @@ func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, th
 				x.walk(p, both, left, branch, then)
 			default:
 				if !x.ends(p, both, r, branch) {
+					x.branches++
 					x.change(p, r, &branch)
 					x.walk(p, both, rest, branch, then)
 				}
@@ -213,8 +232,10 @@ func (x *expander) ends(p *proxy, match config.Match, r *rule, s state) bool {
 		x.use(p, match, r, s)
 		return !strings.Contains(r.pool, "%") // a map may have no entry
 	case redirect:
+		s.by = r.line
 		x.redirect(p, match, r, s.with(r))
 	case respond:
+		s.by = r.line
 		x.answer(match, config.Respond{Status: r.status, Body: r.body, ContentType: r.mime}, s.with(r))
 	default:
 		return false
@@ -230,8 +251,18 @@ func (x *expander) answer(match config.Match, a config.Respond, s state) {
 	x.add(config.Route{Match: match, Respond: &a, Limits: s.limits}, s)
 }
 
+// add adds a route, unless there is one before that gets all its requests.
 func (x *expander) add(r config.Route, s state) {
-	x.routes = append(x.routes, &route{Route: r, lines: s.lines})
+	key := "all"
+	if !isZero(&r.Match) {
+		key = keyOf(&r.Match)
+	}
+	if x.added["all"] || x.added[key] {
+		x.m.skip(s.by, "%s", allGone)
+		return
+	}
+	x.added[key] = true
+	x.routes = append(x.routes, &route{r, s.by, s.lines})
 }
 
 func (x *expander) redirect(p *proxy, match config.Match, r *rule, s state) {
@@ -298,10 +329,15 @@ func (x *expander) change(p *proxy, r *rule, s *state) {
 		s.timeouts[r.name] = min(d, maxTimeout)
 	case limit:
 		q := r.limit
-		if q.current {
+		if q.current && (s.limits.MaxRequestsPerAddress == nil || *s.limits.MaxRequestsPerAddress > q.n) {
 			s.limits.MaxRequestsPerAddress = &q.n
-		} else {
-			s.limits.NewRequestsPerAddress = &config.AddressRate{Rate: float64(q.n) / q.period, Burst: q.n}
+		} else if !q.current {
+			own := &config.AddressRate{Rate: float64(q.n) / q.period, Burst: q.n}
+			if before := s.limits.NewRequestsPerAddress; before != nil && before.Rate < own.Rate {
+				x.m.differ(r.line, "", "of two limits, the lower one holds")
+				return
+			}
+			s.limits.NewRequestsPerAddress = own
 		}
 	case guardTCP:
 		x.m.refuse(r.line, "whether a proxy is in front is said by the listener: bind ... accept-proxy")

@@ -32,7 +32,6 @@ type rule struct {
 	line   *syntax.Line
 	cond   *cond
 	group  string // rules that an allow ends
-	used   bool
 
 	pool     string   // of toPool, may be a format
 	redirect redir    // of redirect
@@ -97,6 +96,9 @@ func (m *imp) readRules(p *proxy) {
 			m.readOld(p, l)
 		}
 	}
+	// They are evaluated in this order, whatever that of the file is.
+	stage := map[string]int{"tcp-request connection": 1, "tcp-request session": 2, "tcp-request content": 3}
+	slices.SortStableFunc(p.connections, func(a, b *rule) int { return stage[a.group] - stage[b.group] })
 }
 
 // split reads the condition at the end of a line.

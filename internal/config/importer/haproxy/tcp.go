@@ -26,16 +26,22 @@ func (m *imp) tcpFrontend(p *proxy) {
 // tcpGuards sets who may connect, by the rules that reject connections.
 func (x *expander) tcpGuards() {
 	c := &x.at.config
+	ended := map[string]bool{} // groups in which everything else is let in
 	for _, r := range x.fe.connections {
+		if ended[r.group] {
+			x.m.skip(r.line, "a rule before lets all connections in")
+			continue
+		}
 		ms, err := x.holds(x.fe, r.cond)
 		switch {
 		case err != "":
 		case len(ms) == 0:
-			x.m.carry(r.line, "")
+			x.m.skip(r.line, "%s", neverHolds)
 			continue
 		case ms.isAll() && r.action == allow:
 			x.m.carry(r.line, "")
-			return
+			ended[r.group] = true
+			continue
 		case r.action == limit && ms.isAll() && r.limit.current:
 			x.m.refuse(r.line, "connections without requests aren't limited by address")
 			continue
@@ -74,6 +80,9 @@ func (x *expander) opaque(m config.Match) bool { return m.SNI != pattern.Host{} 
 func (x *expander) lastReject(r *rule) bool {
 	i := slices.Index(x.fe.connections, r)
 	for _, o := range x.fe.connections[i+1:] {
+		if o.group != r.group {
+			break
+		}
 		ms, err := x.holds(x.fe, o.cond)
 		if err != "" || o.action == respond && !ms.isAll() {
 			return false

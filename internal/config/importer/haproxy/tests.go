@@ -251,7 +251,9 @@ func values(t *test, make func(pattern string) (matches, string), any, after str
 		default:
 			return nil, fmt.Sprintf("this isn't compared by -m %s", t.method)
 		}
-		if fold != "" {
+		if fold != "" && t.method == "sub" {
+			q = any + "(?i:" + regexp.QuoteMeta(p) + ")"
+		} else if fold != "" {
 			q = "(?i:" + q + ")"
 		}
 		ms, err := make("~" + q)
