@@ -56,7 +56,8 @@ func (m *imp) build() {
 	m.config.Forwarded.XForwarded = false
 	if len(all) > 0 {
 		m.say("pages", "as with HAProxy, pages of any site may open WebSockets: to admit only your own, write origins: same_site at the listeners")
-		m.say("requests", "those that servers could read in two ways (with //, %2f, ; or .. in the path) get 400, and so do those with fields that routes look at twice; hosts are compared without port and case, paths decoded; a header field that would be empty isn't sent; of clients, fields are removed that resemble X-Forwarded-For and those that are set; handshakes have Holdfast-Session in addition")
+		m.say("requests", "those that servers could read in two ways (with //, %2f, ; or .. in the path) get 400, and so do those with fields that routes look at twice; hosts are compared without port and case, paths decoded; a header field that would be empty isn't sent; of clients, fields are removed that resemble X-Forwarded-For and those that are set; of several fields X-Forwarded-For of a client, the first is passed on")
+		m.say("Holdfast-Session", "backends get it in addition with each WebSocket handshake, the id of the session")
 		m.say("sessions", "both sides of a silent WebSocket are pinged, so that timeouts end it only if a side is dead: for the old behaviour write keepalive: {interval: 0}")
 		m.say("errors", ownErrors)
 	}
@@ -166,6 +167,11 @@ func (m *imp) addRoutes(all []*group) {
 			last = i
 		}
 	}
+	total := 0
+	for _, g := range all {
+		total += len(g.routes) * len(g.listeners)
+	}
+	m.config.Routes = slices.Grow(m.config.Routes, total)
 	add := func(g *group, listener string) {
 		for _, r := range g.routes {
 			at := config.Path("routes").Index(len(m.config.Routes))

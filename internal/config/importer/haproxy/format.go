@@ -121,6 +121,32 @@ func (x *expander) template(p *proxy, format string) (out, err string) {
 // variable translates an expression.
 func (x *expander) variable(p *proxy, e *sample, depth int) (out, err string) {
 	quote := func(s string) string { return strings.ReplaceAll(s, "$", "$$") }
+	if x.state != nil && e.name == "req.hdr" {
+		// What rules before have set is what it has.
+		if strings.EqualFold(e.arg(0), "host") && x.state.host != "" && (len(e.conv) == 0 || e.isHost()) {
+			return quote(x.state.host), ""
+		}
+		if own := x.state.request.changed(e.arg(0)); own != nil && len(e.conv) == 0 {
+			if !own.drop {
+				return "", "the field has been added to by a rule before"
+			}
+			return strings.Join(own.values, ", "), ""
+		}
+	}
+	if x.state != nil && x.state.path != "" && depth < 8 {
+		switch e.name {
+		case "path":
+			if !strings.Contains(x.state.path, "${") {
+				return quote(x.state.path), ""
+			}
+			if x.inPath {
+				break // it is replaced there
+			}
+			return "", "the path has been changed by a rule before"
+		case "url", "pathq":
+			return "", "the path has been changed by a rule before"
+		}
+	}
 	if e.isHost() {
 		if len(e.conv) > 0 {
 			return "${host}", "" // without a port, in lower case

@@ -35,7 +35,7 @@ var features = []string{"OPENSSL", "PCRE", "PCRE2", "PCRE_JIT", "PCRE2_JIT", "EP
 // that end in .cfg. The error has everything that is wrong, or refused.
 func Import(paths []string, o importer.Options) (*importer.Result, error) {
 	m := &imp{
-		Options: o, config: config.Defaults(), marks: map[*syntax.Line]*mark{},
+		Options: o, config: config.Defaults(),
 		report:    importer.Report{AcceptLoss: o.AcceptLoss},
 		frontends: map[string]*proxy{}, backends: map[string]*proxy{}, resolvers: map[string]*syntax.Section{}, defaults: map[string]*settings{},
 		pools: map[string]*target{}, lists: map[string][]string{}, names: map[string]bool{},
@@ -66,6 +66,7 @@ func Import(paths []string, o importer.Options) (*importer.Result, error) {
 		return &importer.Result{Format: "haproxy"}, m.errs
 	}
 	m.lines = p.Config.Lines
+	m.marks = make(map[*syntax.Line]*mark, len(m.lines))
 	m.read(p.Config.Sections)
 	m.build()
 	return m.finish()

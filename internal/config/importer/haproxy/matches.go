@@ -153,6 +153,9 @@ func merge(a, b config.Match) (m config.Match, ok bool) {
 			}
 		}
 	}
+	if m.WebSocket != nil && *m.WebSocket && m.Method != nil && !slices.Contains(m.Method, "GET") {
+		return m, false // a WebSocket is opened with GET
+	}
 	m.Header, m.Query = slices.Clone(a.Header), slices.Clone(a.Query)
 	for _, h := range b.Header {
 		if same := func(o [2]string) bool { return strings.EqualFold(o[0], h[0]) }; !slices.ContainsFunc(m.Header, same) {
@@ -237,10 +240,12 @@ type expander struct {
 	// state is set while a condition looks at a field that a rule has changed.
 	state  *state
 	routes []*route
+	// inPath is set while the template of a path is made.
+	inPath bool
 	// branches is how many ways through the rules there are.
 	branches int
-	added  map[string]bool // the matches of routes
-	failed bool            // there are too many
+	added    map[string]bool // the matches of routes
+	failed   bool            // there are too many
 }
 
 // verdict is what a condition was evaluated to.

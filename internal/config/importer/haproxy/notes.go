@@ -119,6 +119,7 @@ func (m *imp) say(what, text string) {
 
 // finish writes the notes in the order of the lines.
 func (m *imp) finish() (*importer.Result, error) {
+	m.report.Notes = make([]importer.Note, 0, len(m.lines)+len(m.general))
 	for _, g := range m.general {
 		m.report.Notes = append(m.report.Notes, importer.Note{Place: config.Place{File: m.file}, Directive: g.what, Outcome: importer.Different, Text: g.text})
 	}

@@ -15,6 +15,11 @@ import (
 
 // host evaluates a test of the host that a client asks for.
 func (x *expander) host(t *test) (all matches, err string) {
+	if x.state != nil && x.state.host != "" && t.name != "ssl_fc_sni" {
+		of := *t
+		of.fold = true
+		return x.literal(&of, x.state.host)
+	}
 	if t.name == "ssl_fc_sni" {
 		x.asked["tls"] = true
 		if !x.at.tls {
@@ -71,6 +76,9 @@ func hostMatch(method, p string) (config.Match, bool) {
 
 // path evaluates a test of the path.
 func (x *expander) path(t *test) (all matches, err string) {
+	if x.state != nil && x.state.path != "" {
+		return x.changedPath(t)
+	}
 	if n, ok := t.segment(); ok && (t.method == "" || t.method == "str") {
 		for _, p := range t.patterns {
 			before := ""

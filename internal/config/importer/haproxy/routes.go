@@ -7,106 +7,8 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/config/importer/haproxy/syntax"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
-
-// route is a route with the lines that it comes from, and the one that has ended its
-// requests.
-type route struct {
-	config.Route
-	by    *syntax.Line
-	lines []*syntax.Line
-}
-
-// state is what rules have changed on the way to a route.
-type state struct {
-	request, answer edits
-	host            string
-	path            string
-	limits          config.RouteLimits
-	timeouts        map[string]time.Duration
-	lines           []*syntax.Line
-	by              *syntax.Line // what ends the request
-}
-
-func (s state) clone() state {
-	s.request, s.answer = s.request.clone(), s.answer.clone()
-	times := make(map[string]time.Duration, len(s.timeouts))
-	for name, d := range s.timeouts {
-		times[name] = d
-	}
-	s.timeouts = times
-	s.lines = slices.Clone(s.lines)
-	return s
-}
-
-// edits change header fields, in their order.
-type edits []edit
-
-type edit struct {
-	name   string
-	drop   bool // what the client has sent
-	values []string
-	// passed is set on a field that is passed on as the client has sent it.
-	passed bool
-}
-
-// changed is the edit of a field that a rule has changed, nil if none has.
-func (es edits) changed(name string) *edit {
-	for i := range es {
-		if e := &es[i]; !e.passed && strings.EqualFold(e.name, name) {
-			return e
-		}
-	}
-	return nil
-}
-
-func (es edits) clone() edits {
-	es = slices.Clone(es)
-	for i := range es {
-		es[i].values = slices.Clone(es[i].values)
-	}
-	return es
-}
-
-func (es *edits) apply(op, name, value string) {
-	i := slices.IndexFunc(*es, func(e edit) bool { return strings.EqualFold(e.name, name) })
-	if i < 0 {
-		*es = append(*es, edit{name: name})
-		i = len(*es) - 1
-	}
-	e := &(*es)[i]
-	if e.passed {
-		e.passed, e.values = false, nil
-		if op == "add" && value == "${client_ip}" && strings.EqualFold(name, "x-forwarded-for") {
-			value = "${forwarded_for}"
-		}
-	}
-	if op != "add" {
-		e.drop, e.values = true, nil
-	}
-	if op != "del" && value != "" {
-		e.values = append(e.values, value)
-	}
-}
-
-// headers are the edits for a route.
-func (es edits) headers() (h config.HeaderEdits) {
-	for _, e := range es {
-		value := strings.Join(e.values, ", ")
-		switch {
-		case value == "" && e.drop:
-			h.Remove = append(h.Remove, e.name)
-		case value == "":
-		case e.drop:
-			h.Set = append(h.Set, [2]string{e.name, value})
-		default:
-			h.Add = append(h.Add, [2]string{e.name, value})
-		}
-	}
-	return h
-}
 
 // Bounds of a frontend: of its routes, and of how often rules that don't end requests
 // depend on what the request is. Each of those doubles the routes behind it.
@@ -181,12 +83,16 @@ func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, th
 func (x *expander) condition(p *proxy, r *rule, s *state) (ms matches, err string) {
 	changed := false
 	r.cond.acls(func(t *test) {
-		name := strings.ToLower(t.arg(0))
-		isPath := t.name == "path" || t.name == "url" || t.name == "pathq" || t.name == "base"
-		if isPath && s.path != "" {
-			err = "the path has been changed by a rule before"
+		switch t.name {
+		case "path", "url", "pathq":
+			changed = changed || s.path != ""
+		case "base":
+			if s.path != "" || s.host != "" {
+				err = "host or path have been changed by a rule before"
+			}
+		case "req.hdr":
+			changed = changed || s.request.changed(t.arg(0)) != nil || s.host != "" && strings.EqualFold(t.arg(0), "host")
 		}
-		changed = changed || t.name == "req.hdr" && s.request.changed(name) != nil
 	})
 	if err != "" {
 		return nil, err
@@ -204,6 +110,12 @@ func (x *expander) condition(p *proxy, r *rule, s *state) (ms matches, err strin
 	re, bad := pattern.ParseRegex(r.regex)
 	if bad != nil {
 		return nil, bad.Error()
+	}
+	if s.path != "" {
+		if !disjoint(r.regex, s.path) {
+			return nil, "the path has been changed by a rule before: join the two rules"
+		}
+		return nothing, ""
 	}
 	only := nothing
 	for _, m := range ms {
@@ -266,6 +178,8 @@ func (x *expander) add(r config.Route, s state) {
 }
 
 func (x *expander) redirect(p *proxy, match config.Match, r *rule, s state) {
+	x.state = &s
+	defer func() { x.state = nil }()
 	to, err := x.template(p, r.redirect.to)
 	if err == "" {
 		to, err = x.location(p, r, to)
@@ -307,19 +221,25 @@ func (x *expander) location(p *proxy, r *rule, to string) (string, string) {
 // change applies a rule that doesn't end requests.
 func (x *expander) change(p *proxy, r *rule, s *state) {
 	*s = s.with(r)
+	x.state = s
+	defer func() { x.state = nil }()
 	switch r.action {
 	case setField:
 		x.setField(p, r, s)
 	case setPath:
+		before := s.path
+		x.inPath = true
 		to, err := x.template(p, r.value)
-		switch {
-		case err != "":
+		x.inPath = false
+		if err != "" {
 			x.m.refuse(r.line, "%s", err)
-		case s.path != "":
-			x.m.refuse(r.line, "the path is changed twice: join the two rules")
-		default:
-			s.path = strings.NewReplacer("$${", "${").Replace(to)
+			return
 		}
+		to = strings.ReplaceAll(to, "$${", "${")
+		if before != "" {
+			to = strings.ReplaceAll(to, "${path}", before)
+		}
+		s.path = to
 	case setTimeout:
 		d, err := parseTime(r.value, time.Millisecond)
 		if err != nil {

@@ -48,9 +48,12 @@ func (l *Line) Arg(i int) string {
 
 // Args are the texts of the words from the i-th on.
 func (l *Line) Args(i int) []string {
-	var texts []string
-	for ; i < len(l.Words); i++ {
-		texts = append(texts, l.Words[i].Text)
+	if l == nil || i >= len(l.Words) {
+		return nil
+	}
+	texts := make([]string, 0, len(l.Words)-i)
+	for _, w := range l.Words[i:] {
+		texts = append(texts, w.Text)
 	}
 	return texts
 }
