@@ -8,7 +8,9 @@
 //   websocket  "well", "refuse" (answers upgrades with 500), or "deaf" (accepts
 //              the upgrade and never sends anything)
 //
-// It is a WebSocket server on every path, and echoes messages. It prints events
+// It is a WebSocket server on every path, and echoes messages. Below /app it is an
+// application with sessions: a client without one gets a cookie JSESSIONID, which
+// names the server. It prints events
 // as lines of JSON: {"event":"listening","address"}, {"event":"state"} after a
 // change of its state, and {"event":"check","kind","state"} for each health
 // check.
@@ -26,7 +28,17 @@ function noteCheck(request, kind, value) {
   if (request.headers["user-agent"] === "holdfast-health") print({ event: "check", kind, state: String(value) });
 }
 
+// newSession is the cookie for a client of the application that has none; "" if none is due.
+let sessions = 0;
+function newSession(request) {
+  const has = /(^|; *)JSESSIONID=/.test(request.headers.cookie || "") || request.url.includes("jsessionid=");
+  if (!request.url.startsWith("/app") || has) return "";
+  return `JSESSIONID=${name}.${++sessions}; Path=/app; HttpOnly`;
+}
+
 const server = http.createServer((request, response) => {
+  const cookie = newSession(request);
+  if (cookie) response.setHeader("Set-Cookie", ["theme=dark", cookie]);
   noteCheck(request, "http", state.health);
   response.statusCode = state.health;
   if (state.load !== null) response.setHeader("Holdfast-Load", state.load);
@@ -36,7 +48,13 @@ const server = http.createServer((request, response) => {
 
 const well = new WebSocketServer({ noServer: true });
 const deaf = new WebSocketServer({ noServer: true, autoPong: false });
-for (const sockets of [well, deaf]) sockets.on("headers", (headers) => headers.push("X-Backend: " + name));
+for (const sockets of [well, deaf]) {
+  sockets.on("headers", (headers, request) => {
+    headers.push("X-Backend: " + name);
+    const cookie = newSession(request);
+    if (cookie) headers.push("Set-Cookie: " + cookie);
+  });
+}
 well.on("connection", (ws) => ws.on("message", (data, binary) => ws.send(data, { binary })));
 for (const sockets of [well, deaf]) sockets.on("connection", (ws) => ws.on("error", () => {}));
 

@@ -27,6 +27,7 @@ type BackendStatus struct {
 	Name, Address, State, Operational, Admin, Reason string
 	Weight, Sessions                                 int
 	Share                                            float64
+	Backup                                           bool
 }
 
 // Pool asks for the status of a pool.
