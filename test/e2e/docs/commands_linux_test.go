@@ -48,6 +48,7 @@ var notRun = []struct{ prefix, why string }{
 	{"umask 077", "it is for kubectl"},
 	{"holdfast check -c ingress.yaml", "internal/app tests an Ingress, with ports and names of the test"},
 	{"holdfast run -c ingress.yaml", "internal/app tests an Ingress, with ports and names of the test"},
+	{"holdfast import alb ", "the files are the reader's own"},
 	{"holdfast import ingress ", "the file is the reader's own"},
 	{"curl --cert client.pem --key client.key https://example.com/", "it needs a network"},
 }
