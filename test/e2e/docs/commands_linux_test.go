@@ -50,6 +50,9 @@ var notRun = []struct{ prefix, why string }{
 	{"holdfast run -c ingress.yaml", "internal/app tests an Ingress, with ports and names of the test"},
 	{"holdfast import alb ", "the files are the reader's own"},
 	{"holdfast import ingress ", "the file is the reader's own"},
+	{"holdfast check -c haproxy.cfg", "the file is the reader's own"},
+	{"holdfast run -c haproxy.cfg", "the file is the reader's own"},
+	{"holdfast import haproxy ", "the file is the reader's own"},
 	{"curl --cert client.pem --key client.key https://example.com/", "it needs a network"},
 }
 
