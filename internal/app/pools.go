@@ -66,6 +66,9 @@ func newPool(p *config.Pool, members []pool.Member, learned *sticky.Table) (*gen
 		return nil, fmt.Errorf("pool %q: %w", p.Name, err)
 	}
 	made := &generation.Pool{Picker: picker, Refuse: p.Affinity.Fallback == "refuse", Reattach: p.Reattach, ProxyProtocol: proxyVersion(p)}
+	for _, r := range p.RetryOn {
+		made.RetryOn = append(made.RetryOn, [2]int{r.From, r.To})
+	}
 	if p.Balance == "hash" {
 		made.Key = p.Hash.Key
 	}

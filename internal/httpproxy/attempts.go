@@ -54,9 +54,14 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 			return refusal
 		}
 	}
-	for range cmp.Or(p.o.Attempts, 3) {
-		target, err := p.o.Upstream.Pick(in, tried, client.backends())
-		if err != nil {
+	attempts := cmp.Or(p.o.Attempts, 3)
+	var next *Target // chosen already
+	for n := range attempts {
+		var target Target
+		var err error
+		if next != nil {
+			target = *next
+		} else if target, err = p.o.Upstream.Pick(in, tried, client.backends()); err != nil {
 			refusal := asRefusal(err)
 			if t.pool == "" {
 				t.pool = refusal.Pool
@@ -67,7 +72,24 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 			return refusal
 		}
 		t.pool, t.backend = target.Pool, target.Name
-		err = p.forwardTo(w, in, t, &target, p.timeouts(in))
+		// A login belongs to one backend.
+		mayPassOver := target.PassOver != nil && n+1 < attempts && len(client.backends()) == 0
+		next = nil
+		err = p.forwardTo(w, in, t, &target, p.timeouts(in), func(status int) bool {
+			if !mayPassOver || !target.PassOver(status) {
+				return false
+			}
+			another, err := p.o.Upstream.Pick(in, append(tried[:len(tried):len(tried)], target.Key), nil)
+			if err != nil {
+				return false
+			}
+			next = &another
+			return true
+		})
+		if next != nil {
+			tried = append(tried, target.Key)
+			continue
+		}
 		if err == nil || !errors.As(err, &failed) || in.Context().Err() != nil {
 			return err
 		}
@@ -96,8 +118,13 @@ func asRefusal(err error) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Text: "no backend is available"}
 }
 
-// forwardTo makes one attempt. At the end it releases target.
-func (p *Proxy) forwardTo(w http.ResponseWriter, in *http.Request, t *progress, target *Target, timeouts Timeouts) error {
+// errPassedOver ends an attempt whose answer isn't passed on, since another backend is to
+// be asked.
+var errPassedOver = errors.New("the answer is passed over")
+
+// forwardTo makes one attempt. At the end it releases target. passOver reports whether
+// another attempt follows instead of an answer with that status.
+func (p *Proxy) forwardTo(w http.ResponseWriter, in *http.Request, t *progress, target *Target, timeouts Timeouts, passOver func(status int) bool) error {
 	if target.Release != nil {
 		defer target.Release()
 	}
@@ -126,7 +153,7 @@ func (p *Proxy) forwardTo(w http.ResponseWriter, in *http.Request, t *progress, 
 		}
 		conn.backend = target.Backend
 		x := &exchange{p: p, w: w, rc: http.NewResponseController(w), in: in, progress: t, client: client, conn: conn,
-			target: target, timeouts: timeouts, reached: reached}
+			target: target, timeouts: timeouts, reached: reached, passOver: passOver}
 		err := x.run()
 		if errors.As(err, new(*connectError)) {
 			failed(err)

@@ -33,6 +33,7 @@ type exchange struct {
 	target   *Target
 	timeouts Timeouts
 	reached  func()
+	passOver func(status int) bool
 	entry    *runningRequest
 
 	nothingSent bool
@@ -99,6 +100,10 @@ func (x *exchange) run() error {
 			err = &answerError{refusalOf(err), err}
 		}
 		return err
+	}
+	if !x.conn.dedicated && !logsInAnswer(res.Header) && x.passOver(res.StatusCode) {
+		x.endBody(0)
+		return errPassedOver
 	}
 	x.reached()
 	if err = x.passAnswer(res, cancel); err != nil {

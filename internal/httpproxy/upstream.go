@@ -42,6 +42,10 @@ type Target struct {
 	// Reached is called with nil after the backend has answered, or with the
 	// error of the connect or of TLS. It may be nil.
 	Reached func(err error)
+	// PassOver is called with the status of an answer, and reports whether another
+	// backend is to be asked for the request instead. If Pick returns none then, the
+	// answer is passed on all the same; otherwise Reached isn't called. nil is never.
+	PassOver func(status int) bool
 	// SetCookie is the value of a Set-Cookie field that is added to the answer;
 	// empty adds none.
 	SetCookie string

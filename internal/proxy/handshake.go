@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"cmp"
-	"errors"
 	"net/netip"
 	"time"
 
@@ -10,7 +8,6 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
-	"github.com/holdfast-ws/holdfast/internal/retry"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
@@ -44,7 +41,8 @@ type clientHandshake struct {
 	auth  *auth.Policy      // that req.Grant is of; nil without one
 
 	try   attempt.Try
-	tries int // backends asked, including the one of try
+	aside *setAside // an answer that is kept while another backend is asked; or nil
+	tries int       // backends asked, including the one of try
 	tried balance.Tried
 	// waitFor is the ID of the backend whose token it must wait for; 0 is any.
 	waitFor uint32
@@ -65,7 +63,7 @@ func (h *clientHandshake) reset(p *Proxy, c transport.Conn, waited *queuedHandsh
 	h.began, h.hello, h.rule, h.auth = time.Time{}, clienthello.Hello{}, nil, nil
 	h.req.Reset(c.Meta())
 	h.try.Reset()
-	h.tries, h.tried, h.waitFor, h.affinity = 0, balance.Tried{}, 0, ""
+	h.aside, h.tries, h.tried, h.waitFor, h.affinity = nil, 0, balance.Tried{}, 0, ""
 	if waited != nil {
 		h.tries = waited.tries
 	}
@@ -119,35 +117,6 @@ func (h *clientHandshake) run() error {
 		return err
 	}
 	return h.startSession() // relay, and closing at the session's end
-}
-
-// reachBackend tries backends until one accepts what ask asks of it.
-func (h *clientHandshake) reachBackend(ask func(*clientHandshake) error) error {
-	var failed error // of the backend tried last
-	for {
-		err := h.takeBackend()
-		switch {
-		case err == nil:
-		case errors.Is(err, balance.ErrRateLimited):
-			return h.wait() // it comes back to the beginning of run
-		case errors.Is(err, generation.ErrAffinity):
-			return err // no other is wanted, whatever its own failed with
-		default:
-			// A backend that failed says more than that none is left.
-			return cmp.Or(failed, err)
-		}
-		err = h.connect()
-		if err == nil {
-			err = ask(h)
-		}
-		if err == nil {
-			return nil
-		}
-		if again := h.giveUpBackend(err); !again {
-			return err
-		}
-		failed = err
-	}
 }
 
 // enter counts the handshake against the limits.
@@ -331,23 +300,4 @@ func (h *clientHandshake) exchange() error {
 		h.request = append(h.req.AppendRequest(h.request, h.gen), h.req.Body()...)
 	}
 	return h.try.Ask(h.request, &h.req, time.Now().Add(h.gen.AnswerTimeout(h.req.Forward())))
-}
-
-// giveUpBackend ends a try that failed, and reports whether another backend is to
-// be tried.
-func (h *clientHandshake) giveUpBackend(err error) (again bool) {
-	code := failure.Of(err).Code
-	if code == failure.Declined {
-		return false // conclude passes the answer back
-	}
-	h.try.Release()
-	h.try.Blame(err, &h.req, &h.tried)
-	if !retry.Unanswered(code) {
-		return false
-	}
-	again = retry.Handshake(code, h.tries)
-	c := &h.try.Choice
-	h.p.Log.Warn("a backend doesn't answer a handshake", "pool", c.Backend.Pool,
-		"backend", c.Backend.Name, "address", c.Addr.String(), "error", err, "next", again)
-	return again
 }

@@ -37,6 +37,9 @@ func (h *clientHandshake) conclude(err error) {
 	}
 	defer h.conn.Close()
 	defer h.try.Release()
+	if h.aside != nil { // after a panic
+		defer h.aside.try.Release()
+	}
 	h.hold.ReleaseClient() // whoever has the answer may try again at once
 	h.countTLS()
 	h.countAffinity()

@@ -131,7 +131,9 @@ func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, 
 		}
 	}
 	if err != nil {
-		count()
+		if !s.passedOver { // otherwise the choice before counts
+			count()
+		}
 		refused := plainRefusal(err)
 		refused.Pool = rule.Pool
 		refused.Final = errors.Is(err, generation.ErrAffinity)
@@ -150,6 +152,15 @@ func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, 
 				c.Backend.ConnectFailed(err.Error())
 			}
 		}}
+	if on := pool.RetryOn; on != nil {
+		picked.PassOver = func(status int) bool {
+			s.passedOver = retry.Answered(on, status, r.Method, r.ContentLength != 0, len(tried)+1)
+			if s.passedOver {
+				c.Backend.HandshakeSucceeded()
+			}
+			return s.passedOver
+		}
+	}
 	if pool.ProxyProtocol != proxyproto.Off {
 		meta := httpproxy.MetaOf(r)
 		picked.Header = string(attempt.AppendProxyHeader(nil, pool, &meta, g.Forwarded.ClientAddrOf(r.Header, meta.Peer)))

@@ -33,8 +33,10 @@ type plainRequest struct {
 	forward *generation.Forward // of rule
 	target  string              // as the client sent it, in origin-form
 	path    string              // instead of that in target; "" is that
-	prefix  string              // was cut off
-	facts   attempt.Facts       // for the edits of forward
+	// passedOver means that a backend has answered, and another one is looked for.
+	passedOver bool
+	prefix     string        // was cut off
+	facts      attempt.Facts // for the edits of forward
 
 	hold  limit.Hold
 	auth  *auth.Policy // that grant is of; nil without one

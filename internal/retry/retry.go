@@ -18,9 +18,41 @@ const MaxBackends = 3
 
 // Handshake reports whether another backend is asked for a client's handshake
 // after one that failed as code says; asked counts that one. Only a backend
-// that didn't answer is replaced: one that did may have acted on the request.
+// that didn't answer is replaced: one that did may have acted on the request. What
+// operators want beyond that is in Answered.
 func Handshake(code failure.Code, asked int) bool {
 	return Unanswered(code) && asked < MaxBackends
+}
+
+// Statuses are ranges of the statuses of answers, from the first to the last.
+type Statuses [][2]int
+
+// Has reports whether status is in one of them.
+func (s Statuses) Has(status int) bool {
+	for _, r := range s {
+		if r[0] <= status && status <= r[1] {
+			return true
+		}
+	}
+	return false
+}
+
+// Answered reports whether another backend is asked for a request after one that answered
+// with status, which is no error in itself: the operator lists in on after which that
+// happens. asked counts that one. hasBody says whether the request has a body, which has
+// been sent. A request that a backend may have acted on is asked again only if it is safe
+// to repeat (RFC 9110 §9.2.1).
+func Answered(on Statuses, status int, method string, hasBody bool, asked int) bool {
+	return on.Has(status) && IsSafe(method) && !hasBody && asked < MaxBackends
+}
+
+// IsSafe reports whether a method asks for no effect on the server.
+func IsSafe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
 }
 
 // Unanswered reports whether a backend failed without an answer.

@@ -73,3 +73,34 @@ func TestPause(t *testing.T) {
 		}
 	}
 }
+
+func TestAnswered(t *testing.T) {
+	on := retry.Statuses{{404, 404}, {502, 504}}
+	for _, tt := range []struct {
+		status int
+		method string
+		body   bool
+		asked  int
+		want   bool
+	}{
+		{502, "GET", false, 1, true},
+		{503, "HEAD", false, 2, true},
+		{504, "OPTIONS", false, 1, true},
+		{404, "TRACE", false, 1, true},
+		{403, "GET", false, 1, false},
+		{501, "GET", false, 1, false},
+		{505, "GET", false, 1, false},
+		{503, "GET", false, retry.MaxBackends, false},
+		{503, "GET", true, 1, false},
+		{503, "POST", false, 1, false},
+		{503, "PUT", false, 1, false},
+		{503, "get", false, 1, false},
+	} {
+		if got := retry.Answered(on, tt.status, tt.method, tt.body, tt.asked); got != tt.want {
+			t.Errorf("%+v: got %t", tt, got)
+		}
+	}
+	if retry.Answered(nil, 503, "GET", false, 1) {
+		t.Error("no status is listed, and another backend is asked")
+	}
+}

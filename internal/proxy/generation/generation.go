@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/relay"
+	"github.com/holdfast-ws/holdfast/internal/retry"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
@@ -97,6 +98,9 @@ type Pool struct {
 	ProxyProtocol proxyproto.Version
 	// TLS is spoken to the members; nil means none.
 	TLS *backendtls.Client
+
+	// RetryOn has the statuses of answers after which another member is asked.
+	RetryOn retry.Statuses
 
 	// Reattach says when sessions are moved; nil means never.
 	Reattach *session.Reattach
