@@ -1,8 +1,8 @@
 package haproxy
 
 import (
-	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -102,9 +102,11 @@ func (x *expander) answerFields(p *proxy, s *state) {
 	}
 }
 
-// forwardFor adds the route with the field X-Forwarded-For as its options say.
+// forwardFor adds the route with the field X-Forwarded-For as the options of frontend and
+// backend say. The name is that of the backend, if it has the option. The field is left
+// alone for addresses that either excepts, and if it is there if none of the two adds it
+// always.
 func (x *expander) forwardFor(r config.Route, be *proxy, s state) {
-	l := cmp.Or(x.fe.option("forwardfor"), be.option("forwardfor"))
 	if own := be.option("forwarded"); own != nil {
 		x.m.config.Forwarded.Forwarded = true
 		x.m.differ(own, "forwarded.forwarded", "the field has what holdfast puts there: for, proto and host")
@@ -113,38 +115,48 @@ func (x *expander) forwardFor(r config.Route, be *proxy, s state) {
 		r.RequestHeaders = s.request.headers()
 		x.add(r, s)
 	}
-	if l == nil {
+	name, always := "", false
+	var except []netip.Prefix
+	for _, l := range []*syntax.Line{x.fe.option("forwardfor"), be.option("forwardfor")} {
+		if l == nil {
+			continue
+		}
+		if !slices.Contains(s.lines, l) {
+			s.lines = append(slices.Clone(s.lines), l)
+		}
+		name = "X-Forwarded-For"
+		for i, word := range l.Args(0) {
+			switch word {
+			case "header":
+				name = l.Arg(i + 1)
+			case "except":
+				n, ok := parseNetwork(l.Arg(i + 1))
+				if !ok {
+					x.m.fail(l, "%s isn't an address or a network", hint.Quote(l.Arg(i+1)))
+					return
+				}
+				if !slices.Contains(except, n) {
+					except = append(except, n)
+				}
+			}
+		}
+		always = always || !slices.Contains(l.Args(0), "if-none")
+	}
+	if name == "" {
 		with(r, s)
 		return
 	}
-	s.lines = append(s.lines, l)
-	name, except, ifNone := "X-Forwarded-For", "", false
-	for i, word := range l.Args(0) {
-		switch word {
-		case "header":
-			name = l.Arg(i + 1)
-		case "except":
-			except = l.Arg(i + 1)
-		case "if-none":
-			ifNone = true
-		}
-	}
-	if e := s.request.changed(name); e != nil && ifNone && len(e.values) > 0 {
+	if e := s.request.changed(name); e != nil && !always && len(e.values) > 0 {
 		with(r, s)
 		return
 	}
-	if except != "" {
-		n, ok := parseNetwork(except)
-		if !ok {
-			x.m.fail(l, "%s isn't an address or a network", hint.Quote(except))
-			return
-		}
-		from, _ := merge(r.Match, matchClient(n))
+	if except != nil {
+		from, _ := merge(r.Match, config.Match{Client: except})
 		other := r
 		other.Match = from
 		with(other, s.clone())
 	}
-	if ifNone {
+	if !always {
 		there, _ := merge(r.Match, config.Match{Header: config.Headers{{name, "*"}}})
 		other := r
 		other.Match = there
@@ -184,6 +196,7 @@ func (m *imp) expand(p *proxy, at *listener) *expander {
 			own := s.clone()
 			own.lines, own.by = []*syntax.Line{l}, l
 			x.answer(config.Match{PathExact: path}, config.Respond{Status: 200}, own)
+			m.differ(l, "", "it holds with a query, too")
 		} else {
 			m.refuse(l, "%v", err)
 		}

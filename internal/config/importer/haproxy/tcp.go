@@ -1,7 +1,6 @@
 package haproxy
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -189,6 +188,3 @@ func (x *expander) tcpTimeouts(be *proxy) {
 	x.m.carry(l, "timeouts.idle")
 	c.Idle = x.idle(be, server)
 }
-
-// matchClient is a match for one network.
-func matchClient(n netip.Prefix) config.Match { return config.Match{Client: []netip.Prefix{n}} }
