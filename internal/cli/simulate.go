@@ -130,7 +130,7 @@ func simulated(c *scenario.Scenario) *simulate.Scenario {
 		Name: c.Name, Seed: uint64(c.Seed), Duration: c.Duration,
 		Sessions: c.Sessions, Arrive: c.Arrive, RoundTrip: c.RoundTrip,
 		Connect: timeouts.Connect, Handshake: timeouts.Handshake,
-		Servers: simulate.Servers{Count: b.Count, Capacity: b.Capacity, Latency: b.Latency,
+		Servers: simulate.Servers{Count: b.Count, Backups: b.Backups, Capacity: b.Capacity, Latency: b.Latency,
 			Backlog: b.Backlog, Slowdown: b.Slowdown, Restart: b.Restart},
 	}
 	if b.Hang != nil {

@@ -36,6 +36,7 @@ type Scenario struct {
 // Backends describes simulated backends.
 type Backends struct {
 	Count    int           `key:"count" zero:"unset" range:"1..10000"`
+	Backups  int           `key:"backups" range:"0..9999"`         // of Count, the last ones
 	Capacity float64       `key:"capacity" as:"rate" zero:"unset"` // handshakes a second
 	Latency  time.Duration `key:"latency" range:"0|1ms..1m"`       // of a handshake that didn't have to wait
 	Backlog  int           `key:"backlog" range:"1..1000000"`      // handshakes that may wait
@@ -160,7 +161,7 @@ func (c checker) scenario(s *Scenario) {
 	c.backends(&s.Backends)
 	c.Require("pools", len(s.Pools) > 0, "no pools: give at least one, with what a pool of a configuration may have")
 	for i := range s.Pools {
-		c.pool(&s.Pools[i], s.Backends.Count)
+		c.pool(&s.Pools[i], s.Backends.Count-s.Backends.Backups)
 	}
 	c.Require("clients", len(s.Clients) > 0, "no clients: give at least one kind, such as patient: {delay: 5s}")
 	for i := range s.Clients {
@@ -179,6 +180,9 @@ func (c checker) backends(b *Backends) {
 		return
 	}
 	c.Require(p.Key("count"), b.Count != 0, "the number of backends is missing: write for example count: 100")
+	if b.Backups > 0 && b.Backups >= b.Count && c.OK(p.Key("count")) && c.OK(p.Key("backups")) {
+		c.Fail(p.Key("backups"), "%d of %d backends are backups, which makes no difference: leave some for them to stand in for", b.Backups, b.Count)
+	}
 	c.Require(p.Key("capacity"), b.Capacity != 0, "the capacity of a backend is missing: write for example capacity: 500/s")
 	if h := b.Hang; h != nil {
 		c.Require(p.Key("hang").Key("wait"), h.Wait != 0, "the wait of handshakes in a backend that hangs is missing: write for example wait: 5s")
@@ -186,6 +190,7 @@ func (c checker) backends(b *Backends) {
 	}
 }
 
+// pool checks a pool with that many backends that are no backups.
 func (c checker) pool(sp *Pool, backends int) {
 	p := config.PoolPath(sp.Name)
 	if !c.OK(p) {
@@ -201,7 +206,7 @@ func (c checker) pool(sp *Pool, backends int) {
 		c.Warn(p, "checks are not simulated: a dead backend of the pool %s is found by its failed handshakes alone", hint.Quote(sp.Name))
 	}
 	full := config.Pool{Name: sp.Name, Balance: sp.Balance, Health: sp.Health, Drain: sp.Drain, Admit: sp.Admit, Reattach: sp.Reattach,
-		Rebalance: sp.Rebalance, Backends: make([]config.Backend, backends)}
+		Rebalance: sp.Rebalance, Backends: make([]config.Backend, max(backends, 0))}
 	c.Pool(&full)
 	sp.Drain, sp.Admit = full.Drain, full.Admit
 }

@@ -50,6 +50,8 @@ type Scenario struct {
 // Servers describes the servers behind the backends.
 type Servers struct {
 	Count int
+	// Backups is how many of Count are backups: the last ones. Servers that join are none.
+	Backups int
 	// Capacity is how many handshakes a server can do per second. It does them
 	// one after the other; those that come faster wait in a backlog.
 	Capacity float64

@@ -95,7 +95,7 @@ func (w *world) addServers(n int) error {
 	spec := pool.Spec{Name: poolName, MaxFails: w.pool.MaxFails, FailTimeout: w.pool.FailTimeout, SlowStart: w.pool.SlowStart}
 	for i := range len(w.servers) + n {
 		spec.Backends = append(spec.Backends, pool.BackendSpec{
-			Name: fmt.Sprintf("backend-%d", i+1), Address: fmt.Sprintf("10.0.%d.%d:3000", i>>8, i&0xff)})
+			Name: fmt.Sprintf("backend-%d", i+1), Address: fmt.Sprintf("10.0.%d.%d:3000", i>>8, i&0xff), Backup: w.isBackup(i)})
 	}
 	pools, _ := w.registry.Apply([]pool.Spec{spec})
 	members := pools[poolName].Members
@@ -115,9 +115,16 @@ func (w *world) addServers(n int) error {
 	return err
 }
 
-// minHealthy is how many servers must be available, or else health is ignored.
+// isBackup reports whether the i-th server is a backup.
+func (w *world) isBackup(i int) bool {
+	s := &w.s.Servers
+	return i < s.Count && i >= s.Count-s.Backups
+}
+
+// minHealthy is how many servers that are no backups must be available, or else health is
+// ignored.
 func (w *world) minHealthy() int {
-	return balance.MinHealthy(w.pool.MinHealthy, w.pool.MinHealthyPercent, len(w.servers))
+	return balance.MinHealthy(w.pool.MinHealthy, w.pool.MinHealthyPercent, len(w.servers)-w.s.Servers.Backups)
 }
 
 // oldestSession is the age of the oldest session at the start; the ages of the others
@@ -135,7 +142,7 @@ func (w *world) populate() {
 			w.schedule(c.since, clientConnects, int32(i), c.gen)
 			continue
 		}
-		s := w.servers[i%len(w.servers)]
+		s := w.servers[i%(len(w.servers)-w.s.Servers.Backups)]
 		s.backend.TryAcquire()
 		w.setState(int32(i), connected).opened = spread.Part(oldestSession, i, len(w.clients)) - oldestSession
 		w.attach(int32(i), s)

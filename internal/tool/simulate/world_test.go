@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
 	"github.com/holdfast-ws/holdfast/internal/upstream/drain"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
 // check checks what must be true of a world between any two events.
@@ -61,6 +62,7 @@ var someScenarios = rapid.Custom(func(t *rapid.T) *Scenario {
 	servers := rapid.IntRange(1, 6).Draw(t, "servers")
 	s := scenario(rapid.IntRange(1, 120).Draw(t, "sessions"), servers)
 	s.Seed = rapid.Uint64().Draw(t, "seed")
+	s.Servers.Backups = rapid.IntRange(0, servers-1).Draw(t, "backups")
 	if rapid.Bool().Draw(t, "arrive") {
 		s.Arrive = 10 * time.Second
 	}
@@ -127,6 +129,30 @@ func TestConservation(t *testing.T) {
 		}
 		check(t, w)
 	})
+}
+
+// A backup gets nothing before the others die, then everything, and keeps it when they are
+// back.
+func TestBackups(t *testing.T) {
+	s := scenario(90, 4)
+	s.Servers.Backups = 1
+	s.Pools[0].Rebalance = &Rebalance{Above: 0.01, Rate: 1000}
+	s.Pools[0].Reattach = session.Reattach{Rebalance: true, Timeout: 3 * time.Second}
+	const killed = 20 * time.Second
+	s.Events = []Event{{At: killed, Kill: &Kill{Servers: 3, Back: 20 * time.Second}}}
+	var last *world
+	run(t, s, func(w *world) {
+		last = w
+		if n := w.servers[3].backend.Sessions(); w.now < killed && n > 0 {
+			t.Fatalf("the backup has %d sessions after %v", n, w.now)
+		}
+	})
+	if n := last.servers[3].backend.Sessions(); n != 90 {
+		t.Errorf("the backup has %d of 90 sessions at the end", n)
+	}
+	if available := last.servers[0].backend.Availability(); available != pool.Available {
+		t.Errorf("the others aren't back: %v", available)
+	}
 }
 
 func TestSameSeedSameResult(t *testing.T) {
