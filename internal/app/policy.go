@@ -25,6 +25,9 @@ func (a *App) policies(c *config.Config, g *generation.Generation, rules []route
 			Subprotocols: r.Subprotocols,
 			Limits:       a.limitRules(c.LimitsOf(i), r.Limits, scope),
 		}
+		if most := c.LimitsOf(i).MaxBody; most != nil {
+			all[i].MaxBody = int64(*most)
+		}
 		if claim := c.LimitsOf(i).MaxSessionsPerClaim; claim != nil {
 			all[i].LimitedClaim = claim.Claim
 		}

@@ -41,6 +41,9 @@ type RouteLimits struct {
 	MaxRequestsPerAddress *int         `key:"max_requests_per_address" as:"integer" range:"0..100000000"`
 	NewRequestsPerAddress *AddressRate `key:"new_requests_per_address" want:"a mapping with rate and burst"`
 	MaxSessionsPerClaim   *ClaimLimit  `key:"max_sessions_per_claim" want:"a mapping with claim and max"`
+	// MaxBody is in bytes, of the body of a request of plain HTTP. The highest is far
+	// above what anyone sends.
+	MaxBody *int `key:"max_body" as:"size" range:"0|1..1048576MiB"`
 	SessionLimits
 }
 

@@ -111,6 +111,7 @@ const (
 	MethodNotAllowed
 	UnsupportedVersion // of the WebSocket protocol
 	HeadTooLarge
+	BodyTooLarge // of a request of plain HTTP
 	RequestTimeout
 	// ProxyStranger: a header of the PROXY protocol is required, and the connection is
 	// from an address that isn't trusted. ProxyHeader: the header of one that is trusted
@@ -222,6 +223,7 @@ var table = [codes]struct {
 	MethodNotAllowed:   {Client, "method_not_allowed", "", nil},
 	UnsupportedVersion: {Client, "unsupported_version", "", nil},
 	HeadTooLarge:       {Client, "head_too_large", "", nil},
+	BodyTooLarge:       {Client, "body_too_large", "", &Refusal{Status: http.StatusRequestEntityTooLarge, Message: "The request's body is too long."}},
 	RequestTimeout:     {Client, "request_timeout", "", nil},
 
 	ProxyStranger: {Client, "proxy_stranger", "", nil},

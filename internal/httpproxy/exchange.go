@@ -198,9 +198,11 @@ func (e *answerError) Unwrap() []error { return []error{e.told, e.cause} }
 func (x *exchange) blame(err error) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	switch {
+	switch told := (*Error)(nil); {
 	case x.cut != nil:
 		return x.cut
+	case errors.As(x.bodyErr, &told):
+		return told // the body's reader has its own reason
 	case isTimeout(x.bodyErr):
 		return &Error{Status: http.StatusRequestTimeout, Text: "the request's body took too long"}
 	case errors.As(x.bodyErr, new(*net.OpError)), x.bodyErr != nil && x.in.ProtoMajor > 1 && x.in.Context().Err() != nil:

@@ -76,6 +76,7 @@ func TestAnswers(t *testing.T) {
 		{limit.ErrListenerSessions, failure.Balancer, "listener_sessions", 503, full},
 		{limit.ErrAddressSessions, failure.Balancer, "address_sessions", 429, "Your address has all the sessions it may have. Try again later, after a random pause."},
 		{failure.New(failure.AddressRate, ""), failure.Balancer, "address_rate", 429, "New sessions from your address come too fast. Try again later, after a random pause."},
+		{failure.New(failure.BodyTooLarge, "max_body is exceeded"), failure.Client, "body_too_large", 413, "The request's body is too long."},
 		{limit.ErrAddressRequests, failure.Balancer, "address_requests", 429, "Your address has all the requests under way that it may have. Try again later, after a random pause."},
 		{failure.New(failure.RequestRate, ""), failure.Balancer, "request_rate", 429, "Requests from your address come too fast. Try again later, after a random pause."},
 		{limit.ErrAddressConnections, failure.Balancer, "address_connections", 429, "Your address has all the connections it may have. Try again later, after a random pause."},

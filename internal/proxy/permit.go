@@ -39,6 +39,9 @@ func (p *Proxy) permitPlain(r *http.Request) error {
 	if err := s.limitAddress(p.Limiter); err != nil { // limit
 		return err
 	}
+	if err := s.limitBody(); err != nil { // limit
+		return err
+	}
 	if err := s.authenticate(); err != nil { // auth
 		return err
 	}

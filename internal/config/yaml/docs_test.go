@@ -182,7 +182,7 @@ func TestDocsDefaults(t *testing.T) {
 	d := config.Defaults()
 	docs := readDocs(t)
 	for key, want := range map[string]any{
-		"connect": "5s", "handshake": "10s", "idle": "1h", "idle_counts": "all", "max_lifetime": "0", "close": "30s", "send_buffer": "256KiB", "backlog_memory": "256MiB", "max_message": 0, "messages_per_second": 0, "bytes_per_second": 0, "exceed": "throttle", "slow_consumer_timeout": "60s", "frames": "strict", "shutdown": "30s", "delay": "5s",
+		"connect": "5s", "handshake": "10s", "idle": "1h", "idle_counts": "all", "max_lifetime": "0", "close": "30s", "send_buffer": "256KiB", "backlog_memory": "256MiB", "max_body": 0, "max_message": 0, "messages_per_second": 0, "bytes_per_second": 0, "exceed": "throttle", "slow_consumer_timeout": "60s", "frames": "strict", "shutdown": "30s", "delay": "5s",
 		"interval": "25s", "balance": "least_conn", "weight": 1,
 		"format": d.Log.Format, "level": d.Log.Level, "engine": d.Engine,
 		"key": "client_ip", "bound": 0, "family": "auto", "fallback": "balance", "max_age": "1h", "same_site": "Lax", "secure": "auto",

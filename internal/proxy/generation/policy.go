@@ -22,6 +22,8 @@ type Policy struct {
 	Subprotocols []string
 	// Limits bound the sessions of one client.
 	Limits limit.Rules
+	// MaxBody bounds the body of a request of plain HTTP, in bytes; 0 is no bound.
+	MaxBody int64
 	// LimitedClaim is the claim that Limits.Claim is for.
 	LimitedClaim string
 	// Answer is that of a route without a pool; nil for one that has a pool.
