@@ -181,9 +181,20 @@ func (z zone) perClient() error {
 	return fmt.Errorf("holdfast counts by the client's address, not by %s", hint.Quote(z.key))
 }
 
-// limits sets the limits of one client.
+// limits sets the limits of one client, and of a request.
 func (sc *scope) limits(lv *level, r *route) {
 	cv := sc.cv
+	most := 1 << 20
+	if d := lv.one("client_max_body_size"); d != nil {
+		n, err := parseSize(d.Args[0])
+		if err != nil {
+			cv.refuse(d, err.Error())
+		} else {
+			most = min(n, 1<<40)
+			cv.carry(d).in(r, "limits")
+		}
+	}
+	r.Limits.MaxBody = &most
 	const together = "each route counts for itself, and handshakes count as requests"
 	for _, d := range lv.all("limit_conn") {
 		var n int

@@ -353,4 +353,14 @@ func (cv *converter) join() {
 			}
 		}
 	}
+	sizes := map[int]bool{}
+	for _, r := range cv.passes {
+		sizes[*r.Limits.MaxBody] = true
+	}
+	if len(sizes) == 1 {
+		cv.c.Limits.MaxBody = cv.passes[0].Limits.MaxBody
+		for _, r := range cv.passes {
+			r.Limits.MaxBody = nil
+		}
+	}
 }

@@ -45,7 +45,7 @@ default hostnames volatile
 // carried over.
 var guards = strings.Fields(`
 allow deny auth_request satisfy limit_conn limit_req auth_basic auth_jwt
-auth_basic_user_file auth_jwt_key_file ssl_crl valid_referers secure_link secure_link_md5
+auth_basic_user_file auth_jwt_key_file ssl_crl valid_referers secure_link secure_link_md5 client_max_body_size
 ssl_verify_depth limit_rate limit_rate_after proxy_ssl_crl
 limit_conn_dry_run limit_req_dry_run internal
 `)
@@ -127,8 +127,6 @@ func init() {
 	add(differ, "names are looked up by the system's servers, and again after their TTL: for another server use the pool's dns: {server: …}", `resolver`)
 	add(skip, "names are looked up in the background, and nothing waits for that", `resolver_timeout`)
 	add(differ, "holdfast passes on fields whatever characters their names have that RFC 9110 allows", `underscores_in_headers`)
-
-	add(differ, "holdfast doesn't bound the bodies of requests: let the backends do it", `client_max_body_size`)
 
 	add(refuse, "holdfast serves no files: leave them to a web server, and send it their paths by a proxy_pass", `
 		alias try_files random_index mp4 flv dav_methods dav_access create_full_put_path
