@@ -131,8 +131,8 @@ pools:
 		if n := a.asked.Load() + b.asked.Load() - before; n != 4 {
 			t.Errorf("4 requests that may not be repeated were asked %d times", n)
 		}
-		// What has answered says more than one that can't be reached.
-		answer("the other one is gone, to a handshake", 503, "a declines", "GET h/gone", upgrading...)
+		answer("the other one is gone", 502, "*", "GET h/gone")
+		answer("the other one is gone, to a handshake", 502, "*", "GET h/gone", upgrading...)
 
 		a.status.Store(0)
 		b.status.Store(0)

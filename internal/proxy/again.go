@@ -20,29 +20,16 @@ type setAside struct {
 
 // reachBackend tries backends until one accepts what ask asks of it.
 func (h *clientHandshake) reachBackend(ask func(*clientHandshake) error) error {
-	err := h.tryBackends(ask)
-	if h.aside == nil {
-		return err
-	}
-	if code := failure.Of(err).Code; err != nil && (retry.Unanswered(code) || code == failure.Declined) {
-		// No other has answered: what is set aside is the answer.
-		h.try.Release()
-		h.try, err = h.aside.try, h.aside.err
-	} else {
-		h.aside.try.Release()
-	}
-	h.aside = nil
-	return err
-}
-
-func (h *clientHandshake) tryBackends(ask func(*clientHandshake) error) error {
 	var failed error // of the backend tried last
 	for {
 		err := h.takeBackend()
+		if h.aside != nil {
+			if err = h.endAside(err); err != nil {
+				return err
+			}
+		}
 		switch {
 		case err == nil:
-		case h.aside != nil && isUnavailable(err):
-			return h.aside.err
 		case errors.Is(err, balance.ErrRateLimited):
 			return h.wait() // it comes back to the beginning of run
 		case errors.Is(err, generation.ErrAffinity):
@@ -75,13 +62,23 @@ func isUnavailable(err error) bool {
 	return errors.Is(err, balance.ErrRateLimited) || errors.Is(err, generation.ErrAffinity)
 }
 
+// endAside decides about the answer that is set aside, once another backend was looked for:
+// if err says that there is none, the answer is that of the handshake. Otherwise its
+// connection is closed, since a handshake has only one.
+func (h *clientHandshake) endAside(err error) error {
+	aside := h.aside
+	h.aside = nil
+	if err != nil && isUnavailable(err) {
+		h.try = aside.try
+		return aside.err
+	}
+	aside.try.Release()
+	return err
+}
+
 // passOver sets the answer of the try aside, if its status is one after which the pool
 // wants another backend to be asked, and reports whether it is.
 func (h *clientHandshake) passOver(err error) bool {
-	if h.aside != nil { // this one has answered, too
-		h.aside.try.Release()
-		h.aside = nil
-	}
 	status := h.try.Resp.Status
 	if !retry.Answered(h.pool().RetryOn, status, string(h.req.Head.Method), len(h.req.Body()) > 0, h.tries) {
 		return false
