@@ -44,9 +44,9 @@ type Start struct {
 
 	// Opaque means that the two sides don't speak WebSocket: all bytes pass as they
 	// are, and the end of a stream is passed on while the other one continues. Of the
-	// Limits, those for messages, for frames and for slow consumers don't apply, nor
-	// does keepalive. Such a session isn't movable. It is closed by the ends of both
-	// streams instead of a Close.
+	// Limits, those for messages, for frames and for slow consumers don't apply;
+	// keepalive is TCP's, see probes. Such a session isn't movable. It is closed by the
+	// ends of both streams instead of a Close.
 	Opaque bool
 
 	// Movable lets the session be given another backend, by a MoveRequest or,

@@ -93,10 +93,14 @@ func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, above [2]tlsco
 		el.budgets.set(slot, newBudget(s.limits(), el.Now()))
 	}
 	el.engine.active.Add(1)
+	probes, probed := s.probes()
 	for i := range socks {
 		h := &r.sides[i]
 		h.fd = socks[i].FD
 		el.times.limitUnsentFD(h.fd)
+		if probed {
+			eventloop.Probe(h.fd, probes)
+		}
 		if socks[i].Readable {
 			h.flags |= isReadable
 		}

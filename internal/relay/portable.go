@@ -86,6 +86,7 @@ func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 		}
 		ps.ends[i] = &connEnd{conn: nc}
 		e.times.limitUnsent(nc)
+		s.probe(nc)
 	}
 	ps.driver = driver{conns: ps, times: e.times, texts: &e.texts, ended: ps.reportEnd, log: e.log}
 	ps.armed = eventloop.Never

@@ -1,8 +1,10 @@
 package eventloop
 
 import (
+	"net"
 	"net/netip"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -109,6 +111,21 @@ func LimitUnsent(fd int32, n int) {
 	most := int32(n)
 	syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT,
 		uintptr(unsafe.Pointer(&most)), 4, 0)
+}
+
+// Probe turns TCP's keepalive on for a socket, see tcp(7). It does nothing to a unix
+// socket.
+func Probe(fd int32, c net.KeepAliveConfig) {
+	for _, o := range [4][3]int{
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(c.Idle / time.Second)},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(c.Interval / time.Second)},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, c.Count},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	} {
+		if unix.SetsockoptInt(int(fd), o[0], o[1], o[2]) != nil {
+			return
+		}
+	}
 }
 
 // connect starts a non-blocking connect. It returns the error of a connect that
