@@ -59,7 +59,7 @@ func (a *App) prepareListeners(c *config.Config, set *authSet) (_ *listening, er
 			spec.TLS = secure.New(secure.Options{
 				Certificates: stores[0], Tickets: l.ticketsOf(on, a.listening),
 				MinVersion: tlsVersion(on.TLS.MinVersion), RequireClient: on.TLS.ClientAuth == "required",
-				Protocols: protocols(c, on),
+				Protocols: protocols(on), Challenge: challenge(c),
 			})
 			stores = stores[1:]
 		}
@@ -167,18 +167,23 @@ func tlsVersion(word string) uint16 {
 
 // protocols are what a listener offers by ALPN. A browser opens a WebSocket by
 // http/1.1, on another connection than those of h2 (RFC 8441 isn't offered).
-func protocols(c *config.Config, on *config.Listener) []string {
+func protocols(on *config.Listener) []string {
 	if on.Opaque() {
 		return nil // what the backend speaks is not known
 	}
-	all := []string{"http/1.1"}
 	if on.TLS.HTTP2 {
-		all = []string{"h2", "http/1.1"}
+		return []string{"h2", "http/1.1"}
 	}
+	return []string{"http/1.1"}
+}
+
+// challenge is the protocol of TLS-ALPN-01, which all listeners answer if one of them has
+// certificates by ACME.
+func challenge(c *config.Config) string {
 	if slices.ContainsFunc(c.Listeners, func(l config.Listener) bool { return l.TLS != nil && l.TLS.ACME != nil }) {
-		all = append(all, acme.TLSALPNProtocol)
+		return acme.TLSALPNProtocol
 	}
-	return all
+	return ""
 }
 
 func listenerMode(word string) transport.Mode {

@@ -55,7 +55,7 @@ var rules = []rule{
 	{folder: "tls/acme"},
 	{folder: "tls/certs", mayImport: "hint"},
 	{folder: "tls/tickets"},
-	{folder: "tls/tlsconn", mayImport: "sock/transport tls/tlsrec wire/hostport"},
+	{folder: "tls/tlsconn", mayImport: "sock/transport tls/tlsrec wire/clienthello wire/hostport"},
 	{folder: "tls/backendtls", mayImport: "hint sock/transport tls/tlsconn tls/tlsrec wire/hostport"},
 	{folder: "upstream", mayImport: "clock hint session wire"},
 

@@ -166,7 +166,7 @@ func (v *Validator) challengePorts(c *Config) {
 	closed := -1 // a listener that has the port, and keeps the authority out
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		if !l.Opaque() && (l.TLS == nil && l.Address.Port == 80 || l.TLS != nil && l.Address.Port == 443) {
+		if l.TLS == nil && l.Address.Port == 80 && !l.Opaque() || l.TLS != nil && l.Address.Port == 443 {
 			if l.Allow == nil {
 				return
 			}

@@ -27,6 +27,8 @@ type Options struct {
 	RequireClient bool
 	// Protocols are offered by ALPN, in the order of preference.
 	Protocols []string
+	// Challenge is agreed on with clients that offer nothing else; "" is nothing.
+	Challenge string
 }
 
 // Server makes TLS handshakes. It implements transport.TLSServer.
@@ -74,7 +76,7 @@ func (s *Server) newConfig(cas *certs.ClientCAs) *tlsconn.Config {
 		rules = append(rules, cas.Sum[:]...)
 	}
 	o.Tickets.SetUp(base, rules)
-	return tlsconn.NewConfig(base)
+	return tlsconn.NewServerConfig(base, o.Challenge)
 }
 
 // Secure implements transport.TLSServer. The error is a *failure.Error, about which

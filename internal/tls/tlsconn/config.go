@@ -3,13 +3,18 @@ package tlsconn
 import (
 	"crypto/tls"
 	"sync"
+
+	"github.com/holdfast-ws/holdfast/internal/wire/clienthello"
 )
 
 // Config is a tls.Config that handshakes are made with. It may be used
 // concurrently.
 type Config struct {
 	base *tls.Config
-	pool sync.Pool // of *handshake
+	// challenge is a protocol of ALPN that is agreed on with clients that offer nothing
+	// else, whatever NextProtos of base has; "" is none.
+	challenge string
+	pool      sync.Pool // of *handshake
 }
 
 // suites12 are those of TLS 1.2 that package tlsrec knows. The order is that of
@@ -46,6 +51,32 @@ func NewConfig(base *tls.Config) *Config {
 	return &Config{base: base}
 }
 
+// NewServerConfig is NewConfig for a server that offers no protocols by ALPN, or not these
+// alone, and still agrees on challenge with a client that offers only that: base can't say
+// so, since crypto/tls refuses all clients that offer none of NextProtos.
+func NewServerConfig(base *tls.Config, challenge string) *Config {
+	c := NewConfig(base)
+	c.challenge = challenge
+	return c
+}
+
+// isChallenge reports whether a client asks for the protocol of a challenge, by its
+// ClientHello.
+func (c *Config) isChallenge(raw []byte) bool {
+	if c.challenge == "" {
+		return false
+	}
+	hello, err := clienthello.Parse(raw)
+	if err != nil {
+		return false // crypto/tls says what is wrong with it
+	}
+	protocols := 0
+	for range hello.Protocols() {
+		protocols++
+	}
+	return protocols == 1 && hello.Offers(c.challenge)
+}
+
 // take returns a handshake that nobody else uses.
 func (c *Config) take() *handshake {
 	if h, _ := c.pool.Get().(*handshake); h != nil {
@@ -66,6 +97,7 @@ func (c *Config) take() *handshake {
 func (h *handshake) giveBack() {
 	h.wire.end().free()
 	h.wire = wire{}
+	h.config.NextProtos = h.of.base.NextProtos
 	h.tls, h.addr = nil, ""
 	h.clientTraffic, h.serverTraffic, h.master = secret{}, secret{}, secret{}
 	h.of.pool.Put(h)

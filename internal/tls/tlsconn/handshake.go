@@ -54,6 +54,9 @@ func Server(c transport.Conn, cfg *Config) (*Conn, error) {
 		h.giveBack()
 		return nil, err
 	}
+	if cfg.isChallenge(h.wire.in.bytes()) {
+		h.config.NextProtos = []string{cfg.challenge}
+	}
 	return h.run(c, tls.Server(&h.wire, h.config))
 }
 

@@ -3,6 +3,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -31,6 +32,7 @@ type balancer struct {
 	*kit.Balancer
 	yaml       string
 	plain, tls string
+	mode       string // of the listener with TLS; "" is http
 }
 
 func port(t *testing.T, address string) int {
@@ -53,11 +55,11 @@ func (b *balancer) start(t *testing.T, engine, backend string, p *pebble.Server,
 	t.Helper()
 	b.yaml = fmt.Sprintf(`engine: %s
 listeners:
-  - {name: public, address: %q, tls: {acme: {email: ops@example.com, domains: [%s], directory: %q, ca: %q, storage: %q}}}
+  - {name: public, address: %q, mode: %s, tls: {acme: {email: ops@example.com, domains: [%s], directory: %q, ca: %q, storage: %q}}}
   - {name: plain, address: %q, redirect: https}
 admin: {address: "127.0.0.1:0"}
 pools: {main: {backends: [{name: a, address: %q}]}}
-`, engine, b.tls, domain, p.Directory, p.CA, storage, b.plain, backend)
+`, engine, b.tls, cmp.Or(b.mode, "http"), domain, p.Directory, p.CA, storage, b.plain, backend)
 	b.Balancer = kit.StartBalancer(t, b.yaml)
 }
 
@@ -111,11 +113,14 @@ func names(t *testing.T) string {
 // certificate it refuses handshakes. After a restart it has one without the authority.
 func TestChallenges(t *testing.T) {
 	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
-		for _, kind := range []string{"TLS-ALPN-01", "HTTP-01"} {
+		for _, kind := range []string{"TLS-ALPN-01", "TLS-ALPN-01 with mode tcp", "HTTP-01"} {
 			t.Run(kind, func(t *testing.T) {
 				t.Parallel()
 				backend := kit.StartBackends(t, 1)[0]
 				b := newBalancer(t)
+				if strings.HasSuffix(kind, "tcp") {
+					b.mode = "tcp"
+				}
 				o := pebble.Options{DNS: names(t)}
 				if kind == "HTTP-01" {
 					o.HTTPPort = port(t, b.plain)
