@@ -27,7 +27,7 @@ func (sc *scope) authRequest(lv *level, r *route) {
 		return
 	}
 	r.Auth = &config.Auth{Request: request}
-	cv.differ(d, "the endpoint gets Authorization, Cookie, X-Original-URL, X-Original-Method and X-Forwarded-For: list other fields under auth: {request: {headers: …}}; if it gives no answer, the client gets 503").in(r, "auth")
+	cv.differ(d, "the endpoint gets Authorization, Cookie, X-Original-URL, X-Original-Method and X-Forwarded-For: list other fields under auth: {request: {headers: …}}; if it gives no answer, the client gets 503, and a 401 without WWW-Authenticate gets one for Bearer").in(r, "auth")
 }
 
 // endpoint finds the location that asks.

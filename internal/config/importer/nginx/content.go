@@ -315,6 +315,7 @@ func (sc *scope) rewritePath(r *route, d *syntax.Directive, loc *location) error
 	if strings.Contains(plain, "?") {
 		return errors.New("a query in a proxy_pass can't be carried over: let the client send it")
 	}
+	sc.cv.encodings = true
 	switch {
 	case loc == nil || loc.regex != "" || loc.name != "":
 		return errors.New("nginx takes no path here: leave it out, or use a location that is a prefix")
@@ -324,7 +325,6 @@ func (sc *scope) rewritePath(r *route, d *syntax.Directive, loc *location) error
 	case loc.path == plain:
 		return nil
 	}
-	sc.cv.encodings = true
 	from, to := loc.path, plain
 	if strings.HasSuffix(from, "/") && strings.HasSuffix(to, "/") || !strings.HasSuffix(from, "/") && to == "/" {
 		if to == "/" && !strings.HasSuffix(from, "/") {

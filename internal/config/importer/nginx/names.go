@@ -64,7 +64,7 @@ func init() {
 		accept_mutex_delay use master_process daemon thread_pool timer_resolution
 		debug_connection debug_points worker_rlimit_core working_directory pcre_jit
 		lock_file ssl_engine`)
-	add(skip, "what starts holdfast decides this, see docs/production.md", `user pid env worker_rlimit_nofile`)
+	add(skip, "what starts holdfast decides this", `user pid env worker_rlimit_nofile`)
 	add(skip, "nothing is loaded: holdfast has all that it does built in", `load_module`)
 	add(skip, "holdfast's log goes to standard output, see docs/monitoring.md", `
 		access_log error_log log_format log_not_found log_subrequest open_log_file_cache

@@ -238,12 +238,12 @@ func (cv *converter) general(file string) {
 	}
 	note("origins", "pages of any site may open WebSockets, as before: origins: same_site admits only pages of your own")
 	note("keepalive", "holdfast pings, so that silent sessions stay open as long as both sides live: keepalive: {interval: 0s} has them closed after proxy_read_timeout, as before")
-	note("paths", "a path that servers read in different ways (with //, %2f, .. and the like) is answered with 400 where routes look at paths")
+	note("paths", "a path that servers read in different ways (with //, %2f, .. and the like) is answered with 400 where routes look at paths; where none does, it is passed on, also /../ above the root, which nginx refuses")
 	note("header fields", "X-Forwarded-*, Forwarded and X-Real-IP of clients that aren't trusted (set_real_ip_from) are removed, and fields with an underscore in their name are passed on")
 	note("sessions", "backends get the field Holdfast-Session with each WebSocket handshake, see docs/config.md")
 	note("failures", "if no backend can be used, the answer is 503 or 502; at most three backends are tried, and redirects of backends aren't rewritten")
 	if cv.encodings {
-		note("rewritten paths", "what is behind the replaced part stays as the client sent it: nginx decodes it, encodes what it must, and leaves out an empty query")
+		note("rewritten paths", "what is behind the replaced part stays as the client sent it: nginx decodes it, merges slashes, encodes what it must, and leaves out an empty query")
 	}
 }
 

@@ -144,6 +144,9 @@ func (sc *scope) answer(d *syntax.Directive, lv *level) *route {
 		}
 		r.Redirect = &config.Redirect{To: to, Status: code}
 		cv.carry(d).in(r, "redirect")
+		if plain := bare(text); strings.Contains(plain, "$uri") || strings.Contains(plain, "$document_uri") {
+			cv.differ(d, "the path is as the client sent it: nginx decodes it")
+		}
 		sc.responseHeaders(lv, r, false)
 		return r
 	}
