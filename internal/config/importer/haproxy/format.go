@@ -174,6 +174,9 @@ func (x *expander) variable(p *proxy, e *sample, depth int) (out, err string) {
 		if n := e.arg(1); n != "" && n != "1" && n != "-1" {
 			return "", "of several fields of a name, the first is taken"
 		}
+		if !strings.HasPrefix(e.text, "req.fhdr") {
+			x.m.differ(x.line, "", "of several fields, and of one that is a list with commas, the first field is taken as a whole, and not the last part")
+		}
 		return "${header." + e.arg(0) + "}", ""
 	case "req.cook":
 		return "${cookie." + e.arg(0) + "}", ""

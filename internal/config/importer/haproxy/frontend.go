@@ -41,15 +41,23 @@ func (m *imp) backendNames() (names []string) {
 
 // pool makes the routes to a backend.
 func (x *expander) pool(match config.Match, be *proxy, s state) {
-	if be.tcp() {
+	if be.one["mode"] == nil {
+		x.m.differ(be.head, "", "HAProxy takes it for mode tcp and refuses it here: it is taken for mode http, as its frontend")
+		be.one["mode"] = x.fe.one["mode"]
+	} else if be.tcp() {
 		x.m.fail(be.head, "backend %s isn't in mode http, as frontend %s is", hint.Quote(be.name), hint.Quote(x.fe.name))
 		return
 	}
-	end := func(match config.Match, s state) { x.emit(match, be, s) }
+	// Rules about answers are those of the backend first.
+	end := func(match config.Match, s state) {
+		x.walk(x.fe, match, x.fe.responses, s, func(match config.Match, s state) { x.emit(match, be, s) })
+	}
 	if be == x.fe {
 		end(match, s)
 		return
 	}
+	last := end
+	end = func(match config.Match, s state) { x.walk(be, match, be.responses, s, last) }
 	x.walk(be, match, slices.Concat(be.connections, be.requests, be.redirects), s, end)
 }
 
@@ -62,44 +70,10 @@ func (x *expander) emit(match config.Match, be *proxy, s state) {
 		return
 	}
 	s = s.clone()
-	for _, p := range []*proxy{be, x.fe} {
-		if p == x.fe && be == x.fe {
-			break
-		}
-		x.answerFields(p, &s)
-	}
-	if be == x.fe {
-		x.answerFields(be, &s)
-	}
 	r := config.Route{Match: match, Pool: be.name, Limits: s.limits, ResponseHeaders: s.answer.headers()}
 	r.Rewrite.Host, r.Rewrite.Path = s.host, s.path
 	x.timeouts(be, &r, s)
 	x.forwardFor(r, be, s)
-}
-
-// answerFields applies the rules for answers, whose conditions can't depend on the
-// request.
-func (x *expander) answerFields(p *proxy, s *state) {
-	for _, r := range p.responses {
-		ms, err := x.holds(p, r.cond)
-		if err == "" && !ms.isAll() && len(ms) > 0 {
-			err = "the condition depends on the request: have a rule of the frontend lead such requests to a backend of their own"
-		}
-		if err != "" {
-			x.m.refuse(r.line, "%s", err)
-			continue
-		}
-		*s = s.with(r)
-		if len(ms) == 0 {
-			continue
-		}
-		value, err := x.template(p, r.value)
-		if err != "" {
-			x.m.refuse(r.line, "%s", err)
-			continue
-		}
-		s.answer.apply(r.op, r.name, strings.TrimSpace(value))
-	}
 }
 
 // forwardFor adds the route with the field X-Forwarded-For as the options of frontend and

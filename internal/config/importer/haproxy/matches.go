@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/haproxy/syntax"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
@@ -237,6 +238,7 @@ type expander struct {
 	// asked are the facts about the listener that something depends on.
 	asked map[string]bool
 
+	line *syntax.Line // the one whose format is translated
 	// state is set while a condition looks at a field that a rule has changed.
 	state  *state
 	routes []*route

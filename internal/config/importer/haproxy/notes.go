@@ -36,6 +36,7 @@ type imp struct {
 	names   map[string]bool     // of listeners
 	base    string              // of relative paths
 	general []general
+	routes  int // how many were made
 }
 
 // general is a note about the whole file.

@@ -10,11 +10,11 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
-// Bounds of a frontend: of its routes, and of how often rules that don't end requests
+// Bounds: of the routes of all frontends, and of how often rules that don't end requests
 // depend on what the request is. Each of those doubles the routes behind it.
 const (
-	maxRoutes   = 20000
-	maxBranches = 2000
+	maxRoutes   = 30000
+	maxBranches = 1000
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 // walk applies rules to the requests that match; then gets those that no rule has ended.
 func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, then func(config.Match, state)) {
 	for i, r := range rules {
-		if x.failed || len(x.routes) > maxRoutes || x.branches > maxBranches {
+		if x.failed || x.m.routes > maxRoutes || x.branches > maxBranches {
 			if !x.failed {
 				x.m.refuse(r.line, tooMany)
 			}
@@ -174,11 +174,12 @@ func (x *expander) add(r config.Route, s state) {
 		return
 	}
 	x.added[key] = true
+	x.m.routes++
 	x.routes = append(x.routes, &route{r, s.by, s.lines})
 }
 
 func (x *expander) redirect(p *proxy, match config.Match, r *rule, s state) {
-	x.state = &s
+	x.state, x.line = &s, r.line
 	defer func() { x.state = nil }()
 	to, err := x.template(p, r.redirect.to)
 	if err == "" {
@@ -221,7 +222,7 @@ func (x *expander) location(p *proxy, r *rule, to string) (string, string) {
 // change applies a rule that doesn't end requests.
 func (x *expander) change(p *proxy, r *rule, s *state) {
 	*s = s.with(r)
-	x.state = s
+	x.state, x.line = s, r.line
 	defer func() { x.state = nil }()
 	switch r.action {
 	case setField:
@@ -259,6 +260,13 @@ func (x *expander) change(p *proxy, r *rule, s *state) {
 			}
 			s.limits.NewRequestsPerAddress = own
 		}
+	case answerField:
+		value, err := x.template(p, r.value)
+		if err != "" {
+			x.m.refuse(r.line, "%s", err)
+			return
+		}
+		s.answer.apply(r.op, r.name, strings.TrimSpace(value))
 	case guardTCP:
 		x.m.refuse(r.line, "whether a proxy is in front is said by the listener: bind ... accept-proxy")
 	}

@@ -12,6 +12,9 @@ import (
 
 // tcpFrontend makes listeners of mode tcp or tls-passthrough.
 func (m *imp) tcpFrontend(p *proxy) {
+	if p.one["mode"] == nil {
+		m.differ(p.head, "", "without mode http, what clients send is passed on as it is, as HAProxy does it: with mode http, holdfast sees the WebSockets, and can drain and move them")
+	}
 	for _, n := range p.listeners {
 		x := &expander{m: m, fe: p, at: n, seen: map[*cond]*verdict{}, asked: map[string]bool{}}
 		n.config.Mode = config.ModeTCP
