@@ -166,7 +166,7 @@ func (t *Table) drop(s slot) {
 }
 
 // batch is how many keys are dropped at once: others wait meanwhile.
-const batch = 1000
+const batch = 100
 
 func (t *Table) configure(o Options) {
 	t.mu.Lock()

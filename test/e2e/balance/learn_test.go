@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/internal/testkit"
@@ -165,5 +166,39 @@ func TestCookieIsAName(t *testing.T) {
 			t.Errorf("a name of nobody gave the cookie %v", c)
 		}
 		wantCounts(t, affinities(t, b), map[string]int{"new": 3, "kept": 3, "gone": 1})
+	})
+}
+
+// Clients whose backend was chosen while they waited in a queue come back to it, too.
+func TestLearnInQueue(t *testing.T) {
+	const clients = 30
+	testkit.EachEngine(t, func(t *testing.T, engine string) {
+		servers := affine(t)
+		b := kit.StartBalancer(t, kit.PoolFile(engine, servers, "balance: round_robin\naffinity: {learn: {from: client_ip}}\nadmit: {rate: 20/s, burst: 1, ramp: 0}\n", kit.TrustLocal))
+		visit := func() (homes [clients]string) {
+			var all sync.WaitGroup
+			for i := range clients {
+				all.Go(func() {
+					w, res, err := wspeer.Dial(b.Address, "/", fmt.Sprintf("X-Forwarded-For: 192.0.2.%d", i))
+					if err != nil {
+						t.Errorf("client %d: %v", i, err)
+						return
+					}
+					homes[i] = res.Header.Get("X-Backend")
+					w.SendClose(1000, "")
+					w.Close()
+				})
+			}
+			all.Wait()
+			return homes
+		}
+		first := visit()
+		if again := visit(); again != first {
+			t.Errorf("the clients were on %v, and then on %v", first, again)
+		}
+		if m := b.Metrics(t); m[`holdfast_admission_queued_total{pool="main"}`] == 0 {
+			t.Error("nobody had to wait")
+		}
+		wantCounts(t, affinities(t, b), map[string]int{"new": clients, "kept": clients})
 	})
 }
