@@ -2,6 +2,8 @@ package haproxy
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -153,6 +155,15 @@ func (x *expander) variable(p *proxy, e *sample, depth int) (out, err string) {
 		}
 		return "${header.Host}", ""
 	}
+	if x.onlyHost != "" && e.name == "req.hdr" && strings.EqualFold(e.arg(0), "host") {
+		if host, ok := substituted(e, x.onlyHost); ok {
+			return quote(host), ""
+		}
+	}
+	if e.name == "ssl_fc" && len(e.conv) == 1 && e.conv[0].name == "iif" {
+		x.asked["tls"] = true
+		return quote(e.conv[0].arg(1 - truth(x.at.tls))), ""
+	}
 	lower, plain := e.onlyCase()
 	if e.name == "var" && plain && !lower && depth < 8 {
 		for _, p := range []*proxy{p, x.fe} {
@@ -227,6 +238,49 @@ func (x *expander) variable(p *proxy, e *sample, depth int) (out, err string) {
 		return "", "fields about the certificate of a client are set by tls.client_headers of the listener"
 	}
 	return "", fmt.Sprintf("%s isn't known here", hint.Quote(e.text))
+}
+
+// substituted applies the converters of an expression to a host that is known.
+func substituted(e *sample, host string) (string, bool) {
+	for _, c := range e.conv {
+		switch c.name {
+		case "lower":
+		case "regsub":
+			pattern := c.arg(0)
+			if strings.Contains(c.arg(2), "i") {
+				pattern = "(?i)" + pattern
+			}
+			re, err := regexp.Compile(pattern)
+			if err != nil || strings.Contains(c.arg(1), `\`) {
+				return "", false
+			}
+			if at := re.FindStringIndex(host); at != nil {
+				host = host[:at[0]] + c.arg(1) + host[at[1]:]
+			}
+		default:
+			return "", false
+		}
+	}
+	return host, true
+}
+
+// isInformation reports whether a format consists of what backends may want to know, and
+// don't decide by.
+func isInformation(format string) bool {
+	parts, err := parseFormat(format)
+	if err != nil {
+		return strings.HasPrefix(format, "%T") || strings.HasPrefix(format, "%t") || strings.HasPrefix(format, "%H") || strings.HasPrefix(format, "%sslc")
+	}
+	some := false
+	for _, part := range parts {
+		if e := part.expr; e != nil {
+			some = true
+			if !strings.HasPrefix(e.name, "ssl_fc_") && !strings.HasPrefix(e.name, "fc_") && !slices.Contains([]string{"date", "date_us", "http_date", "hostname", "rand", "pid", "nbproc", "nbthread", "proc", "req.ver", "method", "src_country"}, e.name) {
+				return false
+			}
+		}
+	}
+	return some
 }
 
 // facts are what HAProxy knows of a client's certificate, in holdfast's words.

@@ -238,7 +238,8 @@ type expander struct {
 	// asked are the facts about the listener that something depends on.
 	asked map[string]bool
 
-	line *syntax.Line // the one whose format is translated
+	line     *syntax.Line // the one whose format is translated
+	onlyHost string       // that of the requests of a redirect, if there is only one
 	// state is set while a condition looks at a field that a rule has changed.
 	state  *state
 	routes []*route

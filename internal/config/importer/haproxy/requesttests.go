@@ -210,15 +210,18 @@ func (x *expander) field(t *test) (matches, string) {
 		return matches{{Header: config.Headers{{name, "*"}}}}, ""
 	}
 	return values(t, func(value string) (matches, string) {
-		if t.method == "sub" && !strings.Contains(value, ",") {
-			return matches{{Header: config.Headers{{name, "~" + strings.TrimPrefix(value[1:], `[^,]*`)}}}}, ""
+		if part := strings.TrimPrefix(value[1:], anyPart); t.method == "sub" && !strings.Contains(part, ",") {
+			return matches{{Header: config.Headers{{name, "~" + part}}}}, ""
 		}
 		if value == "~" {
 			return matches{{Header: config.Headers{{name, "*"}}}}, ""
 		}
 		return matches{{Header: config.Headers{{name, `~(^|,)[ \t]*` + value[1:]}}}}, ""
-	}, `[^,]*`, `[ \t]*(,|$)`)
+	}, anyPart, `[ \t]*(,|$)`)
 }
+
+// anyPart matches the rest of a part of a list.
+const anyPart = `[^,]*`
 
 // upgrade evaluates the tests by which files find WebSocket handshakes.
 func upgrade(t *test, name string) (matches, string) {

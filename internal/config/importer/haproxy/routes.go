@@ -180,7 +180,10 @@ func (x *expander) add(r config.Route, s state) {
 
 func (x *expander) redirect(p *proxy, match config.Match, r *rule, s state) {
 	x.state, x.line = &s, r.line
-	defer func() { x.state = nil }()
+	if x.onlyHost = ""; !strings.HasPrefix(match.Host.String(), "*") {
+		x.onlyHost = match.Host.String()
+	}
+	defer func() { x.state, x.onlyHost = nil, "" }()
 	to, err := x.template(p, r.redirect.to)
 	if err == "" {
 		to, err = x.location(p, r, to)
@@ -211,8 +214,8 @@ func (x *expander) location(p *proxy, r *rule, to string) (string, string) {
 		}
 		to += uri
 	}
-	if strings.Contains(to, "://"+host) {
-		to = strings.Replace(to, "://"+host, "://${host}", 1)
+	if strings.Contains(to, host) {
+		to = strings.ReplaceAll(to, host, "${host}")
 		x.m.differ(r.line, "", "a port in the Host of the request isn't repeated")
 	}
 	to = strings.ReplaceAll(to, " ", "%20")
@@ -279,6 +282,11 @@ func (x *expander) setField(p *proxy, r *rule, s *state) {
 		return
 	}
 	value, err := x.template(p, r.value)
+	if err != "" && isInformation(r.value) {
+		x.m.differ(r.line, "", "the field isn't sent, and removed from what clients send: %s", err)
+		s.request.apply("del", r.name, "")
+		return
+	}
 	if err != "" {
 		x.m.refuse(r.line, "%s", err)
 		return
