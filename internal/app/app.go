@@ -193,6 +193,7 @@ func Start(o Options) (_ *App, err error) {
 	}
 	a.useListeners(listening)
 	a.metrics.ConfigStarted(a.started)
+	a.tellOrigin(c)
 	a.warn(c.Warnings)
 	a.warn(expiring(a.backendTLS, c))
 	if short := overload.Shortage(c.Limits.MaxSessions); short != "" {
@@ -269,6 +270,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.rebalancer.PoolsChanged()
 	a.gate.SetPerAddress(c.Limits.MaxHandshakesPerAddress)
 	a.log.SetFormatLevel(c.Log.Format, level(c))
+	a.tellOrigin(c)
 	for _, w := range slices.Concat(c.Warnings, listening.untimely(c), expiring(backendTLS, c)) {
 		warnings = append(warnings, w.Error())
 	}
@@ -321,6 +323,12 @@ func (a *App) release(s session.Summary) {
 func (a *App) releaseLease(backend uint32) {
 	if b := a.registry.Backend(backend); b != nil {
 		b.Release()
+	}
+}
+
+func (a *App) tellOrigin(c *config.Config) {
+	if c.Origin != "" {
+		a.slog.Info(c.Origin)
 	}
 }
 

@@ -22,7 +22,6 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
 )
@@ -52,11 +51,17 @@ To run it with a configuration file (docs/config.md lists every key):
   holdfast run -c holdfast.yaml
   holdfast reload
 
+To use the configuration of another balancer (docs/migrate.md):
+
+  holdfast run -c nginx.conf
+  holdfast import nginx nginx.conf -o holdfast.yaml
+
 "holdfast help COMMAND" shows the help of a command.`
 
 type commands struct {
 	Run         runCommand         `cmd:"" help:"Run the balancer."`
 	Check       checkCommand       `cmd:"" help:"Check a configuration file and report all its errors."`
+	Import      importCommand      `cmd:"" help:"Write the configuration of another balancer as a holdfast.yaml."`
 	Reload      reloadCommand      `cmd:"" help:"Reload the configuration of a running balancer."`
 	Drain       drainCommand       `cmd:"" help:"Drain a backend, so that it can be restarted or removed."`
 	Undrain     undrainCommand     `cmd:"" help:"End a drain: the backend gets new sessions again."`
@@ -146,6 +151,7 @@ func usage(format string, args ...any) error { return usageError(fmt.Sprintf(for
 type checkCommand struct {
 	Config string `short:"c" placeholder:"FILE" help:"Same as the argument."`
 	File   string `arg:"" optional:"" name:"FILE" help:"File to check (default holdfast.yaml)."`
+	formatFlags
 }
 
 // Help is kong's detailed help.
@@ -157,6 +163,8 @@ warning, so that a restart just then ends nothing.
 
   holdfast check -c holdfast.yaml
 
+Of another balancer's file, it prints what becomes of each directive.
+
 Exit status: 0 valid, 2 errors.`
 }
 
@@ -166,11 +174,20 @@ func (c *checkCommand) Run(env *environment) error {
 		return err
 	}
 	file = cmp.Or(file, "holdfast.yaml")
-	cfg, err := yaml.Load(file)
+	loader, err := c.loader()
 	if err != nil {
 		return err
 	}
-	for _, w := range cfg.Warnings {
+	res, err := loader.Load(file)
+	report(env.out, res.Notes)
+	if err != nil {
+		return err
+	}
+	cfg := res.Config
+	if cfg.Origin != "" {
+		fmt.Fprintln(env.out, cfg.Origin)
+	}
+	for _, w := range cfg.Warnings[res.Reported:] {
 		env.warn(w)
 	}
 	wrong, warnings := app.CheckFiles(cfg)

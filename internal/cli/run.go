@@ -12,7 +12,6 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 )
 
 type runCommand struct {
@@ -29,6 +28,7 @@ type runCommand struct {
 	BackendServerName string   `placeholder:"NAME" help:"Name that the certificates of backends must have (default: the host of the address)."`
 	BackendInsecure   bool     `help:"Accept any certificate of backends. For trials."`
 
+	formatFlags
 	Admin string `placeholder:"ADDRESS" help:"Admin address, for health, metrics and commands, such as 127.0.0.1:9900 (default: admin.address of the file; without a file, off)."`
 }
 
@@ -37,9 +37,14 @@ func (*runCommand) Help() string {
 	return `Use either a configuration file or flags:
 
   holdfast run -c holdfast.yaml
+  holdfast run -c nginx.conf
   holdfast run --listen :8080 --backend 127.0.0.1:3001 --backend 127.0.0.1:3002
   holdfast run --listen :8443 --tls-cert cert.pem --tls-key key.pem --backend 127.0.0.1:3001
   holdfast run --listen :8443 --tls-self-signed --backend wss://chat.internal --backend-ca ca.pem
+
+The file may be that of another balancer; see holdfast import for which. The log says
+what works in another way. If something can't be carried over, nothing is started;
+--accept-loss leaves it out.
 
 Signals:
   SIGHUP   reload the file; if it has errors, nothing changes
@@ -64,6 +69,9 @@ func (c *runCommand) options(env *environment) (app.Options, error) {
 		return o, err
 	}
 	if flags := c.flags(); !reflect.ValueOf(flags).IsZero() {
+		if c.formatFlags != (formatFlags{}) {
+			return o, usage("--format and --accept-loss are for files: leave them out, or --listen and --backend")
+		}
 		if file != "" {
 			return o, usage("use either --config, or --listen and --backend, not both: what other flags say has keys in the file")
 		}
@@ -83,7 +91,14 @@ func (c *runCommand) options(env *environment) (app.Options, error) {
 			return o, usage("no holdfast.yaml in this directory: use -c FILE, or --listen ADDRESS and --backend ADDRESS")
 		}
 	}
-	o.Load = func() (*config.Config, error) { return yaml.Load(o.File) }
+	loader, err := c.loader()
+	if err != nil {
+		return o, err
+	}
+	o.Load = func() (*config.Config, error) {
+		res, err := loader.Load(o.File)
+		return res.Config, err
+	}
 	return o, nil
 }
 

@@ -43,6 +43,10 @@ type Config struct {
 	Log             Log         `key:"log" want:"a mapping with format and level"`
 	Engine          string      `key:"engine" words:"auto epoll portable"`
 
+	// Origin is one line for the log about a Config that was made from something else than
+	// a file of ours; "" is none.
+	Origin string
+
 	// Warnings are about a configuration that works all the same. Validate
 	// sets them.
 	Warnings []Error
@@ -102,7 +106,7 @@ type Listener struct {
 	Name string `key:"name" as:"name"` // by default the address
 	// Address may have no host (every network) and the port 0 (the system
 	// chooses), or be a unix socket.
-	Address hostport.Address `key:"address" as:"listener" want:"an address such as \":8080\"" example:":8080 or 127.0.0.1:8080"`
+	Address hostport.Address `key:"address" as:"listener" want:"an address such as \":8080\"" example:":8080 or 127.0.0.1:8080" write:"always"`
 	// Mode is what clients speak, one of ModeHTTP, ModeTCP and ModePassthrough; "" is
 	// ModeHTTP.
 	Mode string `key:"mode" words:"http tcp tls-passthrough" zero:"unset"`

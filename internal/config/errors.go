@@ -61,6 +61,9 @@ const maxErrors = 200
 // Report collects errors and warnings. What is reported twice for one place is
 // kept once, since text below an anchor is read again for every alias of it.
 type Report struct {
+	// Hider, if it isn't nil, takes out of errors and warnings what nobody should read.
+	Hider interface{ Hide(Error) Error }
+
 	errs, warnings []Error
 	known          map[Error]bool
 }
@@ -73,6 +76,9 @@ func (r *Report) Fail(e Error) { r.errs = r.add(r.errs, e) }
 func (r *Report) Warn(e Error) { r.warnings = r.add(r.warnings, e) }
 
 func (r *Report) add(list []Error, e Error) []Error {
+	if r.Hider != nil {
+		e = r.Hider.Hide(e)
+	}
 	key := e
 	if e.File != "" {
 		key.Path = ""

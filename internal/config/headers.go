@@ -43,8 +43,8 @@ const ClientHost = "${host}"
 
 // PathPrefix replaces the prefix From of paths by To.
 type PathPrefix struct {
-	From pattern.Path `key:"from" want:"a path such as /api"`
-	To   pattern.Path `key:"to" want:"a path such as /"`
+	From pattern.Path `key:"from" want:"a path such as /api" write:"always"`
+	To   pattern.Path `key:"to" want:"a path such as /" write:"always"`
 }
 
 // RouteTimeouts are the timeouts of one route; nil is as for all.

@@ -24,6 +24,7 @@ import (
 //	words:"..."       the words that a text may be
 //	range:"A..B"      the bounds of a number or duration; "0|A..B" also allows 0
 //	example:"..."     an address, for errors
+//	write:"always"    a file must give the value, also if it is zero
 //
 // A section is a struct with keys. A field that points to one is an optional
 // section; if its type has a method SetDefaults, that is called before the
@@ -36,11 +37,13 @@ type Key struct {
 	Words []string
 	// Optional: an empty text counts as left out.
 	Optional bool
-	grammar  *grammar
-	as       string
-	unset    bool // 0 stands for a value that was left out
-	bounds   bounds
-	example  string
+	// Always: a value of zero isn't a default, so a file must give it.
+	Always  bool
+	grammar *grammar
+	as      string
+	unset   bool // 0 stands for a value that was left out
+	bounds  bounds
+	example string
 
 	field []int    // the index of its field, as of reflect.Value.FieldByIndex
 	flags []boolOf // of several bool fields
@@ -109,7 +112,7 @@ func KeysOf(section reflect.Type) []Key {
 		}
 		k := Key{
 			Name: name, Want: f.Tag.Get("want"), Item: f.Tag.Get("item"), Some: f.Tag.Get("some"),
-			Optional: f.Tag.Get("empty") == "ok", unset: f.Tag.Get("zero") == "unset", as: f.Tag.Get("as"), example: f.Tag.Get("example"), field: f.Index,
+			Optional: f.Tag.Get("empty") == "ok", Always: f.Tag.Get("write") == "always", unset: f.Tag.Get("zero") == "unset", as: f.Tag.Get("as"), example: f.Tag.Get("example"), field: f.Index,
 		}
 		if k.Words = strings.Fields(f.Tag.Get("words")); k.as == "algorithm" {
 			k.Words = Algorithms

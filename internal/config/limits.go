@@ -49,7 +49,7 @@ type RouteLimits struct {
 
 // AddressRate bounds how fast one address may begin something.
 type AddressRate struct {
-	Rate float64 `key:"rate" as:"per second"` // 0 is no bound
+	Rate float64 `key:"rate" as:"per second" write:"always"` // 0 is no bound
 	// Burst is how many it may begin at once. By default it is what Rate allows in
 	// two seconds.
 	Burst int `key:"burst" zero:"unset" range:"1..1000000"`
@@ -59,7 +59,7 @@ type AddressRate struct {
 // claim.
 type ClaimLimit struct {
 	Claim string `key:"claim" want:"the name of a claim such as sub"`
-	Max   int    `key:"max" range:"0..100000000"` // 0 is no bound
+	Max   int    `key:"max" range:"0..100000000" write:"always"` // 0 is no bound
 }
 
 // routeLimits are the fields of RouteLimits.

@@ -117,7 +117,7 @@ func init() {
 				}
 				return nil
 			},
-			format: func(v reflect.Value) string { return fmt.Sprint(v.Float()) },
+			format: func(v reflect.Value) string { return strconv.FormatFloat(v.Float(), 'f', -1, 64) },
 		},
 		"rate": {
 			want:   "a rate such as 200/s",

@@ -10,6 +10,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 )
@@ -47,18 +49,36 @@ type Note struct {
 	Path config.Path
 	// Lost is set on what was refused, and then left out because the user accepts it.
 	Lost bool
+	// Guards is set on what was refused and restricts who gets in.
+	Guards bool
 }
 
 // String is the note as one line of a report: "nginx.conf:7:5: gzip on: not needed: ...".
 func (n Note) String() string {
+	return config.Error{Place: n.Place, Msg: n.Message()}.Error()
+}
+
+// Message is String without the place.
+func (n Note) Message() string {
 	s := n.Directive + ": " + n.Outcome.String()
+	if n.Outcome == Refused {
+		s = n.Directive + ": " + n.refused()
+	}
 	if n.Lost {
 		s += ", left out"
 	}
 	if n.Text != "" {
 		s += ": " + n.Text
 	}
-	return config.Error{Place: n.Place, Msg: s}.Error()
+	return s
+}
+
+// refused says so, and whether that would let somebody in.
+func (n Note) refused() string {
+	if n.Guards {
+		return "refused, and it guards access"
+	}
+	return "refused"
 }
 
 // Options are what all importers take.
@@ -77,6 +97,8 @@ type Result struct {
 	Config *config.Config
 	// Notes are in the order of the files. There is one for each directive.
 	Notes []Note
+	// Reported is how many of the first warnings of Config are notes.
+	Reported int
 }
 
 // Report collects notes, and the places of what they became. It is a config.Source, so
@@ -110,12 +132,42 @@ func (r *Report) Differ(at config.Place, directive string, p config.Path, format
 	r.add(Note{Place: at, Directive: directive, Outcome: Different, Text: fmt.Sprintf(format, args...), Path: p})
 }
 
-// Refuse notes a directive that can't be carried over, and why.
+// Refuse notes a directive that can't be carried over, and why. Use RefuseGuard if it
+// restricts who gets in.
 func (r *Report) Refuse(at config.Place, directive, format string, args ...any) {
 	r.add(Note{Place: at, Directive: directive, Outcome: Refused, Text: fmt.Sprintf(format, args...), Lost: r.AcceptLoss})
 }
 
-func (r *Report) add(n Note) { r.Notes = append(r.Notes, n) }
+// RefuseGuard is Refuse for a directive that restricts who gets in, such as an access
+// list, a login, a limit, or the verification of a certificate.
+func (r *Report) RefuseGuard(at config.Place, directive, format string, args ...any) {
+	r.add(Note{Place: at, Directive: directive, Outcome: Refused, Text: fmt.Sprintf(format, args...), Lost: r.AcceptLoss, Guards: true})
+}
+
+func (r *Report) add(n Note) {
+	n.Directive, n.Text = oneLine(n.Directive, maxDirective), oneLine(n.Text, maxText)
+	r.Notes = append(r.Notes, n)
+}
+
+// Bounds of a note, in bytes.
+const (
+	maxDirective = 200
+	maxText      = 1000
+)
+
+// oneLine makes a text of a file fit for a terminal and for a comment: it is cut to a
+// length, and what isn't graphic, as line breaks are, becomes a space.
+func oneLine(s string, most int) string {
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsGraphic(c) {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(s, "?"))
+}
 
 // Locate says that the value at a path is from a place.
 func (r *Report) Locate(p config.Path, at config.Place) {
@@ -131,7 +183,7 @@ func (r *Report) Finish(format string, c *config.Config) (*Result, error) {
 	var errs config.Errors
 	for _, n := range r.Notes {
 		if n.Outcome == Refused && !n.Lost {
-			errs = append(errs, config.Error{Place: n.Place, Msg: n.Directive + ": refused: " + n.Text})
+			errs = append(errs, config.Error{Place: n.Place, Msg: n.Directive + ": " + n.refused() + ": " + n.Text})
 		}
 	}
 	var found config.Report

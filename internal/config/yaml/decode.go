@@ -19,6 +19,9 @@ type decoder struct {
 	// anchor.
 	aliased int
 	sizes   map[*yaml.Node]int
+
+	env   func(name string) (string, bool)
+	files map[string]string // contents of files, for variables, by path
 }
 
 // maxAliased bounds the nodes read by way of aliases, so that a small file
@@ -325,6 +328,9 @@ func (d *decoder) scalar(p config.Path, n *yaml.Node, expected string) (*yaml.No
 		d.wrongType(p, n, expected)
 		return nil, false
 	}
+	if n, ok = d.expanded(p, n); !ok {
+		return nil, false
+	}
 	d.values[p] = value{line: n.Line, col: n.Column, text: n.Value, single: true, given: true}
 	return n, true
 }
@@ -361,6 +367,11 @@ func (d *decoder) boolean(p config.Path, n *yaml.Node, into *bool) bool {
 	n, ok := d.resolve(p, n)
 	if !ok {
 		return false
+	}
+	if n.Kind == yaml.ScalarNode {
+		if n, ok = d.expanded(p, n); !ok {
+			return false
+		}
 	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
 		d.wrongType(p, n, "true or false")

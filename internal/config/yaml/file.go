@@ -2,6 +2,7 @@ package yaml
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 
@@ -17,6 +18,7 @@ type File struct {
 
 	name   string
 	values map[config.Path]value
+	hidden []hidden
 }
 
 // value is what is known about the value at a path.
@@ -38,7 +40,8 @@ func Read(name string, data []byte, expected string, section any) (*File, error)
 		return nil, config.Errors{*err}
 	}
 	f := &File{name: name, values: map[config.Path]value{}}
-	d := &decoder{File: f, sizes: map[*yaml.Node]int{}}
+	f.Report.Hider = f
+	d := &decoder{File: f, sizes: map[*yaml.Node]int{}, env: os.LookupEnv, files: map[string]string{}}
 	d.section("", root, expected, reflect.ValueOf(section).Elem())
 	return f, nil
 }

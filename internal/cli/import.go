@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/formats"
+	"github.com/holdfast-ws/holdfast/internal/config/yaml"
+)
+
+type importCommand struct {
+	Format     string   `arg:"" name:"FORMAT" help:"Format of the files, see above."`
+	Files      []string `arg:"" name:"FILE" help:"Files to read. Files that these include are found."`
+	Output     string   `short:"o" placeholder:"FILE" help:"File to write (default: standard output)."`
+	Force      bool     `help:"Overwrite the file of -o."`
+	AcceptLoss bool     `help:"Leave out what can't be carried over, even if it guards access."`
+}
+
+// Help is kong's detailed help.
+func (*importCommand) Help() string {
+	return `Writes the configuration of another balancer as a holdfast.yaml. Comments say from
+which line each value comes. What works in another way is said there and on standard
+error. If something can't be carried over, all of it is listed, and nothing is
+written.
+
+  holdfast import nginx /etc/nginx/nginx.conf -o holdfast.yaml
+
+FORMAT is ` + importFormats() + `. holdfast run and holdfast check take
+such files as they are, too.
+
+Exit status: 0 written, 1 failed, 2 something can't be carried over.`
+}
+
+func importFormats() string {
+	names := ""
+	for i, f := range formats.All {
+		switch {
+		case i > 0 && i == len(formats.All)-1:
+			names += " or "
+		case i > 0:
+			names += ", "
+		}
+		names += f.Name
+	}
+	return names
+}
+
+func (c *importCommand) Run(env *environment) error {
+	l, err := (&formatFlags{AcceptLoss: c.AcceptLoss}).loader()
+	if err != nil {
+		return err
+	}
+	f, err := l.Find(c.Format)
+	if err != nil {
+		if _, missing := os.Stat(c.Format); missing == nil {
+			return usage("the format comes first, such as: holdfast import %s %s", l.Formats[0].Name, c.Format)
+		}
+		return usage("%v", err)
+	}
+	if _, err := os.Stat(c.Output); c.Output != "" && err == nil && !c.Force {
+		return fmt.Errorf("%s exists: name another file, or overwrite it with --force", c.Output)
+	}
+	res, err := l.Import(f, c.Files)
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if err := formats.Write(&text, res, f, c.Files); err != nil {
+		return err
+	}
+	name := cmp.Or(c.Output, "holdfast.yaml")
+	if _, err := yaml.Parse(name, text.Bytes()); err != nil {
+		return fmt.Errorf("what was made of %s isn't a valid configuration, which is a bug of holdfast import: please report it with the file\n%w", c.Files[0], err)
+	}
+	if c.Output == "" {
+		_, err = env.out.Write(text.Bytes())
+	} else {
+		err = c.write(text.Bytes(), res.Config)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(env.err, res.Config.Origin)
+	for _, w := range res.Config.Warnings {
+		env.warn(w)
+	}
+	return nil
+}
+
+// write writes the file of -o.
+func (c *importCommand) write(text []byte, from *config.Config) error {
+	mode := os.FileMode(0o644)
+	if hasSecret(from) {
+		mode = 0o600
+	}
+	flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	if !c.Force {
+		flags |= os.O_EXCL
+	}
+	f, err := os.OpenFile(c.Output, flags, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists: name another file, or overwrite it with --force", c.Output)
+	} else if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
+}
+
+// hasSecret reports whether others shouldn't read a file of c.
+func hasSecret(c *config.Config) bool {
+	for i := range c.Pools {
+		if cookie := c.Pools[i].Affinity.Cookie; cookie != nil && cookie.Secret != "" {
+			return true
+		}
+	}
+	for i := range c.Listeners {
+		if t := c.Listeners[i].TLS; t != nil && t.TicketSecret != "" {
+			return true
+		}
+	}
+	return false
+}
