@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,14 +19,63 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/holdfast-ws/holdfast/internal/cli"
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/importer"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/formats"
 	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"holdfast": func() { os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr)) },
+		"holdfast": func() {
+			formats.All = append(formats.All, testFormat)
+			os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
+		},
 	})
+}
+
+// testFormat is a format of another balancer: lines "listen ADDRESS", "server ADDRESS",
+// "idle DURATION", "fast", "slow", "user NAME" and "program". The first line is "# test".
+var testFormat = formats.Format{
+	Name: "test", What: "test configuration",
+	Detect: func(_ string, data []byte) bool { return strings.HasPrefix(string(data), "# test\n") },
+	Import: func(paths []string, o importer.Options) (*importer.Result, error) {
+		r := importer.Report{AcceptLoss: o.AcceptLoss}
+		c := config.Defaults()
+		pool := config.NewPool("all")
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			for i, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
+				at := config.Place{File: path, Line: i + 1, Col: 1}
+				switch word, value, _ := strings.Cut(line, " "); word {
+				case "listen":
+					c.Listeners = append(c.Listeners, config.Listener{Address: hostport.MustParse(value)})
+					r.Carry(at, line, config.Path("listeners").Index(len(c.Listeners)-1))
+				case "server":
+					pool.Backends = append(pool.Backends, config.Backend{Address: hostport.MustParse(value)})
+					r.Carry(at, line, config.PoolPath("all").Key("backends").Index(len(pool.Backends)-1))
+				case "idle":
+					c.Timeouts.Idle, _ = time.ParseDuration(value)
+					r.Carry(at, line, "timeouts.idle")
+				case "fast":
+					r.Skip(at, line, "holdfast is")
+				case "slow":
+					r.Differ(at, line, "pools.all.balance", "it is fast: do nothing")
+				case "user":
+					r.RefuseGuard(at, line, "there are no users: ask an endpoint with auth")
+				case "program":
+					r.Refuse(at, line, "programs aren't run")
+				}
+			}
+		}
+		c.Pools = []config.Pool{pool}
+		return r.Finish("test", &c)
+	},
 }
 
 func TestScripts(t *testing.T) {

@@ -75,7 +75,7 @@ func (c *importCommand) Run(env *environment) error {
 	}
 	name := cmp.Or(c.Output, "holdfast.yaml")
 	if _, err := yaml.Parse(name, text.Bytes()); err != nil {
-		return fmt.Errorf("what was made of %s isn't a valid configuration, which is a bug of holdfast import: please report it with the file\n%w", c.Files[0], err)
+		return fmt.Errorf("what was made of %s isn't a valid configuration, which is a bug of holdfast import: please report it with the file\n%v", c.Files[0], err)
 	}
 	if c.Output == "" {
 		_, err = env.out.Write(text.Bytes())

@@ -30,11 +30,17 @@ func (f *formatFlags) loader() (*formats.Loader, error) {
 func report(w io.Writer, notes []importer.Note) {
 	for _, o := range []importer.Outcome{importer.Refused, importer.Different, importer.NotNeeded, importer.Carried} {
 		title := o.String() + ":\n"
+		if o == importer.Refused {
+			title = "refused, left out:\n"
+		}
 		for _, n := range notes {
 			if n.Outcome != o || o == importer.Refused && !n.Lost {
 				continue
 			}
 			text := n.Directive
+			if n.Guards {
+				text += " (guards access)"
+			}
 			if n.Text != "" {
 				text += ": " + n.Text
 			}

@@ -107,6 +107,11 @@ func (v *Validator) groups(p Path, n int, m *Match) {
 }
 
 func (v *Validator) respond(p Path, r *Respond) {
+	if kind := p.Key("content_type"); r.ContentType == "" && v.OK(kind) { // of a program
+		var defaults Respond
+		defaults.SetDefaults()
+		r.ContentType = defaults.ContentType
+	}
 	body := p.Key("body")
 	if r.Body != "" && (r.Status == 204 || r.Status == 205 || r.Status == 304) && v.OK(body) && v.OK(p.Key("status")) {
 		v.Fail(body, "an answer with the status %d has no body (RFC 9110): leave it out", r.Status)

@@ -13,6 +13,10 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/alb"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/haproxy"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/ingress"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/nginx"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 	"github.com/holdfast-ws/holdfast/internal/hint"
 )
@@ -32,7 +36,12 @@ type Format struct {
 
 // All lists the formats that are known. An importer is added by its line here, and by a
 // line in docs/migrate.md.
-var All = []Format{}
+var All = []Format{
+	{"nginx", "nginx configuration", nginx.Detect, nginx.Import},
+	{"haproxy", "HAProxy configuration", haproxy.Detect, haproxy.Import},
+	{"ingress", "Kubernetes Ingress", ingress.Detect, ingress.Import},
+	{"alb", "description of AWS load balancers", alb.Detect, alb.Import},
+}
 
 // Own is the name of the format of holdfast.yaml.
 const Own = "holdfast"
@@ -79,7 +88,7 @@ func own(c *config.Config, err error) (*importer.Result, error) {
 }
 
 // maxHead is how much of a file is looked at to recognise it, in bytes.
-const maxHead = 1 << 20
+const maxHead = 256 << 10
 
 // head reads the beginning of a file.
 func head(path string) ([]byte, error) {
