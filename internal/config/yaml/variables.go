@@ -30,6 +30,12 @@ var reference = regexp.MustCompile(`\$+\{([A-Z_]|file:)`)
 // content of a file.
 var variable = regexp.MustCompile(`^\$\{(?:([A-Z_][A-Z0-9_]*)(:-[^}]*)?|file:([^}]*))\}`)
 
+// What a variable stands for may be a number, whether or not it is in quotes.
+var (
+	integer = regexp.MustCompile(`^[-+]?[0-9]+$`)
+	decimal = regexp.MustCompile(`^[-+]?([0-9]+\.?|[0-9]*\.[0-9]+)([eE][-+]?[0-9]+)?$`)
+)
+
 // escapeVariables writes a text so that no variable is read in it.
 func escapeVariables(s string) string { return reference.ReplaceAllString(s, "$$$0") }
 
@@ -148,9 +154,14 @@ func (d *decoder) expanded(p config.Path, n *yaml.Node) (*yaml.Node, bool) {
 	d.hidden = append(d.hidden, hidden{p, text, n.Value})
 	// Quotes may be needed because of the braces, so they don't matter. It is something,
 	// whatever it looks like.
-	tag := (&yaml.Node{Kind: yaml.ScalarNode, Value: text}).ShortTag()
-	if tag != "!!int" && tag != "!!float" && tag != "!!bool" {
-		tag = "!!str"
+	tag := "!!str"
+	switch {
+	case integer.MatchString(text):
+		tag = "!!int"
+	case decimal.MatchString(text):
+		tag = "!!float"
+	case strings.EqualFold(text, "true") || strings.EqualFold(text, "false"):
+		tag = "!!bool"
 	}
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text, Line: n.Line, Column: n.Column}, true
 }

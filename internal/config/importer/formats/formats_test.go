@@ -16,6 +16,8 @@ import (
 func TestDetectOnlyOwn(t *testing.T) {
 	for _, f := range All {
 		files, _ := filepath.Glob("../" + f.Name + "/testdata/*")
+		deeper, _ := filepath.Glob("../" + f.Name + "/testdata/*/*")
+		files = append(files, deeper...)
 		found := 0
 		for _, file := range files {
 			if !strings.HasSuffix(file, ".conf") && !strings.HasSuffix(file, ".cfg") && !strings.HasSuffix(file, ".yaml") && !strings.HasSuffix(file, ".json") {
@@ -26,7 +28,7 @@ func TestDetectOnlyOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, g := range All {
-				if f.Name != g.Name && g.Detect(file, data) {
+				if f.Name != g.Name && g.Detect(file, data) && f.Detect(file, data) {
 					t.Errorf("%s takes %s for its own", g.Name, file)
 				}
 			}
