@@ -80,7 +80,7 @@ func (v *converter) hostRoutes(s *server, m config.Match, first bool) {
 	}
 	for _, l := range s.locations {
 		if l.by != nil && l.by.appRoot != "" {
-			to := config.Redirect{To: "${scheme}://${host}" + strings.ReplaceAll(l.by.appRoot, "$", "$$"), Status: 302}
+			to := config.Redirect{To: strings.ReplaceAll(l.by.appRoot, "$", "$$"), Status: 302}
 			match := m
 			match.PathExact, _ = pattern.ParseExactPath("/")
 			p := v.route(l.by, l.Place, config.Route{Match: match, Redirect: &to})
@@ -181,7 +181,7 @@ func (v *converter) location(s *server, l *location, m config.Match, redirected,
 	var err error
 	switch {
 	case s.regex && l.path != "/":
-		m.PathRegex, err = pattern.ParseRegex("(?i)^" + l.path)
+		m.PathRegex, err = pattern.ParseRegex("(?i)^" + s.expression(l))
 	case s.regex:
 	case l.exact:
 		m.PathExact, err = pattern.ParseExactPath(l.path)
@@ -210,39 +210,54 @@ func (v *converter) location(s *server, l *location, m config.Match, redirected,
 		auth := *c.auth
 		r.Auth = &config.Auth{Request: &auth}
 	}
+	v.addSlash(s, l, m)
 	if c.redirect != nil {
 		to := *c.redirect
+		to.To = withGroups(to.To, m.PathRegex.Groups())
 		r.Redirect, r.Auth = &to, nil
 		p := v.route(c, l.Place, r)
 		c.routes = append(c.routes, p)
-		if first && !l.unset {
+		if first && !l.unset && !l.again {
 			v.r.Carry(l.Place, directive, p)
 		}
 		return
 	}
-	if !s.regex && !l.exact && l.path != "/" && strings.HasSuffix(l.path, "/") {
-		v.addSlash(c, l, m)
-	}
 	r.Timeouts, r.Rewrite.Host = c.timeouts, c.host
 	if l.needsRewrite() {
-		r.Rewrite.Path = c.rewrite
+		r.Rewrite.Path = withGroups(c.rewrite, m.PathRegex.Groups())
 	}
 	before := len(v.c.Routes)
 	v.targets(s, l, r)
-	if first && !l.unset && len(v.c.Routes) > before {
+	if first && !l.unset && !l.again && len(v.c.Routes) > before {
 		v.r.Carry(l.Place, directive, config.Path("routes").Index(len(v.c.Routes)-1))
 	}
 }
 
-// addSlash redirects /x to /x/ if the path is the latter, as nginx does.
-func (v *converter) addSlash(c *conf, l *location, m config.Match) {
-	m.Path = pattern.Path{}
-	exact, err := pattern.ParseExactPath(strings.TrimSuffix(l.path, "/"))
+// expression is the path of a location of a server whose paths are regular expressions. A
+// prefix beside an exact path of the same name is only what is below it.
+func (s *server) expression(l *location) string {
+	if l.exact || l.needsRewrite() || l.by != nil && l.by.regex || strings.HasSuffix(l.path, "/") {
+		return l.path
+	}
+	if slices.ContainsFunc(s.locations, func(o *location) bool { return o.exact && o.path == l.path }) {
+		return l.path + "/"
+	}
+	return l.path
+}
+
+// addSlash redirects /x to /x/ if the path of a location is the latter and no other has the
+// former, as nginx does for locations with proxy_pass.
+func (v *converter) addSlash(s *server, l *location, m config.Match) {
+	without := strings.TrimSuffix(l.path, "/")
+	if s.regex || without == l.path || without == "" || slices.ContainsFunc(s.locations, func(o *location) bool { return o.path == without }) {
+		return
+	}
+	exact, err := pattern.ParseExactPath(without)
 	if err != nil {
 		return // reported with the path itself
 	}
-	m.PathExact = exact
-	v.route(c, l.Place, config.Route{Match: m, Redirect: &config.Redirect{To: "${scheme}://${host}" + strings.ReplaceAll(l.path, "$", "$$"), Status: 301}})
+	m.Path, m.PathExact = pattern.Path{}, exact
+	v.route(l.by, l.Place, config.Route{Match: m, Redirect: &config.Redirect{To: strings.ReplaceAll(l.path, "$", "$$") + "${search}", Status: 301}})
 }
 
 // targets adds the routes of a location to its pool, after those to its canary's.

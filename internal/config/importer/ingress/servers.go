@@ -37,6 +37,7 @@ type location struct {
 	backend *Backend // nil: 404
 	by      *conf    // nil for the "/" of the server ""
 	unset   bool     // the "/" that every server has, as long as no Ingress has a path for it
+	again   bool     // another location is of the same path
 	canary  *canaryOf
 	config.Place
 }
@@ -103,12 +104,38 @@ func (v *converter) servers(all []*conf) []*server {
 	v.claimAliases(byHost, list)
 	for _, s := range list {
 		for _, l := range s.locations {
-			s.regex = s.regex || l.needsRewrite() || l.by != nil && l.by.regex
+			s.regex = s.regex || l.needsRewrite() || l.rewritesItself() || l.by != nil && l.by.regex
 		}
 		s.sort()
+		s.splitRewritten()
 	}
 	sortServers(list)
 	return list
+}
+
+// rewritesItself reports whether l is a prefix that is rewritten to itself. ingress-nginx
+// means to leave its requests alone, but first makes two locations of a prefix, one with a
+// slash at the end, which is rewritten then.
+func (l *location) rewritesItself() bool {
+	return l.by != nil && !l.exact && !strings.HasSuffix(l.path, "/") && !l.by.regex && l.by.values["rewrite-target"] == l.path
+}
+
+// splitRewritten makes these two locations.
+func (s *server) splitRewritten() {
+	var all []*location
+	for _, l := range s.locations {
+		all = append(all, l)
+		if !l.rewritesItself() {
+			continue
+		}
+		itself := *l
+		itself.exact, itself.again = true, true
+		if !slices.ContainsFunc(s.locations, func(o *location) bool { return o.exact && o.path == l.path }) {
+			all = append(all, &itself)
+		}
+		l.path += "/"
+	}
+	s.locations = all
 }
 
 // claimAliases removes the aliases that another server has already, in the order of their

@@ -232,34 +232,60 @@ var (
 // template turns a text with nginx's variables into one with holdfast's. Groups of the
 // path, $1 to $9, stay as they are.
 func template(s string) (string, error) {
-	var unknown string
-	out := variable.ReplaceAllStringFunc(s, func(v string) string {
-		name := strings.Trim(v, "${}")
-		if len(name) == 1 && name >= "1" && name <= "9" {
-			return "$" + name
+	var b strings.Builder
+	rest := 0
+	for _, m := range variable.FindAllStringIndex(s, -1) {
+		b.WriteString(strings.ReplaceAll(s[rest:m[0]], "$", "$$"))
+		v := s[m[0]:m[1]]
+		rest = m[1]
+		word, ok := ours(strings.Trim(v, "${}"))
+		if !ok {
+			return "", fmt.Errorf("holdfast has no variable %s", hint.Quote(v))
 		}
-		if digit := name[0]; digit >= '1' && digit <= '9' { // $1x is $1 and an x
-			return "$" + name
-		}
-		if word, ok := plain[name]; ok {
-			return "${" + word + "}"
-		}
-		for _, n := range named {
-			if rest, ok := strings.CutPrefix(name, n.nginx); ok && rest != "" {
-				if n.nginx == "http_" {
-					rest = strings.ReplaceAll(rest, "_", "-")
-				}
-				return "${" + n.ours + rest + "}"
-			}
-		}
-		unknown = v
-		return v
-	})
-	if unknown != "" {
-		return "", fmt.Errorf("holdfast has no variable %s", hint.Quote(unknown))
+		b.WriteString(word)
 	}
-	return out, nil
+	b.WriteString(strings.ReplaceAll(s[rest:], "$", "$$"))
+	return b.String(), nil
 }
+
+// ours is holdfast's variable for the one of nginx with this name.
+func ours(name string) (string, bool) {
+	if digit := name[0]; digit >= '1' && digit <= '9' { // $1x is $1 and an x
+		return "$" + name, true
+	}
+	if word, ok := plain[name]; ok {
+		return "${" + word + "}", true
+	}
+	for _, n := range named {
+		if rest, ok := strings.CutPrefix(name, n.nginx); ok && rest != "" {
+			if n.nginx == "http_" {
+				rest = strings.ReplaceAll(rest, "_", "-")
+			}
+			return "${" + n.ours + rest + "}", true
+		}
+	}
+	return "", false
+}
+
+// withGroups removes the groups of a template that an expression doesn't have. In nginx,
+// they are empty.
+func withGroups(s string, n int) string {
+	without := group.ReplaceAllStringFunc(s, func(g string) string {
+		if g[1] != '$' && int(g[1]-'0') > n {
+			return ""
+		}
+		return g
+	})
+	if without != s && strings.HasPrefix(s, "/") { // of /$1/$2, one slash is left
+		without = slashes.ReplaceAllString(without, "/")
+	}
+	return without
+}
+
+var (
+	group   = regexp.MustCompile(`\$[$1-9]`)
+	slashes = regexp.MustCompile(`/{2,}`)
+)
 
 // hashKey turns nginx's variables into the parts of a hash key. Text between them makes no
 // difference to which requests have the same key.
