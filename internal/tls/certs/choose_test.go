@@ -6,12 +6,16 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
 	"github.com/holdfast-ws/holdfast/internal/tls/certs"
@@ -187,4 +191,28 @@ func TestSelfSigned(t *testing.T) {
 			t.Errorf("%q is a host name: %t", name, !want)
 		}
 	}
+}
+
+// TestChooseByTime: of two certificates for a name, a client gets the one that is valid,
+// although the other is the first. If none is valid, it gets the first.
+func TestChooseByTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // so that it can become so while they are in use
+		ca := testca.New(t)
+		until := func(d time.Duration, name string) certs.Pair {
+			return pairOf(ca.IssueLike(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(d) }, "a.example", name))
+		}
+		s, w := load(t, certs.Options{Log: slog.New(slog.DiscardHandler)}, certs.Spec{Pairs: []certs.Pair{until(time.Hour, "first"), until(3*time.Hour, "second")}})
+		hello := &tls.ClientHelloInfo{ServerName: "a.example", SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}}
+		for _, want := range []string{"first", "second", "first"} {
+			for _, name := range []string{"a.example", "other.example"} { // by name, and for the rest
+				hello.ServerName = name
+				c, err := s.GetCertificate(hello)
+				if err != nil || c.Leaf.DNSNames[1] != want {
+					t.Errorf("%s: %v, %v, want the %s", name, c.Leaf.DNSNames, err, want)
+				}
+			}
+			time.Sleep(2 * time.Hour)
+		}
+		w.Close()
+	})
 }

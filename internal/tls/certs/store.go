@@ -1,11 +1,13 @@
 package certs
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Store chooses the certificates of one listener. Its methods may be called by event
@@ -67,7 +69,7 @@ var (
 
 // GetCertificate is for tls.Config.GetCertificate: it chooses by the name that the
 // client asks for (SNI). If several certificates have the name, it is the first whose
-// kind of key the client supports. Without an error and without a certificate,
+// kind of key the client supports, of those that are valid now. Without an error and without a certificate,
 // crypto/tls sends the alert unrecognized_name.
 func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if s.source != nil {
@@ -97,19 +99,25 @@ func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	return supporting(ix.first, hello), nil
 }
 
-// supporting returns the first of certs that the client supports, or else the first.
+// supporting returns the first of certs that the client supports, of those that are valid
+// now if there are any, or else the first.
 func supporting(certs []*tls.Certificate, hello *tls.ClientHelloInfo) *tls.Certificate {
 	if len(certs) == 1 {
 		return certs[0]
 	}
 	kind := *hello
 	kind.ServerName = "" // the name has been compared
-	for _, c := range certs {
-		if kind.SupportsCertificate(c) == nil {
+	var untimely *tls.Certificate
+	for now, rest := time.Now(), certs; len(rest) > 0; rest = rest[1:] {
+		switch c := rest[0]; {
+		case kind.SupportsCertificate(c) != nil:
+		case !now.Before(c.Leaf.NotBefore) && !now.After(c.Leaf.NotAfter):
 			return c
+		case untimely == nil:
+			untimely = c
 		}
 	}
-	return certs[0]
+	return cmp.Or(untimely, certs[0])
 }
 
 // ClientCAs are the certificates that clients are verified by, nil if the Spec has
