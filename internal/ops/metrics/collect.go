@@ -48,6 +48,9 @@ func (c collector) collectSeries(s *series, e emitter) {
 	c.collectMoves(&s.moves, e)
 	s.closes.collect(e)
 	s.requests.collect(e)
+	if s.backendTLS != nil {
+		s.backendTLS.collect(emitter{out: e.out, labels: []string{s.Pool}})
+	}
 	if s.Backend != "" {
 		collectTraffic(&s.traffic, e)
 	}

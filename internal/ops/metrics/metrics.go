@@ -50,14 +50,13 @@ type Options struct {
 // Metrics is a registry with all metrics of one balancer. Its methods are safe
 // for concurrent use.
 type Metrics struct {
-	registry   *prometheus.Registry
-	src        Source
-	options    Options
-	series     *table
-	reloads    *reloads
-	tls        *tlsHandshakes
-	backendTLS *tlsHandshakes
-	auth       *authentications
+	registry *prometheus.Registry
+	src      Source
+	options  Options
+	series   *table
+	reloads  *reloads
+	tls      *tlsHandshakes
+	auth     *authentications
 
 	handshakeResults map[string]int    // to the index in series.handshakes
 	moveResults      map[[2]string]int // reason and result, to the index in series.moves
@@ -84,18 +83,21 @@ func New(src Source, o Options) *Metrics {
 		m.handshakeResults[result] = i
 	}
 	m.tls = newTLSHandshakes(tlsHandshakesDesc, o.TLSResults)
-	m.backendTLS = newTLSHandshakes(backendTLSHandshakesDesc, o.BackendTLSResults)
 	for _, reason := range o.ReattachReasons {
 		for _, result := range o.ReattachResults {
 			m.moveResults[[2]string{reason, result}] = len(m.moveResults)
 		}
 	}
 	m.series = newTable(func(l Labels) *series {
-		return &series{
+		s := &series{
 			Labels:     l,
 			handshakes: handshakes{results: make([]atomic.Uint64, len(o.HandshakeResults)+1)},
 			moves:      moves{results: make([]atomic.Uint64, len(m.moveResults))},
 		}
+		if l.Backend == "" {
+			s.backendTLS = newTLSHandshakes(backendTLSHandshakesDesc, o.BackendTLSResults)
+		}
+		return s
 	})
 	m.series.get(Labels{})
 

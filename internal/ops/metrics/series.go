@@ -26,6 +26,7 @@ type series struct {
 	moves      moves
 	closes     closes
 	requests   requests
+	backendTLS *tlsHandshakes // of a pool; nil for a backend
 
 	// Metrics.refreshing guards the rest.
 	traffic traffic

@@ -141,7 +141,6 @@ func (m *Metrics) collectSource(e emitter, backends []BackendStat) {
 	e.gauge(bucketsDesc, float64(limits.Buckets))
 	m.collectBackends(e, backends)
 	m.tls.collect(e)
-	m.backendTLS.collect(e)
 	m.collectCertificates(e)
 	for _, d := range m.src.Discovery() {
 		e.gauge(discoveryDesc, boolValue(d.OK), validUTF8(d.Pool), validUTF8(d.Source))

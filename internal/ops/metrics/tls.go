@@ -12,7 +12,7 @@ var (
 	tlsHandshakesDesc = newDesc("holdfast_tls_handshakes_total",
 		"TLS handshakes with clients, by result; version and resumed are of those that succeeded.", "result", "version", "resumed")
 	backendTLSHandshakesDesc = newDesc("holdfast_backend_tls_handshakes_total",
-		"TLS handshakes with backends, by result; version and resumed are of those that succeeded.", "result", "version", "resumed")
+		"TLS handshakes with backends, by pool and result; version and resumed are of those that succeeded.", "pool", "result", "version", "resumed")
 	certificateExpiryDesc = newDesc("holdfast_certificate_expiry_timestamp_seconds",
 		"When a certificate of a listener expires, in Unix time.", "cert", "name")
 	certificateErrorDesc = newDesc("holdfast_certificate_file_error",
@@ -49,10 +49,10 @@ func newTLSHandshakes(d *prometheus.Desc, results []string) *tlsHandshakes {
 // if it failed.
 func (m *Metrics) TLSDone(result, version string, resumed bool) { m.tls.done(result, version, resumed) }
 
-// BackendTLSDone counts a TLS handshake with a backend, of any kind: for a session, a
-// request or a check. The rest is as with TLSDone.
-func (m *Metrics) BackendTLSDone(result, version string, resumed bool) {
-	m.backendTLS.done(result, version, resumed)
+// BackendTLSDone counts a TLS handshake with a backend of a pool, of any kind: for a
+// session, a request or a check. The rest is as with TLSDone.
+func (m *Metrics) BackendTLSDone(pool, result, version string, resumed bool) {
+	m.series.get(Labels{Pool: pool}).backendTLS.done(result, version, resumed)
 }
 
 func (h *tlsHandshakes) done(result, version string, resumed bool) {

@@ -21,7 +21,7 @@ import (
 
 // Options say how the backends of a pool are reached.
 type Options struct {
-	Pool string // its name, for errors
+	Pool string // its name, for errors and Counter
 	// CA is a PEM file with the certificates that backends' certificates are
 	// verified by; "" means those of the system.
 	CA string
@@ -40,9 +40,9 @@ type Options struct {
 
 // Counter counts handshakes with backends.
 type Counter interface {
-	// BackendTLSDone counts one, by its result (see Results). version is such as "1.3",
-	// "" if it failed. It must not block.
-	BackendTLSDone(result, version string, resumed bool)
+	// BackendTLSDone counts one, by its pool and its result (see Results). version is such
+	// as "1.3", "" if it failed. It must not block.
+	BackendTLSDone(pool, result, version string, resumed bool)
 }
 
 const (
@@ -169,7 +169,7 @@ func (c *Client) Client(ctx context.Context, conn net.Conn, host string) (net.Co
 
 func (c *Client) count(result, version string, resumed bool) {
 	if c.options.Counter != nil {
-		c.options.Counter.BackendTLSDone(result, version, resumed)
+		c.options.Counter.BackendTLSDone(c.options.Pool, result, version, resumed)
 	}
 }
 

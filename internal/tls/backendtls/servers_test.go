@@ -186,7 +186,7 @@ func (s *scene) result() string {
 // counted has what a client has counted.
 type counted struct{ all []string }
 
-func (c *counted) BackendTLSDone(result, version string, resumed bool) {
+func (c *counted) BackendTLSDone(_, result, version string, resumed bool) {
 	c.all = append(c.all, fmt.Sprint(result, " ", version, " ", resumed))
 }
 

@@ -90,7 +90,7 @@ func TestNothingIsLost(t *testing.T) {
 		if n := m.Moves("", "tls_failed"); n > 0 {
 			t.Errorf("%v moves ended with tls_failed", n)
 		}
-		const ok = `holdfast_backend_tls_handshakes_total{result="ok",resumed="%v",version="1.3"}`
+		const ok = `holdfast_backend_tls_handshakes_total{pool="main",result="ok",resumed="%v",version="1.3"}`
 		if full, resumed := m[fmt.Sprintf(ok, false)], m[fmt.Sprintf(ok, true)]; full < 1 || resumed < sessions || full+resumed < sessions*3/2 {
 			t.Errorf("%v full and %v resumed handshakes with backends were counted", full, resumed)
 		}
