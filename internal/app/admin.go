@@ -3,8 +3,10 @@ package app
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -17,11 +19,12 @@ import (
 // adminServer is the admin interface on its address.
 type adminServer struct {
 	*admin.Server
-	addr string
-	done chan struct{}
+	listener net.Listener
+	serving  sync.WaitGroup
 }
 
-func (a *App) serveAdmin(address config.Address) (*adminServer, error) {
+// newAdmin opens the address of the admin interface, which answers from start on.
+func (a *App) newAdmin(address config.Address) (*adminServer, error) {
 	ln, err := net.Listen("tcp", address.String())
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
@@ -42,16 +45,17 @@ func (a *App) serveAdmin(address config.Address) (*adminServer, error) {
 			Close:    a.closeByClaim,
 			Log:      a.slog,
 		}),
-		addr: ln.Addr().String(),
-		done: make(chan struct{}),
+		listener: ln,
 	}
-	go func() {
-		defer close(s.done)
-		if err := s.Serve(ln); err != nil {
-			a.slog.Error("the admin interface ended", "error", err)
-		}
-	}()
 	return s, nil
+}
+
+func (s *adminServer) start(log *slog.Logger) {
+	s.serving.Go(func() {
+		if err := s.Serve(s.listener); err != nil {
+			log.Error("the admin interface ended", "error", err)
+		}
+	})
 }
 
 // close stops the admin interface; running requests have a second to end.
@@ -59,7 +63,8 @@ func (s *adminServer) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	s.Shutdown(ctx)
-	<-s.done
+	s.listener.Close() // also if it hasn't started
+	s.serving.Wait()
 }
 
 // Status returns the status that the admin interface serves.

@@ -180,10 +180,9 @@ func Start(o Options) (_ *App, err error) {
 	undo = append(undo, a.rebalancer.Close)
 	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
 	a.trimmer.collect() // the start leaves garbage behind, too
-	// The admin interface answers from now on, but reloads wait for the end of
-	// Start.
+	// Requests to the admin interface wait until there is something to tell of.
 	if !c.Admin.Address.IsZero() {
-		if a.admin, err = a.serveAdmin(c.Admin.Address); err != nil {
+		if a.admin, err = a.newAdmin(c.Admin.Address); err != nil {
 			return nil, err
 		}
 		undo = append(undo, a.admin.close)
@@ -192,6 +191,9 @@ func Start(o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.useListeners(listening)
+	if a.admin != nil {
+		a.admin.start(a.slog)
+	}
 	a.metrics.ConfigStarted(a.started)
 	a.tellOrigin(c)
 	a.warn(c.Warnings)
@@ -352,7 +354,7 @@ func (a *App) AdminAddr() string {
 	if a.admin == nil {
 		return ""
 	}
-	return a.admin.addr
+	return a.admin.listener.Addr().String()
 }
 
 // Log returns the balancer's log.
