@@ -3,6 +3,8 @@ package haproxy
 import (
 	"regexp"
 	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
 )
 
 // changedPath evaluates a test of a path that a rule has changed, as far as the fixed
@@ -12,6 +14,9 @@ func (x *expander) changedPath(t *test) (matches, string) {
 	begin, rest, variable := strings.Cut(x.state.path, "${")
 	if !variable {
 		return x.literal(t, begin)
+	}
+	if ms, ok := x.residual(t, begin); ok {
+		return ms, ""
 	}
 	end := rest[strings.LastIndexByte(rest, '}')+1:]
 	lower, ok := t.onlyCase()
@@ -47,6 +52,63 @@ func (x *expander) changedPath(t *test) (matches, string) {
 		}
 	}
 	return nothing, ""
+}
+
+// residual evaluates a test of a path that consists of a fixed beginning and a part of the
+// path before, by looking at that part. ok is false if that isn't possible.
+func (x *expander) residual(t *test, begin string) (all matches, ok bool) {
+	s := x.state
+	regex, group := "", strings.TrimPrefix(s.path, begin)
+	switch group {
+	case "${path}":
+	case "${1}":
+		head, found := strings.CutSuffix(strings.TrimSuffix(s.pathRegex, "$"), "(.*)")
+		if regex = head; !found || strings.ContainsAny(head, "(|") {
+			return nil, false
+		}
+		if !strings.HasPrefix(regex, "^") {
+			x.m.differ(t.line, "", "a path that has twice what a rule before looks for may be taken differently: begin its expression with ^")
+		}
+	default:
+		return nil, false
+	}
+	if _, plain := t.onlyCase(); !plain || t.fold || len(t.conv) > 0 || t.method != "" && t.method != "str" && t.method != "beg" {
+		return nil, false
+	}
+	all = nothing
+	for _, p := range t.patterns {
+		left, longer := strings.CutPrefix(p, begin)
+		switch {
+		case !longer && t.method == "beg" && strings.HasPrefix(begin, p):
+			return everything, true
+		case !longer:
+			continue
+		}
+		var m config.Match
+		var err string
+		if group == "${path}" {
+			if !strings.HasPrefix(left, "/") {
+				if left != "" {
+					continue // every path begins with a slash
+				}
+				return everything, t.method == "beg"
+			}
+			m, err = pathMatch(t, left)
+		} else {
+			of := *t
+			of.method = "reg"
+			text := regex + regexp.QuoteMeta(left)
+			if t.method != "beg" {
+				text += "$"
+			}
+			m, err = pathMatch(&of, text)
+		}
+		if err != "" {
+			return nil, false
+		}
+		all = append(all, m)
+	}
+	return all, true
 }
 
 // disjoint reports whether an expression surely doesn't match what a template of a path

@@ -106,7 +106,7 @@ func (x *expander) toKey(p *proxy, match config.Match, r *rule, s state, key *sa
 		return
 	}
 	for _, m := range ms {
-		if both, possible := merge(m, match); possible {
+		if both, possible := merge(match, m); possible {
 			x.pool(both, x.m.backends[backend], s.clone())
 		}
 	}

@@ -67,6 +67,7 @@ func Import(paths []string, o importer.Options) (*importer.Result, error) {
 	}
 	m.lines = p.Config.Lines
 	m.marks = make(map[*syntax.Line]*mark, len(m.lines))
+	m.Env = p.Variable
 	m.read(p.Config.Sections)
 	m.build()
 	return m.finish()

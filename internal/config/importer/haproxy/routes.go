@@ -58,7 +58,10 @@ func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, th
 			continue
 		}
 		for _, m := range ms {
-			both, possible := merge(m, match) // the expression of a path's rewrite stays
+			both, possible := merge(match, m)
+			if r.action == setPath && r.regex != "" { // whose groups make the new path
+				both, possible = merge(m, match)
+			}
 			if !possible || x.failed {
 				continue
 			}
@@ -243,7 +246,9 @@ func (x *expander) change(p *proxy, r *rule, s *state) {
 		if before != "" {
 			to = strings.ReplaceAll(to, "${path}", before)
 		}
-		s.path = to
+		if s.path = to; r.regex != "" {
+			s.pathRegex = r.regex
+		}
 	case setTimeout:
 		d, err := parseTime(r.value, time.Millisecond)
 		if err != nil {

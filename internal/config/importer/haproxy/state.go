@@ -22,6 +22,7 @@ type state struct {
 	request, answer edits
 	host            string
 	path            string
+	pathRegex       string // what the groups in path are of
 	limits          config.RouteLimits
 	timeouts        map[string]time.Duration
 	lines           []*syntax.Line

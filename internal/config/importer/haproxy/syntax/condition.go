@@ -213,10 +213,7 @@ func (c *condition) predicate(name string, args []string) (bool, error) {
 	}
 	switch name {
 	case "defined":
-		if c.p.Env == nil {
-			return false, nil
-		}
-		_, ok := c.p.Env(args[0])
+		_, ok := c.p.env(args[0])
 		return ok, nil
 	case "feature":
 		return slices.Contains(c.p.Features, args[0]), nil

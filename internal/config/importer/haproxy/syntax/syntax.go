@@ -119,7 +119,7 @@ type Parser struct {
 	num     int
 	section *Section
 	blocks  []block
-	asked   map[string]bool // environment variables that were looked up
+	set     map[string]*string // what global has changed in the environment
 }
 
 // Parse adds a file.
@@ -189,8 +189,48 @@ func (p *Parser) line(text string) {
 		p.section = new(Section) // one error is enough
 		return
 	}
+	if p.section.Kind == "global" {
+		p.setenv(l)
+	}
 	p.section.Lines = append(p.section.Lines, l)
 }
+
+// setenv changes variables for the lines that follow.
+func (p *Parser) setenv(l *Line) {
+	if p.set == nil {
+		p.set = map[string]*string{}
+	}
+	name, value := l.Arg(1), l.Arg(2)
+	switch l.Arg(0) {
+	case "setenv":
+		p.set[name] = &value
+	case "presetenv":
+		if _, ok := p.env(name); !ok {
+			p.set[name] = &value
+		}
+	case "unsetenv":
+		for _, name := range l.Args(1) {
+			p.set[name] = nil
+		}
+	}
+}
+
+// env looks up a variable.
+func (p *Parser) env(name string) (string, bool) {
+	if value, ok := p.set[name]; ok {
+		if value == nil {
+			return "", false
+		}
+		return *value, true
+	}
+	if p.Env == nil {
+		return "", false
+	}
+	return p.Env(name)
+}
+
+// Variable is what a variable has at the end of the files.
+func (p *Parser) Variable(name string) (string, bool) { return p.env(name) }
 
 // modifiers removes the words "no" and "default" before the keyword.
 func (p *Parser) modifiers(l *Line) bool {

@@ -146,6 +146,16 @@ default h
 	}
 }
 
+// What global sets in the environment counts for the lines that follow.
+func TestSetenv(t *testing.T) {
+	p := parser()
+	p.Parse("f", []byte("global\n x \"$NEW\"\n setenv NEW a\n presetenv HOME b\n presetenv OTHER c\n unsetenv EMPTY\n.if defined(EMPTY)\n x no\n.endif\n x \"$NEW$HOME$OTHER\"\n"))
+	lines := p.Config.Sections[0].Lines
+	if last := lines[len(lines)-1]; len(p.Errors) > 0 || last.Arg(1) != "a/rootc" || lines[0].Arg(1) != "" || len(lines) != 6 {
+		t.Errorf("the last line is %q, errors %v", last.Args(0), p.Errors)
+	}
+}
+
 // Raw has the line as it was written, and no values of variables.
 func TestRaw(t *testing.T) {
 	p := parser()

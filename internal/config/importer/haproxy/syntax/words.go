@@ -205,8 +205,8 @@ func (s *splitter) value(name string) (string, bool) {
 		}
 		return s.p.section.Kind, true
 	}
-	if s.dry || s.p.Env == nil {
+	if s.dry {
 		return "", false
 	}
-	return s.p.Env(name)
+	return s.p.env(name)
 }
