@@ -53,3 +53,22 @@ func TestMatchConnection(t *testing.T) {
 		t.Errorf("the last rule has the index %d", rule.Index)
 	}
 }
+
+func networks(all ...string) (list []netip.Prefix) {
+	for _, s := range all {
+		list = append(list, netip.MustParsePrefix(s))
+	}
+	return list
+}
+
+func TestMatchConnectionByClient(t *testing.T) {
+	table := New([]Rule{
+		{Opaque: true, Connection: Connection{Client: networks("10.0.0.0/8")}},
+		{Opaque: true},
+	})
+	for client, want := range map[string]int{"10.9.9.9": 0, "::ffff:10.0.0.1": 0, "11.0.0.1": 1, "2001:db8::1": 1} {
+		if rule, err := table.MatchConnection("pass", netip.MustParseAddr(client), &clienthello.Hello{}); err != nil || rule.Index != want {
+			t.Errorf("%s: %v, %v", client, rule, err)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package pattern
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,8 +20,8 @@ type PathTemplate struct {
 
 // pathPiece is a text, or what a group of the expression has matched; 0 is the whole path.
 type pathPiece struct {
-	text  string
-	group int
+	text, decoded string
+	group         int
 }
 
 // maxPathGroups bounds how often a template refers to the path, and so how long its result
@@ -82,10 +81,12 @@ func parsePathTemplate(s string) (t PathTemplate, err error) {
 	if literal != "" {
 		t.pieces = append(t.pieces, pathPiece{text: literal})
 	}
-	for _, p := range t.pieces {
+	for i := range t.pieces {
+		p := &t.pieces[i]
 		if err := checkLiteral(p.text); err != nil {
 			return t, err
 		}
+		p.decoded = decode(p.text)
 	}
 	var x Groups
 	for i := range x {
@@ -130,9 +131,10 @@ func (t *PathTemplate) Groups() int { return t.groups }
 // r has matched. Groups that haven't taken part in the match are empty. A result that
 // doesn't begin with a slash gets one. What is put in is as received, byte by byte.
 //
-// ok is false if servers could disagree about the result, because they read the path in
-// different ways (see Reading), or if the result has dot segments or begins with two
-// slashes: then the request must be refused.
+// ok is false if the request must be refused. Whoever reads the path in another way (see
+// Reading) must see in the result what would be made of the path as he reads it: from
+// "/a;b", "/$1.txt" can't make "/a;b.txt", where some see "/a". Nor may the result have dot
+// segments or begin with two slashes.
 //
 // The result is appended to dst[:0].
 func (t *PathTemplate) Apply(dst []byte, r Regex, path []byte) (result []byte, ok bool) {
@@ -149,7 +151,7 @@ func (t *PathTemplate) Apply(dst []byte, r Regex, path []byte) (result []byte, o
 	}
 	result = t.make(dst[:0], path, &groups)
 	for as := peculiar; as != 0; as = (as - 1) & peculiar {
-		if groups, ok = Captured(r, path, as); !ok || !bytes.Equal(t.make(nil, path, &groups), result) {
+		if !t.makes(result, r, path, as) {
 			return nil, false
 		}
 	}
@@ -185,4 +187,47 @@ func (t *PathTemplate) make(dst, path []byte, g *Groups) []byte {
 		dst = slices.Insert(dst, 0, '/')
 	}
 	return dst
+}
+
+// makes reports whether result, under one reading, is what t makes of path under that
+// reading.
+func (t *PathTemplate) makes(result []byte, r Regex, path []byte, as Reading) bool {
+	d := decoders.Get().(*decoder)
+	defer decoders.Put(d)
+	d.decode(path, as)
+	var groups Groups
+	groups[0] = d.decoded
+	if r.re != nil {
+		found := r.re.FindSubmatchIndex(d.decoded)
+		if found == nil {
+			return false
+		}
+		for i := 1; i < len(groups) && 2*i < len(found); i++ {
+			if found[2*i] >= 0 {
+				groups[i] = d.decoded[found[2*i]:found[2*i+1]]
+			}
+		}
+	}
+	var want []byte
+	for _, p := range t.pieces {
+		if p.text != "" {
+			want = append(want, p.decoded...)
+		} else {
+			want = append(want, groups[p.group]...)
+		}
+	}
+	if len(want) == 0 || want[0] != '/' {
+		want = slices.Insert(want, 0, '/')
+	}
+	seen := reader[[]byte]{rest: result, as: as}
+	for i, c := range want {
+		if as&mergesSlashes != 0 && c == '/' && i > 0 && want[i-1] == '/' {
+			continue
+		}
+		if got, ok := seen.next(); !ok || got != c {
+			return false
+		}
+	}
+	_, more := seen.next()
+	return !more
 }

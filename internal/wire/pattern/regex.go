@@ -65,8 +65,9 @@ func whatIsWrong(err error) string {
 		return err.Error()
 	}
 	what := fmt.Sprintf("%s %s", e.Code, hint.Quote(e.Expr))
+	looks := func(prefix string) bool { return strings.HasPrefix(e.Expr, prefix) }
 	switch {
-	case e.Code == syntax.ErrInvalidPerlOp && (strings.HasPrefix(e.Expr, "(?=") || strings.HasPrefix(e.Expr, "(?!") || strings.HasPrefix(e.Expr, "(?<")):
+	case looks("(?=") || looks("(?!") || looks("(?<=") || looks("(?<!"):
 		return what + ": expressions can't look ahead or behind; list what must not match under not"
 	case e.Code == syntax.ErrInvalidEscape && len(e.Expr) == 2 && e.Expr[1] >= '1' && e.Expr[1] <= '9':
 		return what + ": an expression can't refer back to what it has matched"
