@@ -52,7 +52,7 @@ func TestGrantsOfQueuedHandshakes(t *testing.T) {
 				server := echoing(t, "one")
 				s := setup{backends: []string{server.addr}, admit: q, auth: before}
 				b := start(t, engine, s)
-				ask := upgrade("/?access_token="+token(t)+"&a=b")
+				ask := upgrade("/?access_token=" + token(t) + "&a=b")
 				b.dial().send(ask).want(101)
 				waits := b.dial().send(ask)
 				b.awaitQueue(q, 1)
