@@ -241,6 +241,19 @@ func (m *imp) hoist() {
 	}
 	hoistHeaders(func(r *config.Route) *config.HeaderEdits { return &r.RequestHeaders }, &c.RequestHeaders)
 	hoistHeaders(func(r *config.Route) *config.HeaderEdits { return &r.ResponseHeaders }, &c.ResponseHeaders)
+	for _, r := range served {
+		for _, e := range []*config.HeaderEdits{&r.RequestHeaders, &r.ResponseHeaders} {
+			if len(e.Set) == 0 {
+				e.Set = nil
+			}
+			if len(e.Add) == 0 {
+				e.Add = nil
+			}
+			if len(e.Remove) == 0 {
+				e.Remove = nil
+			}
+		}
+	}
 	hoistTime(served, func(r *config.Route) **time.Duration { return &r.Timeouts.Connect }, &c.Timeouts.Connect)
 	hoistTime(served, func(r *config.Route) **time.Duration { return &r.Timeouts.Idle }, &c.Timeouts.Idle)
 	hoistTime(served, func(r *config.Route) **time.Duration { return &r.Timeouts.Response }, &c.HTTP.ResponseTimeout)

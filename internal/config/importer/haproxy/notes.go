@@ -138,13 +138,13 @@ func (m *imp) finish() (*importer.Result, error) {
 		}
 		m.report.Notes = append(m.report.Notes, importer.Note{
 			Place: place(l), Directive: directive(l), Outcome: at.outcome, Text: strings.Join(at.texts, "; "), Path: at.path,
-			Lost: at.outcome == importer.Refused && m.AcceptLoss,
+			Lost: at.outcome == importer.Refused && m.AcceptLoss, Guards: at.outcome == importer.Refused && restricts(l),
 		})
 	}
 	if len(m.errs) > 0 { // checks would only find what follows from them
 		for _, n := range m.report.Notes {
 			if n.Outcome == importer.Refused && !n.Lost && !slices.ContainsFunc(m.errs, func(e config.Error) bool { return e.Place == n.Place }) {
-				m.errs = append(m.errs, config.Error{Place: n.Place, Msg: n.Directive + ": refused: " + n.Text})
+				m.errs = append(m.errs, config.Error{Place: n.Place, Msg: n.Message()})
 			}
 		}
 		return &importer.Result{Format: "haproxy", Notes: m.report.Notes}, sorted(m.errs)
@@ -160,6 +160,24 @@ func isGuard(l *syntax.Line) bool {
 		return true
 	}
 	return strings.HasPrefix(l.Arg(0), "req") || strings.HasPrefix(l.Arg(0), "rsp")
+}
+
+// restricts reports whether a line says who gets in.
+func restricts(l *syntax.Line) bool {
+	switch l.Arg(0) {
+	case "bind", "server", "default-server", "server-template":
+		return strings.Contains(l.Raw, "crl-file") || strings.Contains(l.Raw, "verify") || strings.Contains(l.Raw, "ca-")
+	case "http-request", "tcp-request", "http-response", "tcp-response":
+		for _, word := range l.Args(1)[:min(2, len(l.Words)-1)] {
+			if word = without(word); slices.Contains([]string{"auth", "deny", "tarpit", "reject", "silent-drop", "return", "allow", "accept", "use-service", "send-spoe-group"}, word) || strings.HasPrefix(word, "lua.") {
+				return true
+			}
+		}
+		return false
+	case "block", "filter", "rate-limit":
+		return true
+	}
+	return strings.HasSuffix(l.Arg(0), "deny") || strings.HasSuffix(l.Arg(0), "allow") || strings.HasSuffix(l.Arg(0), "tarpit")
 }
 
 // sorted is a list of errors in the order of the files.
