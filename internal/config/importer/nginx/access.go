@@ -64,6 +64,9 @@ func (cv *converter) rules(list []*syntax.Directive) (allow, deny []netip.Prefix
 func without(n netip.Prefix, others []netip.Prefix) []netip.Prefix {
 	rest := []netip.Prefix{n}
 	for _, o := range others {
+		if !n.Overlaps(o) {
+			continue
+		}
 		var next []netip.Prefix
 		for _, r := range rest {
 			next = append(next, minus(r, o)...)

@@ -60,7 +60,7 @@ func (cv *converter) hash(d *syntax.Directive, u *upstream, p *config.Pool, set 
 		cv.refuse(d, "the key is missing: write for example hash $remote_addr consistent")
 		return
 	}
-	if parts, ok := cv.fallbackKey(d.Args[0]); ok { // a map with another key for when the first is missing
+	if parts, ok := cv.fallbackKey(d.Args[0], 0); ok { // a map with another key for when the first is missing
 		set(d, "round_robin")
 		p.Affinity.Token = &config.Token{From: parts}
 		cv.differ(d, otherHash)
@@ -139,9 +139,9 @@ func (cv *converter) keyPart(name string) (part string, constant bool, err error
 }
 
 // fallbackKey reads a key that is a map such as {"" $remote_addr; default $cookie_id;}.
-func (cv *converter) fallbackKey(key string) ([]requestkey.Part, bool) {
+func (cv *converter) fallbackKey(key string, depth int) ([]requestkey.Part, bool) {
 	pieces := split(key)
-	if len(pieces) != 1 || pieces[0].variable == "" {
+	if len(pieces) != 1 || pieces[0].variable == "" || depth > maxVariables {
 		return nil, false
 	}
 	m := cv.maps[pieces[0].variable]
@@ -152,7 +152,7 @@ func (cv *converter) fallbackKey(key string) ([]requestkey.Part, bool) {
 	if err != nil || len(first) != 1 {
 		return nil, false
 	}
-	rest, ok := cv.fallbackKey(m.entries[0].value)
+	rest, ok := cv.fallbackKey(m.entries[0].value, depth+1)
 	if !ok {
 		if rest, err = cv.keyParts(m.entries[0].value); err != nil || len(rest) != 1 {
 			return nil, false

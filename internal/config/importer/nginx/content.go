@@ -242,6 +242,9 @@ func (sc *scope) target(d *syntax.Directive) (*target, error) {
 func (sc *scope) known(s string) string {
 	var b strings.Builder
 	for _, p := range split(s) {
+		if b.Len() > maxValue {
+			break
+		}
 		switch value, set := sc.env[p.variable]; {
 		case p.variable == "":
 			b.WriteString(p.text)

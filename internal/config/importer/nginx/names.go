@@ -45,7 +45,7 @@ default hostnames volatile
 // carried over.
 var guards = strings.Fields(`
 allow deny auth_request satisfy limit_conn limit_req auth_basic auth_jwt
-auth_basic_user_file auth_jwt_key_file ssl_crl valid_referers secure_link secure_link_md5 client_max_body_size
+auth_basic_user_file auth_jwt_key_file ssl_crl valid_referers secure_link secure_link_md5 client_max_body_size limit_except
 ssl_verify_depth limit_rate limit_rate_after proxy_ssl_crl
 limit_conn_dry_run limit_req_dry_run internal
 `)

@@ -48,6 +48,7 @@ type converter struct {
 	passes    []*route // those to pools
 	retryOn   map[string]*retry
 	encodings bool // paths are rewritten
+	steps     int  // of variables within variables
 }
 
 // Import reads files, and what they include. Relative names of files begin at the
@@ -283,4 +284,4 @@ var firstWords = strings.Fields(`
 	limit_req_zone limit_conn_zone proxy_cache_path log_format split_clients mail
 	worker_cpu_affinity worker_priority worker_shutdown_timeout working_directory
 	ssl_protocols ssl_certificate proxy_set_header proxy_http_version gzip sendfile
-	resolver access_log keepalive_timeout client_max_body_size server_tokens lua_shared_dict`)
+	set_real_ip_from real_ip_header resolver access_log keepalive_timeout client_max_body_size server_tokens lua_shared_dict`)

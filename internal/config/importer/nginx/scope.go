@@ -28,15 +28,33 @@ type scope struct {
 	nested   string // the beginning of the path of the locations around
 }
 
-// maxVariables bounds variables within variables.
-const maxVariables = 20
+// maxVariables bounds variables within variables, and maxSteps how many are resolved
+// there in all: each may be made of several others.
+const (
+	maxVariables = 20
+	maxSteps     = 2_000_000
+)
+
+// maxValue bounds the value of a variable, in bytes: a variable may be made of itself,
+// and of itself twice.
+const maxValue = 8 << 10
+
+var errValue = errors.New("a text with variables would be longer than 8 KiB")
 
 // inner is sc for the value of a variable.
 func (sc *scope) inner() *scope {
 	c := *sc
-	if c.depth++; c.depth > maxVariables {
+	sc.cv.steps++
+	if c.depth++; c.depth > maxVariables || sc.cv.steps > maxSteps {
 		c.env = nil // a variable that is made of itself has no value
 	}
+	return &c
+}
+
+// deeper is sc for a map within another.
+func (sc *scope) deeper() *scope {
+	c := *sc
+	c.depth++
 	return &c
 }
 
@@ -60,7 +78,9 @@ func (sc *scope) with(name, value string) *scope {
 			b.WriteString("${" + p.variable + "}")
 		}
 	}
-	c.env[name] = b.String()
+	if c.env[name] = b.String(); b.Len() > maxValue {
+		delete(c.env, name) // refused where it is used
+	}
 	return &c
 }
 
@@ -99,10 +119,14 @@ var errVariants = errors.New("the maps that are used here would make more than 5
 // variants are the scopes in which all maps that are used in some texts have a value, in
 // the order in which their conditions must be tried.
 func (sc *scope) variants(texts []string) ([]*scope, error) {
-	m := sc.firstMap(texts, 0)
-	if m == nil {
+	m := sc.firstMap(texts, nil)
+	switch {
+	case m == nil:
 		return []*scope{sc}, nil
+	case sc.depth > maxVariables:
+		return nil, fmt.Errorf("the map on line %s is made of itself", lineOf(m.d))
 	}
+	sc = sc.deeper()
 	source := split(m.source)
 	if len(source) != 1 || source[0].variable == "" {
 		return nil, fmt.Errorf("the map on line %s is over several variables, and routes look at one at a time", lineOf(m.d))
@@ -194,26 +218,29 @@ func usesCaptures(e entry) bool {
 	return false
 }
 
-// firstMap finds the first map that texts use and whose value isn't known.
-func (sc *scope) firstMap(texts []string, depth int) *mapping {
-	if depth > maxVariables {
-		return nil
-	}
+// firstMap finds the first map that texts use and whose value isn't known. seen has the
+// variables that were looked at.
+func (sc *scope) firstMap(texts []string, seen map[string]bool) *mapping {
 	for _, text := range texts {
 		if !strings.Contains(text, "$") {
 			continue
 		}
 		for _, p := range split(text) {
-			if p.variable == "" {
+			if p.variable == "" || seen[p.variable] {
 				continue
 			}
-			if value, ok := sc.env[p.variable]; ok {
-				if m := sc.firstMap([]string{value}, depth+1); m != nil {
+			value, known := sc.env[p.variable]
+			if !known {
+				if m := sc.cv.maps[p.variable]; m != nil {
 					return m
 				}
 				continue
 			}
-			if m := sc.cv.maps[p.variable]; m != nil {
+			if seen == nil {
+				seen = map[string]bool{}
+			}
+			seen[p.variable] = true
+			if m := sc.firstMap([]string{value}, seen); m != nil {
 				return m
 			}
 		}

@@ -277,7 +277,9 @@ func (sc *scope) template(s string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		b.WriteString(text)
+		if b.WriteString(text); b.Len() > maxValue {
+			return "", errValue
+		}
 	}
 	return b.String(), nil
 }
@@ -341,7 +343,9 @@ func (sc *scope) literal(s string) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			b.WriteString(value)
+			if b.WriteString(value); b.Len() > maxValue {
+				return "", errValue
+			}
 			continue
 		}
 		value, ok := sc.constant(p.variable)
