@@ -15,9 +15,14 @@ import (
 const files = "it serves files, and holdfast serves none: leave them to a web server, and send it their paths by a proxy_pass"
 
 // body makes the routes of a location, without those of the locations in it.
-func (sc *scope) body(loc *location) ([]*route, error) {
+func (sc *scope) body(loc *location) (made []*route, err error) {
 	cv := sc.cv
-	cv.carry(loc.d)
+	note := cv.carry(loc.d)
+	defer func() {
+		if len(made) > 0 { // the last has all that the location is for
+			note.in(made[len(made)-1], "match")
+		}
+	}()
 	if loc.lv.has("internal") {
 		cv.carry(loc.lv.own("internal")[0])
 		return sc.nothing(loc.d), nil
@@ -109,18 +114,13 @@ func (sc *scope) content(lv *level, loc *location, path string, d *syntax.Direct
 		return sc.nothing(d)
 	}
 	if try := handler(lv, "try_files"); try != nil {
-		last := try.Args[len(try.Args)-1:]
-		if len(last) == 1 && strings.HasPrefix(last[0], "@") {
-			for _, named := range sc.server.locations.named {
-				if "@"+named.name == last[0] {
-					cv.refuse(try, "holdfast looks for no files: without this line, all requests go to "+last[0])
-					made, err := sc.body(named)
-					if err != nil {
-						cv.refuse(named.d, err.Error())
-					}
-					return made
-				}
+		if named := sc.server.tried(try); named != nil {
+			cv.refuse(try, "holdfast looks for no files: without this line, all requests go to @"+named.name)
+			made, err := sc.body(named)
+			if err != nil {
+				cv.refuse(named.d, err.Error())
 			}
+			return made
 		}
 	}
 	refused := d

@@ -136,9 +136,12 @@ func (n *name) mayTake(others []name) bool {
 // socketRoutes makes the routes of all servers of a socket.
 func (cv *converter) socketRoutes(k *socket) ([]*route, error) {
 	var list []*route
-	add := func(s *server, m config.Match) error {
+	add := func(s *server, d *syntax.Directive, m config.Match) error {
 		sc := &scope{cv: cv, socket: k, server: s, match: m}
 		made, err := sc.serverRoutes()
+		if d != nil && len(made) > 0 {
+			cv.carry(d).in(made[0], "match")
+		}
 		if list = append(list, made...); err == nil && len(list) > maxRoutes {
 			err = errRoutes
 		}
@@ -152,12 +155,12 @@ func (cv *converter) socketRoutes(k *socket) ([]*route, error) {
 			if n.server == k.fallback && !n.mayTake(names) {
 				continue
 			}
-			if err := add(n.server, config.Match{Host: n.host, HostRegex: n.regex}); err != nil {
+			if err := add(n.server, n.d, config.Match{Host: n.host, HostRegex: n.regex}); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return list, add(k.fallback, config.Match{})
+	return list, add(k.fallback, nil, config.Match{})
 }
 
 // serverRoutes makes the routes of a server for the requests of a scope.
@@ -190,13 +193,29 @@ func (sc *scope) serverRoutes() ([]*route, error) {
 	return list, nil
 }
 
+// tried is the named location that a try_files ends with; nil if it has none.
+func (s *server) tried(try *syntax.Directive) *location {
+	for _, named := range s.locations.named {
+		if n := len(try.Args); n > 0 && try.Args[n-1] == "@"+named.name {
+			return named
+		}
+	}
+	return nil
+}
+
 // rest makes the routes for what no location of a server is for: nginx looks for a file
 // then.
 func (sc *scope) rest(s *server) ([]*route, error) {
 	cv := sc.cv
 	root := s.lv.all("root")
+	if try := s.lv.own("try_files"); len(try) > 0 {
+		if named := s.tried(try[0]); named != nil {
+			cv.refuse(try[0], "holdfast looks for no files: without this line, all requests go to @"+named.name)
+			return sc.body(named)
+		}
+	}
 	if len(root) > 0 {
-		cv.refuse(root[0], judged["root"].text)
+		cv.refuse(root[0], files)
 	} else if !cv.known(s.d) || len(s.locations.all()) > 0 {
 		cv.differ(s.d, "what no location is for is answered with 404: nginx looks for files in its own folder html")
 	} else {

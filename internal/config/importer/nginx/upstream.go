@@ -3,6 +3,7 @@ package nginx
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -86,6 +87,9 @@ func (cv *converter) pool(u *upstream, s settings) string {
 	if single(&p) { // nginx doesn't count the failures of the only server
 		p.Health.MaxFails, p.Health.SlowStart = 0, 0
 	}
+	if p.Health.MaxFails == 0 {
+		p.Health.FailTimeout = config.NewPool("").Health.FailTimeout // it does nothing
+	}
 	cv.poolNames[name] = true
 	u.pools = append(u.pools, len(cv.c.Pools))
 	cv.c.Pools = append(cv.c.Pools, p)
@@ -105,7 +109,7 @@ func defaultPort(s settings) string {
 // serverAddress reads the address of a server.
 func serverAddress(s, port string) (hostport.Address, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		return hostport.ParseBackend("unix:" + path)
+		return hostport.ParseBackend("unix:" + filepath.Clean(path))
 	}
 	if i := strings.LastIndexByte(s, ':'); i < 0 || strings.HasSuffix(s, "]") {
 		s += ":" + port
