@@ -1,6 +1,7 @@
 package alb
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
+	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata instead of comparing")
@@ -34,6 +36,9 @@ func TestGolden(t *testing.T) {
 			got = strings.ReplaceAll(strings.ReplaceAll(got, abs+"/", "FOLDER/"), folder+"/", "")
 			if strings.Contains(got, "do-not-print") {
 				t.Error("the report has a secret in it")
+			}
+			if result.Config != nil && written(t, result.Config) != dumped(result.Config) {
+				t.Errorf("written and read again, it is\n%s\nwant\n%s", written(t, result.Config), dumped(result.Config))
 			}
 			file := folder + ".golden"
 			if *update {
@@ -88,6 +93,20 @@ func dumped(c *config.Config) string {
 	var b strings.Builder
 	dump(&b, "", reflect.ValueOf(*c), reflect.ValueOf(config.Defaults()))
 	return b.String()
+}
+
+// written returns what c is after it was written to a file and read again.
+func written(t *testing.T, c *config.Config) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := yaml.Write(&b, c, func(config.Path) []string { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	again, err := yaml.Parse("holdfast.yaml", b.Bytes())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, b.String())
+	}
+	return dumped(again)
 }
 
 // dump writes what differs from the defaults.

@@ -2,7 +2,9 @@ package ingress
 
 import (
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -238,12 +240,21 @@ func unless(value, text string) func(*settings, Annotation) {
 	}
 }
 
+var byteSize = regexp.MustCompile(`^(\d{1,12})([kKmMgG]?)$`)
+
+// bodySize bounds bodies; without it, it is 1 MiB.
 func (s *settings) bodySize(a Annotation) {
-	if a.Value == "0" {
-		s.skip(a, "bodies may have any size")
+	m := byteSize.FindStringSubmatch(a.Value)
+	if m == nil {
+		s.differ(a, "", "not a size: 1m holds, as with ingress-nginx")
 		return
 	}
-	s.differ(a, "", "bodies may have any size, and are passed on as they come: the pods must bound them (messages of WebSockets: limits: {max_message: ...})")
+	n, _ := strconv.Atoi(m[1]) // digits that fit
+	const most = 1 << 40
+	unit := 1 << map[string]int{"": 0, "k": 10, "m": 20, "g": 30}[strings.ToLower(m[2])]
+	n = min(n, most/unit) * unit
+	s.limits.MaxBody = &n
+	s.carry(a, "route.limits.max_body")
 }
 
 func (s *settings) tracing(a Annotation) {

@@ -61,6 +61,8 @@ func Convert(o *Objects, opts Options, r *importer.Report) *config.Config {
 		}
 	}
 	v.c.HTTP.Via = false
+	most := 1 << 20 // of bodies, which proxy-body-size changes
+	v.c.Limits.MaxBody = &most
 	v.c.Forwarded.XRealIP, v.c.Forwarded.RequestID = true, true
 	v.c.RequestHeaders.Set = config.Headers{{"X-Forwarded-Scheme", "${scheme}"}, {"X-Scheme", "${scheme}"}}
 	for _, conf := range all {

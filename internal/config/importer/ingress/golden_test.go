@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
+	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata, and the tables of the documentation, instead of comparing")
@@ -26,6 +28,9 @@ func TestGolden(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			result, err := Import([]string{file}, importer.Options{})
 			got := report(result, err)
+			if err == nil && written(t, result.Config) != dumped(result.Config) {
+				t.Errorf("written and read again, it is\n%s\nwant\n%s", written(t, result.Config), dumped(result.Config))
+			}
 			if err != nil {
 				if accepted, err := Import([]string{file}, importer.Options{AcceptLoss: true}); err == nil {
 					got += "\nwith the loss accepted:\n" + report(accepted, nil)
@@ -75,10 +80,27 @@ func report(r *importer.Result, err error) string {
 	for _, w := range r.Config.Warnings {
 		b.WriteString(w.Error() + "\n")
 	}
-	b.WriteString("\n")
-	defaults := config.Defaults()
-	dump(&b, "", reflect.ValueOf(*r.Config), reflect.ValueOf(defaults))
+	return b.String() + "\n" + dumped(r.Config)
+}
+
+func dumped(c *config.Config) string {
+	var b strings.Builder
+	dump(&b, "", reflect.ValueOf(*c), reflect.ValueOf(config.Defaults()))
 	return b.String()
+}
+
+// written returns what c is after it was written to a file and read again.
+func written(t *testing.T, c *config.Config) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := yaml.Write(&b, c, func(config.Path) []string { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	again, err := yaml.Parse("holdfast.yaml", b.Bytes())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, b.String())
+	}
+	return dumped(again)
 }
 
 // dump writes what differs from the defaults.
