@@ -69,6 +69,7 @@ type App struct {
 	checker      *health.Checker
 	discovery    *discovery.Watcher
 	drainer      *drain.Drainer
+	downs        downs
 	rebalancer   *rebalance.Rebalancer
 	gate         *overload.Gate
 	limiter      *limit.Limiter
@@ -123,7 +124,7 @@ func Start(o Options) (_ *App, err error) {
 	a.log = logging.New(o.LogTo, c.Log.Format, level(c))
 	a.slog = a.log.Logger()
 	a.drainer = a.newDrainer()
-	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, OnChange: a.drainer.Reconcile})
+	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, OnChange: a.backendChanged})
 	a.checker = health.New(health.Options{Log: a.slog})
 	a.discovery = discovery.New(discovery.Options{Log: a.slog, OnChange: a.rediscover})
 	a.gate = overload.New(overload.Options{MaxSessions: overload.Within(c.Limits.MaxSessions), MaxHandshakes: c.Limits.MaxHandshakes,
@@ -177,7 +178,7 @@ func Start(o Options) (_ *App, err error) {
 		a.proxy.Close(ctx)
 	})
 	a.rebalancer = a.newRebalancer()
-	undo = append(undo, a.rebalancer.Close)
+	undo = append(undo, a.rebalancer.Close, a.downs.close)
 	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
 	a.trimmer.collect() // the start leaves garbage behind, too
 	// Requests to the admin interface wait until there is something to tell of.

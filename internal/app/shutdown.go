@@ -44,6 +44,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.stopped = true
 	a.reload.Unlock()
 	a.rebalancer.Close()
+	a.downs.close()
 	a.drainer.Close() // sessions of draining backends are closed like the rest
 	limit := a.current.Load().Timeouts.Shutdown
 	ctx, cancel := context.WithTimeout(ctx, limit)

@@ -162,6 +162,10 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 		r.beginMove(now)
 	}
 	switch {
+	case r.requestAt != 0 && now >= r.requestAt && !r.postponed() && r.sides[session.Client].want.cause == session.BackendDown:
+		r.requestAt = 0
+		r.backendFails(session.BackendDown, now)
+		return
 	case r.requestAt != 0 && now >= r.requestAt && !r.postponed():
 		r.beginClose(r.sides[session.Client].want, now, t.boundary)
 		return
@@ -190,11 +194,11 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 			// before.
 			h.pingAt = now
 		default:
-			if s == session.Backend && r.survivesLoss() {
-				r.onBackendLost(session.BackendSilent, now)
-			} else {
-				r.end([2]session.Cause{session.ClientSilent, session.BackendSilent}[s], now)
+			if s == session.Backend {
+				r.backendFails(session.BackendSilent, now)
+				return
 			}
+			r.end(session.ClientSilent, now)
 			r.lose(s, now)
 			return
 		}
@@ -213,6 +217,17 @@ func (r *record) expireWithToken(at time.Time, now eventloop.Tick) {
 		r.endAt = now + left
 		r.marks |= byToken
 	}
+}
+
+// backendFails gives up the backend, which may hang. The session goes on with another one,
+// if it may, or ends with this cause.
+func (r *record) backendFails(cause session.Cause, now eventloop.Tick) {
+	if r.survivesLoss() {
+		r.onBackendLost(cause, now)
+	} else {
+		r.end(cause, now)
+	}
+	r.lose(session.Backend, now)
 }
 
 // postponed reports that requestAt waits for the end of the current move.

@@ -221,7 +221,7 @@ func (r *record) swapped(id uint32, control bool, now eventloop.Tick, t ticks) {
 // ofBackend reports that a request with this cause is about the backend of the
 // session.
 func ofBackend(c session.Cause) bool {
-	return c == session.BackendRemoved || c == session.BackendDrained || c == session.Rebalanced
+	return c == session.BackendRemoved || c == session.BackendDrained || c == session.BackendDown || c == session.Rebalanced
 }
 
 // moveEnded is called when the driver has cleaned up after the move. It must pass on

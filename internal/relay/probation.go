@@ -45,7 +45,7 @@ func (r *record) rejection() error {
 		if !r.backendGone() {
 			return nil
 		}
-	case session.BackendClosed, session.BackendLost, session.BackendProtocol, session.BackendSilent, session.ReattachFailed:
+	case session.BackendClosed, session.BackendLost, session.BackendProtocol, session.BackendSilent, session.BackendDown, session.ReattachFailed:
 	default:
 		return nil
 	}

@@ -48,6 +48,10 @@ type Close struct {
 // with an answer awaited on both sides. It replaces an earlier request to move a
 // session. It also ends a move that is in progress, unless the old backend has
 // already got a Close or a notice, or is lost, and the Cause is about that backend.
+//
+// With the Cause session.BackendDown, a session instead loses its backend, which may
+// hang: it goes on with another one, if it may, and otherwise its client gets the Close
+// of a loss.
 type CloseRequest struct {
 	Selection
 	Close

@@ -91,6 +91,8 @@ const (
 	BackendRemoved
 	// BackendDrained: the backend drains, and its time was over.
 	BackendDrained
+	// BackendDown: a check found the backend down, and its pool has on_down: close.
+	BackendDown
 	// Rebalanced: its backend had more than its fair share, another less.
 	Rebalanced
 	// ReattachFailed: it should have been moved to another backend. That failed
@@ -124,6 +126,7 @@ var causeNames = [causes]string{
 	AdminClosed:     "admin_closed",
 	BackendRemoved:  "backend_removed",
 	BackendDrained:  "backend_drained",
+	BackendDown:     "backend_down",
 	Rebalanced:      "rebalanced",
 	ReattachFailed:  "reattach_failed",
 	MessageTooBig:   "message_too_big",
