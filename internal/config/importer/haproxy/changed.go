@@ -111,6 +111,32 @@ func (x *expander) residual(t *test, begin string) (all matches, ok bool) {
 	return all, true
 }
 
+// join makes one expression of two that change the path one after the other: that of the
+// second, and that of the first with the path it makes. The second one begins with a fixed
+// text and has one group for the rest, as ^/old/(.*). It returns "" if it can't.
+func join(second, template, first string) string {
+	begin, rest, _ := strings.Cut(template, "${")
+	fixed, ok := strings.CutSuffix(strings.TrimSuffix(second, "$"), "(.*)")
+	if fixed, ok = strings.CutPrefix(fixed, "^"); !ok || regexp.QuoteMeta(fixed) != fixed {
+		return ""
+	}
+	left, ok := strings.CutPrefix(fixed, begin)
+	if !ok {
+		return ""
+	}
+	head := "^"
+	switch rest {
+	case "path}":
+	case "1}":
+		if head, ok = strings.CutSuffix(strings.TrimSuffix(first, "$"), "(.*)"); !ok || strings.ContainsAny(head, "(|") {
+			return ""
+		}
+	default:
+		return ""
+	}
+	return head + left + "(.*)"
+}
+
 // disjoint reports whether an expression surely doesn't match what a template of a path
 // makes, because they begin with different texts.
 func disjoint(expression, template string) bool {

@@ -144,8 +144,14 @@ func (x *expander) variable(p *proxy, e *sample, depth int) (out, err string) {
 			if x.inPath {
 				break // it is replaced there
 			}
+			if x.inRedirect {
+				return x.state.path, ""
+			}
 			return "", "the path has been changed by a rule before"
 		case "url", "pathq":
+			if x.inRedirect {
+				return x.state.path + "${search}", ""
+			}
 			return "", "the path has been changed by a rule before"
 		}
 	}

@@ -243,8 +243,13 @@ type expander struct {
 	// state is set while a condition looks at a field that a rule has changed.
 	state  *state
 	routes []*route
+	// joined is the expression of two rules that change the path, one after the other.
+	joined string
 	// inPath is set while the template of a path is made.
 	inPath bool
+	// inRedirect is set while that of a redirect is, which may have groups of a path's
+	// expression.
+	inRedirect bool
 	// branches is how many ways through the rules there are.
 	branches int
 	added    map[string]bool // the matches of routes

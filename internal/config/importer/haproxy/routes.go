@@ -33,6 +33,7 @@ func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, th
 			return
 		}
 		ms, err := x.condition(p, r, &s)
+		joined := x.joined
 		if err != "" {
 			x.m.refuse(r.line, "%s", err)
 			continue
@@ -73,6 +74,7 @@ func (x *expander) walk(p *proxy, match config.Match, rules []*rule, s state, th
 			default:
 				if !x.ends(p, both, r, branch) {
 					x.branches++
+					x.joined = joined
 					x.change(p, r, &branch)
 					x.walk(p, both, rest, branch, then)
 				}
@@ -114,11 +116,17 @@ func (x *expander) condition(p *proxy, r *rule, s *state) (ms matches, err strin
 	if bad != nil {
 		return nil, bad.Error()
 	}
+	x.joined = ""
 	if s.path != "" {
-		if !disjoint(r.regex, s.path) {
+		if disjoint(r.regex, s.path) {
+			return nothing, ""
+		}
+		if x.joined = join(r.regex, s.path, s.pathRegex); x.joined == "" {
 			return nil, "the path has been changed by a rule before: join the two rules"
 		}
-		return nothing, ""
+		if re, bad = pattern.ParseRegex(x.joined); bad != nil {
+			return nil, bad.Error()
+		}
 	}
 	only := nothing
 	for _, m := range ms {
@@ -186,7 +194,8 @@ func (x *expander) redirect(p *proxy, match config.Match, r *rule, s state) {
 	if x.onlyHost = ""; !strings.HasPrefix(match.Host.String(), "*") {
 		x.onlyHost = match.Host.String()
 	}
-	defer func() { x.state, x.onlyHost = nil, "" }()
+	x.inRedirect = true
+	defer func() { x.state, x.onlyHost, x.inRedirect = nil, "", false }()
 	to, err := x.template(p, r.redirect.to)
 	if err == "" {
 		to, err = x.location(p, r, to)
@@ -201,7 +210,12 @@ func (x *expander) redirect(p *proxy, match config.Match, r *rule, s state) {
 // location is where a redirect leads to.
 func (x *expander) location(p *proxy, r *rule, to string) (string, string) {
 	uri := "${uri}"
-	if r.redirect.drop {
+	switch changed := x.state.path; {
+	case changed != "" && r.redirect.drop:
+		uri = changed
+	case changed != "":
+		uri = changed + "${search}"
+	case r.redirect.drop:
 		uri = "${path}"
 	}
 	if r.redirect.slash {
@@ -247,7 +261,7 @@ func (x *expander) change(p *proxy, r *rule, s *state) {
 			to = strings.ReplaceAll(to, "${path}", before)
 		}
 		if s.path = to; r.regex != "" {
-			s.pathRegex = r.regex
+			s.pathRegex = cmp.Or(x.joined, r.regex)
 		}
 	case setTimeout:
 		d, err := parseTime(r.value, time.Millisecond)
