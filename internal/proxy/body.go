@@ -7,14 +7,15 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 )
 
-// limitBody refuses a request whose body is longer than its route allows. If the length
+// limitBody refuses a request for a backend whose body is longer than its route allows. If the length
 // isn't known beforehand, the body ends with that error where it is too much.
 func (s *plainRequest) limitBody() error {
 	if s.err != nil {
 		return nil // choosing a backend fails for the same reason
 	}
-	most := s.gen.PolicyOf(s.rule).MaxBody
-	if most == 0 || s.r.ContentLength >= 0 && s.r.ContentLength <= most {
+	policy := s.gen.PolicyOf(s.rule)
+	most := policy.MaxBody
+	if most == 0 || policy.Answer != nil || s.r.ContentLength >= 0 && s.r.ContentLength <= most {
 		return nil
 	}
 	refused := plainRefusal(failure.New(failure.BodyTooLarge, "max_body is exceeded"))

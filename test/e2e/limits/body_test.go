@@ -34,6 +34,7 @@ limits: {max_body: 1KiB}
 routes:
   - {match: {path: /large}, pool: main, limits: {max_body: 4KiB}}
   - {match: {path: /any}, pool: main, limits: {max_body: 0}}
+  - {match: {path: /answered}, respond: 204}
   - {pool: main}
 pools: {main: {backends: [{address: %q}]}}
 `, engine, strings.TrimPrefix(backend.URL, "http://")))
@@ -46,6 +47,7 @@ pools: {main: {backends: [{address: %q}]}}
 			{"/", 1024, false, 200}, {"/", 1025, false, 413}, {"/", 0, false, 200},
 			{"/", 1024, true, 200}, {"/", 1025, true, 413}, {"/", 300_000, true, 413},
 			{"/large", 4096, false, 200}, {"/large", 4097, true, 413},
+			{"/answered", 2048, false, 204},
 			{"/any", 300_000, false, 200}, {"/any", 300_000, true, 200},
 		} {
 			body := io.Reader(bytes.NewReader(make([]byte, c.length)))

@@ -30,7 +30,7 @@ proxy_pass proxy_set_header proxy_connect_timeout proxy_read_timeout proxy_send_
 proxy_timeout proxy_next_upstream proxy_next_upstream_tries proxy_next_upstream_timeout
 proxy_ssl proxy_ssl_verify proxy_ssl_trusted_certificate proxy_ssl_name
 proxy_ssl_server_name proxy_ssl_certificate proxy_ssl_certificate_key
-proxy_hide_header add_header proxy_protocol
+proxy_hide_header add_header proxy_protocol client_max_body_size
 set return rewrite root default_type types error_page internal
 set_real_ip_from real_ip_header real_ip_recursive
 keepalive_timeout client_header_timeout client_body_timeout send_timeout
@@ -45,7 +45,7 @@ default hostnames volatile
 // carried over.
 var guards = strings.Fields(`
 allow deny auth_request satisfy limit_conn limit_req auth_basic auth_jwt
-auth_basic_user_file auth_jwt_key_file ssl_crl valid_referers secure_link secure_link_md5 client_max_body_size limit_except
+auth_basic_user_file auth_jwt_key_file ssl_crl valid_referers secure_link secure_link_md5 limit_except
 ssl_verify_depth limit_rate limit_rate_after proxy_ssl_crl
 limit_conn_dry_run limit_req_dry_run internal
 `)
