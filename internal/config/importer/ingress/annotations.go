@@ -206,9 +206,8 @@ func refused(why string) func(*settings, Annotation) {
 // guard is for what protects something if its value is true.
 func guard(why string) func(*settings, Annotation) {
 	return func(s *settings, a Annotation) {
-		switch on, ok := s.boolean(a); {
-		case !ok:
-		case on:
+		switch on, err := strconv.ParseBool(a.Value); {
+		case err != nil || on:
 			s.refuse(a, "%s", why)
 		default:
 			s.skip(a, "off is what holdfast has")

@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,8 +42,18 @@ func (s *settings) satisfy(a Annotation) {
 	s.skip(a, "all that guards a route must be satisfied")
 }
 
+// count reads the number of a limit.
+func (s *settings) count(a Annotation) (int, bool) {
+	n, err := strconv.Atoi(a.Value)
+	if err != nil || n < 0 || n > 100_000_000 {
+		s.refuse(a, "not a number, so that there would be no limit")
+		return 0, false
+	}
+	return n, true
+}
+
 func (s *settings) limitConnections(a Annotation) {
-	n, ok := s.number(a)
+	n, ok := s.count(a)
 	switch {
 	case !ok:
 	case n == 0:
@@ -56,7 +67,7 @@ func (s *settings) limitConnections(a Annotation) {
 // limitRate makes one limit of limit-rps and limit-rpm: the slower one, so that none lets
 // through more than before.
 func (s *settings) limitRate(a Annotation) {
-	n, ok := s.number(a)
+	n, ok := s.count(a)
 	if !ok {
 		return
 	}

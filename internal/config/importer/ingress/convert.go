@@ -109,6 +109,11 @@ func (v *converter) listeners(servers []*server, all []*conf) {
 		through = through || s.through
 		terminated = terminated || s.tls && !s.through
 	}
+	for _, s := range servers {
+		if s.clientCert != nil && (!s.tls || s.through) {
+			s.by.settings.refuse(s.by.annotation("auth-tls-secret"), "the host %s has no certificate here, and clients without TLS need none: add tls to the Ingress", hint.Quote(s.host))
+		}
+	}
 	switch {
 	case through && terminated:
 		for _, c := range all {
@@ -199,7 +204,7 @@ func (v *converter) clientCAs(t *config.ListenerTLS, servers []*server) {
 	var first *server
 	for _, s := range servers {
 		cert := s.clientCert
-		if cert == nil {
+		if cert == nil || !s.tls {
 			continue
 		}
 		a := s.by.annotation("auth-tls-secret")
@@ -252,6 +257,8 @@ func (v *converter) flush(c *conf) {
 		switch {
 		case n.target == "root":
 			at = []config.Path{c.root}
+		case (kind == "route" || kind == "pool") && c.canary == nil && len(c.routes) == 0 && (n.outcome == importer.Carried || n.outcome == importer.Different):
+			n.outcome, n.text = importer.Different, "no request gets to a path of this Ingress"
 		case kind == "route" && c.canary != nil && key != "match.header":
 			if n.outcome == importer.Carried || n.outcome == importer.Different {
 				n.outcome, n.text = importer.Different, "requests of a canary go by the other Ingress's annotations, as with ingress-nginx"

@@ -97,11 +97,14 @@ func (v *converter) hostRoutes(s *server, m config.Match, first bool) {
 	if all && v.hasHTTPS() {
 		v.redirectHTTPS(s.by, s.by.Place, m)
 	}
+	before := 0
 	for _, l := range s.locations {
+		before = len(v.c.Routes)
 		v.location(s, l, m, all && v.hasHTTPS(), first)
 	}
-	// A server with an Exact "/" alone has no "/" for other paths.
-	if last := s.locations[len(s.locations)-1]; last.path != "/" || last.exact && !s.regex {
+	// A server with an Exact "/" alone has no "/" for other paths, nor has one whose "/" was
+	// refused. Its requests must not get to the routes of other servers.
+	if last := s.locations[len(s.locations)-1]; last.path != "/" || last.exact && !s.regex || before == len(v.c.Routes) {
 		v.notFound(s.by, m)
 	}
 }
