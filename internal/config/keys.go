@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -243,7 +244,7 @@ func (p Path) Named(name string) Path {
 }
 
 // Index is the path of an item of a list, counted from 0.
-func (p Path) Index(i int) Path { return Path(fmt.Sprintf("%s[%d]", p, i)) }
+func (p Path) Index(i int) Path { return p + "[" + Path(strconv.Itoa(i)) + "]" }
 
 // Parent is the path of the section or list around p.
 func (p Path) Parent() (parent Path, ok bool) {

@@ -381,18 +381,3 @@ func (sc *scope) templatePath(r *route, d *syntax.Directive, loc *location, to s
 	sc.cv.encodings = true
 	return sc.checkPath(r)
 }
-
-// group is the number of the group of the location's expression with a name or number.
-func (loc *location) group(name string) int {
-	if loc == nil || loc.regex == "" || name == "" {
-		return 0
-	}
-	if len(name) == 1 && name[0] >= '1' && name[0] <= '9' {
-		return int(name[0] - '0')
-	}
-	re, err := compile(loc.regex)
-	if err != nil {
-		return 0
-	}
-	return max(0, slices.IndexFunc(re.SubexpNames(), func(s string) bool { return strings.EqualFold(s, name) }))
-}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -134,3 +135,21 @@ func (cv *converter) parseRegex(expression string) (pattern.Regex, error) {
 func quotePath(s string) string { return regexp.QuoteMeta(s) }
 
 func compile(expression string) (*regexp.Regexp, error) { return regexp.Compile(expression) }
+
+// group is the number of the group of the location's expression with a name or number.
+func (loc *location) group(name string) int {
+	if loc == nil || loc.regex == "" || name == "" {
+		return 0
+	}
+	if len(name) == 1 && name[0] >= '1' && name[0] <= '9' {
+		return int(name[0] - '0')
+	}
+	if !strings.Contains(strings.ToLower(loc.regex), "<"+strings.ToLower(name)+">") {
+		return 0
+	}
+	re, err := compile(loc.regex)
+	if err != nil {
+		return 0
+	}
+	return max(0, slices.IndexFunc(re.SubexpNames(), func(s string) bool { return strings.EqualFold(s, name) }))
+}
