@@ -3,9 +3,9 @@ package app_test
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -54,11 +54,7 @@ func newMoody(t *testing.T, name string) *moody {
 func TestRetryOn(t *testing.T) {
 	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
 		a, b, c, d := newMoody(t, "a"), newMoody(t, "b"), newMoody(t, "c"), newMoody(t, "d")
-		closed, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		closed.Close()
+		nobody := "unix:" + filepath.Join(t.TempDir(), "nobody.sock")
 		r := start(t, pools(engine, fmt.Sprintf(`
 routes:
   - {match: {path: /two}, pool: two}
@@ -68,7 +64,7 @@ pools:
   two: {balance: round_robin, retry_on: [429, 502-504], health: {max_fails: 0}, backends: [{address: "%[1]s"}, {address: "%[2]s"}]}
   four: {balance: round_robin, retry_on: 503, backends: [{address: "%[1]s"}, {address: "%[2]s"}, {address: "%[3]s"}, {address: "%[4]s"}]}
   gone: {balance: first, retry_on: 503, health: {max_fails: 0}, backends: [{address: "%[1]s"}, {address: "%[5]s"}]}
-`, a.address, b.address, c.address, d.address, closed.Addr())))
+`, a.address, b.address, c.address, d.address, nobody)))
 		address := r.Addresses()[0]
 		answer := func(what string, status int, body string, line string, fields ...string) {
 			t.Helper()

@@ -282,7 +282,7 @@ func FuzzPathTemplate(f *testing.F) {
 // TestRegexTime: the worst that a client can do to the worst expression takes a bounded
 // time. It is generous, since a slow machine must not fail.
 func TestRegexTime(t *testing.T) {
-	path := []byte("/" + strings.Repeat("a", 16<<10-1))
+	path := []byte("/" + strings.Repeat("a", 4<<10-1))
 	for _, s := range []string{"(a{1,20}b|a{1,20}c){1,10}$", "(a+a+)+b", "(?:a|aa)+$b", strings.Repeat("a?", 300) + strings.Repeat("a", 300) + "b"} {
 		r := mustRegex(t, s)
 		began := time.Now()
