@@ -77,7 +77,7 @@ func TestCauses(t *testing.T) {
 			t.Errorf("cause %d is %q", c, word)
 		}
 	}
-	if last := all[len(all)-1]; last != session.Shutdown || (last+1).String() != "cause(21)" {
+	if last := all[len(all)-1]; last != session.Shutdown || (last+1).String() != "cause(22)" {
 		t.Errorf("the last is %s, and after it comes %s", last, last+1)
 	}
 	if s := session.None.String(); s != "none" {

@@ -97,6 +97,8 @@ func syntaxError(name string, data []byte, err error) config.Error {
 		at, msg = e.ContextMark, "this quote is never closed"
 	case strings.HasPrefix(msg, "did not find expected ',' or") && endsBefore(data, at):
 		at, msg = e.ContextMark, "this bracket is never closed"
+	case strings.HasPrefix(msg, "did not find expected ',' or") && braceBefore(data, at):
+		msg = "between brackets, a value with a variable in it such as ${PORT} needs quotes"
 	case strings.HasPrefix(msg, "did not find expected ',' or"):
 		msg = fmt.Sprintf("%s to go on with or end what line %d column %d opens",
 			strings.Replace(msg, "did not find", "did not find the", 1), e.ContextMark.Line, e.ContextMark.Column)
@@ -110,6 +112,16 @@ func syntaxError(name string, data []byte, err error) config.Error {
 func endsBefore(data []byte, at yaml.Mark) bool {
 	line, col := position(data)
 	return at.Line > line || at.Line == line && at.Column >= col
+}
+
+// braceBefore reports whether a variable begins just before a mark.
+func braceBefore(data []byte, at yaml.Mark) bool {
+	lines := strings.Split(string(data), "\n")
+	if at.Line > len(lines) {
+		return false
+	}
+	line := []rune(lines[at.Line-1])
+	return strings.HasSuffix(string(line[:min(max(at.Column-1, 0), len(line))]), "$")
 }
 
 // tabAt reports whether a mark is on a tab.

@@ -27,6 +27,9 @@ type Format struct {
 	Name string
 	// What is a file in it, as in "nginx configuration".
 	What string
+	// Guards matches directives that restrict who gets in, beside those that the importer
+	// says itself; nil is none.
+	Guards *regexp.Regexp
 	// Detect reports whether a text is in this format. It must be quick, and false for
 	// the texts of all others and for holdfast.yaml.
 	Detect func(name string, data []byte) bool
@@ -37,11 +40,14 @@ type Format struct {
 // All lists the formats that are known. An importer is added by its line here, and by a
 // line in docs/migrate.md.
 var All = []Format{
-	{"nginx", "nginx configuration", nginx.Detect, nginx.Import},
-	{"haproxy", "HAProxy configuration", haproxy.Detect, haproxy.Import},
-	{"ingress", "Kubernetes Ingress", ingress.Detect, ingress.Import},
-	{"alb", "description of AWS load balancers", alb.Detect, alb.Import},
+	{"nginx", "nginx configuration", guards(`allow|deny|satisfy|internal|auth_|limit_|ssl_verify|ssl_client_certificate|ssl_trusted_certificate|ssl_crl|ssl_ocsp|proxy_ssl_verify|proxy_ssl_trusted|proxy_ssl_crl|valid_referers|secure_link|access_by|modsecurity`), nginx.Detect, nginx.Import},
+	{"haproxy", "HAProxy configuration", guards(`(http|tcp)-(request|response)( (connection|content|session))? (deny|reject|auth|tarpit|silent-drop|track-sc|sc-|reject)|stick-table|userlist|user |group |block|req(i?deny|i?tarpit|i?allow)|bind .*(verify|ca-file|crl-file)|server .*(verify|ca-file|crl-file)|maxconn|filter`), haproxy.Detect, haproxy.Import},
+	{"ingress", "Kubernetes Ingress", guards(`auth-|whitelist|denylist|allowlist|limit-|satisfy|modsecurity|enable-modsecurity|proxy-ssl-|enable-global-auth`), ingress.Detect, ingress.Import},
+	{"alb", "description of AWS load balancers", guards(`(Action )?(authenticate|jwt)|MutualAuthentication`), alb.Detect, alb.Import},
 }
+
+// guards matches the beginning of directives.
+func guards(expression string) *regexp.Regexp { return regexp.MustCompile("^(?:" + expression + ")") }
 
 // Own is the name of the format of holdfast.yaml.
 const Own = "holdfast"
@@ -143,6 +149,7 @@ func (l *Loader) Import(f Format, paths []string) (*importer.Result, error) {
 		res = &importer.Result{}
 	}
 	res.Format = f.Name
+	f.guard(res.Notes, err)
 	if err == nil {
 		about(res, f, paths[0])
 		return res, nil
@@ -156,6 +163,25 @@ func (l *Loader) Import(f Format, paths []string) (*importer.Result, error) {
 		errs = append(slices.Clip(errs), config.Error{Place: config.Place{File: paths[0]}, Msg: text})
 	}
 	return res, errs
+}
+
+// guard says of refused directives whether they restrict who gets in, in the notes and
+// their errors.
+func (f *Format) guard(notes []importer.Note, err error) {
+	errs, _ := err.(config.Errors)
+	for i := range notes {
+		n := &notes[i]
+		if n.Outcome != importer.Refused || n.Guards || f.Guards == nil || !f.Guards.MatchString(n.Directive) {
+			continue
+		}
+		before := n.Message()
+		n.Guards = true
+		for j := range errs {
+			if errs[j].Place == n.Place && errs[j].Msg == before {
+				errs[j].Msg = n.Message()
+			}
+		}
+	}
 }
 
 // about puts what the log should say into the Config.

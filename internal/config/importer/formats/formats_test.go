@@ -1,6 +1,7 @@
 package formats
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
+	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 )
 
 // TestDetectOnlyOwn: each format recognises its own files and no others, and no
@@ -85,6 +87,69 @@ func TestDetectIsQuick(t *testing.T) {
 		if best > 5*time.Second { // it takes some milliseconds
 			t.Errorf("%q takes %v", line, best)
 		}
+	}
+}
+
+// TestGuards: the words of a format say what guards access.
+func TestGuards(t *testing.T) {
+	for directive, want := range map[string]bool{
+		"nginx allow 10.0.0.0/8": true, "nginx auth_basic x": true, "nginx limit_req zone=a": true, "nginx gzip on": false, "nginx rewrite a b": false,
+		"haproxy http-request deny if x": true, "haproxy http-request lua.x": false, "haproxy tcp-request connection reject if x": true, "haproxy bind :443 ssl verify required": true, "haproxy option httplog": false,
+		"ingress whitelist-source-range: 10.0.0.0/8": true, "ingress auth-type: basic": true, "ingress configuration-snippet": false,
+		"alb Action authenticate-oidc": true, "alb forward": false,
+	} {
+		name, directive, _ := strings.Cut(directive, " ")
+		f, err := (&Loader{Formats: All}).Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := []importer.Note{{Outcome: importer.Refused, Directive: directive, Text: "no"}, {Outcome: importer.Different, Directive: directive}}
+		errs := config.Errors{{Msg: notes[0].Message()}}
+		f.guard(notes, errs)
+		if notes[0].Guards != want || notes[1].Guards || strings.Contains(errs[0].Msg, "guards access") != want {
+			t.Errorf("%s %s: %+v, %v", name, directive, notes[0], errs)
+		}
+	}
+}
+
+// TestImportedReadsBack: what was imported is the same after it was written as a
+// holdfast.yaml and read.
+func TestImportedReadsBack(t *testing.T) {
+	read := 0
+	for _, f := range All {
+		files, _ := filepath.Glob("../" + f.Name + "/testdata/*")
+		folders, _ := filepath.Glob("../" + f.Name + "/testdata/*/*")
+		l := Loader{Formats: All, Options: importer.Options{AcceptLoss: true, Env: func(name string) (string, bool) { return "10.0.0.1", true }}}
+		for _, file := range append(files, folders...) {
+			data, err := os.ReadFile(file)
+			if err != nil || !f.Detect(file, data) {
+				continue
+			}
+			res, err := l.Import(f, []string{file})
+			if err != nil {
+				continue // it is for other tests
+			}
+			read++
+			var commented, text, again strings.Builder
+			if err := errors.Join(Write(&commented, res, f, []string{file}), yaml.Write(&text, res.Config, nil)); err != nil {
+				t.Fatal(err)
+			}
+			c, err := yaml.Parse("/again.yaml", []byte(commented.String()))
+			if err != nil {
+				t.Errorf("%s: %v\n%s", file, err, commented.String())
+				continue
+			}
+			if err := yaml.Write(&again, c, nil); err != nil {
+				t.Fatal(err)
+			}
+			if again.String() != text.String() {
+				t.Errorf("%s:\n%s\nbecame\n%s", file, text.String(), again.String())
+			}
+		}
+	}
+	t.Logf("%d files", read)
+	if read < 8 {
+		t.Errorf("only %d files were read", read)
 	}
 }
 
