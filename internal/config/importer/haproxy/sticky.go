@@ -115,6 +115,12 @@ func (m *imp) cookieNames(be *proxy, pool *config.Pool, l *syntax.Line, list []*
 			m.skip(k, "the value of the cookie is the name of the backend")
 		}
 	}
+	if slices.Contains(l.Args(2), "indirect") {
+		texts = append(texts, "backends get the cookie, too")
+	}
+	if slices.Contains(l.Args(2), "nocache") {
+		texts = append(texts, "no Cache-Control is added: have backends send it where a cache is in front")
+	}
 	values := map[string]string{}
 	renamed, without := false, false
 	for _, s := range list {
