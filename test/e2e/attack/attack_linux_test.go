@@ -43,19 +43,19 @@ func TestSlowClients(t *testing.T) {
 	slow := kit.UnlessBenching(400, 5000)
 	ca := testca.New(t)
 	cert, key := ca.Issue("good.example").Files()
-	b := start(t, fmt.Sprintf(`
+	file := fmt.Sprintf(`
 listeners:
   - {name: public, address: "127.0.0.1:0"}
   - {name: secure, address: "127.0.0.1:0", tls: {certificates: [{cert: %q, key: %q}]}}
 timeouts: {handshake: 60s}
-`, cert, key))
-	secure := b.FindLog(t, "started", 0)["listeners"].([]any)[1].(string)
+`, cert, key)
+	b := start(t, file)
 	hello := clientHello(t, "good.example")
 	g := startGood(t, b, nil)
 	before := b.Resident(t)
-	var held connections
-	t.Cleanup(held.close)
-	g.attackedBy(func() {
+	g.attackedBy(b, start(t, file), func(b *kit.Balancer) (end func()) {
+		secure := b.FindLog(t, "started", 0)["listeners"].([]any)[1].(string)
+		held := new(connections)
 		if err := kit.InParallel(slow, func(i int) error {
 			to, first := b.Address, []string{"", "GET /echo HT", ""}[i%3]
 			if i%3 == 2 {
@@ -85,6 +85,7 @@ timeouts: {handshake: 60s}
 			defer w.Close()
 			kit.WantEcho(t, w, "hello")
 		}
+		return held.close
 	})
 	// A coroutine, a buffer of 4 KiB, and for some a TLS handshake that has begun.
 	wantMemory(t, b, before, slow, 48<<10)
@@ -93,17 +94,21 @@ timeouts: {handshake: 60s}
 // A flood of sessions from one address is refused, and doesn't fill the log.
 func TestFloodFromOneAddress(t *testing.T) {
 	t.Parallel()
-	b := start(t, listener+"limits: {max_sessions_per_address: 50, new_sessions_per_address: {rate: 100, burst: 20}}\n")
+	const file = listener + "limits: {max_sessions_per_address: 50, new_sessions_per_address: {rate: 100, burst: 20}}\n"
+	b := start(t, file)
 	g := startGood(t, b, nil)
 	before := b.Resident(t)
-	var refused, opened atomic.Int64
-	g.attackedBy(func() {
+	var refused, opened atomic.Int64 // in the last attack
+	g.attackedBy(b, start(t, file), func(b *kit.Balancer) (end func()) {
+		refused.Store(0)
+		opened.Store(0)
+		held := new(connections)
 		until(kit.UnlessBenching(8, 32), func(int) {
 			conn, err := kit.ConnectFrom(attacker, b.Address)
 			if err != nil {
 				return
 			}
-			t.Cleanup(func() { conn.Close() })
+			held.add(conn)
 			switch res, err := wspeer.NewClient(conn).Handshake("x", "/echo", nil); {
 			case err == nil:
 				opened.Add(1)
@@ -123,6 +128,7 @@ func TestFloodFromOneAddress(t *testing.T) {
 			}
 			w.Close()
 		}
+		return held.close
 	})
 	t.Logf("%d sessions were opened, and %d refused", opened.Load(), refused.Load())
 	if n := opened.Load(); n > 50 {
@@ -161,10 +167,9 @@ func TestSessionsThatNeverRead(t *testing.T) {
 	b := start(t, listener)
 	g := startGood(t, b, nil)
 	before := b.Resident(t)
-	sessions := make([]*wspeer.Conn, deaf)
-	t.Cleanup(func() { kit.CutAll(sessions) })
 	message := wspeer.AppendFrame(nil, wspeer.Frame{Fin: true, Op: 2, Payload: make([]byte, 64<<10)}, true)
-	g.attackedBy(func() {
+	g.attackedBy(b, start(t, listener), func(b *kit.Balancer) (end func()) {
+		sessions := make([]*wspeer.Conn, deaf)
 		if err := kit.InParallel(deaf, func(i int) (err error) {
 			if sessions[i], err = dialGood(b, 1000+i, nil); err != nil {
 				return err
@@ -178,6 +183,7 @@ func TestSessionsThatNeverRead(t *testing.T) {
 		}); err != nil {
 			t.Error(err)
 		}
+		return func() { kit.CutAll(sessions) }
 	})
 	// What was read of each side and isn't taken by the other: at most one read.
 	wantMemory(t, b, before, deaf, 2*64<<10+8<<10)
@@ -192,7 +198,8 @@ func TestTinyFrames(t *testing.T) {
 	b := start(t, listener)
 	g := startGood(t, b, nil)
 	var sent atomic.Int64
-	g.attackedBy(func() {
+	g.attackedBy(b, start(t, listener), func(b *kit.Balancer) (end func()) {
+		sent.Store(0)
 		until(kit.UnlessBenching(2, 8), func(i int) {
 			w, _, err := kit.DialFrom(t, attacker, b.Address, "/echo")
 			if err != nil {
@@ -210,6 +217,7 @@ func TestTinyFrames(t *testing.T) {
 				sent.Add(1)
 			}
 		})
+		return func() {}
 	})
 	t.Logf("%d messages of a byte", sent.Load())
 }
@@ -220,16 +228,19 @@ func TestClientHelloFlood(t *testing.T) {
 	t.Parallel()
 	ca := testca.New(t)
 	cert, key := ca.Issue("good.example").Files()
-	b := start(t, fmt.Sprintf(`
+	file := fmt.Sprintf(`
 listeners: [{name: public, address: "127.0.0.1:0", tls: {certificates: [{cert: %q, key: %q}]}}]
 limits: {new_sessions_per_address: {rate: 10, burst: 20}}
-`, cert, key))
+`, cert, key)
+	b := start(t, file)
 	config := &tls.Config{ServerName: "good.example", RootCAs: ca.Pool()}
 	g := startGood(t, b, config)
 	before := b.Resident(t)
 	hello := clientHello(t, "good.example")
-	var alerts, answered atomic.Int64
-	g.attackedBy(func() {
+	var alerts, answered atomic.Int64 // in the last attack
+	g.attackedBy(b, start(t, file), func(b *kit.Balancer) (end func()) {
+		alerts.Store(0)
+		answered.Store(0)
 		until(kit.UnlessBenching(8, 32), func(int) {
 			conn, err := kit.ConnectFrom(attacker, b.Address)
 			if err != nil {
@@ -256,6 +267,7 @@ limits: {new_sessions_per_address: {rate: 10, burst: 20}}
 			}
 			w.Close()
 		}
+		return func() {}
 	})
 	t.Logf("%d handshakes were begun, and %d refused", answered.Load(), alerts.Load())
 	if alerts.Load() == 0 {

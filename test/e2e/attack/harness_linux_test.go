@@ -139,17 +139,26 @@ func (g *good) during(f func()) *histogram.Histogram {
 	return h
 }
 
-// attackedBy notes how answers during an attack compare with those before it, and ends
-// the good sessions.
-func (g *good) attackedBy(attack func()) {
+// attackedBy notes how answers during an attack of b, whose sessions these are, compare
+// with those before it, and with those during the same attack of another balancer: that one
+// has a backend of its own, and shares only the machine. Without it, one would measure what
+// the attackers take of the processors. The last argument attacks a balancer, and returns
+// what ends that; it is called for both. At the end there are no good sessions any more.
+func (g *good) attackedBy(b, other *kit.Balancer, attack func(to *kit.Balancer) (end func())) {
 	g.t.Helper()
 	before := g.during(func() { time.Sleep(attackTime) })
-	during := g.during(attack)
+	end := func() {}
+	elsewhere := g.during(func() { end = attack(other) })
+	end()
+	other.Kill(g.t)
+	during := g.during(func() { g.t.Cleanup(attack(b)) })
 	close(g.stop)
 	g.running.Wait()
-	p99, calm := during.Quantile(0.99), before.Quantile(0.99)
-	g.t.Logf("p99 of %d good sessions: %v before the attack, %v during it", len(g.all), calm, p99)
+	calm, beside, p99 := before.Quantile(0.99), elsewhere.Quantile(0.99), during.Quantile(0.99)
+	g.t.Logf("p99 of %d good sessions: %v before, %v during an attack of another balancer, %v during one of theirs", len(g.all), calm, beside, p99)
+	g.t.Logf("an attack of another balancer makes it %.2f times as long", float64(beside)/float64(calm))
 	kit.AtMost(g.t, "p99 of good sessions during the attack / before it", float64(p99)/float64(calm), 2.0)
+	kit.AtMost(g.t, "p99 of good sessions during the attack / during one of another balancer", float64(p99)/float64(beside), 2.0)
 }
 
 // until runs n attackers until the attack is over. Each is called again and again;
@@ -180,6 +189,8 @@ func (c *connections) add(conn net.Conn) {
 }
 
 func (c *connections) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, conn := range c.all {
 		conn.Close()
 	}
