@@ -154,6 +154,7 @@ var suite = []conformance{
 	{"move: inside a large message", testMoveLarge},
 
 	{"opaque: bytes pass unchanged however they are cut", testOpaqueCuts},
+	{"opaque: many that send much", testOpaqueMany},
 	{"opaque: half-closed", testOpaqueHalfClosed},
 	{"opaque: early bytes come first", testOpaqueEarly},
 	{"opaque: an end after much data for a slow reader", testOpaqueBehindMuch},

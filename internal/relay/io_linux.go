@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"syscall"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
@@ -19,8 +20,30 @@ const (
 	maxBacklog = 16 << 20
 )
 
-// maxReads is how often a socket is read before it is the turn of others.
-const maxReads = 16
+// How much one side may pass on before it is the turn of others. If few send much, they
+// do that with few and large reads. If many do, each gets less at a time, since whoever
+// sends a small message then waits for all of them.
+const (
+	// maxReads is how often a socket is read at once.
+	maxReads = 16
+	// muchAtOnce is how many bytes an iteration of the loop may pass on before it reads
+	// each further socket once, and before it leaves sockets that have had a turn to the
+	// next iteration, which looks for new events first.
+	muchAtOnce = 4 << 20
+	// lateRead is the size of a read when twice as much was passed on.
+	lateRead = 16 << 10
+)
+
+// turn returns how often a socket may be read now, and how much at first.
+func (el *epollLoop) turn() (reads, size int) {
+	switch {
+	case el.moved >= 2*muchAtOnce:
+		return 1, lateRead
+	case el.moved >= muchAtOnce:
+		return 1, firstRead
+	}
+	return maxReads, firstRead
+}
 
 // Ready implements eventloop.Owner.
 func (el *epollLoop) Ready(slot int32, side session.Side, ev eventloop.Events) {
@@ -55,9 +78,10 @@ func (el *epollLoop) read(slot int32, r *record, s session.Side) {
 		}
 	}
 	h, o := &r.sides[s], &r.sides[s.Other()]
-	buf := el.Buf[:firstRead]
+	reads, size := el.turn()
+	buf := el.Buf[:size]
 	full := false // s sends much, and the other side takes it
-	for range maxReads {
+	for range reads {
 		if o.pending != 0 || h.flags&(isEOF|isLost|readPaused) != 0 || r.isThrottling(s) {
 			return
 		}
@@ -136,9 +160,14 @@ func (el *epollLoop) resume(slot int32, r *record, s session.Side) {
 // Again implements eventloop.Owner.
 func (el *epollLoop) Again() {
 	el.makeRoom()
-	turns := el.again
+	turns, before := el.again, el.moved
 	el.again, el.spare = el.spare[:0], turns
-	for _, t := range turns {
+	for i, t := range turns {
+		if el.moved-before >= muchAtOnce {
+			el.again = slices.Insert(el.again, 0, turns[i:]...)
+			el.CallAgain()
+			break
+		}
 		if el.records[t.slot/chunkRecords] == nil {
 			continue // the chunk was trimmed: its session has ended
 		}
@@ -176,6 +205,7 @@ func (el *epollLoop) serveQueue() {
 func (el *epollLoop) count(r *record, s session.Side, bytes, messages uint64) {
 	el.traffic[s].Bytes += bytes
 	el.traffic[s].Messages += messages
+	el.moved += int(bytes)
 	t := &el.meters.of(r.backend)[s]
 	t.Bytes += bytes
 	t.Messages += messages

@@ -23,6 +23,7 @@ type epollLoop struct {
 	records [][]record           // by slot, in chunks that never move; nil where trimmed
 	again   []turn               // sides to read again
 	spare   []turn               // becomes again next
+	moved   int                  // bytes that were passed on in this iteration
 	woken   []int32              // slots of sessions for driver.advance
 	queue   reattachQueue[int32] // slots of sessions that wait to search for a backend
 	backlog backlog
@@ -165,6 +166,7 @@ func (el *epollLoop) taking(_ int32, r *record, s session.Side) bool {
 
 // BatchDone implements eventloop.Owner.
 func (el *epollLoop) BatchDone() {
+	el.moved = 0
 	for s := range el.traffic {
 		el.published[s].messages.Store(el.traffic[s].Messages)
 		el.published[s].bytes.Store(el.traffic[s].Bytes)

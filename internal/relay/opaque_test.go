@@ -44,6 +44,27 @@ func (p *peer) wantOver() {
 	}
 }
 
+// testOpaqueMany: many sessions that send much at once take turns, and none is forgotten.
+func testOpaqueMany(t *testing.T, e engine) {
+	r := newOpaque(t, e, quick, relay.Limits{})
+	const sessions, each = 24, 2 << 20 // far more than a loop passes on at once
+	stream := noise(rand.New(rand.NewPCG(1, 2)), each)
+	var work sync.WaitGroup
+	for range sessions {
+		p, q := r.open()
+		for _, pair := range [2][2]*peer{{p, q}, {q, p}} {
+			work.Go(func() { pair[0].send(stream); pair[0].CloseWrite() })
+			work.Go(func() { pair[1].wantRest(stream) })
+		}
+	}
+	work.Wait()
+	r.until("all have ended", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.ended) == sessions
+	})
+}
+
 // testOpaqueCuts: bytes that look like anything pass unchanged both ways, and the first
 // end of a stream is the cause.
 func testOpaqueCuts(t *testing.T, e engine) {

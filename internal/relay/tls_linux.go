@@ -177,8 +177,9 @@ func (el *epollLoop) readTLS(slot int32, r *record, s session.Side, side *tlsSid
 	if el.tls.cipher == nil {
 		el.tls.cipher = make([]byte, eventloop.ReadBufferSize)
 	}
-	size := firstRead
-	for range maxReads {
+	reads, size := el.turn()
+	size = max(size, tlsrec.MaxRecord) // one must fit
+	for range reads {
 		if o.pending != 0 || h.flags&(isEOF|isLost|readPaused) != 0 || r.isThrottling(s) {
 			return
 		}
