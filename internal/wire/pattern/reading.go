@@ -124,8 +124,10 @@ func MatchPath[S ~string | ~[]byte](p Path, path S, as Reading) bool {
 		return true
 	}
 	r := reader[S]{rest: path, as: as}
-	if !r.begins(rule) {
-		return false
+	for i := range len(rule) {
+		if c, ok := r.next(); !ok || c != rule[i] {
+			return false
+		}
 	}
 	c, ok := r.next()
 	return !ok || c == '/'
