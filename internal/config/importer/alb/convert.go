@@ -233,7 +233,7 @@ func (v *converter) mutual(l object, t *config.ListenerTLS, p config.Path) {
 		return
 	case "verify":
 	default:
-		v.r.Refuse(at, directive, "certificates that aren't verified can't be passed on: use verify, with a trust store")
+		v.r.RefuseGuard(at, directive, "certificates that aren't verified can't be passed on: use verify, with a trust store")
 		return
 	}
 	base := safe(path.Base(path.Dir(l.Str("MutualAuthentication", "TrustStoreArn"))))

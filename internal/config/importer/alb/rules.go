@@ -76,13 +76,13 @@ func (v *converter) actions(o object, key, directive string, matches []config.Ma
 		case "jwt-validation":
 			auth, err := tokens(a)
 			if err != nil {
-				v.r.Refuse(a.at("Type"), directive, "%v", err)
+				v.r.RefuseGuard(a.at("Type"), directive, "%v", err)
 				continue
 			}
 			r.Auth = &config.Auth{JWT: auth}
 			v.r.Differ(a.at("Type"), "jwt-validation", config.Path("routes").Index(len(v.c.Routes)).Key("auth"), "a session ends when its token expires; on_expiry: keep leaves it open")
 		default:
-			v.r.Refuse(a.at("Type"), directive, "holdfast has no action %s: let clients log in elsewhere, and verify their tokens (auth: {jwt: ...}) or ask an endpoint (auth: {request: ...})", hint.Quote(kind))
+			v.r.RefuseGuard(a.at("Type"), directive, "holdfast has no action %s: let clients log in elsewhere, and verify their tokens (auth: {jwt: ...}) or ask an endpoint (auth: {request: ...})", hint.Quote(kind))
 		}
 	}
 	if !done {

@@ -277,7 +277,7 @@ func (v *converter) flush(c *conf) {
 			}
 			v.r.Locate(p, n.Place)
 		}
-		v.r.Notes = append(v.r.Notes, importer.Note{Place: n.Place, Directive: directive, Outcome: n.outcome, Text: n.text, Path: path, Lost: n.outcome == importer.Refused && v.r.AcceptLoss})
+		v.r.Notes = append(v.r.Notes, importer.Note{Place: n.Place, Directive: directive, Outcome: n.outcome, Text: n.text, Path: path, Lost: n.outcome == importer.Refused && v.r.AcceptLoss, Guards: n.guards})
 	}
 }
 

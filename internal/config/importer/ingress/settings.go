@@ -89,6 +89,7 @@ type note struct {
 	outcome importer.Outcome
 	text    string
 	target  string // "pool.KEY", "route.KEY", or a path
+	guards  bool   // what was refused restricts who gets in
 }
 
 // annotationPrefix is what the controller's own annotations begin with.
@@ -134,25 +135,35 @@ func (s *settings) foreign(a Annotation) {
 }
 
 func (s *settings) carry(a Annotation, target string) {
-	s.notes = append(s.notes, note{a, importer.Carried, "", target})
+	s.notes = append(s.notes, note{Annotation: a, outcome: importer.Carried, target: target})
 }
 
 func (s *settings) skip(a Annotation, why string) {
-	s.notes = append(s.notes, note{a, importer.NotNeeded, why, ""})
+	s.notes = append(s.notes, note{Annotation: a, outcome: importer.NotNeeded, text: why})
 }
 
 func (s *settings) differ(a Annotation, target, format string, args ...any) {
-	s.notes = append(s.notes, note{a, importer.Different, fmt.Sprintf(format, args...), target})
+	s.notes = append(s.notes, note{Annotation: a, outcome: importer.Different, text: fmt.Sprintf(format, args...), target: target})
 }
 
 func (s *settings) refuse(a Annotation, format string, args ...any) {
 	s.instead(a)
-	s.notes = append(s.notes, note{a, importer.Refused, fmt.Sprintf(format, args...), ""})
+	s.notes = append(s.notes, note{Annotation: a, outcome: importer.Refused, text: fmt.Sprintf(format, args...), guards: isGuard(a.Name)})
 }
 
 // instead removes the note about an annotation, before another one is made.
 func (s *settings) instead(a Annotation) {
 	s.notes = slices.DeleteFunc(s.notes, func(n note) bool { return n.Place == a.Place && n.Name == a.Name })
+}
+
+// isGuard reports whether an annotation restricts who gets in, or may do so.
+func isGuard(name string) bool {
+	for _, part := range []string{"auth-", "-source-range", "limit", "satisfy", "modsecurity", "owasp", "waf", "-snippet", "proxy-ssl-", "global-auth"} {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	return false
 }
 
 // is reports whether an annotation has the value true.
