@@ -9,7 +9,6 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/sticky"
 	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
-	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
 	"github.com/holdfast-ws/holdfast/internal/upstream/health"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 	"github.com/holdfast-ws/holdfast/internal/wire/affinity"
@@ -41,7 +40,7 @@ func (a *App) backendsOf(p *config.Pool) (all []pool.BackendSpec) {
 		all = append(all, pool.BackendSpec{Name: b.Name, Address: address, Weight: b.Weight, MaxSessions: b.MaxSessions, HealthPort: b.HealthPort, Backup: b.Backup})
 		names[b.Name], addresses[address] = true, true
 	}
-	if p.DNS == nil && p.File == "" {
+	if !p.Discovers() {
 		return all
 	}
 	for _, m := range a.discovery.Members(p.Name) {
@@ -150,17 +149,6 @@ func healthSpecs(c *config.Config, tls map[string]*backendtls.Client) map[string
 			s.Checks = append(s.Checks, health.Agent(*h.Agent))
 		}
 		specs[c.Pools[i].Name] = s
-	}
-	return specs
-}
-
-func discoverySpecs(c *config.Config) map[string]discovery.Spec {
-	specs := map[string]discovery.Spec{}
-	for _, p := range c.Pools {
-		if p.DNS == nil && p.File == "" {
-			continue
-		}
-		specs[p.Name] = discovery.Spec{File: p.File, DNS: (*discovery.DNS)(p.DNS)}
 	}
 	return specs
 }

@@ -206,8 +206,8 @@ func (c *checkCommand) Run(env *environment) error {
 			}
 		}
 		backends += len(p.Backends)
-		if p.DNS != nil || p.File != "" {
-			discovered = " and those from dns and file"
+		if p.Discovers() {
+			discovered = " and those from dns, aws and file"
 		}
 	}
 	fmt.Fprintf(env.out, "%s: ok (%s, %s, %s, %s%s)\n", file, count(len(cfg.Listeners), "listener"),

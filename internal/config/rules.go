@@ -179,13 +179,16 @@ func (v *Validator) pool(p Path, pool *Pool, listed bool) {
 	if pool.DNS != nil && v.OK(p.Key("dns")) {
 		v.dns(p.Key("dns"), pool.DNS)
 	}
+	if pool.AWS != nil && v.OK(p.Key("aws")) {
+		v.aws(p.Key("aws"), pool.AWS)
+	}
 	if listed {
 		v.backends(p, pool)
 		if v.OK(p.Key("tls")) {
 			v.schemes(p, pool)
 		}
 	}
-	if pool.DNS != nil || pool.File != "" {
+	if pool.Discovers() {
 		return // how many backends there are is not known
 	}
 	most := 0
@@ -240,8 +243,8 @@ func (v *Validator) hash(p Path, pool *Pool) {
 
 func (v *Validator) backends(p Path, pool *Pool) {
 	list := p.Key("backends")
-	if len(pool.Backends) == 0 && pool.DNS == nil && pool.File == "" && v.OK(list) && v.OK(p.Key("dns")) && v.OK(p.Key("file")) {
-		v.Fail(list, "the pool has no backends: list them under backends, or find them by dns or file")
+	if len(pool.Backends) == 0 && !pool.Discovers() && v.OK(list) && v.OK(p.Key("dns")) && v.OK(p.Key("aws")) && v.OK(p.Key("file")) {
+		v.Fail(list, "the pool has no backends: list them under backends, or find them by dns, aws or file")
 	}
 	names, addresses := map[string]Path{}, map[string]Path{}
 	for i := range pool.Backends {

@@ -46,6 +46,8 @@ var texts = map[string]struct {
 	"subprotocol":   {"a subprotocol such as chat.v1", plain(checkSubprotocol)},
 	"close reason":  {"a text", plain(checkReason)},
 	"DNS name":      {"a name such as _ws._tcp.chat.internal", normal(parseDNSName)},
+	"AWS region":    {"a region such as eu-central-1", plain(checkAWSRegion)},
+	"AWS name":      {"a name", plain(checkAWSName)},
 	"endpoint":      {"a URL such as https://login.example.com/jwks.json", plain(checkEndpoint)},
 	"email":         {"an email address such as ops@example.com", plain(checkEmail)},
 	"directory":     {"the URL of a directory", plain(checkDirectory)},

@@ -75,6 +75,8 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"rebalance": names[config.Rebalance](),
 		"backends":  names[config.Backend](),
 		"dns":       names[config.DNS](),
+		"aws":       names[config.AWS](),
+		"ec2_tag":   names[config.EC2Tag](),
 		"timeouts":  names[config.Timeouts](),
 		"shutdown":  names[config.Shutdown](),
 		"keepalive": names[config.Keepalive](),
@@ -149,7 +151,7 @@ func TestDocsExamplesParse(t *testing.T) {
 	for _, keys := range [][]string{
 		names[config.Config](), names[config.Listener](), names[config.Route](), names[config.Match](), names[config.ClientCert](), names[config.Origins](), names[config.Redirect](), names[config.Respond](), names[config.Pool](), names[config.Backend](),
 		names[config.Hash](), names[config.Affinity](), names[config.Cookie](), names[config.Token](), names[config.Learn](), names[config.Health](), names[config.HTTPCheck](),
-		names[config.WebSocketCheck](), names[config.AgentCheck](), names[config.Drain](), names[config.Admit](), names[session.Reattach](), names[config.Rebalance](), names[config.DNS](),
+		names[config.WebSocketCheck](), names[config.AgentCheck](), names[config.Drain](), names[config.Admit](), names[session.Reattach](), names[config.Rebalance](), names[config.DNS](), names[config.AWS](), names[config.EC2Tag](),
 		names[config.Timeouts](), names[config.Shutdown](), names[config.Keepalive](), names[config.Forwarded](), names[config.HTTP](), names[config.Limits](), names[config.Admin](), names[config.Log](),
 		names[config.HeaderEdits](), names[config.Rewrite](), names[config.PathPrefix](), names[config.RouteTimeouts](),
 		names[config.ListenerTLS](), names[config.Certificate](), names[config.ACME](), names[config.PoolTLS](),

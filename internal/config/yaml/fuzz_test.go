@@ -218,7 +218,7 @@ func checkPoolInvariants(t *testing.T, p config.Pool) {
 		}
 	}
 	if !slices.Contains([]string{"round_robin", "least_conn", "p2c", "random", "hash", "first"}, p.Balance) ||
-		len(p.Backends) == 0 && p.DNS == nil && p.File == "" || p.File != "" && !filepath.IsAbs(p.File) {
+		len(p.Backends) == 0 && !p.Discovers() || p.File != "" && !filepath.IsAbs(p.File) {
 		t.Errorf("pool %+v", p)
 	}
 	if hashed := p.Balance == "hash"; hashed != (len(p.Hash.Key) > 0) ||
@@ -339,6 +339,18 @@ func checkPoolInvariants(t *testing.T, p config.Pool) {
 	}
 	if h.Agent != nil {
 		within("agent port", h.Agent.Port, 1, 65535)
+	}
+	if a := p.AWS; a != nil {
+		within("port of aws", a.Port, 1, 65535)
+		sources := 0
+		for _, is := range []bool{a.EC2Tag != nil && a.EC2Tag.Name != "" && a.EC2Tag.Value != "", a.AutoScalingGroup != "", a.ECSService != ""} {
+			if is {
+				sources++
+			}
+		}
+		if sources != 1 || (a.ECSCluster != "") != (a.ECSService != "") || a.Refresh < time.Second || a.Refresh > time.Hour {
+			t.Errorf("aws %+v", a)
+		}
 	}
 	if q := p.DNS; q != nil {
 		if q.Type == "a" {

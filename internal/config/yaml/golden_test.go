@@ -258,6 +258,14 @@ func dumpPool(line func(string, ...any), p config.Pool) {
 		}
 		line("  dns {Name:%s Type:%s Port:%d Family:%s Refresh:%v Server:%s}", d.Name, d.Type, d.Port, d.Family, d.Refresh, server)
 	}
+	if a := p.AWS; a != nil {
+		tag := ""
+		if a.EC2Tag != nil {
+			tag = fmt.Sprintf("%q=%q", a.EC2Tag.Name, a.EC2Tag.Value)
+		}
+		line("  aws {Region:%s EC2Tag:%s AutoScalingGroup:%q ECSService:%q ECSCluster:%q Port:%d Address:%s Refresh:%v Endpoint:%s}",
+			a.Region, tag, a.AutoScalingGroup, a.ECSService, a.ECSCluster, a.Port, a.Address, a.Refresh, a.Endpoint)
+	}
 	if p.File != "" {
 		line("  file %s", relative(p.File))
 	}

@@ -70,7 +70,7 @@ func TestManyErrorsAreCutOff(t *testing.T) {
 func TestErrorBelowManyAliases(t *testing.T) {
 	_, err := Parse("f", []byte("pools: {a: &a {blance: x}}\nroutes: [&r {pol: a}"+strings.Repeat(", *r", 2*maxErrors)+"]\nengine: x\n"))
 	want := `f: no listeners: give at least one address to listen on
-f:1:9: the pool has no backends: list them under backends, or find them by dns or file
+f:1:9: the pool has no backends: list them under backends, or find them by dns, aws or file
 f:1:16: unknown key "blance" (did you mean "balance"?)
 f:2:14: unknown key "pol" (did you mean "pool"?)
 f:3:9: expected auto, epoll or portable, got "x"`

@@ -1,4 +1,4 @@
-// Package discovery follows lists of backends in DNS, or in a file that another
+// Package discovery follows lists of backends in DNS, in AWS, or in a file that another
 // program writes.
 //
 // The application makes a Watcher, calls Apply with each configuration, and builds a
@@ -16,13 +16,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/upstream/awsapi"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // Spec says where the backends of a pool are listed. If both DNS and File are set, the
-// lists are joined; if both have the same name or address, the file's entry wins.
+// lists are joined, and so is that of AWS; of those with the same name or address, the
+// file's entry wins, then that of DNS.
 type Spec struct {
 	DNS  *DNS   // nil means none
+	AWS  *AWS   // nil means none
 	File string // path of a JSON file, see ReadFile; "" means none
 }
 
@@ -63,11 +66,19 @@ type DNS struct {
 	Server hostport.Address
 }
 
+// AWS is a set of servers in an AWS account, all with one port.
+type AWS struct {
+	Query awsapi.Query
+	Port  int
+	// Refresh is the longest time between two questions. 0 means 15 s.
+	Refresh time.Duration
+}
+
 // Member is one backend of a list.
 type Member struct {
 	// Name is the file's name for the backend, or else the address. For an SRV
 	// record it is "target:port" if the target has one address, and
-	// "target:port@ip" for each of several.
+	// "target:port@ip" for each of several. In AWS it is the ID of the instance or task.
 	Name        string
 	Address     string // in the normal form of a hostport.Address; from DNS with an IP address
 	Weight      int    // 1 to 256

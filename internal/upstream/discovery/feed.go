@@ -11,13 +11,15 @@ import (
 )
 
 const (
-	defaultRefresh  = 10 * time.Second
-	shortestRefresh = time.Second
+	defaultRefresh    = 10 * time.Second
+	defaultAWSRefresh = 15 * time.Second
+	shortestRefresh   = time.Second
 )
 
-// source is one list: a file, or a name in DNS.
+// source is one list: a file, servers in AWS, or a name in DNS.
 type source struct {
-	file string // "" for DNS
+	file string // "" for others
+	aws  AWS    // zero for others
 	dns  DNS
 }
 
@@ -31,18 +33,27 @@ func (s Spec) sources() (list []source) {
 		d.Refresh = max(cmp.Or(d.Refresh, defaultRefresh), shortestRefresh)
 		list = append(list, source{dns: d})
 	}
+	if s.AWS != nil {
+		a := *s.AWS
+		a.Refresh = max(cmp.Or(a.Refresh, defaultAWSRefresh), shortestRefresh)
+		list = append(list, source{aws: a})
+	}
 	return list
 }
 
 // continues reports whether s is the same list as before, queried in another way.
 func (s source) continues(before source) bool {
 	s.dns.Refresh, s.dns.Server, s.dns.Family = before.dns.Refresh, before.dns.Server, before.dns.Family
+	s.aws.Refresh, s.aws.Query.Endpoint = before.aws.Refresh, before.aws.Query.Endpoint
 	return s == before
 }
 
 func (s source) String() string {
 	if s.file != "" {
 		return "file " + s.file
+	}
+	if s.aws != (AWS{}) {
+		return s.aws.Query.String()
 	}
 	return fmt.Sprintf("DNS %s %s", strings.ToUpper(s.dns.Type), s.dns.Name)
 }

@@ -237,9 +237,12 @@ func (w *Watcher) start(f *feed) {
 	ctx, cancel := context.WithCancel(w.ctx)
 	f.stop = cancel
 	var try func(context.Context) time.Duration
-	if f.source.file != "" {
+	switch {
+	case f.source.file != "":
 		try = (&fileWatch{feed: f, poll: w.env.poll}).try
-	} else {
+	case f.source.aws != AWS{}:
+		try = newAWSWatch(f).refresh
+	default:
 		try = newDNSWatch(f, w.env).refresh
 	}
 	w.running.Go(func() {
