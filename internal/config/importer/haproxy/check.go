@@ -1,7 +1,9 @@
 package haproxy
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -326,10 +328,16 @@ func (m *imp) expect(l *syntax.Line, c *config.HTTPCheck, what, value string, no
 		m.carry(l, at.Key("body"))
 		return
 	default:
-		m.differ(l, at, "answers are checked by their status, and by a text in them: expect %s isn't", what)
+		m.differ(l, at, "answers are checked by their status, and by a text in them: expect %s isn't", hint.Quote(what))
 		return
 	}
-	if c.Expect = statuses(func(status int) bool { return want(status) != not }); len(c.Expect) == 0 {
+	key := fmt.Sprint(what, " ", value, not)
+	list, known := m.expects[key]
+	if !known {
+		list = statuses(func(status int) bool { return want(status) != not })
+		m.expects[key] = list
+	}
+	if c.Expect = slices.Clone(list); len(c.Expect) == 0 {
 		m.refuse(l, "no status is left that a check can expect: 503 always means that a backend is draining")
 		c.Expect = []config.StatusRange{{From: 200, To: 200}}
 		return

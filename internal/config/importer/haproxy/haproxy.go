@@ -38,7 +38,7 @@ func Import(paths []string, o importer.Options) (*importer.Result, error) {
 		Options: o, config: config.Defaults(),
 		report:    importer.Report{AcceptLoss: o.AcceptLoss},
 		frontends: map[string]*proxy{}, backends: map[string]*proxy{}, resolvers: map[string]*syntax.Section{}, defaults: map[string]*settings{},
-		pools: map[string]*target{}, lists: map[string][]string{}, names: map[string]bool{},
+		pools: map[string]*target{}, lists: map[string][]string{}, expects: map[string][]config.StatusRange{}, names: map[string]bool{},
 	}
 	p := &syntax.Parser{Options: syntax.Options{Env: o.Env, Version: version, Features: features}}
 	for _, path := range paths {

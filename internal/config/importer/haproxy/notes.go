@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -31,10 +32,11 @@ type imp struct {
 	userlists   []*syntax.Section
 	otherTables bool
 
-	pools   map[string]*target  // by the name of the backend
-	lists   map[string][]string // files of patterns that were read
-	names   map[string]bool     // of listeners
-	base    string              // of relative paths
+	pools   map[string]*target              // by the name of the backend
+	lists   map[string][]string             // files of patterns that were read
+	names   map[string]bool                 // of listeners
+	expects map[string][]config.StatusRange // what checks expect, by its text
+	base    string                          // of relative paths
 	general []general
 	routes  int // how many were made
 }
@@ -74,6 +76,9 @@ func (m *imp) note(l *syntax.Line, o importer.Outcome, p config.Path, format str
 	}
 	if at.path == "" && p != "" {
 		at.path = p
+	}
+	if format == "" {
+		return
 	}
 	if text := fmt.Sprintf(format, args...); text != "" && !slices.Contains(at.texts, text) && len(at.texts) < 8 {
 		at.texts = append(at.texts, text)
@@ -204,6 +209,13 @@ const maxDirective = 120
 // directive is a line for a report: in one line, and without secrets.
 func directive(l *syntax.Line) string {
 	text := l.Raw
+	switch l.Arg(0) {
+	case "user", "dynamic-cookie-key", "stats", "setenv", "presetenv":
+	default:
+		if len(text) <= maxDirective && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+			return text
+		}
+	}
 	words := strings.Fields(text)
 	hide := func(i int) {
 		if i < len(words) {
@@ -225,7 +237,7 @@ func directive(l *syntax.Line) string {
 		hide(2)
 	}
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsGraphic(r) {
 			return ' '
 		}
 		return r

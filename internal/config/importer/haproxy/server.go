@@ -226,7 +226,6 @@ func (m *imp) backendsOf(be *proxy, pool *config.Pool, list []*server, path conf
 			m.differ(s.line, "", "it is checked at its own address")
 		}
 		m.locate(at, s.line)
-		m.locate(at.Key("address"), s.line)
 		m.carry(s.line, at)
 		pool.Backends = append(pool.Backends, b)
 	}

@@ -252,4 +252,10 @@ func (p *Parser) modifiers(l *Line) bool {
 }
 
 // oneLine is a text without the space around its words.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+func oneLine(s string) string {
+	s = strings.TrimSpace(s)
+	if !strings.Contains(s, "  ") && !strings.ContainsAny(s, "\t\v\f\r\n\u0085\u00a0") {
+		return s
+	}
+	return strings.Join(strings.Fields(s), " ")
+}
