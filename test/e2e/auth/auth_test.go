@@ -254,3 +254,49 @@ func TestAskedEndpoint(t *testing.T) {
 		t.Errorf("the reload was refused with %v", e)
 	}
 }
+
+// TestAskedPool: endpoints that are balanced on a listener of the balancer's own, as
+// docs/auth.md has it. They are told who the client is, and one may go.
+func TestAskedPool(t *testing.T) {
+	testkit.EachEngineParallel(t, func(t *testing.T, engine string) {
+		endpoint := func() *httptest.Server {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "Basic good" {
+					w.WriteHeader(403)
+				}
+				w.Header().Set("X-User", r.Header.Get("X-Original-URL")+" by "+r.Header.Get("X-Forwarded-For"))
+			}))
+			t.Cleanup(s.Close)
+			return s
+		}
+		one, two, auth := endpoint(), endpoint(), testkit.FreeAddress(t)
+		b := kit.StartBalancer(t, fmt.Sprintf(`
+engine: %s
+admin: {address: "127.0.0.1:0"}
+listeners: [{name: public, address: "127.0.0.1:0"}, {name: auth, address: %q}]
+forwarded: {trust: [127.0.0.1]}
+routes:
+  - {match: {listener: auth}, pool: auth}
+  - {match: {listener: public}, pool: main, auth: {request: {url: "http://%s/check", copy_headers: [X-User]}}}
+pools:
+  auth: {backends: [{address: %q}, {address: %q}]}
+  main: {backends: [{address: %q}]}
+`, engine, auth, auth, one.Listener.Addr(), two.Listener.Addr(), startTelling(t)))
+		for n := range 6 {
+			if n == 3 {
+				one.Close()
+			}
+			ws, _, err := wspeer.Dial(b.Address, "/ws", "Authorization: Basic good")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ws.Close()
+			if text, err := ws.Message(); err != nil || !strings.Contains(text, `/ws by 127.0.0.1, 127.0.0.1"]`) {
+				t.Errorf("the backend was told %s, %v", text, err)
+			}
+			if _, res, err := wspeer.Dial(b.Address, "/ws"); err == nil || res == nil || res.StatusCode != 403 {
+				t.Errorf("%v, %v, want 403", res, err)
+			}
+		}
+	})
+}
