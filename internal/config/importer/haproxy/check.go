@@ -274,7 +274,7 @@ func (m *imp) readExpect(l *syntax.Line, c *config.HTTPCheck, args []string, at 
 		case word == "min-recv" || word == "ok-status" || word == "error-status" || word == "tout-status" || word == "on-success" || word == "on-error" || word == "status-code" || word == "comment":
 			args = args[1:]
 		case len(args) < 2:
-			m.fail(l, "%s wants an argument", word)
+			m.fail(l, "%s wants an argument", hint.Quote(word))
 			return
 		default:
 			m.expect(l, c, word, args[1], not, at)

@@ -13,7 +13,7 @@ import (
 // readTrack reads track-sc0 src [table NAME].
 func (m *imp) readTrack(p *proxy, l *syntax.Line, words []string) {
 	if len(words) < 2 {
-		m.fail(l, "%s wants what to track, such as src", words[0])
+		m.fail(l, "%s wants what to track, such as src", hint.Quote(words[0]))
 		return
 	}
 	number := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(words[0], "track-sc"), "("), ")")
