@@ -224,7 +224,12 @@ func (x *expander) location(p *proxy, r *rule, to string) (string, string) {
 	host := "${header.Host}"
 	switch r.redirect.kind {
 	case "scheme":
-		to += "://" + host + uri
+		if to += "://"; x.state.host != "" {
+			to += strings.ReplaceAll(x.state.host, "$", "$$")
+		} else {
+			to += host
+		}
+		to += uri
 	case "prefix":
 		if to == "/" {
 			to = ""
