@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
+	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer/formats"
@@ -108,15 +110,31 @@ func (c *importCommand) write(text []byte, from *config.Config) error {
 	} else if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
+	if mode == 0o600 {
+		err = f.Chmod(mode) // of one that was there
+	}
+	if err == nil {
+		_, err = f.Write(text)
+	}
 	return errors.Join(err, f.Close())
 }
 
 // hasSecret reports whether others shouldn't read a file of c.
 func hasSecret(c *config.Config) bool {
+	headers := []config.Headers{c.RequestHeaders.Set, c.RequestHeaders.Add}
+	for i := range c.Routes {
+		headers = append(headers, c.Routes[i].RequestHeaders.Set, c.Routes[i].RequestHeaders.Add)
+	}
 	for i := range c.Pools {
-		if cookie := c.Pools[i].Affinity.Cookie; cookie != nil && cookie.Secret != "" {
+		p := &c.Pools[i]
+		if cookie := p.Affinity.Cookie; cookie != nil && cookie.Secret != "" {
 			return true
+		}
+		if p.Health.HTTP != nil {
+			headers = append(headers, p.Health.HTTP.Headers)
+		}
+		if p.Health.WebSocket != nil {
+			headers = append(headers, p.Health.WebSocket.Headers)
 		}
 	}
 	for i := range c.Listeners {
@@ -124,5 +142,15 @@ func hasSecret(c *config.Config) bool {
 			return true
 		}
 	}
+	for _, h := range headers {
+		for _, field := range h {
+			// A value that is only a variable is the client's.
+			if credentials.MatchString(field[0]) && !strings.HasPrefix(field[1], "${") {
+				return true
+			}
+		}
+	}
 	return false
 }
+
+var credentials = regexp.MustCompile(`(?i)auth|key|token|secret|cookie|password`)
