@@ -110,7 +110,7 @@ var (
 	drainDesc = newDesc("holdfast_backend_drain_seconds_left",
 		"Time until the last session of a draining backend is closed.", "pool", "backend")
 	discoveryDesc = newDesc("holdfast_discovery_up",
-		"1 if the last query for a pool's backends, in DNS or a file, succeeded.", "pool", "source")
+		"1 if the last query for a pool's backends, in DNS, AWS or a file, succeeded.", "pool", "source")
 	queueDesc = newDesc("holdfast_admission_queue",
 		"Handshakes that wait in the queue of a pool.", "pool")
 	queuedDesc = newDesc("holdfast_admission_queued_total",

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 // fakeServers answers with what is set.
 type fakeServers struct {
+	mu      sync.Mutex
 	servers []awsapi.Server
 	problem string
 	err     error
@@ -21,11 +24,21 @@ type fakeServers struct {
 }
 
 func (f *fakeServers) Servers(context.Context) ([]awsapi.Server, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.asked = append(f.asked, time.Now())
 	return f.servers, f.problem, f.err
 }
 
+func (f *fakeServers) change(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+}
+
 func (f *fakeServers) set(ids ...int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.servers = nil
 	for _, id := range ids {
 		f.servers = append(f.servers, awsapi.Server{ID: fmt.Sprint("i-", id), IP: netip.AddrFrom4([4]byte{10, 0, 0, byte(id)})})
@@ -67,19 +80,19 @@ func TestAWS(t *testing.T) {
 		w.wantLog("level=INFO msg=\"pool chat: auto-scaling group chat changed: 2 backends, 1 new, 1 gone\"\n")
 
 		// A failure changes nothing, and is logged once.
-		f.err = errors.New("it rains")
+		f.change(func() { f.err = errors.New("it rains") })
 		sleep(time.Minute)
 		w.wantAddresses("chat", "i-2 10.0.0.2:3000", "i-3 10.0.0.3:3000")
 		w.wantLog("level=WARN msg=\"pool chat: auto-scaling group chat: it rains; going on with the last list, 2 backends\"\n")
-		f.err = nil
+		f.change(func() { f.err = nil })
 		sleep(15 * time.Second)
 		w.wantLog("level=INFO msg=\"pool chat: auto-scaling group chat is good again: 2 backends\"\n")
 
 		// What is wrong with a part is logged once, too.
-		f.problem = "no public address of i-4"
+		f.change(func() { f.problem = "no public address of i-4" })
 		sleep(time.Minute)
 		w.wantLog("level=WARN msg=\"pool chat: auto-scaling group chat: no public address of i-4; going on with 2 backends\"\n")
-		if s := w.States()[0]; s.LastError != f.problem || time.Since(s.Answered) > 15*time.Second {
+		if s := w.States()[0]; s.LastError != "no public address of i-4" || time.Since(s.Answered) > 15*time.Second {
 			t.Errorf("state %+v", s)
 		}
 	})
@@ -121,10 +134,12 @@ func TestAWSPauses(t *testing.T) {
 			f := &fakeServers{err: tt.err}
 			f.set(1)
 			startAWS(w, f, refresh)
-			for len(f.asked) < tt.calls {
+			var asked []time.Time
+			for len(asked) < tt.calls {
 				sleep(time.Second / 10)
+				f.change(func() { asked = slices.Clone(f.asked) })
 			}
-			if pause := f.asked[tt.calls-1].Sub(f.asked[tt.calls-2]); pause < tt.least || pause > tt.most {
+			if pause := asked[tt.calls-1].Sub(asked[tt.calls-2]); pause < tt.least || pause > tt.most {
 				t.Errorf("%v: the pause before call %d is %v, want %v to %v", tt.err, tt.calls, pause, tt.least, tt.most)
 			}
 		})
