@@ -270,3 +270,19 @@ func TestNewConditionsDoNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations a Match", n)
 	}
 }
+
+// $ of other servers matches before a newline at the end, so that a rule that guards
+// some files would not be that for their names with one.
+func TestNewlineInPath(t *testing.T) {
+	tab := table(t, rule{Label: "guarded", When: &Conditions{PathRegex: mustRegex(t, `\.sql$`)}}, rule{Label: "rest"})
+	for path, want := range map[string]string{
+		"/a.sql": "guarded", "/a.sql%0a": ErrBadPath.Error(), "/a%0Ab": ErrBadPath.Error(), "/a%20b": "rest", "/a%250a": "rest",
+	} {
+		if got := outcome(tab.Match("h", path, true, nil)); got != want {
+			t.Errorf("path %q: %s, want %s", path, got, want)
+		}
+		if got := outcome(tab.MatchBytes([]byte("h"), []byte(path), true, nil)); got != want {
+			t.Errorf("path %q as bytes: %s, want %s", path, got, want)
+		}
+	}
+}

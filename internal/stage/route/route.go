@@ -85,7 +85,8 @@ func New(rules []Rule) *Table {
 //     (";x"), where reading them as plain text or as some servers do (merged,
 //     as slashes, cut off) would choose different rules. If a rule has a regular
 //     expression for paths, such a path is also refused if it is very long, since it is
-//     matched under up to 32 readings.
+//     matched under up to 32 readings. So is any path with an encoded newline then: in
+//     other servers, $ may match before one at the end.
 //
 // All other percent-encodings are compared decoded. Likewise, it refuses with
 // ErrAmbiguous if a header field or a parameter of the query would match or not,
@@ -108,7 +109,7 @@ func match[S ~string | ~[]byte](t *Table, host, path S, websocket bool, req Requ
 		if peculiar, ok = pattern.Peculiarities(path); !ok {
 			return nil, ErrBadPath
 		}
-		if t.regex && peculiar != 0 && len(path) > pattern.MaxPath {
+		if t.regex && (peculiar != 0 && len(path) > pattern.MaxPath || pattern.HasNewline(path)) {
 			return nil, ErrBadPath
 		}
 	}

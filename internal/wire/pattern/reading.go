@@ -73,6 +73,16 @@ func Peculiarities[S ~string | ~[]byte](path S) (peculiar Reading, ok bool) {
 	return peculiar, dots != 1 && dots != 2
 }
 
+// HasNewline reports whether a path that Peculiarities accepted has an encoded newline.
+func HasNewline[S ~string | ~[]byte](path S) bool {
+	for i := 0; i+2 < len(path); i++ {
+		if path[i] == '%' && path[i+1] == '0' && path[i+2]|0x20 == 'a' {
+			return true
+		}
+	}
+	return false
+}
+
 // neverRaw reports whether RFC 9112 section 3.2 forbids c in a target, or
 // servers disagree about it.
 func neverRaw(c byte) bool { return c <= ' ' || c == 0x7f || c == '#' || c == '\\' }

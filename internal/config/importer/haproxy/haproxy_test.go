@@ -75,3 +75,17 @@ func TestErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestGuardsSeeTheQuery: rules that would deny other requests here are refused.
+func TestGuardsSeeTheQuery(t *testing.T) {
+	for _, condition := range []string{"url_sub debug", "url_reg debug", "url_reg ^/a.*debug", "pathq -m sub debug", "url_end .php", "url_dir private", "req.hdr_cnt(x) gt 2"} {
+		text := "frontend f\n  mode http\n  bind 127.0.0.1:80\n  http-request deny if { " + condition + " }\n  default_backend b\nbackend b\n  mode http\n  server s 127.0.0.1:81\n"
+		file := filepath.Join(t.TempDir(), "haproxy.cfg")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Import([]string{file}, importer.Options{}); err == nil || !strings.Contains(err.Error(), "guards access") {
+			t.Errorf("%s: %v", condition, err)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/importer"
 	"github.com/holdfast-ws/holdfast/internal/hint"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
@@ -104,7 +105,12 @@ func (x *expander) path(t *test) (all matches, err string) {
 	of.fold = t.fold || lower
 	for _, p := range t.patterns {
 		if t.name != "path" {
-			if strings.Contains(p, "?") && t.method != "reg" {
+			// What isn't sought at the beginning could be in the query.
+			inQuery := strings.Contains(p, "?") || !slices.Contains([]string{"", "str", "beg"}, t.method)
+			if t.method == "reg" {
+				inQuery = importer.SeesQuery(p)
+			}
+			if inQuery {
 				return nil, "the query is compared by parameter: use url_param"
 			}
 			x.m.differ(t.line, "", "only the path is compared, without the query")
@@ -263,7 +269,7 @@ func (x *expander) counted(t *test) (matches, string) {
 		ms, err := x.field(&of)
 		return ms.not(), err
 	case [3]bool{}, [3]bool{false, false, true}:
-		if strings.EqualFold(t.arg(0), "host") || counts == [3]bool{} {
+		if strings.EqualFold(t.arg(0), "host") {
 			return nothing, "" // a request with two has no route anyway
 		}
 	case [3]bool{true, true, true}:

@@ -48,9 +48,12 @@ func (x *expander) test(p *proxy, t *test) (ms matches, err string) {
 	case e.name == "req.cook":
 		return values(t, func(value string) (matches, string) {
 			inner := strings.TrimPrefix(value, "~")
-			re := `~(^|;[ ]*)` + regexp.QuoteMeta(t.arg(0)) + `=` + inner
+			if inner == "" { // an empty cookie isn't found
+				inner = `[^;, ]`
+			}
+			re := `~(^|[;,][ ]*)` + regexp.QuoteMeta(t.arg(0)) + `[ ]*=[ ]*` + inner
 			return matches{{Header: config.Headers{{"Cookie", re}}}}, ""
-		}, `[^;]*`, `(;|$)`)
+		}, `[^;,]*`, `[ ]*([;,]|$)`)
 	case e.name == "url_param":
 		return x.parameter(t)
 	case e.name == "method":

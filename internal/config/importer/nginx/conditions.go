@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/config/importer"
 	"github.com/holdfast-ws/holdfast/internal/hint"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
@@ -225,7 +226,7 @@ func requirePath(m *config.Match, c condition) (verdict, error) {
 		m.PathBegins, m.PathExact = "", exact
 		return depends, nil
 	}
-	if c.of == "request_uri" && strings.Contains(c.regex, `\?`) {
+	if c.of == "request_uri" && importer.SeesQuery(c.regex) {
 		return depends, fmt.Errorf("routes look at the path without the query: use $uri, and $arg_NAME for a parameter")
 	}
 	if !m.PathRegex.IsZero() {
@@ -342,7 +343,8 @@ func requireField(m *config.Match, list *config.Headers, name string, c conditio
 
 // requireCookie looks for a cookie in the field Cookie.
 func requireCookie(m *config.Match, name string, c condition) (verdict, error) {
-	begin := `(?:^|; ?)` + regexp.QuoteMeta(name) + `=`
+	// As nginx reads cookies: names ignore case, and spaces may be around what it looks for.
+	begin := `(?:^|[;,] *)(?i:` + regexp.QuoteMeta(name) + `) *= *`
 	expression := ""
 	switch {
 	case c.truth, c.some:

@@ -80,13 +80,18 @@ func (sc *scope) ifBlock(d *syntax.Directive, lv *level, out *rewritten) {
 		return
 	}
 	cv.carry(d)
+	var before []config.Match // of values of a map for which the block isn't run, or not the same
 	for _, s := range scopes {
+		whole := cloneMatch(&s.match)
+		s.match = cloneMatch(&s.match)
+		s.match.Not = append(s.match.Not, before...)
 		in, _, err := s.matching(c)
 		if err != nil {
 			cv.refuse(d, err.Error())
 			return
 		}
 		if in == nil {
+			before = append(before, beyond(&whole, &sc.match))
 			continue
 		}
 		answers, rest, done := in.rewrites(inner, nil)
@@ -97,6 +102,7 @@ func (sc *scope) ifBlock(d *syntax.Directive, lv *level, out *rewritten) {
 		}
 		if !done {
 			out.contents = append(out.contents, content{d: d, in: rest, lv: inner})
+			before = append(before, beyond(&whole, &sc.match))
 		}
 	}
 }

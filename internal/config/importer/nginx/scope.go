@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -108,6 +109,19 @@ func (sc *scope) matching(c condition) (in *scope, rest bool, err error) {
 func cloneMatch(m *config.Match) config.Match {
 	c := *m
 	c.Not = append([]config.Match(nil), m.Not...)
+	return c
+}
+
+// beyond is what m asks for in addition to what base does, of which m was made.
+func beyond(m, base *config.Match) config.Match {
+	c := *m
+	value, other := reflect.ValueOf(&c).Elem(), reflect.ValueOf(base).Elem()
+	for i := range value.NumField() {
+		if reflect.DeepEqual(value.Field(i).Interface(), other.Field(i).Interface()) {
+			value.Field(i).SetZero()
+		}
+	}
+	c.Not = c.Not[min(len(base.Not), len(c.Not)):]
 	return c
 }
 

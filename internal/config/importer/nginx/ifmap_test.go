@@ -1,0 +1,29 @@
+package nginx
+
+import (
+	"testing"
+
+	"github.com/holdfast-ws/holdfast/internal/config/importer"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/nginx/syntax"
+)
+
+// TestIfOfMap: a block that is run for the value that a map has by default isn't run for
+// requests with other values.
+func TestIfOfMap(t *testing.T) {
+	text := `map $http_x $closed { default 1; open 0; ~^ops 0; }
+		server { listen 80; location / { if ($closed) { return 403; } proxy_pass http://127.0.0.1:1; } }`
+	res, err := convert([]syntax.Text{{Name: "f", Data: []byte(text)}}, "/", nil, importer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := res.Config.Routes[0]
+	if first.Respond == nil || first.Respond.Status != 403 || len(first.Match.Not) != 2 {
+		t.Fatalf("the first route is %+v", first)
+	}
+	for i, want := range []string{"~(?i)^open$", "~^ops"} {
+		not := first.Match.Not[i]
+		if len(not.Header) != 1 || not.Header[0][1] != want || not.PathBegins != "" {
+			t.Errorf("it excludes %+v, want X: %s", not, want)
+		}
+	}
+}
