@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// testFormat is a format of another balancer: lines "listen ADDRESS", "server ADDRESS",
+// testFormat is a format of another balancer: lines "open ADDRESS", "server ADDRESS",
 // "idle DURATION", "fast", "slow", "user NAME" and "program". The first line is "# test".
 var testFormat = formats.Format{
 	Name: "test", What: "test configuration",
@@ -53,7 +53,7 @@ var testFormat = formats.Format{
 			for i, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
 				at := config.Place{File: path, Line: i + 1, Col: 1}
 				switch word, value, _ := strings.Cut(line, " "); word {
-				case "listen":
+				case "open":
 					c.Listeners = append(c.Listeners, config.Listener{Address: hostport.MustParse(value)})
 					r.Carry(at, line, config.Path("listeners").Index(len(c.Listeners)-1))
 				case "server":
