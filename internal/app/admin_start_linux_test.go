@@ -63,4 +63,5 @@ func TestStatusDuringStart(t *testing.T) {
 	if s := <-answers; len(s.Listeners) != 1 {
 		t.Errorf("the listeners were %+v", s.Listeners)
 	}
+	<-answers // closed when the folder isn't used any more
 }
