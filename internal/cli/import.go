@@ -67,6 +67,13 @@ func (c *importCommand) Run(env *environment) error {
 	if _, err := os.Stat(c.Output); c.Output != "" && err == nil && !c.Force {
 		return fmt.Errorf("%s exists: name another file, or overwrite it with --force", c.Output)
 	}
+	if out, err := os.Stat(c.Output); err == nil {
+		for _, name := range c.Files {
+			if in, err := os.Stat(name); err == nil && os.SameFile(in, out) {
+				return usage("%s is the file to read: name another one for -o", c.Output)
+			}
+		}
+	}
 	res, err := l.Import(f, c.Files)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
+	"github.com/holdfast-ws/holdfast/internal/config/importer/haproxy/syntax"
 )
 
 func TestDetect(t *testing.T) {
@@ -86,6 +87,22 @@ func TestGuardsSeeTheQuery(t *testing.T) {
 		}
 		if _, err := Import([]string{file}, importer.Options{}); err == nil || !strings.Contains(err.Error(), "guards access") {
 			t.Errorf("%s: %v", condition, err)
+		}
+	}
+}
+
+// TestSecretFields: reports, which may go to a log, don't have values of fields such as
+// Authorization.
+func TestSecretFields(t *testing.T) {
+	for _, c := range [][2]string{
+		{`http-request set-header Authorization "Basic abc"`, "http-request set-header Authorization …"},
+		{`http-check send hdr X-Api-Key abc`, "http-check send hdr X-Api-Key …"},
+		{`option httpchk GET /h HTTP/1.1\r\nAuthorization:\ abc`, `option httpchk GET /h HTTP/1.1\r\nAuthorization:\ …`},
+		{"http-request set-header X-Token %[src]", "http-request set-header X-Token %[src]"},
+		{"http-request set-header X-Who me", "http-request set-header X-Who me"},
+	} {
+		if got := directive(&syntax.Line{Raw: c[0], Words: []syntax.Word{{Text: strings.Fields(c[0])[0]}}}); got != c[1] {
+			t.Errorf("%s is shown as %s, want %s", c[0], got, c[1])
 		}
 	}
 }

@@ -209,10 +209,11 @@ const maxDirective = 120
 // directive is a line for a report: in one line, and without secrets.
 func directive(l *syntax.Line) string {
 	text := l.Raw
+	secret := secretField(strings.Fields(text))
 	switch l.Arg(0) {
 	case "user", "dynamic-cookie-key", "stats", "setenv", "presetenv":
 	default:
-		if len(text) <= maxDirective && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+		if secret == 0 && len(text) <= maxDirective && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }) {
 			return text
 		}
 	}
@@ -221,6 +222,9 @@ func directive(l *syntax.Line) string {
 		if i < len(words) {
 			words = append(words[:i:i], "…")
 		}
+	}
+	if secret > 0 {
+		hide(secret)
 	}
 	switch l.Arg(0) {
 	case "user": // of a userlist
@@ -246,4 +250,20 @@ func directive(l *syntax.Line) string {
 		text = string([]rune(text)[:maxDirective]) + "…"
 	}
 	return text
+}
+
+// secretField is the index of the value that a header field with a secret gets, and of all
+// behind it; 0 if there is none.
+func secretField(words []string) int {
+	for i, w := range words {
+		switch before := words[max(i-1, 0)]; {
+		case i+1 >= len(words) || strings.HasPrefix(words[i+1], "%["):
+		case before != "set-header" && before != "add-header" && before != "hdr" && !strings.Contains(w, `\n`):
+		case slices.ContainsFunc([]string{"authorization", "cookie", "token", "secret", "password", "api-key", "apikey"}, func(part string) bool {
+			return strings.Contains(strings.ToLower(w), part)
+		}):
+			return i + 1
+		}
+	}
+	return 0
 }

@@ -168,6 +168,7 @@ func (sc *scope) require(m *config.Match, c condition) (verdict, error) {
 	case isHeader:
 		return requireField(m, &m.Header, headerName(header), c)
 	case isArg:
+		sc.cv.parameters = true
 		return requireField(m, &m.Query, arg, c)
 	case isCookie:
 		return requireCookie(m, cookie, c)

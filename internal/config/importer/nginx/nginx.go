@@ -45,10 +45,11 @@ type converter struct {
 	connZones   map[string]zone
 	reqZones    map[string]zone
 
-	passes    []*route // those to pools
-	retryOn   map[string]*retry
-	encodings bool // paths are rewritten
-	steps     int  // of variables within variables
+	passes     []*route // those to pools
+	retryOn    map[string]*retry
+	encodings  bool // paths are rewritten
+	parameters bool // of the query are looked at
+	steps      int  // of variables within variables
 }
 
 // Import reads files, and what they include. Relative names of files begin at the
@@ -243,6 +244,9 @@ func (cv *converter) general(file string) {
 	note("header fields", "X-Forwarded-*, Forwarded and X-Real-IP of clients that aren't trusted (set_real_ip_from) are removed, and fields with an underscore in their name are passed on")
 	note("sessions", "backends get the field Holdfast-Session with each WebSocket handshake, see docs/config.md")
 	note("failures", "if no backend can be used, the answer is 503 or 502; at most three backends are tried, and redirects of backends aren't rewritten")
+	if cv.parameters {
+		note("parameters", "names in $arg_NAME are compared with their case, and values decoded; a request that has such a parameter twice gets 400")
+	}
 	if cv.encodings {
 		note("rewritten paths", "what is behind the replaced part stays as the client sent it: nginx decodes it, merges slashes, encodes what it must, and leaves out an empty query")
 	}
