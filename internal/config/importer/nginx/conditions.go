@@ -105,6 +105,9 @@ func (sc *scope) exclude(m *config.Match, c condition) (verdict, error) {
 		isWebSocket := c.webSocket()
 		return setWebSocket(m, !isWebSocket), nil
 	}
+	if c.of == "request_uri" && (c.text != "" || strings.HasSuffix(c.regex, "$")) {
+		return depends, fmt.Errorf("$request_uri has the query, too, and routes look at the path without it: use $uri")
+	}
 	var inner config.Match
 	switch v, err := sc.require(&inner, c); {
 	case err != nil:
@@ -216,6 +219,14 @@ func requirePath(m *config.Match, c condition) (verdict, error) {
 	case c.regex == "":
 		if strings.Contains(c.text, "?") {
 			return depends, fmt.Errorf("routes look at the path and at parameters of the query, not at both in one text")
+		}
+		if c.fold && strings.ToLower(c.text) != strings.ToUpper(c.text) { // a key of a map
+			c.regex = "(?i)^" + regexp.QuoteMeta(c.text) + "$"
+			var err error
+			if c.re, err = pattern.ParseRegex(c.regex); err != nil {
+				return depends, err
+			}
+			return requirePath(m, c)
 		}
 		if !strings.HasPrefix(c.text, m.PathBegins) || m.PathExact != (pattern.ExactPath{}) && m.PathExact.String() != c.text {
 			return never, nil

@@ -27,3 +27,16 @@ func TestIfOfMap(t *testing.T) {
 		}
 	}
 }
+
+// TestMapOfPaths: the keys of a map ignore case, also if they are paths.
+func TestMapOfPaths(t *testing.T) {
+	text := `map $uri $closed { default 0; /admin 1; }
+		server { listen 80; location / { if ($closed) { return 403; } proxy_pass http://127.0.0.1:1; } }`
+	res, err := convert([]syntax.Text{{Name: "f", Data: []byte(text)}}, "/", nil, importer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first := res.Config.Routes[0]; first.Respond == nil || first.Match.PathRegex.String() != "(?i)^/admin$" {
+		t.Errorf("the first route is %+v", first)
+	}
+}

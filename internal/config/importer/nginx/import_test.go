@@ -71,7 +71,8 @@ func TestGuards(t *testing.T) {
 	for _, guard := range []string{
 		"auth_basic x;", "auth_jwt x;", "auth_request /none;", "allow bad; deny all;", "deny unix:; allow all;", "limit_conn none 1;",
 		"limit_req zone=none;", "secure_link x;", "valid_referers none;", "limit_rate 1k;", "if ($invalid_referer) { return 403; }",
-		"limit_except GET { auth_basic x; }", `if ($request_uri ~ debug) { return 403; }`, "client_max_body_size much;", "access_by_lua_block { x }", "satisfy any; auth_request /none;",
+		"limit_except GET { auth_basic x; }", `if ($request_uri ~ debug) { return 403; }`, "if ($request_uri != /open) { return 403; }", `if ($request_uri !~ "^/open$") { return 403; }`,
+		"if ($arg_debug = 1) { return 403; }", "if ($arg_debug) { return 444; }", "client_max_body_size much;", "access_by_lua_block { x }", "satisfy any; auth_request /none;",
 	} {
 		for _, text := range []string{
 			"server { listen 80; location /p { proxy_pass http://127.0.0.1:1; GUARD } }",

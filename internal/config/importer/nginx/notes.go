@@ -133,7 +133,7 @@ func show(d *syntax.Directive) string {
 // isSecret reports whether the last argument of a directive is a secret.
 func isSecret(d *syntax.Directive) bool {
 	if len(d.Args) == 0 || !strings.HasSuffix(d.Name, "_set_header") && d.Name != "add_header" && d.Name != "set" {
-		return strings.HasSuffix(d.Name, "_password") && len(d.Args) > 0
+		return len(d.Args) > 0 && (strings.HasSuffix(d.Name, "_password") || strings.HasPrefix(d.Name, "secure_link_"))
 	}
 	name := strings.ToLower(d.Args[0])
 	for _, part := range []string{"authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "api_key"} {

@@ -156,6 +156,10 @@ func (sc *scope) answer(d *syntax.Directive, lv *level) *route {
 		sc.responseHeaders(lv, r, false)
 		return r
 	}
+	if (code == 444 || code >= 400 && code < 500) && asksParameter(&sc.match) {
+		cv.refuse(d, "it guards access by $arg_NAME, whose case nginx ignores, and holdfast doesn't: use a header field, or have the backends check the query")
+		return sc.nothing(d)[0]
+	}
 	switch {
 	case code == 444:
 		cv.differ(d, "the answer is 404: nginx closes the connection without one").in(r, "respond")
@@ -180,6 +184,21 @@ func (sc *scope) answer(d *syntax.Directive, lv *level) *route {
 	cv.carry(d).in(r, "respond")
 	sc.responseHeaders(lv, r, false)
 	return r
+}
+
+// asksParameter reports whether requests need a parameter to match.
+func asksParameter(m *config.Match) bool {
+	if len(m.Query) > 0 {
+		return true
+	}
+	for i := range m.Not {
+		for j := range m.Not[i].Not { // not not
+			if asksParameter(&m.Not[i].Not[j]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func withoutVariables(s string) string {
