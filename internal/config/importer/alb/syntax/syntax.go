@@ -4,6 +4,7 @@
 package syntax
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -239,7 +240,7 @@ func (p *parser) value(depth int) *Node {
 			p.skip()
 		}
 		n.Kind, n.Text = Number, p.text[begin:p.at]
-		if _, err := strconv.ParseFloat(n.Text, 64); err != nil {
+		if _, err := strconv.ParseFloat(n.Text, 64); err != nil && !errors.Is(err, strconv.ErrRange) {
 			p.fail(n.Pos, "bad number %s", hint.Quote(n.Text))
 		}
 	default:
