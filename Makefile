@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 # Number of runs of each fuzz target.
-export FUZZTIME ?= 10000x
+export FUZZTIME ?= 5000x
 
 .PHONY: build test lint race e2e fuzz clean
 

@@ -184,6 +184,9 @@ func (p Part) Append(dst []byte, r Request) ([]byte, bool) {
 	case list:
 		return appendSubprotocols(dst, r), ok
 	case target:
+		if v.isEmpty() {
+			return dst, ok // no path, so no URI
+		}
 		dst = append(dst, v.raw...)
 		if query := queryOf(r); len(query) > 0 {
 			dst = append(append(dst, '?'), query...)
