@@ -16,6 +16,7 @@ import (
 type Location struct {
 	t      Template
 	groups int
+	path   bool // of the same host
 }
 
 // ParseLocation compiles a URL: one with http or https, or a path of the same host. It may
@@ -45,8 +46,9 @@ func parseLocation(s string) (l Location, err error) {
 			rest = after
 		}
 	}
+	l.path = rest == s
 	switch {
-	case rest != s:
+	case !l.path:
 		if err := checkHost(rest); err != nil {
 			return l, err
 		}
@@ -102,7 +104,7 @@ func (l *Location) Groups() int { return l.groups }
 
 // Append appends the URL for a request. group returns what a group of the route's
 // path_regex has matched, as received. ok is false if it could lead elsewhere than it was
-// meant to: the request has no host, or its path would be taken for one.
+// meant to: the request has no host or no path, or its path would be taken for a host.
 func (l *Location) Append(dst []byte, from Source, group func(n int) []byte) (url []byte, ok bool) {
 	start := len(dst)
 	var room [512]byte
@@ -131,7 +133,8 @@ func (l *Location) Append(dst []byte, from Source, group func(n int) []byte) (ur
 			dst = appendInURL(dst, from.AppendFact(room[:0], p.kind), unreserved)
 		}
 	}
-	if made := dst[start:]; len(made) == 0 || len(made) > 1 && made[0] == '/' && made[1] == '/' {
+	made := dst[start:]
+	if len(made) == 0 || l.path && made[0] != '/' || len(made) > 1 && made[0] == '/' && made[1] == '/' {
 		return nil, false
 	}
 	return dst, true
