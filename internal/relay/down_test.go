@@ -25,7 +25,7 @@ func testDown(t *testing.T, e engine) {
 	r.finish(c, b2)
 }
 
-// testDownUnmoved: without reattach, the client is told of the loss.
+// testDownUnmoved: without reattach, the loss is reported to the client.
 func testDownUnmoved(t *testing.T, e engine) {
 	r, _ := newMoveFixture(t, e, quick, relay.Limits{})
 	r.onLoss.Store(false)

@@ -41,7 +41,7 @@ func startNamed(t *testing.T, name string) string {
 }
 
 // TestClaims: all devices of a user meet on one backend, by hash or by affinity, with
-// WebSockets and plain HTTP; and backends are told of a claim in a field of the route's.
+// WebSockets and plain HTTP; and backends get a claim in a header field of the route.
 func TestClaims(t *testing.T) {
 	for name, pool := range map[string]string{
 		"hash":     "balance: hash, hash: {key: jwt:sub}",

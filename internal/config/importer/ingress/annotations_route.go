@@ -31,22 +31,14 @@ func (s *settings) redirectTLS(a Annotation) {
 }
 
 func (s *settings) sslPassthrough(a Annotation) {
-	on, ok := s.boolean(a)
-	if ok && on {
+	if s.on(a, "") {
 		s.passthrough = true
-		s.carry(a, "")
-	} else if ok {
-		s.skip(a, "off is what holdfast has")
 	}
 }
 
 func (s *settings) useRegex(a Annotation) {
-	on, ok := s.boolean(a)
-	if ok && on {
+	if s.on(a, "route.match.path_regex") {
 		s.regex = true
-		s.carry(a, "route.match.path_regex")
-	} else if ok {
-		s.skip(a, "off is what holdfast has")
 	}
 }
 
@@ -113,12 +105,8 @@ func ofRedirect(name string) func(*settings, Annotation) {
 }
 
 func (s *settings) fromToWWW(a Annotation) {
-	on, ok := s.boolean(a)
-	if ok && on {
+	if s.on(a, "") {
 		s.www = true
-		s.carry(a, "")
-	} else if ok {
-		s.skip(a, "off is what holdfast has")
 	}
 }
 
@@ -132,12 +120,8 @@ func (s *settings) serverAlias(a Annotation) {
 }
 
 func (s *settings) isCanary(a Annotation) {
-	on, ok := s.boolean(a)
-	if ok && on {
+	if s.on(a, "") {
 		s.setCanary()
-		s.carry(a, "")
-	} else if ok {
-		s.skip(a, "off is what holdfast has")
 	}
 }
 

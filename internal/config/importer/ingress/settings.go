@@ -181,6 +181,20 @@ func (s *settings) boolean(a Annotation) (value, ok bool) {
 	return value, err == nil
 }
 
+// on notes a switch that is off by default, and reports whether it is on. target is what
+// it then becomes.
+func (s *settings) on(a Annotation, target string) bool {
+	on, ok := s.boolean(a)
+	switch {
+	case !ok:
+	case on:
+		s.carry(a, target)
+	default:
+		s.skip(a, "off is what holdfast has")
+	}
+	return on && ok
+}
+
 // number reads a number that isn't negative.
 func (s *settings) number(a Annotation) (int, bool) {
 	n, err := strconv.Atoi(a.Value)
