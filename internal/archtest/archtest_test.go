@@ -126,6 +126,11 @@ func TestChecksDetectViolations(t *testing.T) {
 		{"a skipped test", fstest.MapFS{"x_test.go": {Data: []byte("t.Ski" + "p(\"no\")\n")}}, checkFiles, "x_test.go:1"},
 		{"a generated file", fstest.MapFS{"node_modules/x.js": {Data: []byte("// TO" + "DO\n")}}, checkFiles, ""},
 		{"a module without a reason", fstest.MapFS{"docs/dependencies.md": {Data: []byte("none\n")}}, checkDependencies, "needs example.com/lib"},
+		{"a nested module without a reason", fstest.MapFS{
+			"nested/go.mod":   {Data: []byte("module n\nrequire example.com/other v1.0.0\nrequire " + module + " v0.0.0\n")},
+			"nested/sub/n.go": {Data: []byte("package sub\nimport _ \"example.com/other\"\n" + imp + "wire\"\n")},
+			"nested/sub/o.go": {Data: []byte("package sub\nimport _ \"example.com/lib/sub\"\n")},
+		}, checkDependencies, "nested/sub/n.go needs example.com/other"},
 		{"a reason without a module", fstest.MapFS{"internal/stage/dial/d.go": {Data: []byte("package dial\n")}}, checkDependencies, "which nothing needs"},
 		{"an npm package without a reason", fstest.MapFS{"test/package.json": {Data: []byte(`{"devDependencies": {"left-pad": "1"}}`)}}, checkDependencies, "needs left-pad"},
 	} {

@@ -12,17 +12,23 @@ import (
 
 // checkDependencies compares the modules that Go files import, and the npm
 // packages in package.json files, with the tables of docs/dependencies.md, which
-// have each in backquotes in the first column.
+// have each in backquotes in the first column. The modules of a Go file are those of
+// the go.mod above it.
 func checkDependencies(tree fs.FS) (broken []string, err error) {
 	doc, err := fs.ReadFile(tree, "docs/dependencies.md")
 	if err != nil {
 		return nil, err
 	}
-	gomod, err := fs.ReadFile(tree, "go.mod")
+	modules := map[string][]string{} // folder of a go.mod, its modules
+	err = walk(tree, func(name string, text []byte) error {
+		if path.Base(name) == "go.mod" {
+			modules[path.Dir(name)] = required(string(text))
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	modules := required(string(gomod))
 	used := map[string]string{} // dependency, a file that needs it
 	err = walk(tree, func(name string, text []byte) error {
 		switch {
@@ -42,7 +48,7 @@ func checkDependencies(tree fs.FS) (broken []string, err error) {
 				return err
 			}
 			for _, p := range paths {
-				if m := moduleOf(p, modules); m != "" {
+				if m := moduleOf(p, modules[root(name, modules)]); m != "" && m != module {
 					used[m] = name
 				}
 			}
@@ -61,6 +67,15 @@ func checkDependencies(tree fs.FS) (broken []string, err error) {
 		}
 	}
 	return broken, err
+}
+
+// root returns the folder of the go.mod that a file belongs to.
+func root(name string, modules map[string][]string) string {
+	for dir := path.Dir(name); ; dir = path.Dir(dir) {
+		if _, ok := modules[dir]; ok || dir == "." {
+			return dir
+		}
+	}
 }
 
 // required lists the modules of a go.mod, direct and indirect.
