@@ -13,10 +13,7 @@ import (
 	_ "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	_ "k8s.io/client-go/kubernetes"
 	_ "k8s.io/client-go/tools/leaderelection"
-	_ "pgregory.net/rapid"
 	_ "sigs.k8s.io/controller-runtime"
 	_ "sigs.k8s.io/controller-runtime/pkg/client/fake"
-	_ "sigs.k8s.io/gateway-api/apis/v1"
 	_ "sigs.k8s.io/gateway-api/conformance"
-	_ "sigs.k8s.io/yaml"
 )
