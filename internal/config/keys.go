@@ -156,6 +156,28 @@ func (k *Key) describe(f reflect.StructField) {
 	if text := f.Tag.Get("range"); text != "" {
 		k.bounds = parseBounds(k.grammar, text)
 	}
+	k.as = as
+}
+
+// Grammar names the grammar of a text or number, such as "duration" or "integer"; "" is
+// text with a type of its own, or no single value. See grammars.
+func (k *Key) Grammar() string { return k.as }
+
+// Bounds returns the lowest and the highest number, or duration in nanoseconds, and whether
+// 0 is allowed besides. ok is false if it has no bounds of that kind.
+func (k *Key) Bounds() (lo, hi float64, zero, ok bool) {
+	return k.bounds.lo, k.bounds.hi, k.bounds.zero, k.bounds.hi > 0
+}
+
+// Flags lists the words of a key that is a list of words, see Key.
+func (k *Key) Flags() (words []string, ok bool) { return k.Words, k.flags != nil }
+
+// Type returns the type of the field of a key in its section; nil if it has several.
+func (k *Key) Type(section reflect.Type) reflect.Type {
+	if k.flags != nil {
+		return nil
+	}
+	return section.FieldByIndex(k.field).Type
 }
 
 // Names lists the names of keys.

@@ -20,8 +20,10 @@ type decoder struct {
 	aliased int
 	sizes   map[*yaml.Node]int
 
-	env   func(name string) (string, bool)
-	files map[string]string // contents of files, for variables, by path
+	env   func(name string) (string, bool) // nil: no variables
+	files map[string]string                // contents of files, for variables, by path
+	// refuse is that of a Part.
+	refuse func(p config.Path, k *config.Key) string
 }
 
 // maxAliased bounds the nodes read by way of aliases, so that a small file
@@ -67,28 +69,6 @@ func (d *decoder) size(n *yaml.Node) int {
 	return size
 }
 
-func isNull(n *yaml.Node) bool {
-	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
-}
-
-func describe(n *yaml.Node) string {
-	switch {
-	case n.Kind == yaml.SequenceNode:
-		return "a list"
-	case n.Kind == yaml.MappingNode:
-		return "a mapping"
-	case isNull(n):
-		return "nothing"
-	}
-	switch n.ShortTag() {
-	case "!!int", "!!float":
-		return "the number " + hint.Cut(n.Value)
-	case "!!str":
-		return "the text " + hint.Quote(n.Value)
-	}
-	return hint.Quote(n.Value)
-}
-
 // section reads the values of a mapping into a struct, in the order of its keys.
 // Nothing counts as an empty mapping.
 func (d *decoder) section(p config.Path, n *yaml.Node, expected string, into reflect.Value) {
@@ -130,6 +110,9 @@ func (d *decoder) section(p config.Path, n *yaml.Node, expected string, into ref
 
 // key reads the value of one key of a section.
 func (d *decoder) key(p config.Path, n *yaml.Node, k *config.Key, section reflect.Value) {
+	if d.refused(p, n, k) {
+		return
+	}
 	field := k.Field(section)
 	if !field.IsValid() {
 		d.words(p, n, k, section)

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/holdfast-ws/holdfast/internal/config"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/hint"
 )
 
 // parseYAML reads the one document of a file, up to the first error in its
@@ -137,4 +139,26 @@ func tabAt(data []byte, at yaml.Mark) bool {
 		}
 	}
 	return false
+}
+
+func isNull(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
+}
+
+func describe(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case isNull(n):
+		return "nothing"
+	}
+	switch n.ShortTag() {
+	case "!!int", "!!float":
+		return "the number " + hint.Cut(n.Value)
+	case "!!str":
+		return "the text " + hint.Quote(n.Value)
+	}
+	return hint.Quote(n.Value)
 }

@@ -62,6 +62,9 @@ func (d *decoder) expand(s string) (text string, used bool, err error) {
 		if m == nil {
 			return "", true, fmt.Errorf("%s is no variable: write ${NAME}, ${NAME:-default} or ${file:PATH}, or $${ for the text ${", hint.Quote(s))
 		}
+		if d.env == nil {
+			return "", true, fmt.Errorf("%s can't be used here: write the value itself, or $${ for the text ${", hint.Quote(m[0]))
+		}
 		value, err := d.valueOf(m)
 		if err != nil {
 			return "", true, err
