@@ -5,7 +5,7 @@
 package kubernetes
 
 import (
-	_ "github.com/holdfast-ws/holdfast/internal/config"
+	_ "github.com/holdfast-ws/holdfast/internal/app"
 	_ "go.uber.org/goleak"
 	_ "google.golang.org/grpc"
 	_ "google.golang.org/protobuf/proto"

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/holdfast-ws/holdfast/kubernetes/api/v1alpha1"
 )
 
 // Snapshot is what the controller knows of a cluster at one time. Each list is sorted by
@@ -40,6 +42,9 @@ type Snapshot struct {
 	TCPRoutes          []*gatewayv1.TCPRoute
 	BackendTLSPolicies []*gatewayv1.BackendTLSPolicy
 	ReferenceGrants    []*gatewayv1.ReferenceGrant
+
+	// Policies is empty while HoldfastPolicy isn't installed.
+	Policies []*v1alpha1.HoldfastPolicy
 
 	services       map[types.NamespacedName]*corev1.Service
 	secrets        map[types.NamespacedName]*corev1.Secret
@@ -87,6 +92,8 @@ func New(objects []client.Object) (*Snapshot, error) {
 			s.BackendTLSPolicies = append(s.BackendTLSPolicies, o)
 		case *gatewayv1.ReferenceGrant:
 			s.ReferenceGrants = append(s.ReferenceGrants, o)
+		case *v1alpha1.HoldfastPolicy:
+			s.Policies = append(s.Policies, o)
 		default:
 			return nil, fmt.Errorf("a snapshot has no objects of type %T", object)
 		}
@@ -113,6 +120,7 @@ func (s *Snapshot) sort() {
 	byName(s.TCPRoutes)
 	byName(s.BackendTLSPolicies)
 	byName(s.ReferenceGrants)
+	byName(s.Policies)
 }
 
 func byName[T client.Object](objects []T) {

@@ -47,6 +47,11 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: chat, namespace: shop}
 spec: {hostnames: [chat.example.com]}
+---
+apiVersion: holdfast.dev/v1alpha1
+kind: HoldfastPolicy
+metadata: {name: chat, namespace: shop}
+spec: {targetRefs: [{group: "", kind: Service, name: chat}]}
 `
 
 func TestFromYAML(t *testing.T) {
@@ -76,8 +81,8 @@ func TestFromYAML(t *testing.T) {
 	if got := s.EndpointSlicesOf("shop", "chat"); len(got) != 2 || got[0].Name != "chat-a" || got[1].Name != "chat-b" {
 		t.Errorf("EndpointSlicesOf(shop, chat) = %v", got)
 	}
-	if len(s.HTTPRoutes) != 1 {
-		t.Errorf("HTTPRoutes = %v", s.HTTPRoutes)
+	if len(s.HTTPRoutes) != 1 || len(s.Policies) != 1 {
+		t.Errorf("HTTPRoutes = %v, Policies = %v", s.HTTPRoutes, s.Policies)
 	}
 }
 

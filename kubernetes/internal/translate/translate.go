@@ -61,6 +61,10 @@ type Listener struct {
 type Route struct {
 	config.Route
 	Owner Owner
+	// Sections are the names of the listeners of a Gateway or ListenerSet by which the
+	// route is reached, for policies that mean one of them. Which object they are in is
+	// the Owner of the Listener that the route matches.
+	Sections []string
 }
 
 // Pool is a pool whose backends are those of a Service's port, unless it has backends of
