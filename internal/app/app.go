@@ -4,6 +4,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,8 +48,13 @@ type Options struct {
 	// at the start and at every reload, and its result is owned by the App.
 	Load func() (*config.Config, error)
 	// File is the configuration file; "" if there is none, and then nothing can
-	// be reloaded.
+	// be reloaded, unless a program says otherwise.
 	File string
+	// Program says that Load returns what a program has built. Reload works without a
+	// file.
+	Program bool
+	// Feeds has the lists of backends of pools with a Feed; nil if there are none.
+	Feeds *discovery.Feeds
 	// Admin is used instead of the configuration's admin address, unless it is
 	// zero.
 	Admin   config.Address
@@ -126,7 +132,7 @@ func Start(o Options) (_ *App, err error) {
 	a.drainer = a.newDrainer()
 	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, OnChange: a.backendChanged})
 	a.checker = health.New(health.Options{Log: a.slog})
-	a.discovery = discovery.New(discovery.Options{Log: a.slog, OnChange: a.rediscover})
+	a.discovery = discovery.New(discovery.Options{Log: a.slog, OnChange: a.rediscover, Feeds: o.Feeds})
 	a.gate = overload.New(overload.Options{MaxSessions: overload.Within(c.Limits.MaxSessions), MaxHandshakes: c.Limits.MaxHandshakes,
 		PerAddress: c.Limits.MaxHandshakesPerAddress})
 	a.limiter = limit.New()
@@ -226,7 +232,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	if a.stopped {
 		return nil, errors.New("the balancer is shutting down")
 	}
-	if a.options.File == "" {
+	if a.options.File == "" && !a.options.Program {
 		return nil, errors.New("there is no file to reload: the balancer was started with --listen and --backend")
 	}
 	c, err := a.options.Load()
@@ -278,7 +284,7 @@ func (a *App) Reload() (warnings []string, err error) {
 		warnings = append(warnings, w.Error())
 	}
 	for _, what := range needRestart(old, c) {
-		warnings = append(warnings, fmt.Sprintf("%s: %s changed, which takes effect at the next start", a.options.File, what))
+		warnings = append(warnings, fmt.Sprintf("%s: %s changed, which takes effect at the next start", cmp.Or(a.options.File, "the configuration"), what))
 	}
 	a.slog.Info("reloaded", "generation", g.Number, "backends_left", len(left))
 	for _, w := range warnings {
@@ -291,9 +297,9 @@ func (a *App) Reload() (warnings []string, err error) {
 // discovery.
 const firstFound = 2 * time.Second
 
-// rediscover uses the backends that were found for a pool. Everything else stays
+// rediscover uses the backends that were found for pools. Everything else stays
 // unchanged.
-func (a *App) rediscover(name string) {
+func (a *App) rediscover(pools []string) {
 	a.spare.enter()
 	defer a.spare.leave()
 	a.reload.Lock()
@@ -304,13 +310,25 @@ func (a *App) rediscover(name string) {
 	}
 	g, left, err := a.build(c, a.backendTLS, a.auth, a.proxy.Generation().Number+1)
 	if err != nil {
-		a.slog.Error("what was discovered can't be used; nothing has changed", "pool", name, "error", err)
+		a.slog.Error("what was discovered can't be used; nothing has changed", "pools", pools, "error", err)
 		return
 	}
 	a.proxy.Swap(g)
 	a.metrics.Refresh()
-	a.slog.Info("the backends of a pool changed", "pool", name, "generation", g.Number,
-		"backends", len(g.Pools[name].Picker.Members()), "backends_left", len(left))
+	for _, name := range pools {
+		p := g.Pools[name]
+		if p == nil {
+			continue // a reload has just removed it
+		}
+		gone := 0
+		for _, b := range left {
+			if b.Pool == name {
+				gone++
+			}
+		}
+		a.slog.Info("the backends of a pool changed", "pool", name, "generation", g.Number,
+			"backends", len(p.Picker.Members()), "backends_left", gone)
+	}
 }
 
 // release releases the lease and the other resources of a session that ended.

@@ -10,7 +10,7 @@ func discoverySpecs(c *config.Config) map[string]discovery.Spec {
 	specs := map[string]discovery.Spec{}
 	for _, p := range c.Pools {
 		if p.Discovers() {
-			specs[p.Name] = discovery.Spec{File: p.File, DNS: (*discovery.DNS)(p.DNS), AWS: awsOf(p.AWS)}
+			specs[p.Name] = discovery.Spec{File: p.File, DNS: (*discovery.DNS)(p.DNS), AWS: awsOf(p.AWS), Feed: p.Feed}
 		}
 	}
 	return specs

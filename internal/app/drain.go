@@ -20,7 +20,12 @@ func (a *App) newDrainer() *drain.Drainer {
 		Log:  a.slog,
 		Plan: a.drainPlan,
 		Close: func(b *pool.Backend, cause session.Cause, p drain.Plan, spread time.Duration, move bool) int {
-			a.proxy.CutAnswers(httpproxy.Cut{Which: ofBackend(b), Reason: cause.String(), Spread: spread})
+			which := ofBackend(b)
+			if p.Early && spread > 0 {
+				// Answers end by themselves, and the rest is cut at the deadline.
+				which = func(id uint32, events bool) bool { return id == b.ID && events }
+			}
+			a.proxy.CutAnswers(httpproxy.Cut{Which: which, Reason: cause.String(), Spread: spread})
 			end := relay.Close{Cause: cause, Code: p.Code, Reason: relay.GoingAway, Text: p.Reason}
 			if move && a.movesOnDrain(b) {
 				return a.engine.MoveSessions(relay.MoveRequest{
@@ -72,7 +77,9 @@ func (a *App) drainPlan(b *pool.Backend) drain.Plan {
 	if p := cmp.Or(a.poolOf(b), poolIn(a.current.Load(), b)); p != nil {
 		d = p.Drain
 	}
-	return drain.Plan{Timeout: d.Timeout, Spread: d.Spread, Code: uint16(d.Code), Reason: d.Reason}
+	usual := config.DefaultDrain()
+	return drain.Plan{Timeout: d.Timeout, Spread: d.Spread, Code: uint16(d.Code), Reason: d.Reason, Moves: a.movesOnDrain(b),
+		Early: d.Timeout == usual.Timeout && d.Spread == usual.Spread && !b.KillAt().IsZero()}
 }
 
 // movesOnDrain reports whether the sessions of b are moved rather than closed. A

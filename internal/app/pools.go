@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/sticky"
 	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
+	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
 	"github.com/holdfast-ws/holdfast/internal/upstream/health"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 	"github.com/holdfast-ws/holdfast/internal/wire/affinity"
@@ -45,10 +46,16 @@ func (a *App) backendsOf(p *config.Pool) (all []pool.BackendSpec) {
 	}
 	for _, m := range a.discovery.Members(p.Name) {
 		if !m.In(names, addresses) {
-			all = append(all, pool.BackendSpec(m))
+			all = append(all, pool.BackendSpec{Name: m.Name, Address: m.Address, Weight: m.Weight, MaxSessions: m.MaxSessions,
+				Host: m.Host, HealthPort: m.HealthPort, Backup: m.Backup, Listed: listed[m.State], KillAt: m.Deadline})
 		}
 	}
 	return all
+}
+
+// listed has the words of upstream/pool for those of upstream/discovery.
+var listed = map[discovery.MemberState]pool.Listed{
+	discovery.Ready: pool.ListedReady, discovery.Unready: pool.ListedUnready, discovery.Terminating: pool.ListedTerminating,
 }
 
 // minHealthyOf returns how many of a pool's backends that are no backups must be

@@ -213,7 +213,7 @@ func (v *Validator) clientCert(c *Config, p Path, m *Match) {
 		v.Fail(p.Key("verified"), "verified: false is for clients without a certificate: leave it out, or the other conditions")
 	}
 	asks := func(l Listener) bool {
-		return (m.Listener == "" || l.Name == m.Listener) && l.TLS != nil && l.TLS.ClientCA != ""
+		return (m.Listener == "" || l.Name == m.Listener) && l.TLS != nil && l.TLS.VerifiesClients()
 	}
 	if v.OK("listeners") && !slices.ContainsFunc(c.Listeners, asks) {
 		v.Warn(p, "no client of this route has a certificate: its listener has no tls with client_ca")

@@ -32,16 +32,21 @@ type Pool struct {
 	// flag has the addresses of backends as wss:// or https://.
 	TLS *PoolTLS `key:"tls" want:"a mapping with ca and server_name"`
 	// Backends have unique names and addresses. It is empty only if there is
-	// DNS, AWS or File, which find others.
+	// DNS, AWS, File or Feed, which find others.
 	Backends []Backend `key:"backends" want:"a list of backends" item:"a backend with an address"`
 	DNS      *DNS      `key:"dns" want:"a mapping with name and type"`                                        // nil: none
 	AWS      *AWS      `key:"aws" want:"a mapping with ec2_tag, auto_scaling_group or ecs_service, and port"` // nil: none
 	// File is the absolute path of a file that lists backends; "" is none.
 	File string `key:"file" as:"file" want:"the path of a file such as backends.json"`
+	// Feed is the name of a list of backends that a program keeps up to date, see
+	// discovery.Feeds; "" is none. No file can set it.
+	Feed string
 }
 
 // Discovers reports whether backends are found that are not listed.
-func (p *Pool) Discovers() bool { return p.DNS != nil || p.AWS != nil || p.File != "" }
+func (p *Pool) Discovers() bool {
+	return p.DNS != nil || p.AWS != nil || p.File != "" || p.Feed != ""
+}
 
 // NewPool returns a pool of these backends with all defaults.
 func NewPool(name string, backends ...Backend) Pool {

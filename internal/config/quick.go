@@ -79,7 +79,7 @@ func (q *quick) listeners(f Flags) {
 			l.TLS = &own
 			certificate := p.Key("tls").Key("certificates").Index(0)
 			if f.TLSCert != "" {
-				l.TLS.Certificates = []Certificate{{f.TLSCert, f.TLSKey}}
+				l.TLS.Certificates = []Certificate{{Cert: f.TLSCert, Key: f.TLSKey}}
 				q.give(certificate.Key("cert"), "--tls-cert", f.TLSCert)
 			}
 			if f.TLSKey != "" {

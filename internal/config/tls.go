@@ -37,7 +37,12 @@ type ListenerTLS struct {
 
 	// SelfSigned makes a certificate at the start, for trials. No file can set it.
 	SelfSigned bool
+	// ClientCAData is used instead of ClientCA; nil is none. It has no Key.
+	ClientCAData *PEM
 }
+
+// VerifiesClients reports whether clients are asked for certificates.
+func (t *ListenerTLS) VerifiesClients() bool { return t.ClientCA != "" || t.ClientCAData != nil }
 
 // SetDefaults implements Defaulter.
 func (t *ListenerTLS) SetDefaults() {
@@ -49,6 +54,8 @@ func (t *ListenerTLS) SetDefaults() {
 type Certificate struct {
 	Cert string `key:"cert" as:"file"`
 	Key  string `key:"key" as:"file"`
+	// Data is used instead of files; nil is none.
+	Data *PEM
 }
 
 // ACME gets certificates from a certificate authority (RFC 8555).
@@ -77,6 +84,14 @@ type PoolTLS struct {
 	Key        string `key:"key" as:"file"`                // "" if the key is in Cert, too
 	// InsecureSkipVerify accepts any certificate.
 	InsecureSkipVerify bool `key:"insecure_skip_verify"`
+
+	// CAData and CertData are used instead of CA, and of Cert and Key; nil is none. No
+	// file can set them.
+	CAData, CertData *PEM
+	// SANs are DNS names and URIs, one of which the certificate of a backend must have.
+	// ServerName is then only what backends are asked for. Empty means that the
+	// certificate must have ServerName. No file can set them.
+	SANs []string
 }
 
 // listenerTLS checks how the keys of a listener's tls go together.
@@ -91,6 +106,10 @@ func (v *Validator) listenerTLS(p Path, t *ListenerTLS) {
 	files := map[string]Path{}
 	for i, c := range t.Certificates {
 		cert := certificates.Index(i).Key("cert")
+		if c.Data != nil {
+			v.pem(certificates.Index(i), c.Data, c.Cert != "" || c.Key != "")
+			continue
+		}
 		v.Require(cert, c.Cert != "", "the file of the certificate is missing: write for example cert: cert.pem")
 		if c.Cert == "" || !v.OK(cert) {
 			continue
@@ -104,7 +123,10 @@ func (v *Validator) listenerTLS(p Path, t *ListenerTLS) {
 	if t.ACME != nil && v.OK(p.Key("acme")) {
 		v.acme(p.Key("acme"), t.ACME)
 	}
-	if t.ClientCA == "" && v.OK(p.Key("client_ca")) {
+	if t.ClientCAData != nil {
+		v.pem(p.Key("client_ca"), t.ClientCAData, t.ClientCA != "")
+	}
+	if !t.VerifiesClients() && v.OK(p.Key("client_ca")) {
 		const without = "%s is for client certificates: add client_ca: with the file of the authority that has issued them, or leave it out"
 		if auth := p.Key("client_auth"); (t.ClientAuth == "optional" || v.Given(auth)) && v.OK(auth) {
 			v.Fail(auth, without, "client_auth")
@@ -281,6 +303,17 @@ func (v *Validator) poolTLS(p Path, t *PoolTLS) {
 	}
 	if cert := p.Key("cert"); t.Key != "" {
 		v.Require(cert, t.Cert != "", "the certificate of this key is missing: add cert: with its file, or leave key out")
+	}
+	if t.CAData != nil {
+		v.pem(p.Key("ca"), t.CAData, t.CA != "")
+	}
+	if t.CertData != nil {
+		v.pem(p.Key("cert"), t.CertData, t.Cert != "" || t.Key != "")
+	}
+	for _, san := range t.SANs {
+		if err := checkSAN(san); err != nil {
+			v.Fail(p.Key("server_name"), "%v", err)
+		}
 	}
 	if insecure := p.Key("insecure_skip_verify"); t.InsecureSkipVerify && v.OK(insecure) {
 		v.Warn(insecure, "any server that answers in place of a backend is accepted: use this for trials only")

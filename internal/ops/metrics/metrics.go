@@ -63,10 +63,11 @@ type Metrics struct {
 	affinity         map[string]prometheus.Counter
 	httpCut          map[string]prometheus.Counter // by cause
 
-	// refreshing guards meters, and in each series traffic, removedAt and
+	// refreshing guards meters and messages, and in each series traffic, removedAt and
 	// scraped. It is held while src waits for event loops.
 	refreshing sync.Mutex
 	meters     map[uint32]*meter // by backend
+	messages   map[string]uint64 // of both sides, by pool; see Messages
 }
 
 // New creates the metrics. src is called at every scrape, from any goroutine.
@@ -78,6 +79,7 @@ func New(src Source, o Options) *Metrics {
 		handshakeResults: make(map[string]int),
 		moveResults:      make(map[[2]string]int),
 		meters:           make(map[uint32]*meter),
+		messages:         make(map[string]uint64),
 	}
 	for i, result := range o.HandshakeResults {
 		m.handshakeResults[result] = i

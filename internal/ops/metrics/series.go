@@ -109,6 +109,15 @@ func (m *Metrics) Refresh() {
 	m.refresh(false)
 }
 
+// Messages returns how many messages both sides of the sessions of each pool have sent,
+// since the start or since the pool is there. It must not be called on an event loop.
+func (m *Metrics) Messages() map[string]uint64 {
+	m.refreshing.Lock()
+	defer m.refreshing.Unlock()
+	m.refresh(false)
+	return maps.Clone(m.messages)
+}
+
 // refresh updates traffic and deletes the series of removed backends and pools
 // once a scrape has included them, or after 5 minutes, so that their last counts
 // aren't lost. The caller holds refreshing.
@@ -128,11 +137,12 @@ func (m *Metrics) refresh(scrape bool) (list []*series, backends []BackendStat) 
 		}
 	}
 	for id, meter := range m.meters {
-		meter.add(sent[id])
+		m.messages[meter.series.Pool] += meter.add(sent[id])
 		if !exists[id] {
 			delete(m.meters, id)
 		}
 	}
+	maps.DeleteFunc(m.messages, func(pool string, _ uint64) bool { return !known[Labels{Pool: pool}] })
 	now := time.Now()
 	m.series.deleteFunc(func(s *series) bool {
 		if known[s.Labels] {

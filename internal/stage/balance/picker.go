@@ -184,7 +184,7 @@ func (p *picker) TakeMember(i int) (Choice, bool) {
 	}
 	// Usually there is no need to look at the others.
 	b := p.members[i].Backend
-	if f := b.Availability(); f != pool.Available && f > p.worstAcceptable(i) && !(p.keepDraining && b.KeepsClients()) {
+	if f := b.Availability(); f != pool.Available && f > p.worstAcceptable(i) && !(p.keepDraining && b.Listed() == pool.ListedReady && b.KeepsClients()) {
 		return Choice{}, false
 	}
 	return lease(p.members, i, nil)

@@ -1,5 +1,5 @@
-// Package discovery follows lists of backends in DNS, in AWS, or in a file that another
-// program writes.
+// Package discovery follows lists of backends in DNS, in AWS, in a file that another
+// program writes, or that a program sets (Feeds).
 //
 // The application makes a Watcher, calls Apply with each configuration, and builds a
 // pool's backends from Members. Options.OnChange tells it when they change. Names of
@@ -8,7 +8,7 @@
 // If anything fails, the last good list stays in use. That includes answers which say
 // that there is nothing (NXDOMAIN, no records, an empty list): a DNS server that lost
 // its zone, or a script that found no service, must not take a whole pool down. For a
-// pool without backends, remove it from the configuration.
+// pool without backends, remove it from the configuration. Only Feeds may be empty.
 package discovery
 
 import (
@@ -21,12 +21,13 @@ import (
 )
 
 // Spec says where the backends of a pool are listed. If both DNS and File are set, the
-// lists are joined, and so is that of AWS; of those with the same name or address, the
-// file's entry wins, then that of DNS.
+// lists are joined, and so are those of AWS and of a program; of those with the same name
+// or address, the file's entry wins, then that of DNS, of AWS, and the program's.
 type Spec struct {
 	DNS  *DNS   // nil means none
 	AWS  *AWS   // nil means none
 	File string // path of a JSON file, see ReadFile; "" means none
+	Feed string // a list of Options.Feeds; "" means none
 }
 
 // Values of DNS.Type.
@@ -91,7 +92,25 @@ type Member struct {
 	HealthPort int
 	// Backup means that it gets sessions only while no other can take them.
 	Backup bool
+	// State is whether the backend takes sessions, as far as the list says so. Only
+	// those of Feeds have others than Ready.
+	State MemberState
+	// Deadline is when a backend that is Terminating will be killed; zero if that isn't
+	// known.
+	Deadline time.Time
 }
+
+// MemberState is the state of a backend as its list has it.
+type MemberState uint8
+
+const (
+	// Ready takes sessions.
+	Ready MemberState = iota
+	// Unready takes no new sessions. Those that it has go on.
+	Unready
+	// Terminating takes no new sessions, and is being emptied.
+	Terminating
+)
 
 // In reports whether m is one of the backends with these names and addresses. An SRV
 // record's member is also found by its target and port, however many addresses the
@@ -104,11 +123,13 @@ func (m Member) In(names, addresses map[string]bool) bool {
 // Options are a Watcher's dependencies.
 type Options struct {
 	Log *slog.Logger // nil means no log
-	// OnChange is called when Members has another list for a pool, 100 ms or
+	// OnChange is called when Members has other lists for these pools, 100 ms or
 	// more after the first of several changes. Calls are made one at a time on a
-	// goroutine of their own and may take long. Apply may have removed the pool
+	// goroutine of their own and may take long. Apply may have removed a pool
 	// meanwhile. nil means no calls.
-	OnChange func(pool string)
+	OnChange func(pools []string)
+	// Feeds has the lists of Spec.Feed; nil means that there are none.
+	Feeds *Feeds
 }
 
 // State describes one list.

@@ -16,9 +16,10 @@ const (
 	shortestRefresh   = time.Second
 )
 
-// source is one list: a file, servers in AWS, or a name in DNS.
+// source is one list: a file, servers in AWS, a name in DNS, or one of Feeds.
 type source struct {
 	file string // "" for others
+	feed string // of Feeds; "" for others
 	aws  AWS    // zero for others
 	dns  DNS
 }
@@ -38,6 +39,9 @@ func (s Spec) sources() (list []source) {
 		a.Refresh = max(cmp.Or(a.Refresh, defaultAWSRefresh), shortestRefresh)
 		list = append(list, source{aws: a})
 	}
+	if s.Feed != "" {
+		list = append(list, source{feed: s.Feed})
+	}
 	return list
 }
 
@@ -52,6 +56,9 @@ func (s source) String() string {
 	if s.file != "" {
 		return "file " + s.file
 	}
+	if s.feed != "" {
+		return "feed " + s.feed
+	}
 	if s.aws != (AWS{}) {
 		return s.aws.Query.String()
 	}
@@ -63,8 +70,8 @@ type feed struct {
 	watcher      *Watcher
 	pool         string
 	source       source
-	stop         context.CancelFunc
-	firstTryDone chan struct{} // closed after the first try
+	stop         context.CancelFunc // nil for one of Feeds, which has no goroutine
+	firstTryDone chan struct{}      // closed after the first try
 
 	// Guarded by watcher.mu.
 	answered  time.Time // zero before the first good list
@@ -115,6 +122,12 @@ func (f *feed) updatePartial(ctx context.Context, members []Member, problem stri
 	if ctx.Err() != nil {
 		return // another feed may have replaced this one
 	}
+	f.set(members, problem, tell)
+}
+
+// set is updatePartial with watcher.mu held.
+func (f *feed) set(members []Member, problem string, tell bool) {
+	w := f.watcher
 	first, recovered, same := f.answered.IsZero(), f.lastError != "" && problem == "", slices.Equal(f.members, members)
 	f.answered = time.Now()
 	f.setError(problem, problem != "")
@@ -132,6 +145,8 @@ func (f *feed) updatePartial(ctx context.Context, members []Member, problem stri
 	case recovered || first || tell:
 	case came+left > 0:
 		f.log(slog.LevelInfo, fmt.Sprintf("%s changed: %s, %d new, %d gone", f.source, count(members), came, left))
+	case f.source.feed != "":
+		f.log(slog.LevelInfo, fmt.Sprintf("%s changed: other states, weights or bounds for %s", f.source, count(members)))
 	default:
 		f.log(slog.LevelInfo, fmt.Sprintf("%s changed: other weights or bounds for %s", f.source, count(members)))
 	}

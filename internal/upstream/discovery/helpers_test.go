@@ -175,9 +175,9 @@ func (w *world) routes(four, six bool) {
 	w.no4, w.no6 = !four, !six
 }
 
-func (w *world) note(pool string) {
+func (w *world) note(pools []string) {
 	w.mu.Lock()
-	w.changes = append(w.changes, pool)
+	w.changes = append(w.changes, pools...)
 	called := w.called
 	w.mu.Unlock()
 	if called != nil {

@@ -128,7 +128,11 @@ func (s *server) asked() []time.Time {
 func live(t *testing.T) (*Watcher, *logLines, <-chan string) {
 	changed := make(chan string, 100)
 	log := &logLines{}
-	w := New(Options{Log: log.logger(), OnChange: func(pool string) { changed <- pool }})
+	w := New(Options{Log: log.logger(), OnChange: func(pools []string) {
+		for _, pool := range pools {
+			changed <- pool
+		}
+	}})
 	t.Cleanup(w.Close)
 	return w, log, changed
 }

@@ -19,7 +19,8 @@ const (
 // use.
 type Watcher struct {
 	log     *slog.Logger
-	changed func(pool string)
+	changed func(pools []string)
+	lists   *Feeds // nil without
 	env     environment
 
 	ctx     context.Context // ends with Close
@@ -31,6 +32,7 @@ type Watcher struct {
 
 	mu     sync.Mutex // guards the following and what it leads to
 	pools  map[string]*poolLists
+	fedBy  map[string][]*feed // those of Feeds, by the name there
 	closed bool
 }
 
@@ -56,13 +58,16 @@ func New(o Options) *Watcher {
 }
 
 func newWatcher(o Options, m environment) *Watcher {
-	w := &Watcher{log: o.Log, changed: o.OnChange, env: m, dirty: make(chan struct{}, 1), applying: make(chan struct{}, 1), pools: map[string]*poolLists{}}
+	w := &Watcher{log: o.Log, changed: o.OnChange, lists: o.Feeds, env: m, dirty: make(chan struct{}, 1), applying: make(chan struct{}, 1), pools: map[string]*poolLists{}}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	if w.changed != nil {
 		w.running.Go(w.announce)
+	}
+	if w.lists != nil {
+		w.lists.attach(w)
 	}
 	return w
 }
@@ -96,7 +101,7 @@ func (w *Watcher) follow(specs map[string]Spec) (started []*feed) {
 		return nil
 	}
 	pools := make(map[string]*poolLists, len(specs))
-	kept := map[*feed]bool{}
+	kept, fedBy := map[*feed]bool{}, map[string][]*feed{}
 	for pool, spec := range specs {
 		g, before := &poolLists{}, w.pools[pool]
 		for _, s := range spec.sources() {
@@ -106,7 +111,14 @@ func (w *Watcher) follow(specs map[string]Spec) (started []*feed) {
 				if same := before.find(func(f *feed) bool { return s.continues(f.source) }); same != nil {
 					f.answered, f.members = same.answered, same.members
 				}
-				started = append(started, f)
+				if s.feed == "" {
+					started = append(started, f)
+				} else {
+					f.take()
+				}
+			}
+			if s.feed != "" {
+				fedBy[s.feed] = append(fedBy[s.feed], f)
 			}
 			kept[f] = true
 			g.feeds = append(g.feeds, f)
@@ -120,12 +132,12 @@ func (w *Watcher) follow(specs map[string]Spec) (started []*feed) {
 	}
 	for _, g := range w.pools {
 		for _, f := range g.feeds {
-			if !kept[f] {
+			if !kept[f] && f.stop != nil {
 				f.stop()
 			}
 		}
 	}
-	w.pools = pools
+	w.pools, w.fedBy = pools, fedBy
 	for _, f := range started {
 		w.start(f)
 	}
@@ -184,6 +196,9 @@ func (w *Watcher) States() (states []State) {
 // Close stops following and waits for all goroutines, and for a call of OnChange under
 // way: don't hold a lock that OnChange takes.
 func (w *Watcher) Close() {
+	if w.lists != nil {
+		w.lists.detach(w)
+	}
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
@@ -210,10 +225,8 @@ func (w *Watcher) announce() {
 		case <-w.dirty: // meanwhile
 		default:
 		}
-		for _, pool := range w.unannounced() {
-			if w.ctx.Err() == nil {
-				w.changed(pool)
-			}
+		if pools := w.unannounced(); len(pools) > 0 && w.ctx.Err() == nil {
+			w.changed(pools)
 		}
 	}
 }

@@ -3,8 +3,9 @@
 // deadline are closed politely, spread evenly over a while.
 //
 // A drain begins when an operator asks for it (Drain), when a health check is
-// answered with 503, or when a backend leaves the configuration: after every such
-// change of a backend's state, upstream/pool calls Reconcile. The package only
+// answered with 503, when a backend terminates by its list, or when it leaves the
+// configuration: after every such change of a backend's state, upstream/pool calls
+// Reconcile. The package only
 // decides when; the relay closes and moves the sessions (see Options). Shutting
 // down the balancer itself is not its business: see internal/app/shutdown.go.
 package drain
@@ -33,7 +34,50 @@ type Plan struct {
 	Spread time.Duration
 	Code   uint16 // of the Close frame
 	Reason string // in the Close frame
+
+	// Early is for a backend that will be killed at a known time, and may end before:
+	// Kubernetes tells a pod to end and the balancer to drain it at the same time.
+	// Its sessions are closed over the whole of Timeout rather than in its last part.
+	// If they are moved, they are moved over the first half, and what is left is
+	// moved again or closed over the second.
+	Early bool
+	// Moves says that Move moves sessions.
+	Moves bool
 }
+
+// margin is how long before a backend is killed its drain ends.
+const margin = 2 * time.Second
+
+// within returns the plan of a drain of b that began at since and goes on at now.
+func (p Plan) within(b *pool.Backend, since, now time.Time) Plan {
+	end, killAt := since.Add(p.Timeout), b.KillAt()
+	if last := killAt.Add(-margin); !killAt.IsZero() && last.Before(end) {
+		end = last
+	}
+	p.Timeout = max(end.Sub(now), 0)
+	if b.Gone() { // there is nothing to wait for
+		p.Timeout = 0
+	}
+	most := p.Timeout
+	if !killAt.IsZero() {
+		if p.Early {
+			p.Spread = most
+		}
+		if p.Moves {
+			most /= 2
+		}
+	}
+	p.Spread = min(p.Spread, most)
+	return p
+}
+
+// terms are what a drain depends on beside its Plan. When they change, it starts again.
+type terms struct {
+	killAt time.Time
+	gone   bool
+}
+
+func termsOf(b *pool.Backend) terms { return terms{b.KillAt(), b.Gone()} }
 
 // Options are a Drainer's dependencies. Its functions are called on a goroutine
 // that may wait.
@@ -82,6 +126,7 @@ type drain struct {
 	backend  *pool.Backend
 	cause    session.Cause
 	plan     Plan
+	terms    terms
 	since    time.Time
 	deadline time.Time
 	loop     clock.Loop
@@ -128,16 +173,23 @@ func (d *Drainer) Reconcile(b *pool.Backend) {
 	defer d.mu.Unlock()
 	wanted := shouldDrain(b)
 	switch under := d.drains[b]; {
-	case d.closed, wanted == (under != nil):
-	case wanted:
-		d.begin(b)
-	default:
+	case d.closed:
+	case wanted && under == nil:
+		d.begin(b, d.o.Clock.Now())
+	case wanted && under.terms != termsOf(b):
+		timeout, given := d.timeout[b]
+		d.end(b)
+		if given {
+			d.timeout[b] = timeout
+		}
+		d.begin(b, under.since)
+	case !wanted && under != nil:
 		d.end(b)
 	}
 }
 
 func shouldDrain(b *pool.Backend) bool {
-	return b.Removed() || b.Admin() != pool.Ready || b.Operational() == pool.Draining
+	return b.Removed() || b.Admin() != pool.Ready || b.Operational() == pool.Draining || b.Listed() == pool.ListedTerminating
 }
 
 // SessionArrived reports that a session has just opened on b. If a drain of b began
@@ -154,15 +206,16 @@ func (d *Drainer) SessionArrived(b *pool.Backend) {
 	}
 }
 
-// begin starts a drain. mu must be held.
-func (d *Drainer) begin(b *pool.Backend) {
+// begin starts a drain, whose time counts from since. mu must be held.
+func (d *Drainer) begin(b *pool.Backend, since time.Time) {
 	plan := d.o.Plan(b)
 	if timeout, ok := d.timeout[b]; ok {
 		plan.Timeout, plan.Spread = timeout, min(plan.Spread, timeout)
 	}
 	now := d.o.Clock.Now()
-	dr := &drain{backend: b, cause: session.BackendDrained, plan: plan,
-		since: now, deadline: now.Add(plan.Timeout), sweep: now.Add(plan.Timeout),
+	plan = plan.within(b, since, now)
+	dr := &drain{backend: b, cause: session.BackendDrained, plan: plan, terms: termsOf(b),
+		since: since, deadline: now.Add(plan.Timeout), sweep: now.Add(plan.Timeout),
 		log: d.o.Log.With("pool", b.Pool, "backend", b.Name)}
 	dr.loop = d.o.Clock.Loop(func() (time.Duration, bool) { return d.step(dr) })
 	if b.Removed() {
@@ -202,7 +255,9 @@ func (d *Drainer) step(dr *drain) (wait time.Duration, more bool) {
 			if !closed {
 				d.o.CancelClose(b)
 			}
-			dr.log.Info("a backend is no longer being emptied", "sessions", b.Sessions())
+			if !d.goesOn(dr) {
+				dr.log.Info("a backend is no longer being emptied", "sessions", b.Sessions())
+			}
 		}
 		d.finish(dr)
 		return 0, false
@@ -249,6 +304,13 @@ func (d *Drainer) stopRequested(dr *drain) (stopped, closed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return dr.stopped, d.closed
+}
+
+// goesOn reports whether another drain of the same backend follows.
+func (d *Drainer) goesOn(dr *drain) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return dr.next != nil
 }
 
 func (d *Drainer) forget(dr *drain) {

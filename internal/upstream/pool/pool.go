@@ -43,6 +43,10 @@ type BackendSpec struct {
 	HealthPort int
 	// Backup means that it gets sessions only while no other can take them.
 	Backup bool
+	// Listed is the state of the backend as the list that it is from has it, and KillAt
+	// when one that is ListedTerminating will be killed; zero if that isn't known.
+	Listed Listed
+	KillAt time.Time
 }
 
 // Pool is a pool as one configuration has it. It is immutable; a reload makes a

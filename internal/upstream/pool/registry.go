@@ -113,17 +113,17 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 		}
 		g.max.Store(int64(spec.MaxSessions))
 		groups[spec.Name] = g
-		// If no backend stays, those that join can't wait for checks or a slow
-		// start: there are no others.
+		// If no backend stays that takes sessions, those that join can't wait for
+		// checks or a slow start: there are no others.
 		stays := slices.ContainsFunc(spec.Backends, func(s BackendSpec) bool {
 			id := s.identity(spec.Name)
-			return r.configured[id] != nil || r.removed[id].hasSessions()
+			return s.Listed == ListedReady && (r.configured[id] != nil || r.removed[id].hasSessions())
 		})
 		p := &Pool{Name: spec.Name, Balance: spec.Balance, Members: make([]Member, 0, len(spec.Backends))}
 		for _, s := range spec.Backends {
 			id := s.identity(spec.Name)
 			b := cmp.Or(configured[id], r.configured[id])
-			joins := b == nil && stays
+			joins, fresh := b == nil && stays, b == nil && r.removed[id].backend == nil
 			if b == nil {
 				if d, ok := r.removed[id]; ok && (byID[d.backend.ID] == nil || byID[d.backend.ID] == d.backend) {
 					b, joins = d.backend, stays && !d.hasSessions()
@@ -147,6 +147,7 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 				r.index(b) // before a new lease finds it no longer removed
 				b.restore()
 			}
+			b.setListed(s.Listed, s.KillAt, fresh)
 			b.configure(&spec, joins)
 			configured[id] = b
 			p.Members = append(p.Members, Member{Backend: b, Weight: max(s.Weight, 1), Host: cmp.Or(s.Host, hostport.HostOf(s.Address)), HealthPort: s.HealthPort, Backup: s.Backup})
@@ -174,7 +175,8 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 		if b.stop != nil {
 			b.stop()
 		}
-		b.markRemoved()
+		// If the pool has no backends now, its whole list may have gone.
+		b.markRemoved(pools[b.Pool] != nil && len(pools[b.Pool].Members) > 0)
 		r.reconcile(b)
 		r.onChange(b)
 	}

@@ -8,11 +8,12 @@ import (
 
 // State is a snapshot of a backend for operators.
 type State struct {
-	// Name is the most important of the following: removed, maint, drain,
-	// unresolved, draining, down, warming, ejected or up.
+	// Name is the most important of the following: removed, terminating, maint, drain,
+	// unresolved, unready, draining, down, warming, ejected or up.
 	Name        string
 	Operational Operational
 	Admin       Admin
+	Listed      Listed
 	Sessions    int
 	Requests    int     // plain HTTP requests now; not among Sessions
 	MaxSessions int     // 0 means unlimited
@@ -29,13 +30,13 @@ type State struct {
 
 // StateNames lists the values of State.Name.
 func StateNames() []string {
-	return []string{"up", "warming", "draining", "down", "ejected", "unresolved", "drain", "maint", "removed"}
+	return []string{"up", "warming", "draining", "down", "ejected", "unready", "unresolved", "drain", "maint", "terminating", "removed"}
 }
 
 // State returns the current state.
 func (b *Backend) State() State {
 	s := State{
-		Operational: b.Operational(), Admin: b.Admin(),
+		Operational: b.Operational(), Admin: b.Admin(), Listed: b.Listed(),
 		Requests: b.Requests(), MaxSessions: int(b.max.Load()),
 		Share: float64(b.Share()) / FullShare, Changes: b.changeCount.Load(),
 		Name: b.stateName(),
@@ -61,10 +62,15 @@ func (b *Backend) reasonFor(word string) change {
 		return b.lastChange[byAdmin]
 	case "ejected":
 		return b.lastChange[byTraffic]
+	case "unready", "terminating":
+		return b.lastChange[byList]
 	case "up":
 		latest := b.lastChange[byChecks]
 		if t := b.lastChange[byTraffic]; t.since.After(latest.since) {
 			latest = t
+		}
+		if l := b.lastChange[byList]; l.since.After(latest.since) {
+			latest = l
 		}
 		if w := b.lastChange[byAdmin]; w.since.After(latest.since) {
 			return change{since: w.since} // why it was drained no longer matters
@@ -78,10 +84,14 @@ func (b *Backend) stateName() string {
 	switch {
 	case b.removed.Load():
 		return "removed"
+	case b.Listed() == ListedTerminating:
+		return "terminating"
 	case b.Admin() != Ready:
 		return b.Admin().String()
 	case b.addresses.Load() == nil:
 		return "unresolved"
+	case b.Listed() == ListedUnready:
+		return "unready"
 	case b.Operational() != Up:
 		return b.Operational().String()
 	case b.ejected():

@@ -59,6 +59,9 @@ func TestStateNames(t *testing.T) {
 	for a := Drain; a <= Maint; a++ {
 		words[a.String()] = true
 	}
+	for l := ListedUnready; l <= ListedTerminating; l++ {
+		words[l.String()] = true
+	}
 	listed := StateNames()
 	for _, w := range listed {
 		if !words[w] {

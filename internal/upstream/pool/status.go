@@ -64,7 +64,7 @@ const (
 	// Unhealthy is Down or Warming by its checks.
 	Unhealthy
 	// Unavailable takes no new sessions: it is draining, in maintenance, removed
-	// from the configuration, or has no address.
+	// from the configuration, has no address, or its list says so.
 	Unavailable
 )
 
@@ -75,6 +75,7 @@ const (
 	byChecks reasonKind = iota
 	byAdmin
 	byTraffic
+	byList
 	reasonKinds
 )
 
@@ -89,6 +90,9 @@ type change struct {
 type status struct {
 	operational   atomic.Uint32
 	admin         atomic.Uint32
+	listed        atomic.Uint32
+	killAt        atomic.Int64 // Unix nanoseconds; 0 means unknown
+	gone          atomic.Bool  // see Gone
 	ejectedUntil  atomic.Int64 // Unix nanoseconds; 0 means not ejected
 	slowStartFrom atomic.Int64 // Unix nanoseconds; 0 means no slow start
 	upSince       atomic.Int64 // Unix nanoseconds; 0 means never
@@ -118,7 +122,7 @@ func (b *Backend) Admin() Admin { return Admin(b.admin.Load()) }
 // for them is up to TryAcquire.
 func (b *Backend) Availability() Availability {
 	switch {
-	case b.removed.Load(), b.addresses.Load() == nil, b.Admin() != Ready, b.Operational() == Draining:
+	case b.removed.Load(), b.addresses.Load() == nil, b.Admin() != Ready, b.Listed() != ListedReady, b.Operational() == Draining:
 		return Unavailable
 	case b.Operational() != Up:
 		return Unhealthy
@@ -129,21 +133,29 @@ func (b *Backend) Availability() Availability {
 }
 
 // IsDraining reports whether the backend takes no new sessions while those it has
-// go on, by its own wish or an operator's. It may be kept for clients that
+// go on, by its own wish, an operator's or its list's. It may be kept for clients that
 // affinity binds to it, see KeepsClients.
-func (b *Backend) IsDraining() bool {
-	if b.removed.Load() || b.addresses.Load() == nil {
-		return false
-	}
+func (b *Backend) IsDraining() bool { return b.serves() && b.Listed() != ListedUnready && b.emptied() }
+
+// serves reports whether the sessions that the backend has can go on.
+func (b *Backend) serves() bool {
 	o := b.Operational()
-	return b.Admin() == Drain && (o == Up || o == Draining) || b.Admin() == Ready && o == Draining
+	return !b.removed.Load() && b.addresses.Load() != nil && b.Admin() != Maint && (o == Up || o == Draining)
+}
+
+func (b *Backend) emptied() bool {
+	return b.Admin() == Drain || b.Operational() == Draining || b.Listed() == ListedTerminating
 }
 
 // KeepsClients reports whether the backend is draining and its deadline has not
-// passed: until then it may still take clients that affinity binds to it.
+// passed, or its list says that it isn't ready: until then it may still take clients that
+// affinity binds to it.
 func (b *Backend) KeepsClients() bool {
+	if !b.serves() || !b.emptied() && b.Listed() != ListedUnready {
+		return false
+	}
 	until := b.drainDeadline.Load()
-	return b.IsDraining() && (until == 0 || b.isBefore(until))
+	return until == 0 || b.isBefore(until)
 }
 
 // SetDrainDeadline sets when the backend's drain ends; the zero time means never.
@@ -227,10 +239,12 @@ func (b *Backend) logChange(by reasonKind, level slog.Level, now, before, reason
 	b.registry.onChange(b)
 }
 
-// markRemoved marks the backend as no longer configured.
-func (b *Backend) markRemoved() {
+// markRemoved marks the backend as no longer configured. othersStay says that its pool
+// has other backends.
+func (b *Backend) markRemoved(othersStay bool) {
 	b.mu.Lock()
 	b.removedAt = b.registry.clock.Now()
+	b.gone.Store(othersStay && b.Listed() == ListedTerminating)
 	b.removed.Store(true)
 	b.mu.Unlock()
 }
@@ -243,6 +257,7 @@ func (b *Backend) restore() {
 	if b.leases.Load() == 0 {
 		b.operational.Store(uint32(Up))
 	}
+	b.gone.Store(false)
 	b.removed.Store(false)
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -47,10 +48,7 @@ type settings struct {
 }
 
 func (s settings) equal(p *config.Pool) bool {
-	if (s.tls == nil) != (p.TLS == nil) || s.proxyProtocol != p.ProxyProtocol {
-		return false
-	}
-	return s.tls == nil || *s.tls == *p.TLS
+	return s.proxyProtocol == p.ProxyProtocol && reflect.DeepEqual(s.tls, p.TLS)
 }
 
 // pool returns the name of the pool of an upstream that is reached in this way. It is ""
