@@ -1,0 +1,90 @@
+{{- define "holdfast.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 48 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "holdfast.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "holdfast.labels" -}}
+{{ include "holdfast.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* The configuration file, with what the values of the chart add to it. */}}
+{{- define "holdfast.config" -}}
+{{- range $key := list "listeners" "routes" "pools" "admin" -}}
+{{- if hasKey $.Values.config $key -}}
+{{- fail (printf "config.%s is not for the chart: listeners, routes and pools come from the objects of the cluster, and the admin interface stays on the pod" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml .Values.config -}}
+{{- end -}}
+
+{{/* The rights to read objects, for a ClusterRole or a Role. */}}
+{{- define "holdfast.rules" -}}
+- apiGroups: [""]
+  resources: [services, secrets, configmaps, pods]
+  verbs: [get, list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses]
+  verbs: [get, list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses/status]
+  verbs: [update, patch]
+- apiGroups: [holdfast.dev]
+  resources: [holdfastpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [holdfast.dev]
+  resources: [holdfastpolicies/status]
+  verbs: [update, patch]
+{{- if .Values.gatewayAPI.enabled }}
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways, listenersets, httproutes, tlsroutes, tcproutes, backendtlspolicies, referencegrants]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways/status, listenersets/status, httproutes/status, tlsroutes/status, tcproutes/status, backendtlspolicies/status]
+  verbs: [update, patch]
+{{- end }}
+{{- if .Values.deletionCost }}
+# For the annotation controller.kubernetes.io/pod-deletion-cost.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [patch]
+{{- end }}
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{/* What only exists for the whole cluster. */}}
+{{- define "holdfast.clusterRules" -}}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get, list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [ingressclasses]
+  verbs: [get, list, watch]
+# Which of the resources of Gateway API there are.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [get, list, watch]
+{{- if .Values.gatewayAPI.enabled }}
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses/status]
+  verbs: [update, patch]
+{{- end }}
+{{- end -}}
