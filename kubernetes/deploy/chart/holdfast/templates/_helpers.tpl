@@ -28,6 +28,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- toYaml .Values.config -}}
 {{- end -}}
 
+{{/* A duration of the configuration in whole seconds: "1m30s" is 90. */}}
+{{- define "holdfast.seconds" -}}
+{{- $all := 0 -}}
+{{- range $part := regexFindAll "[0-9]+(ms|h|m|s)" (toString .) -1 -}}
+{{- $n := regexFind "[0-9]+" $part | atoi -}}
+{{- $unit := regexFind "[a-z]+" $part -}}
+{{- if eq $unit "h" }}{{ $all = add $all (mul $n 3600) }}{{ else if eq $unit "m" }}{{ $all = add $all (mul $n 60) }}{{ else if eq $unit "s" }}{{ $all = add $all $n }}{{ end -}}
+{{- end -}}
+{{- $all -}}
+{{- end -}}
+
+{{/* SIGKILL must come after everything that a shutdown may take. */}}
+{{- define "holdfast.checkGrace" -}}
+{{- $delay := include "holdfast.seconds" (default "5s" (default dict .Values.config.shutdown).delay) | atoi -}}
+{{- $shutdown := include "holdfast.seconds" (default "30s" (default dict .Values.config.timeouts).shutdown) | atoi -}}
+{{- if le (int .Values.terminationGracePeriodSeconds) (int (add $delay $shutdown)) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d: it must be more than config.shutdown.delay and config.timeouts.shutdown together, %d s" (int .Values.terminationGracePeriodSeconds) (int (add $delay $shutdown))) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The rights to read objects, for a ClusterRole or a Role. */}}
 {{- define "holdfast.rules" -}}
 - apiGroups: [""]
