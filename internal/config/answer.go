@@ -54,14 +54,18 @@ func (c *Config) needsPools() bool {
 // answers checks what a route does with its requests. The pool itself is checked with the
 // others.
 func (v *Validator) answers(p Path, r *Route) {
-	pool, redirect, respond := p.Key("pool"), p.Key("redirect"), p.Key("respond")
+	pool, split, redirect, respond := p.Key("pool"), p.Key("split"), p.Key("redirect"), p.Key("respond")
 	switch {
 	case r.Redirect != nil && r.Respond != nil && v.OK(respond):
 		v.Fail(respond, "the route has a redirect, too: leave one of the two out")
 	case r.Answers() && r.Pool != "" && v.OK(pool):
 		v.Fail(pool, "the route answers its requests itself, and none goes to a pool: leave pool out, or redirect and respond")
-	case !r.Answers() && r.Pool == "":
-		v.Require(pool, v.Given(pool), "the route has no pool: say which one serves it, or what it answers (redirect, respond)")
+	case r.Answers() && len(r.Split) > 0 && v.OK(split):
+		v.Fail(split, "the route answers its requests itself, and none goes to a pool: leave split out, or redirect and respond")
+	case r.Pool != "" && len(r.Split) > 0 && v.OK(pool) && v.OK(split):
+		v.Fail(split, "the route has a pool, too: leave pool out, and list it in split with its weight")
+	case !r.Answers() && r.Pool == "" && len(r.Split) == 0 && v.OK(split):
+		v.Require(pool, v.Given(pool) || v.Given(split), "the route has no pool: say which one serves it, or what it answers (redirect, respond)")
 	}
 	if a := r.Redirect; a != nil && v.OK(redirect) {
 		v.redirect(redirect, a, &r.Match)

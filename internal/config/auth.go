@@ -105,7 +105,7 @@ func (v *Validator) claimKeys(c *Config) {
 			continue
 		}
 		has := len(c.Routes) == 0 && byListener || slices.ContainsFunc(c.Routes, func(r Route) bool {
-			return r.Pool == pool.Name && (verified(r.Auth) || r.Auth == nil && byListener)
+			return r.leadsTo(pool.Name) && (verified(r.Auth) || r.Auth == nil && byListener)
 		})
 		if !has && v.OK(key) {
 			v.Warn(key, "no request for this pool has a claim, since no route to it verifies tokens: add auth: {jwt: ...} to the route")

@@ -113,6 +113,8 @@ type Listener struct {
 	// Pool gets the connections of a listener without requests: with ModePassthrough
 	// those that no route matches, which are refused if it is "".
 	Pool string `key:"pool" want:"the name of a pool"`
+	// Split is instead of Pool.
+	Split Split `key:"split" want:"a list of pools with weights" item:"a pool with a weight such as {pool: chat, weight: 90}"`
 	// SocketMode has the permissions of a unix socket; "" is 0660. See Permissions.
 	SocketMode string `key:"socket_mode" as:"permissions"`
 	// ProxyProtocol is nil for a listener without proxies that speak it.

@@ -75,6 +75,13 @@ func (v *Validator) forwarding(c *Config) {
 		}
 		v.headerEdits(p.Key("request_headers"), &r.RequestHeaders, headeredit.Request, taken, &c.Forwarded)
 		v.headerEdits(p.Key("response_headers"), &r.ResponseHeaders, headeredit.Answer, nil, &c.Forwarded)
+		for j := range r.Split {
+			part, at := &r.Split[j], p.Key("split").Index(j)
+			if v.OK(p.Key("split")) && v.OK(at) {
+				v.headerEdits(at.Key("request_headers"), &part.RequestHeaders, headeredit.Request, taken, &c.Forwarded)
+				v.headerEdits(at.Key("response_headers"), &part.ResponseHeaders, headeredit.Answer, nil, &c.Forwarded)
+			}
+		}
 		v.rewrite(p, r)
 	}
 }

@@ -70,7 +70,9 @@ func (v *Validator) layer4(c *Config) {
 	for i := range c.Routes {
 		p := Path("routes").Index(i)
 		if r := &c.Routes[i]; v.OK(p) && v.opaqueRoute(c, p, r, passes) {
-			uses.add(r.Pool, "the route "+v.where(p), true)
+			for pool := range r.Pools() {
+				uses.add(pool, "the route "+v.where(p), true)
+			}
 		}
 	}
 	routed := len(uses) > 0
@@ -81,7 +83,9 @@ func (v *Validator) layer4(c *Config) {
 		}
 		v.mode(p, l)
 		if l.Opaque() && v.OK(p.Key("pool")) && v.listenerPool(p, c, l, routed) {
-			uses.add(l.Pool, "the listener "+v.where(p), l.Mode == ModePassthrough)
+			for pool := range l.Pools() {
+				uses.add(pool, "the listener "+v.where(p), l.Mode == ModePassthrough)
+			}
 		}
 	}
 	if v.OK("listeners") && !c.HasHTTP() && len(c.Listeners) > 0 {
@@ -96,11 +100,14 @@ func (v *Validator) layer4(c *Config) {
 
 // mode checks how the mode of a listener goes together with its other keys.
 func (v *Validator) mode(p Path, l *Listener) {
-	pool, redirect, tls, origins, auth := p.Key("pool"), p.Key("redirect"), p.Key("tls"), p.Key("origins"), p.Key("auth")
+	pool, split, redirect, tls, origins, auth := p.Key("pool"), p.Key("split"), p.Key("redirect"), p.Key("tls"), p.Key("origins"), p.Key("auth")
 	switch {
 	case !l.Opaque():
 		if (l.Pool != "" || v.Given(pool)) && v.OK(pool) {
 			v.Fail(pool, "pool is for a listener with mode: tcp or tls-passthrough, and this one takes requests: say under routes which pool they go to")
+		}
+		if (len(l.Split) > 0 || v.Given(split)) && v.OK(split) {
+			v.Fail(split, "split is for a listener with mode: tcp or tls-passthrough, and this one takes requests: say under routes which pools they go to")
 		}
 		return
 	case l.Redirect != "" && v.OK(redirect):
@@ -125,7 +132,14 @@ func (v *Validator) mode(p Path, l *Listener) {
 // listenerPool checks the pool of an opaque listener, and reports whether it has one.
 // routed says that routes go by sni or alpn.
 func (v *Validator) listenerPool(p Path, c *Config, l *Listener, routed bool) bool {
-	pool := p.Key("pool")
+	pool, split := p.Key("pool"), p.Key("split")
+	if len(l.Split) > 0 || v.Given(split) {
+		if l.Pool != "" && v.OK(split) {
+			v.Fail(split, "the listener has a pool, too: leave pool out, and list it in split with its weight")
+		}
+		v.split(split, c, namesOf(c.Pools), l.Split, "mode: "+l.Mode)
+		return v.OK(split)
+	}
 	if l.Pool == "" && len(c.Pools) == 1 && (l.Mode == ModeTCP || !routed) {
 		l.Pool = c.Pools[0].Name
 	}
@@ -176,8 +190,8 @@ func (v *Validator) opaqueRoute(c *Config, p Path, r *Route, passes bool) bool {
 		return false
 	}
 	v.onlyOpaque(match, reflect.ValueOf(r.Match), key, "sni", "alpn", "listener", "client")
-	v.onlyOpaque(p, reflect.ValueOf(*r), key, "match", "pool", "limits", "timeouts", "allow", "deny")
-	return v.OK(p.Key("pool"))
+	v.onlyOpaque(p, reflect.ValueOf(*r), key, "match", "pool", "split", "limits", "timeouts", "allow", "deny")
+	return v.OK(p.Key("pool")) && v.OK(p.Key("split"))
 }
 
 // onlyOpaque reports what a route by sni or alpn has that is about requests: all but the

@@ -9,10 +9,11 @@ import (
 )
 
 // Route sends the requests that Match to a pool, or answers them itself, if it admits
-// them. It has exactly one of Pool, Redirect and Respond.
+// them. It has exactly one of Pool, Split, Redirect and Respond.
 type Route struct {
 	Match    Match     `key:"match" want:"a mapping with conditions such as host and path"`
-	Pool     string    `key:"pool" want:"the name of a pool"`                // in Pools
+	Pool     string    `key:"pool" want:"the name of a pool"` // in Pools
+	Split    Split     `key:"split" want:"a list of pools with weights" item:"a pool with a weight such as {pool: chat, weight: 90}"`
 	Redirect *Redirect `key:"redirect" want:"a mapping with to and status"`  // nil: none
 	Respond  *Respond  `key:"respond" want:"a mapping with status and body"` // nil: none
 	Auth     *Auth     `key:"auth" want:"a mapping with jwt or request"`     // nil: that of the listener

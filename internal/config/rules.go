@@ -88,7 +88,9 @@ func (v *Validator) routes(c *Config) {
 	}
 	known, used, plain := namesOf(c.Pools), map[string]bool{}, map[string]bool{}
 	for _, l := range c.Listeners {
-		used[l.Pool] = true
+		for pool := range l.Pools() {
+			used[pool] = true
+		}
 	}
 	all := c.HTTPRoutes() == 0 && c.HasHTTP() // requests go to the only pool
 	seen := make(coverage)
@@ -99,15 +101,20 @@ func (v *Validator) routes(c *Config) {
 		}
 		v.route(c, p, r)
 		v.auth(p.Key("auth"), r.Auth)
-		if !r.Answers() {
+		if !r.Answers() && len(r.Split) == 0 && !v.Given(p.Key("split")) {
 			v.knownPool(p.Key("pool"), c, known, r.Pool)
 		}
-		plain[r.Pool] = plain[r.Pool] || !r.Opaque() && (r.Match.WebSocket == nil || !*r.Match.WebSocket)
+		v.split(p.Key("split"), c, known, r.Split, opaqueBy(r))
+		for pool := range r.Pools() {
+			plain[pool] = plain[pool] || !r.Opaque() && (r.Match.WebSocket == nil || !*r.Match.WebSocket)
+		}
 		if earlier, covered := seen.add(&r.Match, p); covered {
 			v.Warn(p, "this route never matches: the route %s gets all its requests", v.where(earlier))
 			continue
 		}
-		used[r.Pool] = true
+		for pool := range r.Pools() {
+			used[pool] = true
+		}
 	}
 	for _, p := range c.Pools {
 		if !used[p.Name] && !all {

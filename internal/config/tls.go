@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/hint"
 	"github.com/holdfast-ws/holdfast/internal/wire/clientcert"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
 // ListenerTLS says how a listener speaks TLS.
@@ -30,6 +31,9 @@ type ListenerTLS struct {
 	ClientHeaders Headers `key:"client_headers" want:"a mapping from names of headers to facts" item:"a fact such as subject"`
 	// StrictSNI refuses clients that ask for no name, or for one that no certificate has.
 	StrictSNI bool `key:"strict_sni"`
+	// Isolate has hosts that clients ask for by connections of their own: a request for
+	// another host than the one that the connection was made for is refused.
+	Isolate []pattern.Host `key:"isolate" want:"a list of hosts such as [a.example.com, \"*.example.com\"]" item:"a host such as a.example.com" some:"the list of hosts is empty"`
 	// TicketSecret makes the keys of session tickets; "" makes random ones.
 	TicketSecret string `key:"ticket_secret" as:"secret"`
 	// HTTP2 offers HTTP/2 for plain HTTP.
@@ -103,6 +107,7 @@ func (v *Validator) listenerTLS(p Path, t *ListenerTLS) {
 	if len(t.Certificates) == 0 && t.ACME == nil && !t.SelfSigned && v.OK(certificates) && v.OK(p.Key("acme")) {
 		v.Fail(certificates, "the listener has no certificate: write for example certificates: [{cert: cert.pem, key: key.pem}], or get one by acme: {domains: [ws.example.com]}")
 	}
+	v.isolate(p, t)
 	files := map[string]Path{}
 	for i, c := range t.Certificates {
 		cert := certificates.Index(i).Key("cert")

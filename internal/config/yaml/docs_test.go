@@ -38,6 +38,7 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"origins":     names[config.Origins](),
 		"redirect":    names[config.Redirect](),
 		"respond":     names[config.Respond](),
+		"split":       names[config.SplitPart](),
 
 		"request_headers":  names[config.HeaderEdits](),
 		"response_headers": names[config.HeaderEdits](),
@@ -149,7 +150,7 @@ func TestDocsExamplesParse(t *testing.T) {
 		t.Fatal("no full example")
 	}
 	for _, keys := range [][]string{
-		names[config.Config](), names[config.Listener](), names[config.Route](), names[config.Match](), names[config.ClientCert](), names[config.Origins](), names[config.Redirect](), names[config.Respond](), names[config.Pool](), names[config.Backend](),
+		names[config.Config](), names[config.Listener](), names[config.Route](), names[config.Match](), names[config.ClientCert](), names[config.Origins](), names[config.Redirect](), names[config.Respond](), names[config.SplitPart](), names[config.Pool](), names[config.Backend](),
 		names[config.Hash](), names[config.Affinity](), names[config.Cookie](), names[config.Token](), names[config.Learn](), names[config.Health](), names[config.HTTPCheck](),
 		names[config.WebSocketCheck](), names[config.AgentCheck](), names[config.Drain](), names[config.Admit](), names[session.Reattach](), names[config.Rebalance](), names[config.DNS](), names[config.AWS](), names[config.EC2Tag](),
 		names[config.Timeouts](), names[config.Shutdown](), names[config.Keepalive](), names[config.Forwarded](), names[config.HTTP](), names[config.Limits](), names[config.Admin](), names[config.Log](),

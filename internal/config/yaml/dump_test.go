@@ -28,6 +28,19 @@ func dumpAnswer(line func(string, ...any), r *config.Route) {
 	if a := r.Respond; a != nil {
 		line("  respond %d %q %q", a.Status, a.ContentType, a.Body)
 	}
+	dumpSplit(line, r.Split)
+}
+
+func dumpSplit(line func(string, ...any), s config.Split) {
+	for i, part := range s {
+		line("  split %d to %q", part.Weight, part.Pool)
+		if a := part.Respond; a != nil {
+			line("    respond %d %q %q", a.Status, a.ContentType, a.Body)
+		}
+		for what, e := range edits(&s[i].RequestHeaders, &s[i].ResponseHeaders) {
+			line("    %s %q", what, e)
+		}
+	}
 }
 
 func dumpMatch(line func(string, ...any), m config.Match) {

@@ -121,8 +121,19 @@ func checkInvariants(t *testing.T, c *config.Config) {
 		}
 	}
 	for _, r := range c.Routes {
-		if answers := r.Redirect != nil || r.Respond != nil; names["pool "+r.Pool] == answers || r.Redirect != nil && r.Respond != nil {
-			t.Errorf("a route to the pool %q, with the answers %v and %v", r.Pool, r.Redirect, r.Respond)
+		does := 0
+		for _, is := range []bool{r.Pool != "", len(r.Split) > 0, r.Redirect != nil, r.Respond != nil} {
+			if is {
+				does++
+			}
+		}
+		if does != 1 {
+			t.Errorf("a route to the pool %q, with the split %v and the answers %v and %v", r.Pool, r.Split, r.Redirect, r.Respond)
+		}
+		for pool := range r.Pools() {
+			if !names["pool "+pool] {
+				t.Errorf("a route to the pool %q, which isn't there", pool)
+			}
 		}
 		if host, err := pattern.ParseHost(r.Match.Host.String()); r.Match.Host != (pattern.Host{}) && (err != nil || host != r.Match.Host) {
 			t.Errorf("host %q is not in normal form: %q, %v", r.Match.Host, host, err)

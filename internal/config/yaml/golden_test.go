@@ -282,11 +282,15 @@ func dumpListener(line func(string, ...any), l config.Listener) {
 	if l.Mode != "" || l.Pool != "" {
 		line("  mode %q to %q", l.Mode, l.Pool)
 	}
+	dumpSplit(line, l.Split)
 	t := l.TLS
 	if t == nil {
 		return
 	}
 	line("  tls from %s strict_sni %v http2 %v ticket_secret %q", t.MinVersion, t.StrictSNI, t.HTTP2, t.TicketSecret)
+	if t.Isolate != nil {
+		line("    isolate %v", t.Isolate)
+	}
 	for _, c := range t.Certificates {
 		line("    certificate %s key %q", relative(c.Cert), relative(c.Key))
 	}
