@@ -175,6 +175,11 @@ func newAuthSet(c *config.Config, s authSources) *authSet {
 func (set *authSet) use(g *generation.Generation) {
 	for i, p := range set.routes {
 		g.Policies[i].Auth = p
+		if s := g.Policies[i].Split; s != nil {
+			for _, part := range s.Parts {
+				g.PolicyOf(part.Rule).Auth = p
+			}
+		}
 	}
 	g.Reserved = set.reserved
 }

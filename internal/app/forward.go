@@ -12,15 +12,15 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
-// newForward is what a route of c changes; nil if that is nothing. g has what holds for
-// all routes.
-func newForward(c *config.Config, r *config.Route, g *generation.Generation, label string) (*generation.Forward, error) {
+// newForward is what a route of c changes, and a part of its split; nil if that is nothing.
+// g has what holds for all routes.
+func newForward(c *config.Config, r *config.Route, part *config.SplitPart, g *generation.Generation, label string) (*generation.Forward, error) {
 	f := new(generation.Forward)
 	var err error
-	if f.Request, err = headeredit.New(c.RequestHeaders.Spec(), r.RequestHeaders.Spec()); err != nil {
+	if f.Request, err = headeredit.New(c.RequestHeaders.Spec(), r.RequestHeaders.Spec(), part.RequestHeaders.Spec()); err != nil {
 		return nil, err
 	}
-	if f.Answer, err = headeredit.New(c.ResponseHeaders.Spec(), r.ResponseHeaders.Spec()); err != nil {
+	if f.Answer, err = headeredit.New(c.ResponseHeaders.Spec(), r.ResponseHeaders.Spec(), part.ResponseHeaders.Spec()); err != nil {
 		return nil, err
 	}
 	if host, asked := strings.CutPrefix(r.Rewrite.Host, config.ClientHost); host != "" || asked {
@@ -49,13 +49,18 @@ func newForward(c *config.Config, r *config.Route, g *generation.Generation, lab
 	return f, nil
 }
 
+// responds is the answer of a route or of a part of its split; nil for none.
+func responds(a *config.Respond) *generation.Answer {
+	if a == nil {
+		return nil
+	}
+	return &generation.Answer{Status: a.Status, Body: a.Body, ContentType: cmp.Or(a.ContentType, "text/plain; charset=utf-8")}
+}
+
 // newAnswer is what a route answers itself; nil if its requests go to a pool.
 func newAnswer(r *config.Route) (*generation.Answer, error) {
-	if a := r.Respond; a != nil {
-		return &generation.Answer{Status: a.Status, Body: a.Body, ContentType: cmp.Or(a.ContentType, "text/plain; charset=utf-8")}, nil
-	}
 	if r.Redirect == nil {
-		return nil, nil
+		return responds(r.Respond), nil
 	}
 	to, err := headeredit.ParseLocation(r.Redirect.To)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/route"
 )
 
-// policies makes the policies of rules, those of routeRules(c), in the same order. g has
-// what holds for all routes.
+// policies makes the policies of rules, those of routeRules(c), in the same order, and
+// after them those of the parts of splits. g has what holds for all routes.
 func (a *App) policies(c *config.Config, g *generation.Generation, rules []route.Rule) (all []generation.Policy, err error) {
 	all = make([]generation.Policy, len(rules))
 	scopes := routeScopes(c)
@@ -37,7 +37,7 @@ func (a *App) policies(c *config.Config, g *generation.Generation, rules []route
 		if all[i].Answer, err = newAnswer(r); err != nil {
 			return nil, err
 		}
-		if all[i].Forward, err = newForward(c, r, g, rules[i].Label); err != nil {
+		if all[i].Forward, err = newForward(c, r, new(config.SplitPart), g, rules[i].Label); err != nil {
 			return nil, err
 		}
 		for _, name := range r.Upgrades {
@@ -46,7 +46,54 @@ func (a *App) policies(c *config.Config, g *generation.Generation, rules []route
 			}
 		}
 	}
+	return addSplits(all, c, g, rules)
+}
+
+// addSplits gives the policies of rules their splits, and appends those of the parts: that
+// of the rule, but for what a part changes.
+func addSplits(all []generation.Policy, c *config.Config, g *generation.Generation, rules []route.Rule) ([]generation.Policy, error) {
+	splits := splitsOf(c, rules)
+	for i := range rules {
+		if len(splits[i]) == 0 {
+			continue
+		}
+		r := new(config.Route)
+		if i < len(c.Routes) {
+			r = &c.Routes[i]
+		}
+		var parts []generation.SplitPart
+		for j := range splits[i] {
+			part, policy, rule := &splits[i][j], all[i], rules[i]
+			rule.Pool, rule.Index = part.Pool, len(all)
+			policy.Answer = responds(part.Respond)
+			var err error
+			if policy.Forward, err = newForward(c, r, part, g, rule.Label); err != nil {
+				return nil, err
+			}
+			all = append(all, policy)
+			parts = append(parts, generation.SplitPart{Rule: &rule, Weight: part.Weight})
+		}
+		all[i].Split = generation.NewSplit(parts)
+	}
 	return all, nil
+}
+
+// splitsOf are the splits of rules, those of routeRules(c).
+func splitsOf(c *config.Config, rules []route.Rule) []config.Split {
+	splits := make([]config.Split, len(rules))
+	for i := range c.Routes {
+		splits[i] = c.Routes[i].Split
+	}
+	of := map[string]config.Split{}
+	for i := range c.Listeners {
+		of[c.Listeners[i].Name] = c.Listeners[i].Split
+	}
+	for i := len(c.Routes); i < len(rules); i++ {
+		if rules[i].Opaque {
+			splits[i] = of[rules[i].Connection.Listener]
+		}
+	}
+	return splits
 }
 
 // listenerPolicies makes the policies of the listeners of c, by name.
@@ -59,7 +106,11 @@ func listenerPolicies(c *config.Config, set *authSet) map[string]*generation.Lis
 }
 
 func listenerPolicy(l *config.Listener, set *authSet) *generation.ListenerPolicy {
-	return &generation.ListenerPolicy{Access: accessOf(l.Allow, l.Deny, l.Origins), Auth: set.listeners[l.Name]}
+	p := &generation.ListenerPolicy{Access: accessOf(l.Allow, l.Deny, l.Origins), Auth: set.listeners[l.Name]}
+	if l.TLS != nil {
+		p.Isolated = route.NewIsolated(l.TLS.Isolate)
+	}
+	return p
 }
 
 func accessOf(allow, deny []netip.Prefix, origins *config.Origins) generation.Access {

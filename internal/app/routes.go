@@ -40,7 +40,7 @@ func routeRules(c *config.Config) []route.Rule {
 		rules = append(rules, route.Rule{Pool: c.Pools[0].Name})
 	}
 	for i := range c.Listeners {
-		if l := &c.Listeners[i]; l.Opaque() && l.Pool != "" {
+		if l := &c.Listeners[i]; l.Opaque() && (l.Pool != "" || len(l.Split) > 0) {
 			rules = append(rules, route.Rule{Opaque: true, Connection: route.Connection{Listener: l.Name}, Pool: l.Pool, Label: l.Name})
 		}
 	}

@@ -44,7 +44,7 @@ func (r *Route) Answers() bool { return r.Redirect != nil || r.Respond != nil }
 // needsPools reports whether c does nothing without a pool.
 func (c *Config) needsPools() bool {
 	for i := range c.Routes {
-		if !c.Routes[i].Answers() {
+		if r := &c.Routes[i]; !r.Answers() && (len(r.Split) == 0 || r.toPools()) {
 			return true
 		}
 	}

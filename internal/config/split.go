@@ -37,6 +37,14 @@ func (r *Route) Pools() iter.Seq[string] { return poolsOf(r.Pool, r.Split) }
 // Pools are the names of the pools that connections of a listener without requests go to.
 func (l *Listener) Pools() iter.Seq[string] { return poolsOf(l.Pool, l.Split) }
 
+// toPools reports whether requests go to some pool.
+func (r *Route) toPools() bool {
+	for range r.Pools() {
+		return true
+	}
+	return false
+}
+
 func (r *Route) leadsTo(pool string) bool {
 	for name := range r.Pools() {
 		if name == pool {

@@ -129,6 +129,8 @@ const (
 	// Ambiguous: its header fields or its query can be read in ways that lead to
 	// different routes.
 	Ambiguous
+	// Misdirected: the TLS handshake of its connection was for another host.
+	Misdirected
 
 	// AddressRefused to SubprotocolRefused: the route or the listener doesn't admit
 	// such clients.
@@ -236,6 +238,8 @@ var table = [codes]struct {
 	NoRoute:   {Client, "no_route", "", &Refusal{Status: http.StatusNotFound, Message: "No route leads to this host and path."}},
 	BadPath:   {Client, "bad_path", "", &Refusal{Status: http.StatusBadRequest, Message: "The path is malformed or can be read in more than one way."}},
 	Ambiguous: {Client, "ambiguous", "", &Refusal{Status: http.StatusBadRequest, Message: "A header field or a parameter of the query that routes look at is there several times: send it once."}},
+
+	Misdirected: {Client, "misdirected", "", &Refusal{Status: http.StatusMisdirectedRequest, Message: "This connection was made for another host: send the request on one of its own."}},
 
 	AddressRefused:     {Client, "address_refused", "", &Refusal{Status: http.StatusForbidden, Message: "Clients of your address are not admitted here. The keys allow and deny of the route and of the listener decide that."}},
 	OriginRefused:      {Client, "origin_refused", "", &Refusal{Status: http.StatusForbidden, Message: "Pages of this origin may not open WebSockets here. To admit them, add the origin to the key origins of the route or of the listener."}},

@@ -37,6 +37,16 @@ func (h *clientHandshake) permitPeer() error {
 	return err
 }
 
+// directed refuses a request for another host than the one that its connection was made
+// for.
+func directed(g *generation.Generation, m *transport.Meta, host []byte) error {
+	on := g.ListenerOf(m).Isolated
+	if len(on) == 0 || m.TLS == nil {
+		return nil
+	}
+	return on.Check(host, m.TLS.ServerName)
+}
+
 // admit checks the client's address and origin, and the subprotocols that it offers.
 // Backends are told only of those that are spoken.
 func (h *clientHandshake) admit() error {

@@ -25,6 +25,9 @@ func (h *clientHandshake) permit() error {
 	if err := h.limitClaim(); err != nil { // limit
 		return err
 	}
+	if err := h.choosePart(); err != nil { // of a route with several pools
+		return err
+	}
 	return h.answerByRoute()
 }
 
@@ -43,6 +46,9 @@ func (p *Proxy) permitPlain(r *http.Request) error {
 		return err
 	}
 	if err := s.authenticate(); err != nil { // auth
+		return err
+	}
+	if err := s.choosePart(s.rule); err != nil { // of a route with several pools
 		return err
 	}
 	return s.answerByRoute()

@@ -122,6 +122,9 @@ func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, 
 	for _, i := range tried {
 		t.Add(int(i))
 	}
+	if err := s.stayWith(own); err != nil {
+		return httpproxy.Target{}, err
+	}
 	g, rule := s.gen, s.rule
 	pool := g.Pools[rule.Pool]
 	c, marked, result, err := pool.TakePlain(s.parts(), t, own)

@@ -29,6 +29,7 @@ type plainRequest struct {
 
 	gen     *generation.Generation
 	rule    *route.Rule // nil if no route matches; err says why
+	whole   *route.Rule // the route of which rule may be a part; nil before that is chosen
 	err     error
 	forward *generation.Forward // of rule
 	target  string              // as the client sent it, in origin-form
@@ -75,12 +76,21 @@ func plainOf(r *http.Request) *plainRequest { return r.Context().Value(plainKey{
 // chooseRoute goes by g from now on. The target is matched unchanged, since routes must
 // match what the backend will get.
 func (s *plainRequest) chooseRoute(g *generation.Generation) {
-	s.gen, s.forward, s.path, s.prefix = g, nil, "", ""
-	if s.rule, s.err = g.Routes.Match(s.r.Host, s.target, false, s.parts()); s.err != nil {
-		return
+	s.gen, s.whole = g, nil
+	if s.rule, s.err = nil, directed(g, &s.meta, []byte(s.r.Host)); s.err == nil {
+		s.rule, s.err = g.Routes.Match(s.r.Host, s.target, false, s.parts())
 	}
-	policy := g.PolicyOf(s.rule)
-	s.forward = policy.Forward
+	if s.err == nil {
+		s.follow()
+	} else {
+		s.forward, s.path, s.prefix = nil, "", ""
+	}
+}
+
+// follow makes what the route changes apply to the request.
+func (s *plainRequest) follow() {
+	g, policy := s.gen, s.gen.PolicyOf(s.rule)
+	s.forward, s.path, s.prefix = policy.Forward, "", ""
 	if s.forward == nil && policy.Answer == nil {
 		return
 	}

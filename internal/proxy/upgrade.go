@@ -12,6 +12,9 @@ import (
 // runUpgrade is the rest of run for an upgrade to something else than a WebSocket,
 // which the route has named. What follows the backend's 101 is opaque bytes.
 func (h *clientHandshake) runUpgrade() error {
+	if err := directed(h.gen, &h.req.Meta, h.req.Head.Host); err != nil { // the connection is for another host
+		return err
+	}
 	if err := h.follow(); err != nil { // what the route changes
 		return err
 	}

@@ -65,6 +65,19 @@ func (l *Learned) find(keys []sticky.Key) (of sticky.Key, member int, result str
 	return of, -1, result
 }
 
+// knows reports whether a key of r belongs to a member.
+func (l *Learned) knows(r requestkey.Request) bool {
+	var room [usualSources]sticky.Key
+	keys := l.keys(room[:0], r)
+	if len(keys) == 0 {
+		return false
+	}
+	l.table.Lock()
+	defer l.table.Unlock()
+	_, home, _ := l.find(keys)
+	return home >= 0
+}
+
 // learnFirst makes the first of the keys belong to a member, unless keys are only learned
 // from answers. The table must be locked.
 func (l *Learned) learnFirst(keys []sticky.Key, member int) {

@@ -26,6 +26,8 @@ type Policy struct {
 	MaxBody int64
 	// LimitedClaim is the claim that Limits.Claim is for.
 	LimitedClaim string
+	// Split divides the requests among pools; nil for a route that has one pool or none.
+	Split *Split
 	// Answer is that of a route without a pool; nil for one that has a pool.
 	Answer *Answer
 	// Forward is what the route changes; nil is nothing.
@@ -42,6 +44,8 @@ type ListenerPolicy struct {
 	Access // its Origins are for routes without their own
 	// Auth is for routes without their own; nil is everyone.
 	Auth *auth.Policy
+	// Isolated are hosts that are only asked for by connections of their own.
+	Isolated route.Isolated
 }
 
 // Access says who is admitted.

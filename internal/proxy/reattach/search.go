@@ -147,6 +147,9 @@ func (s *search) useGeneration() error {
 func (s *search) forward() *generation.Forward {
 	up := &s.req.Upgrade
 	rule, err := s.gen.Routes.MatchBytes(up.Host, up.Path, true, &s.req)
+	if err == nil {
+		rule = s.gen.PartOf(rule, s.saved.pool)
+	}
 	if err != nil || rule.Pool != s.saved.pool || s.gen.Labels[rule.Label] != s.request.Info.Route {
 		return s.saved.forward
 	}
