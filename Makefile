@@ -36,6 +36,15 @@ fuzz:
 clean:
 	rm -rf bin
 
+# Makes the container image of holdfast for Kubernetes, for two architectures:
+# bin/holdfast-kubernetes.tar. It needs no Docker.
+.PHONY: image
+image:
+	for arch in amd64 arm64; do \
+		(cd kubernetes && CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags "-s -w" -o ../bin/$$arch/holdfast-kubernetes ./cmd/holdfast-kubernetes) || exit 1; \
+	done
+	go run ./scripts/image -o bin/holdfast-kubernetes.tar $(if $(VERSION),-version $(VERSION)) amd64=bin/amd64/holdfast-kubernetes arm64=bin/arm64/holdfast-kubernetes
+
 # Measures holdfast, nginx and HAProxy, and writes docs/performance.md. It takes
 # about 15 minutes on an idle machine. BENCHFLAGS="-rounds 1 -out -" is quicker.
 .PHONY: bench
