@@ -38,10 +38,29 @@ func (a *App) readBackendTLS(c *config.Config) (clients map[string]*backendtls.C
 // newBackendTLS makes the client of a pool with TLS, whose handshakes are counted by
 // counter, or returns before if nothing has changed.
 func newBackendTLS(p *config.Pool, counter backendtls.Counter, before *backendtls.Client) (*backendtls.Client, error) {
-	return backendtls.New(backendtls.Options{
-		Pool: p.Name, CA: p.TLS.CA, ServerName: p.TLS.ServerName, Cert: p.TLS.Cert, Key: p.TLS.Key,
+	o := backendtls.Options{
+		Pool: p.Name, CA: p.TLS.CA, ServerName: p.TLS.ServerName, Cert: p.TLS.Cert, Key: p.TLS.Key, SANs: p.TLS.SANs,
 		InsecureSkipVerify: p.TLS.InsecureSkipVerify, Counter: counter,
-	}, before)
+	}
+	if d := p.TLS.CAData; d != nil {
+		o.CA, o.CAText = d.Name, textOf(d.Cert)
+	}
+	if d := p.TLS.CertData; d != nil {
+		o.Cert, o.CertText = d.Name, textOf(d.Cert)
+		if len(d.Key) > 0 {
+			o.Key, o.KeyText = d.Name, string(d.Key)
+		}
+	}
+	return backendtls.New(o, before)
+}
+
+// textOf is what is instead of a file, which is a line of nothing if it is empty: "" would
+// stand for a file.
+func textOf(pem []byte) string {
+	if len(pem) == 0 {
+		return "\n"
+	}
+	return string(pem)
 }
 
 // backendError gives an error of newBackendTLS its path.

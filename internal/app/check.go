@@ -55,3 +55,14 @@ func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) 
 	}
 	return errs, warnings
 }
+
+// CheckPEM reports why a listener couldn't use a certificate that a program has. One
+// that has expired can be used.
+func CheckPEM(p *config.PEM) error {
+	return certs.Check(pairOf(&config.Certificate{Data: p}))
+}
+
+// CheckCAPEM reports why a listener, or a pool, couldn't verify certificates by p.
+func CheckCAPEM(p *config.PEM) error {
+	return certs.CheckCA(certs.CAFile{Path: p.Name, InMemory: true, Text: string(p.Cert)})
+}

@@ -144,9 +144,13 @@ func certSpecs(c *config.Config) (specs []certs.Spec, paths []config.Path) {
 		if t == nil {
 			continue
 		}
-		s := certs.Spec{SelfSigned: t.SelfSigned, ClientCA: t.ClientCA, Strict: t.StrictSNI}
-		for _, p := range t.Certificates {
-			s.Pairs = append(s.Pairs, certs.Pair{Cert: p.Cert, Key: p.Key})
+		s := certs.Spec{SelfSigned: t.SelfSigned, ClientCA: certs.CAFile{Path: t.ClientCA}, Strict: t.StrictSNI}
+		if d := t.ClientCAData; d != nil {
+			s.ClientCA = certs.CAFile{Path: d.Name, InMemory: true, Text: string(d.Cert)}
+		}
+		for i := range t.Certificates {
+			s.Pairs = append(s.Pairs, pairOf(&t.Certificates[i]))
+			s.Names = append(s.Names, t.Certificates[i].Names)
 		}
 		if t.ACME != nil {
 			for _, d := range t.ACME.Domains {
@@ -156,6 +160,18 @@ func certSpecs(c *config.Config) (specs []certs.Spec, paths []config.Path) {
 		specs, paths = append(specs, s), append(paths, config.Path("listeners").Index(i).Key("tls"))
 	}
 	return specs, paths
+}
+
+func pairOf(c *config.Certificate) certs.Pair {
+	d := c.Data
+	if d == nil {
+		return certs.Pair{Cert: c.Cert, Key: c.Key}
+	}
+	p := certs.Pair{Cert: d.Name, InMemory: true, CertText: string(d.Cert), KeyText: string(d.Key)}
+	if len(d.Key) > 0 {
+		p.Key = d.Name
+	}
+	return p
 }
 
 func tlsVersion(word string) uint16 {

@@ -51,6 +51,51 @@ func TestBuiltByProgram(t *testing.T) {
 	}
 }
 
+// inMemory is built with all that only a program can set.
+func inMemory() *Config {
+	c := built()
+	data := func(name string) *PEM { return &PEM{Name: name, Cert: []byte("x"), Key: []byte("y")} }
+	t := &ListenerTLS{Certificates: []Certificate{{Data: data("Secret a/b"), Names: []string{"A.example.", "*.b.example", "*"}}, {Data: data("Secret a/b")}},
+		ClientCAData: data("ConfigMap a/ca"), ClientHeaders: Headers{{"X-Subject", "subject"}}}
+	t.SetDefaults()
+	c.Listeners[0].TLS = t
+	api := NewPool("api")
+	api.Feed = "default/api:80"
+	api.TLS = &PoolTLS{CAData: data("ConfigMap a/ca"), CertData: data("Secret a/client"), SANs: []string{"a.example", "*.a.example", "10.0.0.1", "::1", "spiffe://a/b"}}
+	c.Pools[1] = api
+	return c
+}
+
+func TestInMemory(t *testing.T) {
+	c := inMemory()
+	if err := c.Validate(); err != nil || len(c.Warnings) > 0 {
+		t.Fatalf("%v, warnings %v", err, c.Warnings)
+	}
+	if got := c.Listeners[0].TLS.Certificates[0].Names[0]; got != "a.example" {
+		t.Errorf("the name is %s", got)
+	}
+	for _, tt := range []struct {
+		change func(*Config)
+		want   string
+	}{
+		{func(c *Config) { c.Listeners[0].TLS.Certificates[1].Cert = "/x" }, `listeners[0].tls.certificates[1]: "Secret a/b" is in memory, and a file is named, too: leave one of them out`},
+		{func(c *Config) { c.Listeners[0].TLS.Certificates[1].Data.Name = "" }, `listeners[0].tls.certificates[1]: what is in memory needs a name that says where it is from`},
+		{func(c *Config) { c.Listeners[0].TLS.Certificates[0].Names[1] = "*.*.x" }, `listeners[0].tls.certificates[0]: bad name "*.*.x" of a certificate: `},
+		{func(c *Config) { c.Listeners[0].TLS.ClientCA = "/x" }, `listeners[0].tls.client_ca: "ConfigMap a/ca" is in memory, and`},
+		{func(c *Config) { c.Pools[1].TLS.CA = "/x" }, `pools.api.tls.ca: "ConfigMap a/ca" is in memory, and`},
+		{func(c *Config) { c.Pools[1].TLS.Key = "/x"; c.Pools[1].TLS.Cert = "/x" }, `pools.api.tls.cert: "Secret a/client" is in memory, and`},
+		{func(c *Config) { c.Pools[1].TLS.SANs[1] = "a b" }, `pools.api.tls.server_name: bad name "a b" of a certificate: `},
+		{func(c *Config) { c.Pools[1].TLS.SANs[1] = "http:/x:y z%" }, `pools.api.tls.server_name: bad name "http:/x:y z%" of a certificate: write a URI such as`},
+		{func(c *Config) { c.Pools[1].Feed = "" }, `pools.api.backends: the pool has no backends`},
+	} {
+		c := inMemory()
+		tt.change(c)
+		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("got %v, want %s", err, tt.want)
+		}
+	}
+}
+
 // TestErrorsHavePaths: a program is told which value is wrong.
 func TestErrorsHavePaths(t *testing.T) {
 	for _, tt := range []struct {

@@ -31,6 +31,21 @@ func (v *Validator) pem(p Path, data *PEM, file bool) {
 	}
 }
 
+// certificateNames checks Certificate.Names, and brings them into lower case.
+func (v *Validator) certificateNames(p Path, names []string) {
+	for i, name := range names {
+		if normal := strings.ToLower(strings.TrimSuffix(name, ".")); normal != name {
+			names[i] = normal
+		}
+		if name == "*" {
+			continue
+		}
+		if err := hostport.CheckName(strings.TrimPrefix(names[i], "*.")); err != nil && v.OK(p) {
+			v.Fail(p, "bad name %s of a certificate: %v", hint.Quote(name), err)
+		}
+	}
+}
+
 // checkSAN checks a name that a certificate must have: a URI, an IP address, or the name of
 // a host, which may be a wildcard, as in a certificate.
 func checkSAN(s string) error {

@@ -58,8 +58,13 @@ func (t *ListenerTLS) SetDefaults() {
 type Certificate struct {
 	Cert string `key:"cert" as:"file"`
 	Key  string `key:"key" as:"file"`
-	// Data is used instead of files; nil is none.
+	// Data is used instead of files; nil is none. No file can set it.
 	Data *PEM
+	// Names are the names by which clients get the certificate, instead of those in it:
+	// names of hosts, "*.example.com" for all names below it, and "*" for all other
+	// names and for clients that ask for none. nil stands for the names in the
+	// certificate. No file can set it.
+	Names []string
 }
 
 // ACME gets certificates from a certificate authority (RFC 8555).
@@ -111,6 +116,7 @@ func (v *Validator) listenerTLS(p Path, t *ListenerTLS) {
 	files := map[string]Path{}
 	for i, c := range t.Certificates {
 		cert := certificates.Index(i).Key("cert")
+		v.certificateNames(certificates.Index(i), c.Names)
 		if c.Data != nil {
 			v.pem(certificates.Index(i), c.Data, c.Cert != "" || c.Key != "")
 			continue

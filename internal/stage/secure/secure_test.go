@@ -144,7 +144,7 @@ func TestFailedHandshakes(t *testing.T) {
 	plain := listen(t, certs.Spec{Pairs: pairs}, usual, testkit.Patience)
 	modern := listen(t, certs.Spec{Pairs: pairs}, secure.Options{MinVersion: tls.VersionTLS13}, testkit.Patience)
 	strict := listen(t, certs.Spec{Pairs: pairs, Strict: true}, usual, testkit.Patience)
-	mutual := listen(t, certs.Spec{Pairs: pairs, ClientCA: ca.File()}, usual, testkit.Patience)
+	mutual := listen(t, certs.Spec{Pairs: pairs, ClientCA: certs.CAFile{Path: ca.File()}}, usual, testkit.Patience)
 	client := func(change func(*tls.Config)) *tls.Config {
 		c := &tls.Config{RootCAs: ca.Pool(), ServerName: "a.example"}
 		change(c)
@@ -257,7 +257,7 @@ func TestClientCertificates(t *testing.T) {
 	me := ca.Issue("me")
 	pairs := pairOf(ca.Issue("a.example"))
 	for _, require := range []bool{true, false} {
-		l := listen(t, certs.Spec{Pairs: pairs, ClientCA: ca.File()}, secure.Options{MinVersion: tls.VersionTLS12, RequireClient: require}, testkit.Patience)
+		l := listen(t, certs.Spec{Pairs: pairs, ClientCA: certs.CAFile{Path: ca.File()}}, secure.Options{MinVersion: tls.VersionTLS12, RequireClient: require}, testkit.Patience)
 		with := &tls.Config{RootCAs: ca.Pool(), ServerName: "a.example", Certificates: []tls.Certificate{me.TLS}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 		for _, resumed := range []bool{false, true} {
 			_, err, server := l.dial(t, with)
@@ -281,11 +281,11 @@ func TestResumptionUnderOtherRules(t *testing.T) {
 	path := ca.File()
 	keys := tickets.New("a secret", nil) // as two listeners with the same ticket_secret
 	o := secure.Options{MinVersion: tls.VersionTLS12, RequireClient: true, Tickets: keys}
-	required := listen(t, certs.Spec{Pairs: pairs, ClientCA: path}, o, testkit.Patience)
+	required := listen(t, certs.Spec{Pairs: pairs, ClientCA: certs.CAFile{Path: path}}, o, testkit.Patience)
 	o.RequireClient = false
-	optional := listen(t, certs.Spec{Pairs: pairs, ClientCA: path}, o, testkit.Patience)
+	optional := listen(t, certs.Spec{Pairs: pairs, ClientCA: certs.CAFile{Path: path}}, o, testkit.Patience)
 	open := listen(t, certs.Spec{Pairs: pairs}, o, testkit.Patience)
-	elsewhere := listen(t, certs.Spec{Pairs: pairs, ClientCA: path}, o, testkit.Patience) // like optional
+	elsewhere := listen(t, certs.Spec{Pairs: pairs, ClientCA: certs.CAFile{Path: path}}, o, testkit.Patience) // like optional
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		client := func() *tls.Config {
 			return &tls.Config{RootCAs: ca.Pool(), ServerName: "a.example", MaxVersion: version, Certificates: []tls.Certificate{me.TLS},

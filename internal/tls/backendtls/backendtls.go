@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -32,6 +33,13 @@ type Options struct {
 	// its chain, and its private key; "" means none. An empty Key means that the key
 	// is in Cert, too.
 	Cert, Key string
+	// CAText is used instead of the file CA, and CertText and KeyText instead of the
+	// files Cert and Key, if they aren't "". CA and Cert are then only names for errors.
+	CAText, CertText, KeyText string
+	// SANs are names of hosts, IP addresses and URIs, one of which every backend's
+	// certificate must have, instead of ServerName or the host. "*.example.com" must be
+	// in it as it is. Empty means that it must have that name.
+	SANs []string
 	// InsecureSkipVerify accepts any certificate.
 	InsecureSkipVerify bool
 	// Counter counts the handshakes; nil means that nobody does.
@@ -73,7 +81,7 @@ func New(o Options, before *Client) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if before != nil && before.options == o && before.contents == read {
+	if before != nil && before.options.equal(o) && before.contents == read {
 		return before, nil
 	}
 	c := &Client{options: o, contents: read, sessions: tls.NewLRUClientSessionCache(maxSessions), configs: map[string]*tlsconn.Config{}}
@@ -94,6 +102,9 @@ func New(o Options, before *Client) (*Client, error) {
 	if c.base.RootCAs, err = parseCA(o, read.ca); err != nil {
 		return nil, err
 	}
+	if len(o.SANs) > 0 && !o.InsecureSkipVerify {
+		c.verifySANs()
+	}
 	if o.Cert != "" {
 		pair, err := parsePair(o, read.cert, read.key)
 		if err != nil {
@@ -104,6 +115,12 @@ func New(o Options, before *Client) (*Client, error) {
 		c.base.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	}
 	return c, nil
+}
+
+func (o Options) equal(p Options) bool {
+	same := o.Counter == p.Counter
+	o.Counter, p.Counter = nil, nil // not to be looked into
+	return same && reflect.DeepEqual(o, p)
 }
 
 // nameOf returns the name that the certificate of a backend at host must have.

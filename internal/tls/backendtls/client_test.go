@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -93,9 +94,13 @@ func judge(t *testing.T, s scene, c *Client, err error) {
 func testResumption(t *testing.T, talk func(c *Client, addr string) error) {
 	ca := testca.New(t)
 	pair := ca.Issue("chat.internal")
-	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		t.Run(tls.VersionName(version), func(t *testing.T) {
-			c, err := New(Options{CA: ca.File()}, nil)
+	for i, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13, tls.VersionTLS12, tls.VersionTLS13} {
+		var sans []string
+		if i > 1 {
+			sans = []string{"chat.internal"}
+		}
+		t.Run(fmt.Sprint(tls.VersionName(version), sans), func(t *testing.T) {
+			c, err := New(Options{CA: ca.File(), SANs: sans}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -40,6 +40,7 @@ func (c *Client) text(err error, name string) string {
 		mismatch x509.HostnameError
 		invalid  x509.CertificateInvalidError
 		roots    x509.SystemRootsError
+		sans     *sanError
 	)
 	alert, ok := alertOf(err)
 	switch {
@@ -50,6 +51,8 @@ func (c *Client) text(err error, name string) string {
 	case errors.As(err, &mismatch):
 		return fmt.Sprintf("its certificate is %s, not for %s: set %s to one of its names, or give the backend a certificate with this one",
 			namesOf(mismatch.Certificate), hint.Quote(name), keyOf(&c.options, "server_name"))
+	case errors.As(err, &sans):
+		return sans.text()
 	case errors.As(err, &unknown):
 		return c.unknown(unknown.Cert)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

@@ -27,7 +27,7 @@ func (e *FileError) Error() string {
 }
 func (e *FileError) Unwrap() error { return e.Err }
 
-// contents are those of the files of Options, "" for those that aren't used.
+// contents are those of the files, or what is instead of them, of Options, "" for those that aren't used.
 type contents struct{ ca, cert, key string }
 
 // maxFile bounds the size of a file, in bytes: a bundle of all public authorities has
@@ -36,10 +36,14 @@ const maxFile = 8 << 20
 
 func readFiles(o Options) (c contents, err error) {
 	for _, f := range []struct {
-		key, path string
-		to        *string
-	}{{"ca", o.CA, &c.ca}, {"cert", o.Cert, &c.cert}, {"key", o.Key, &c.key}} {
-		if f.path == "" {
+		key, path, text string
+		to              *string
+	}{{"ca", o.CA, o.CAText, &c.ca}, {"cert", o.Cert, o.CertText, &c.cert}, {"key", o.Key, o.KeyText, &c.key}} {
+		switch {
+		case f.path == "":
+			continue
+		case f.text != "":
+			*f.to = f.text
 			continue
 		}
 		info, err := os.Stat(f.path)

@@ -43,6 +43,9 @@ func TestFiles(t *testing.T) {
 		{"no key", Options{Cert: cert}, []string{"pools.chat.tls.cert", "private key"}},
 		{"both in one, of two pairs", Options{Cert: both}, []string{"does not match"}},
 		{"no key file", Options{Cert: cert, Key: "/nowhere/key.pem"}, []string{"pools.chat.tls.key", `"/nowhere/key.pem"`}},
+		{"in memory", Options{CA: "ConfigMap a/b", CAText: string(ca.PEM)}, nil},
+		{"in memory, no PEM", Options{CA: "ConfigMap a/b", CAText: "x"}, []string{`pools.chat.tls.ca: "ConfigMap a/b": there is no certificate in it`}},
+		{"in memory, no key", Options{Cert: "Secret a/c", CertText: string(ca.PEM)}, []string{`pools.chat.tls.cert: the certificate "Secret a/c"`, "private key"}},
 		{"too large", Options{CA: write(t, strings.Repeat("x", maxFile+1))}, []string{"more than 8 MiB"}},
 	} {
 		c.o.Pool = "chat"
@@ -89,6 +92,22 @@ func TestUnchanged(t *testing.T) {
 	}
 	if other, err := New(o, first); err != nil || other == first {
 		t.Errorf("it was kept with a renewed certificate: %v", err)
+	}
+	memory := Options{Pool: "chat", CA: "a", CAText: string(ca.PEM), SANs: []string{"x"}}
+	first, _ = New(memory, nil)
+	memory.CAText, memory.SANs = string(ca.PEM), []string{"x"}
+	if again, err := New(memory, first); err != nil || again != first {
+		t.Errorf("with the same in memory it was made again: %v", err)
+	}
+	for what, change := range map[string]func(o *Options){
+		"certificates": func(o *Options) { o.CAText = string(testca.New(t).PEM) },
+		"names":        func(o *Options) { o.SANs = []string{"y"} },
+	} {
+		changed := memory
+		change(&changed)
+		if other, err := New(changed, first); err != nil || other == first {
+			t.Errorf("it was kept with other %s in memory: %v", what, err)
+		}
 	}
 	plain, _ := New(Options{}, nil)
 	if plain.Certificate() != nil {

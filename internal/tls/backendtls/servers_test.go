@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -108,6 +109,13 @@ func scenes(t *testing.T) []scene {
 		f(&o)
 		return o
 	}
+	named := func(sans ...string) Options { return change(func(o *Options) { o.SANs = sans }) }
+	spiffe := ca.IssueLike(func(c *x509.Certificate) {
+		c.DNSNames, c.URIs = nil, []*url.URL{{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/default/sa/chat"}}
+	}, "x")
+	ours := ca.Issue("balancer")
+	inMemory := Options{Pool: "chat", CA: "ConfigMap default/ca", CAText: string(ca.PEM),
+		Cert: "Secret default/client", Key: "Secret default/client", CertText: string(ours.Cert), KeyText: string(ours.Key)}
 	answers := func(text string) func(*testing.T) string {
 		return func(t *testing.T) string {
 			return listen(t, func(c net.Conn) {
@@ -125,6 +133,21 @@ func scenes(t *testing.T) []scene {
 		{name: "server_name", addr: with(func(*tls.Config) {}), host: "elsewhere", o: change(func(o *Options) { o.ServerName = "chat.internal" })},
 		{name: "mutual", addr: mutual(tls.VersionTLS13), o: own(ca.Issue("balancer"))},
 		{name: "mutual, TLS 1.2", addr: mutual(tls.VersionTLS12), o: own(ca.Issue("balancer"))},
+		{name: "from memory", addr: mutual(tls.VersionTLS13), o: inMemory},
+		{name: "names: the host's", addr: with(func(*tls.Config) {}), o: named("other.internal", "chat.internal"), host: "elsewhere"},
+		{name: "names: TLS 1.2", addr: with(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }), o: named("chat.internal"), host: "elsewhere"},
+		{name: "names: an address", addr: with(func(*tls.Config) {}), o: named("127.0.0.1"), host: "elsewhere"},
+		{name: "names: a URI", addr: showing(spiffe), o: named("spiffe://cluster.local/ns/default/sa/chat"), host: "elsewhere"},
+		{name: "names: a wildcard", addr: showing(ca.Issue("*.Pods.internal")), o: named("*.pods.internal"), host: "elsewhere"},
+		{name: "names: by a wildcard", addr: showing(ca.Issue("*.pods.internal")), o: named("a.pods.internal"), host: "elsewhere"},
+		{name: "names: none of them, though the host's", addr: with(func(*tls.Config) {}), o: named("a.internal", "*.internal", "spiffe://chat.internal"),
+			want: `its certificate is for "chat.internal", "127.0.0.1", and must have one of the names "a.internal", "*.internal", "spiffe://chat.internal": give the backend another certificate, or change the names`},
+		{name: "names: another URI", addr: showing(spiffe), o: named("spiffe://cluster.local/ns/default/sa/cha"), host: "elsewhere", want: "its certificate is for no name or address"},
+		{name: "names: unknown authority", addr: showing(other.Issue("chat.internal")), o: named("chat.internal"),
+			want: `its certificate is signed by the unknown authority "CN=holdfast test CA": add that authority's certificate to`},
+		{name: "names: expired", addr: showing(ca.Expired("chat.internal")), o: named("chat.internal"), want: "its certificate has expired, it was valid until "},
+		{name: "names: for clients", addr: showing(ca.IssueLike(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, "chat.internal")), o: named("chat.internal"),
+			want: "its certificate can't be verified: certificate specifies an incompatible key usage"},
 		{name: "unknown authority", addr: showing(other.Issue("chat.internal")), o: trusting,
 			want: `its certificate is signed by the unknown authority "CN=holdfast test CA": add that authority's certificate to "` + trusting.CA + `", which is pools.chat.tls.ca, or let the backend send its whole chain`},
 		{name: "unknown to the system", addr: showing(good), o: Options{Pool: "chat"},

@@ -1,6 +1,6 @@
 // Package certs has the certificates of the balancer's listeners: it reads them from
 // files, chooses one for each client, and follows changes of the files without a
-// restart.
+// restart. A program may give what would be in the files.
 //
 // A Watcher belongs to the process and survives reloads. It makes a Store for each
 // listener. Stores share what they read of the same files.
@@ -18,11 +18,18 @@ package certs
 import (
 	"crypto/tls"
 	"fmt"
+	"time"
 )
 
 // Pair names the files of a certificate, in PEM: a chain, the server's own certificate
 // first, and its private key. Key is "" if the key is in Cert, too.
-type Pair struct{ Cert, Key string }
+type Pair struct {
+	Cert, Key string
+	// InMemory means that there are no files: CertText and KeyText are what would be in
+	// them. Cert and Key are then only names for errors, the log and the status.
+	InMemory          bool
+	CertText, KeyText string
+}
 
 // keyFile is the file that has the private key.
 func (p Pair) keyFile() string {
@@ -37,15 +44,46 @@ type Spec struct {
 	// Pairs are the certificates; the first is for clients that ask for no name, or
 	// for one that no certificate has.
 	Pairs []Pair
+	// Names are the names that a client asks for to get the certificate of Pairs with
+	// the same index: names of hosts, "*.example.com" for those below it at any depth,
+	// and "*" for all the rest and for clients that ask for no name. nil, and an index
+	// that it hasn't, stand for the names in the certificate.
+	Names [][]string
 	// SelfSigned adds a certificate that is made in memory, for trials.
 	SelfSigned bool
 	// Domains are those of Options.Source that belong to this listener, in lower case.
 	Domains []string
-	// ClientCA is the file of the certificates that clients are verified by; "" for
-	// none.
-	ClientCA string
+	// ClientCA is the file of the certificates that clients are verified by; its Path
+	// is "" for none.
+	ClientCA CAFile
 	// Strict refuses clients that ask for no name, or for one that no certificate has.
 	Strict bool
+}
+
+// CAFile is a file of certificates in PEM.
+type CAFile struct {
+	Path string
+	// InMemory means that there is no file: Text is what would be in it, and Path is
+	// only a name.
+	InMemory bool
+	Text     string
+}
+
+// Check reports what makes a certificate unusable, as Load does for one that has not
+// expired. The error is a *FileError.
+func Check(p Pair) error {
+	if bad := newPair(p, true).check(time.Now()); bad != nil {
+		return bad
+	}
+	return nil
+}
+
+// CheckCA is Check for Spec.ClientCA.
+func CheckCA(f CAFile) error {
+	if bad := newClientCA(f).check(time.Now()); bad != nil {
+		return bad
+	}
+	return nil
 }
 
 // Source has certificates that are in no files. Its methods are called by event loops,

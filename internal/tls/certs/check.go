@@ -23,7 +23,7 @@ func check(p Pair, part Part, chain []*x509.Certificate, key crypto.Signer) *Fil
 	}
 	if !matches(leaf) {
 		if i := slices.IndexFunc(chain, matches); i > 0 {
-			return at(Cert, p.Cert, 0, "the private key belongs to certificate %d of the file: put the server's own certificate first", i+1)
+			return at(Cert, p.Cert, 0, "the private key belongs to certificate %d in it: put the server's own certificate first", i+1)
 		}
 		return at(part, p.keyFile(), 0, "the private key doesn't belong to the certificate in %s, which is for %s: use the key that this certificate was made with", quote(p.Cert), summary(leaf))
 	}

@@ -16,13 +16,14 @@ type ClientCAs struct {
 
 // clientCA is the file of ClientCAs.
 type clientCA struct {
-	path string
+	path CAFile
 	file
 	current atomic.Pointer[ClientCAs]
 }
 
-func newClientCA(path string) *clientCA {
-	r := &clientCA{path: path, file: newFile(filePart{part: ClientCA, path: path})}
+func newClientCA(f CAFile) *clientCA {
+	path := f.Path
+	r := &clientCA{path: f, file: newFile(filePart{part: ClientCA, path: path, inMemory: f.InMemory, text: f.Text})}
 	r.parse = func(texts [][]byte, _ time.Time) *FileError {
 		all, bad := blocks(ClientCA, path, texts[0])
 		if bad != nil {

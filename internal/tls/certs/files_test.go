@@ -54,24 +54,24 @@ func TestBadFiles(t *testing.T) {
 		part      certs.Part
 		want      string // in the error
 	}{
-		{"empty", nil, good.Key, certs.Cert, `cert.pem": the file is empty`},
+		{"empty", nil, good.Key, certs.Cert, `cert.pem": it is empty`},
 		{"no PEM", []byte("hello\n"), good.Key, certs.Cert, "nothing in it begins with -----BEGIN"},
 		{"DER", der.Bytes, good.Key, certs.Cert, "openssl x509 -inform der"},
 		{"cut off", join(good.Cert, cut), good.Key, certs.Cert, `cert.pem", line ` + lineAfter(good.Cert) + `: the PEM block that begins here is damaged or cut off`},
 		{"indented", join([]byte("  "), good.Cert), good.Key, certs.Cert, `line 1: a PEM block must begin at the beginning of a line`},
 		{"damaged", join([]byte("# a comment\n"), block("CERTIFICATE", []byte("x"))), good.Key, certs.Cert, `cert.pem", line 2: the certificate that begins here can't be read: malformed certificate`},
-		{"a key as the certificate", good.Key, good.Key, certs.Cert, "there is a private key in the file, but no certificate"},
+		{"a key as the certificate", good.Key, good.Key, certs.Cert, "there is a private key in it, but no certificate"},
 		{"a request", block("CERTIFICATE REQUEST", []byte("x")), good.Key, certs.Cert, "this is a certificate request"},
-		{"another block", block("PUBLIC KEY", []byte("x")), good.Key, certs.Cert, "there is no certificate in the file"},
-		{"a certificate as the key", good.Cert, good.Cert, certs.Key, `key.pem", line 1: there is no private key in the file`},
+		{"another block", block("PUBLIC KEY", []byte("x")), good.Key, certs.Cert, "there is no certificate in it"},
+		{"a certificate as the key", good.Cert, good.Cert, certs.Key, `key.pem", line 1: there is no private key in it`},
 		{"a damaged key", good.Cert, block("PRIVATE KEY", []byte("x")), certs.Key, "the private key that begins here can't be read"},
 		{"a damaged EC key", good.Cert, block("EC PRIVATE KEY", []byte("x")), certs.Key, "the private key that begins here can't be read"},
 		{"a damaged RSA key", good.Cert, block("RSA PRIVATE KEY", []byte("x")), certs.Key, "the private key that begins here can't be read"},
 		{"a password", good.Cert, block("ENCRYPTED PRIVATE KEY", []byte("x")), certs.Key, "protected by a password"},
 		{"an old kind of password", good.Cert, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}, Bytes: []byte("x")}), certs.Key, "protected by a password"},
 		{"another's key", good.Cert, other.Key, certs.Key, `key.pem": the private key doesn't belong to the certificate in`},
-		{"no key in one file", good.Cert, nil, certs.Cert, "but no private key: add the key to the file, or name the file that has it as key (--tls-key)"},
-		{"the wrong order", join(ca.PEM, good.Cert), good.Key, certs.Cert, "the private key belongs to certificate 2 of the file: put the server's own certificate first"},
+		{"no key in one file", good.Cert, nil, certs.Cert, "but no private key: add the key to it, or name the file that has it as key (--tls-key)"},
+		{"the wrong order", join(ca.PEM, good.Cert), good.Key, certs.Cert, "the private key belongs to certificate 2 in it: put the server's own certificate first"},
 		{"expired", expired.Cert, expired.Key, certs.Cert, `the certificate for "a.example" has expired at ` + expired.NotAfter.UTC().Format("2006-01-02T15:04")},
 		{"not yet valid", early.Cert, early.Key, certs.Cert, "is the clock right?"},
 		{"no names", nameless.Cert, nameless.Key, certs.Cert, "no names (subjectAltName)"},
@@ -97,13 +97,23 @@ func TestBadFiles(t *testing.T) {
 			if strings.ContainsAny(e.Text, "\n\x1b") {
 				t.Errorf("%q can't be one line", e.Text)
 			}
+			// The same in memory, where only an expiry is fine.
+			p = certs.Pair{Cert: "Secret a/tls", InMemory: true, CertText: string(tt.cert), KeyText: string(tt.key)}
+			if tt.key != nil {
+				p.Key = p.Cert
+			}
+			want := strings.NewReplacer(`cert.pem"`, `Secret a/tls"`, `key.pem"`, `Secret a/tls"`).Replace(tt.want)
+			switch err = certs.Check(p); {
+			case e.Untimely && err != nil, !e.Untimely && (err == nil || !strings.Contains(err.Error(), want)):
+				t.Errorf("in memory: %v, want %q", err, want)
+			}
 		})
 	}
 	w := certs.New(certs.Options{})
 	_, err := w.Load([]certs.Spec{
 		{Pairs: []certs.Pair{{Cert: dir}}},
 		{Pairs: []certs.Pair{{Cert: filepath.Join(dir, "nothing\x1b[31m.pem")}}},
-		{ClientCA: write(t, dir, "ca.pem", good.Key)},
+		{ClientCA: certs.CAFile{Path: write(t, dir, "ca.pem", good.Key)}},
 	})
 	for _, want := range []string{"this is no regular file", `nothing\x1b[31m.pem": the file can't be read: no such file`, "no certificate"} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -96,6 +96,18 @@ type filePart struct {
 	contents
 	part Part
 	path string
+	// inMemory: there is no file, and text is what would be in it.
+	inMemory bool
+	text     string
+}
+
+// get returns what is in the file.
+func (p *filePart) get(now time.Time) ([]byte, *FileError) {
+	if !p.inMemory {
+		return p.read(p.part, p.path, now)
+	}
+	p.sum = sha256.Sum256([]byte(p.text))
+	return []byte(p.text), nil
 }
 
 func newFile(parts ...filePart) file { return file{parts: parts} }
@@ -127,7 +139,7 @@ func (f *file) look(now time.Time) (changed bool, bad *FileError) {
 
 func (f *file) unchanged() bool {
 	for i := range f.parts {
-		if !f.parts[i].unchanged(f.parts[i].path) {
+		if p := &f.parts[i]; !p.inMemory && !p.unchanged(p.path) {
 			return false
 		}
 	}
@@ -139,7 +151,7 @@ func (f *file) read(now time.Time) (changed bool, bad *FileError) {
 	same := f.used != nil
 	for i := range f.parts {
 		p := &f.parts[i]
-		if texts[i], bad = p.read(p.part, p.path, now); bad != nil {
+		if texts[i], bad = p.get(now); bad != nil {
 			return false, bad
 		}
 		sums[i] = p.sum
@@ -155,6 +167,12 @@ func (f *file) read(now time.Time) (changed bool, bad *FileError) {
 	return true, nil
 }
 
+// check is the error of the first look.
+func (f *file) check(now time.Time) *FileError {
+	_, bad := f.look(now)
+	return bad
+}
+
 // pair is a certificate and its key.
 type pair struct {
 	Pair
@@ -165,9 +183,9 @@ type pair struct {
 // newPair makes a pair. Unless untimely is false, the first certificate may be one that
 // isn't valid now.
 func newPair(p Pair, untimely bool) *pair {
-	r := &pair{Pair: p, file: newFile(filePart{part: Cert, path: p.Cert})}
+	r := &pair{Pair: p, file: newFile(filePart{part: Cert, path: p.Cert, inMemory: p.InMemory, text: p.CertText})}
 	if p.Key != "" {
-		r.parts = append(r.parts, filePart{part: Key, path: p.Key})
+		r.parts = append(r.parts, filePart{part: Key, path: p.Key, inMemory: p.InMemory, text: p.KeyText})
 	}
 	r.parse = func(texts [][]byte, now time.Time) *FileError {
 		var key []byte

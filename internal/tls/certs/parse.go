@@ -31,7 +31,7 @@ func blocks(part Part, file string, text []byte) (all []block, bad *FileError) {
 		}
 		b, _ := pem.Decode(text[start:to])
 		if b == nil {
-			bad = at(part, file, line, "the PEM block that begins here is damaged or cut off: write the file again")
+			bad = at(part, file, line, "the PEM block that begins here is damaged or cut off: write it again")
 			return
 		}
 		all = append(all, block{b, line})
@@ -58,11 +58,11 @@ func blocks(part Part, file string, text []byte) (all []block, bad *FileError) {
 	}
 	switch {
 	case len(bytes.TrimSpace(text)) == 0:
-		return nil, at(part, file, 0, "the file is empty")
+		return nil, at(part, file, 0, "it is empty")
 	case text[0] == 0x30: // an ASN.1 sequence
-		return nil, at(part, file, 0, "the file is not in PEM but in a binary format: convert it, with 'openssl x509 -inform der' (a certificate), 'openssl pkey -inform der' (a key) or 'openssl pkcs12 -nodes' (both)")
+		return nil, at(part, file, 0, "it is not in PEM but in a binary format: convert it, with 'openssl x509 -inform der' (a certificate), 'openssl pkey -inform der' (a key) or 'openssl pkcs12 -nodes' (both)")
 	}
-	return nil, at(part, file, 0, "the file is not in PEM: nothing in it begins with -----BEGIN")
+	return nil, at(part, file, 0, "it is not in PEM: nothing in it begins with -----BEGIN")
 }
 
 // certificates parses the certificates among the blocks of a file.
@@ -87,10 +87,10 @@ func certificates(part Part, file string, all []block) (certs []*x509.Certificat
 		case b.Type == "CERTIFICATE REQUEST":
 			return nil, at(part, file, b.line, "this is a certificate request: a certificate authority must make a certificate of it first")
 		case isKey(b):
-			return nil, at(part, file, b.line, "there is a private key in the file, but no certificate")
+			return nil, at(part, file, b.line, "there is a private key in it, but no certificate")
 		}
 	}
-	return nil, at(part, file, all[0].line, "there is no certificate in the file: want a block that begins with -----BEGIN CERTIFICATE-----")
+	return nil, at(part, file, all[0].line, "there is no certificate in it: want a block that begins with -----BEGIN CERTIFICATE-----")
 }
 
 func isKey(b block) bool { return strings.HasSuffix(b.Type, "PRIVATE KEY") }
@@ -126,9 +126,9 @@ func privateKey(part Part, file string, all []block) (crypto.Signer, *FileError)
 		return signer, nil
 	}
 	if part == Cert {
-		return nil, at(part, file, 0, "there is a certificate in the file, but no private key: add the key to the file, or name the file that has it as key (--tls-key)")
+		return nil, at(part, file, 0, "there is a certificate in it, but no private key: add the key to it, or name the file that has it as key (--tls-key)")
 	}
-	return nil, at(part, file, all[0].line, "there is no private key in the file")
+	return nil, at(part, file, all[0].line, "there is no private key in it")
 }
 
 // plain is the text of an error of crypto/x509. It may contain bytes of the file.

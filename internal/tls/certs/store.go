@@ -23,43 +23,100 @@ type Store struct {
 
 // index has the certificates of a Store by their names. It never changes.
 type index struct {
-	byName map[string][]*tls.Certificate // also "*.example.com"
-	// first are those for clients that ask for no name of byName: the first one,
+	byName map[string][]*tls.Certificate // also "*.example.com", which is for one label
+	// given has those with Spec.Names of the form "*.example.com", by the name behind
+	// the wildcard, and those of "*" by "".
+	given map[string][]*tls.Certificate
+	// first are those for clients that ask for no name of the others: the first one,
 	// and others for the same name with another kind of key.
 	first []*tls.Certificate
 }
 
 // rebuild makes the index of the certificates that there are now.
 func (s *Store) rebuild() {
-	ix := &index{byName: map[string][]*tls.Certificate{}}
-	var all []*tls.Certificate
-	for _, p := range s.pairs {
-		all = append(all, p.current.Load())
+	ix := &index{byName: map[string][]*tls.Certificate{}, given: map[string][]*tls.Certificate{}}
+	var first *tls.Certificate
+	var with func() []*tls.Certificate // those for the first name of first
+	add := func(c *tls.Certificate, given []string) {
+		own := given
+		if given == nil {
+			own = names(c.Leaf)
+		}
+		for i, name := range own {
+			list, key := ix.byName, name
+			if rest, ok := strings.CutPrefix(name, "*"); ok && given != nil {
+				list, key = ix.given, strings.TrimPrefix(rest, ".")
+			}
+			list[key] = append(list[key], c)
+			if i == 0 && first == nil {
+				first, with = c, func() []*tls.Certificate { return list[key] }
+			}
+		}
+	}
+	for i, p := range s.pairs {
+		var given []string
+		if i < len(s.spec.Names) {
+			given = s.spec.Names[i]
+		}
+		add(p.current.Load(), given)
 	}
 	if s.self != nil {
-		all = append(all, s.self)
+		add(s.self, nil)
 	}
 	if s.source != nil && len(s.spec.Domains) > 0 {
 		for _, c := range s.source.Certificates() {
 			if slices.ContainsFunc(names(c.Leaf), func(n string) bool { return slices.Contains(s.spec.Domains, n) }) {
-				all = append(all, c)
+				add(c, nil)
 			}
 		}
 	}
-	for _, c := range all {
-		for _, name := range names(c.Leaf) {
-			ix.byName[name] = append(ix.byName[name], c)
-		}
-	}
-	if len(all) > 0 {
-		ix.first = all[:1]
-		for _, c := range ix.byName[names(all[0].Leaf)[0]] {
-			if c != all[0] {
-				ix.first = append(ix.first[:len(ix.first):len(ix.first)], c)
+	if first != nil {
+		ix.first = []*tls.Certificate{first}
+		for _, c := range with() {
+			if c != first {
+				ix.first = append(ix.first, c)
 			}
 		}
 	}
 	s.index.Store(ix)
+}
+
+// find returns the certificates for a name, nil if there are none.
+func (ix *index) find(name string) []*tls.Certificate {
+	if certs := ix.byName[name]; certs != nil {
+		return fitting(certs, name)
+	}
+	for rest, one := name, true; ; one = false {
+		_, parent, ok := strings.Cut(rest, ".")
+		if !ok {
+			break
+		}
+		rest = parent
+		if certs := ix.byName["*."+parent]; certs != nil && one { // RFC 9525 §6.3: for one label
+			return certs
+		}
+		if certs := ix.given[parent]; certs != nil {
+			return fitting(certs, name)
+		}
+	}
+	return fitting(ix.given[""], name)
+}
+
+// fitting returns those of certs that have the name, or all if none has it.
+func fitting(certs []*tls.Certificate, name string) []*tls.Certificate {
+	if len(certs) < 2 || name == "" {
+		return certs
+	}
+	var fit []*tls.Certificate
+	for _, c := range certs {
+		if c.Leaf.VerifyHostname(name) == nil {
+			fit = append(fit, c)
+		}
+	}
+	if fit == nil {
+		return certs
+	}
+	return fit
 }
 
 var (
@@ -82,12 +139,7 @@ func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	}
 	ix := s.index.Load()
 	name := canonical(hello.ServerName)
-	certs := ix.byName[name]
-	if certs == nil {
-		if _, parent, ok := strings.Cut(name, "."); ok {
-			certs = ix.byName["*."+parent] // RFC 9525 §6.3: for one label
-		}
-	}
+	certs := ix.find(name)
 	switch {
 	case certs != nil:
 		return supporting(certs, hello), nil

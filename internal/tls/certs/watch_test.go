@@ -290,7 +290,7 @@ func TestClientCAs(t *testing.T) {
 		var log testkit.Log
 		first, second := testca.New(t), testca.New(t)
 		path := first.File()
-		s, _ := load(t, certs.Options{Log: log.Logger(logKeys...)}, certs.Spec{SelfSigned: true, ClientCA: path})
+		s, _ := load(t, certs.Options{Log: log.Logger(logKeys...)}, certs.Spec{SelfSigned: true, ClientCA: certs.CAFile{Path: path}})
 		before := s.ClientCAs()
 		rename(t, append(first.PEM, second.PEM...), path)
 		poll(1)
@@ -318,7 +318,7 @@ func TestClientCAs(t *testing.T) {
 				t.Errorf("the log has %q, want %q once", got, want)
 			}
 		}
-		if other, _ := load(t, certs.Options{}, certs.Spec{SelfSigned: true, ClientCA: path}); other.ClientCAs().Sum != after.Sum {
+		if other, _ := load(t, certs.Options{}, certs.Spec{SelfSigned: true, ClientCA: certs.CAFile{Path: path}}); other.ClientCAs().Sum != after.Sum {
 			t.Error("another balancer has another Sum for the same certificates")
 		}
 	})

@@ -39,7 +39,7 @@ type Watcher struct {
 
 	mu     sync.Mutex // held while files are read; guards the following
 	pairs  map[Pair]*pair
-	cas    map[string]*clientCA
+	cas    map[CAFile]*clientCA
 	self   *tls.Certificate // nil before it is needed
 	stores []*Store         // in use
 	end    chan struct{}    // closed to end the goroutine that looks; nil while there is none
@@ -62,7 +62,7 @@ func New(o Options) *Watcher {
 	if o.Poll == 0 {
 		o.Poll = defaultPoll
 	}
-	w := &Watcher{Options: o, pairs: map[Pair]*pair{}, cas: map[string]*clientCA{}, warned: map[string]time.Time{}}
+	w := &Watcher{Options: o, pairs: map[Pair]*pair{}, cas: map[CAFile]*clientCA{}, warned: map[string]time.Time{}}
 	w.inUse.Store(&[]*Store{})
 	return w
 }
@@ -77,7 +77,7 @@ func (w *Watcher) Load(specs []Spec) ([]*Store, error) {
 	now := w.Now()
 	// New ones are kept apart until Use, so that those of a Load that is given up
 	// leave nothing behind.
-	pairs, cas := map[Pair]*pair{}, map[string]*clientCA{}
+	pairs, cas := map[Pair]*pair{}, map[CAFile]*clientCA{}
 	var bad []error
 	fail := func(spec, index int, e *FileError) {
 		c := *e
@@ -102,7 +102,7 @@ func (w *Watcher) Load(specs []Spec) ([]*Store, error) {
 			}
 			s.pairs = append(s.pairs, p)
 		}
-		if spec.ClientCA != "" {
+		if spec.ClientCA.Path != "" {
 			s.clientCA = known(w.cas, cas, spec.ClientCA, newClientCA)
 			fresh := s.clientCA.used == nil
 			changed, e := s.clientCA.look(now)
@@ -110,7 +110,7 @@ func (w *Watcher) Load(specs []Spec) ([]*Store, error) {
 				fail(i, 0, e)
 			}
 			if changed && !fresh {
-				w.report(&s.clientCA.file, nil, true, "client_ca", s.clientCA.path)
+				w.report(&s.clientCA.file, nil, true, "client_ca", s.clientCA.path.Path)
 			}
 		}
 		if spec.SelfSigned {
@@ -153,7 +153,8 @@ func (w *Watcher) Use(stores []*Store) {
 	defer w.mu.Unlock()
 	w.stores = stores
 	w.inUse.Store(&stores)
-	w.pairs, w.cas = map[Pair]*pair{}, map[string]*clientCA{}
+	before := w.pairs
+	w.pairs, w.cas = map[Pair]*pair{}, map[CAFile]*clientCA{}
 	for _, s := range stores {
 		for _, p := range s.pairs {
 			w.pairs[p.Pair] = p
@@ -162,11 +163,31 @@ func (w *Watcher) Use(stores []*Store) {
 			w.cas[s.clientCA.path] = s.clientCA
 		}
 	}
+	w.reportReplaced(before)
 	w.rebuild() // a certificate may have been replaced since Load
 	w.warn()
 	if w.end == nil && len(stores) > 0 {
 		w.end, w.ended = make(chan struct{}), make(chan struct{})
 		go w.run(w.end, w.ended)
+	}
+}
+
+// reportReplaced logs certificates in memory that are in place of others with the same
+// name.
+func (w *Watcher) reportReplaced(before map[Pair]*pair) {
+	old := map[string]bool{}
+	for p := range before {
+		if p.InMemory && w.pairs[p] == nil {
+			old[p.Cert] = true
+		}
+	}
+	if len(old) == 0 {
+		return
+	}
+	for p, now := range w.pairs {
+		if p.InMemory && before[p] == nil && old[p.Cert] {
+			w.Log.Info("certificate replaced", certLog(now)...)
+		}
 	}
 }
 
@@ -222,7 +243,7 @@ func (w *Watcher) look() {
 	}
 	for _, c := range w.cas {
 		changed, bad := c.look(now)
-		w.report(&c.file, bad, changed, "client_ca", c.path)
+		w.report(&c.file, bad, changed, "client_ca", c.path.Path)
 	}
 	if replaced {
 		w.rebuild()
