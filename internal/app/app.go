@@ -121,7 +121,7 @@ func Start(o Options) (_ *App, err error) {
 		c.Admin.Address = o.Admin
 	}
 	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}}
-	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), TLSResults: secure.Results(), BackendTLSResults: backendtls.Results(),
+	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), Opened: proxy.ResultOpened, TLSResults: secure.Results(), BackendTLSResults: backendtls.Results(),
 		AffinityResults: generation.AffinityResults(), BackendStates: pool.StateNames(),
 		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results(), AuthResults: subrequest.Results()})
 	if a.backendTLS, err = a.readBackendTLS(c); err != nil {

@@ -11,6 +11,7 @@ type PoolLoad struct {
 	Sessions, Requests int
 	Waiting            int    // handshakes in the queue of a pool with admit
 	Messages           uint64 // from both sides, since the pool is there
+	Opened             uint64 // sessions that clients have opened, since the pool is there
 	Backends           []BackendLoad
 }
 
@@ -24,13 +25,14 @@ type BackendLoad struct {
 // Loads returns the load of every pool, in the order of the configuration. It asks the
 // event loops once, and may be called every second.
 func (a *App) Loads() []PoolLoad {
-	messages := a.metrics.Messages()
+	messages, opened := a.metrics.Messages(), a.metrics.Opened()
 	c, pools := a.current.Load(), a.proxy.Generation().Pools
 	list, index := make([]PoolLoad, len(c.Pools)), make(map[string]int, len(c.Pools))
 	for i := range c.Pools {
 		p := &c.Pools[i]
 		index[p.Name] = i
-		list[i] = PoolLoad{Pool: p.Name, Feed: p.Feed, Messages: messages[strings.ToValidUTF8(p.Name, "?")]}
+		label := strings.ToValidUTF8(p.Name, "?")
+		list[i] = PoolLoad{Pool: p.Name, Feed: p.Feed, Messages: messages[label], Opened: opened[label]}
 		if g := pools[p.Name]; g != nil && g.Admit != nil {
 			list[i].Waiting = g.Admit.Waiting()
 		}

@@ -42,6 +42,8 @@ type Options struct {
 	ReattachReasons, ReattachResults []string
 	// AuthResults are the results that AuthRequestDone is called with.
 	AuthResults []string
+	// Opened is the one of HandshakeResults that means a session.
+	Opened string
 	// BackendStates are the values of BackendStat.State, except that of removed
 	// backends.
 	BackendStates []string

@@ -27,6 +27,7 @@ type series struct {
 	closes     closes
 	requests   requests
 	backendTLS *tlsHandshakes // of a pool; nil for a backend
+	opened     atomic.Uint64  // sessions of a pool; 0 for a backend
 
 	// Metrics.refreshing guards the rest.
 	traffic traffic
@@ -116,6 +117,18 @@ func (m *Metrics) Messages() map[string]uint64 {
 	defer m.refreshing.Unlock()
 	m.refresh(false)
 	return maps.Clone(m.messages)
+}
+
+// Opened returns how many sessions clients have opened in each pool, since the start or
+// since the pool is there.
+func (m *Metrics) Opened() map[string]uint64 {
+	opened := map[string]uint64{}
+	for _, s := range m.series.list() {
+		if s.Backend == "" && s.Pool != "" {
+			opened[s.Pool] = s.opened.Load()
+		}
+	}
+	return opened
 }
 
 // refresh updates traffic and deletes the series of removed backends and pools
