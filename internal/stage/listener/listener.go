@@ -45,10 +45,20 @@ type Info struct {
 // String is the address, in the form of a hostport.Address.
 func (i Info) String() string { return cmp.Or(i.unix, i.Addr.String()) }
 
+// OpenError says which listener can't be opened.
+type OpenError struct {
+	Listener string // its name
+	Err      error
+}
+
+func (e *OpenError) Error() string { return fmt.Sprintf("listener %q: %v", e.Listener, e.Err) }
+
+func (e *OpenError) Unwrap() error { return e.Err }
+
 // Apply opens and closes listeners so that they match specs. Listeners are
 // identified by address; several with port 0 keep the ports they got, in their
 // order. Apply first opens the new ones. If one can't be opened, nothing
-// changes, and the error names it. Listeners that stay get their new Spec, and
+// changes, and the error is an *OpenError. Listeners that stay get their new Spec, and
 // those that are not in specs any more are closed last.
 func (s *Set) Apply(specs []Spec) error {
 	s.mu.Lock()
@@ -69,7 +79,7 @@ func (s *Set) Apply(specs []Spec) error {
 			for _, b := range opened {
 				b.Close()
 			}
-			return fmt.Errorf("listener %q: %w", spec.Name, err)
+			return &OpenError{spec.Name, err}
 		}
 		b := &bound{spec, ln}
 		opened, next = append(opened, b), append(next, b)

@@ -27,8 +27,8 @@ type Snapshot struct {
 	Services       []*corev1.Service
 	EndpointSlices []*discoveryv1.EndpointSlice
 	Pods           []*metav1.PartialObjectMetadata
-	// Secrets are those of type kubernetes.io/tls and those that something refers to;
-	// ConfigMaps only those.
+	// Secrets and ConfigMaps are only those that something refers to: the controller
+	// reads the ones that translators have looked up, see Secret.
 	Secrets    []*corev1.Secret
 	ConfigMaps []*corev1.ConfigMap
 	Namespaces []*corev1.Namespace
@@ -52,6 +52,8 @@ type Snapshot struct {
 	pods           map[types.NamespacedName]*metav1.PartialObjectMetadata
 	namespaces     map[string]*corev1.Namespace
 	endpointSlices map[types.NamespacedName][]*discoveryv1.EndpointSlice
+
+	wanted wanted
 }
 
 // New returns a Snapshot of the objects, which may be in any order. It returns an error
@@ -160,14 +162,20 @@ func (s *Snapshot) Service(namespace, name string) *corev1.Service {
 	return s.services[types.NamespacedName{Namespace: namespace, Name: name}]
 }
 
-// Secret returns the Secret with the name; nil if there is none.
+// Secret returns the Secret with the name; nil if there is none. It is also how the
+// controller learns that the Secret is needed: it reads those that were looked up and are
+// not in the Snapshot, and calls the translators again.
 func (s *Snapshot) Secret(namespace, name string) *corev1.Secret {
-	return s.secrets[types.NamespacedName{Namespace: namespace, Name: name}]
+	n := types.NamespacedName{Namespace: namespace, Name: name}
+	s.wanted.note(&s.wanted.secrets, n)
+	return s.secrets[n]
 }
 
-// ConfigMap returns the ConfigMap with the name; nil if there is none.
+// ConfigMap returns the ConfigMap with the name, as Secret does; nil if there is none.
 func (s *Snapshot) ConfigMap(namespace, name string) *corev1.ConfigMap {
-	return s.configMaps[types.NamespacedName{Namespace: namespace, Name: name}]
+	n := types.NamespacedName{Namespace: namespace, Name: name}
+	s.wanted.note(&s.wanted.configMaps, n)
+	return s.configMaps[n]
 }
 
 // Namespace returns the Namespace with the name; nil if there is none.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -77,6 +78,9 @@ func TestFromYAML(t *testing.T) {
 	}
 	if s.Pod("shop", "chat-1") == nil || s.Secret("shop", "cert") == nil || s.ConfigMap("shop", "cert") != nil {
 		t.Error("Pod, Secret or ConfigMap returns something else than there is")
+	}
+	if secrets, configMaps := s.Wanted(); fmt.Sprint(secrets, configMaps) != "[shop/cert] [shop/cert]" {
+		t.Errorf("Wanted() = %v, %v", secrets, configMaps)
 	}
 	if got := s.EndpointSlicesOf("shop", "chat"); len(got) != 2 || got[0].Name != "chat-a" || got[1].Name != "chat-b" {
 		t.Errorf("EndpointSlicesOf(shop, chat) = %v", got)
