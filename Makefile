@@ -8,7 +8,7 @@ SHELL := bash
 # Number of runs of each fuzz target.
 export FUZZTIME ?= 5000x
 
-.PHONY: build test lint race e2e fuzz clean
+.PHONY: build test lint race e2e kube fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/holdfast ./cmd/holdfast
@@ -29,6 +29,11 @@ e2e:
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	go build $${HOLDFAST_E2E_RACE:+-race} -o "$$dir/holdfast" ./cmd/holdfast; \
 	HOLDFAST_E2E_BINARY=$$dir/holdfast go test -count=1 -p 2 -parallel 3 -timeout 60m ./test/e2e/...
+
+# The nested module. Its tests start an API server for each package that needs one.
+# go test would check a part of what go vet has checked.
+kube:
+	cd kubernetes && go vet ./... && go test -vet=off -p 2 -timeout 60m ./...
 
 fuzz:
 	@scripts/fuzz.sh

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests need: Go, gcc for the race detector, make, Node.js with
 # the packages of test/e2e/node and of the examples in Node, Chromium, OpenSSL, curl, ip, and
-# the servers that tests start: Redis, nginx and HAProxy; builds Pebble. No service is
-# started. If everything is there, it does nothing.
+# the servers that tests start: Redis, nginx and HAProxy; builds Pebble and the API
+# server of Kubernetes. No service is started. If everything is there, it does nothing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -54,6 +54,9 @@ fi
 
 # Tests of ACME run this certificate authority. Go keeps it in its build cache.
 (cd internal/testkit/pebble/module && go tool -n pebble >/dev/null)
+
+# Tests of the module kubernetes run on this API server.
+scripts/setup-kubernetes.sh
 
 for directory in test/e2e/node examples/node-chat examples/minimal; do
 	(

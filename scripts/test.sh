@@ -3,14 +3,14 @@
 # missing and then runs each part, even if another part has failed. All failures
 # are listed at the end, and the exit status is 1.
 #
-# usage: scripts/test.sh [PART...]    lint, race, e2e, fuzz; all without an argument
+# usage: scripts/test.sh [PART...]    lint, race, e2e, kube, fuzz; all without an argument
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 trap 'exit 130' INT
 
 scripts/setup-tests.sh || exit 1
 
-[ $# -gt 0 ] || set -- lint race e2e fuzz
+[ $# -gt 0 ] || set -- lint race e2e kube fuzz
 logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$logs"' EXIT
 for part; do
