@@ -66,7 +66,7 @@ func newAnswer(r *config.Route) (*generation.Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation.Answer{Status: r.Redirect.Status, Location: &to, Regex: r.Match.PathRegex}, nil
+	return &generation.Answer{Status: r.Redirect.Status, Location: &to, Regex: r.Match.PathRegex, Path: r.Match.Path}, nil
 }
 
 // value is the value of an optional key, zero if it was left out.

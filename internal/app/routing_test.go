@@ -80,6 +80,10 @@ routes:
     redirect: {to: "https://new.example/b/$1?${query}", status: 301}
   - match: {host_regex: '^(?:www\.)?old\.example$'}
     redirect: "https://${host}:8443${uri}"
+  - match: {host: moved.example, path: /foo}
+    redirect: {to: "/bar${path_rest}", status: 302}
+  - match: {host: moved.example, path: /away}
+    redirect: {to: "https://${host}:8443${path_rest}${search}", status: 302}
   - match: {host: rel.example}
     redirect: {to: "${uri}", status: 302}
   - match: {host: rel2.example}
@@ -122,6 +126,13 @@ pools:
 			{"POST old.example/c?d", nil, 308, "*", "Location: https://old.example:8443/c?d"},
 			{"GET old.example/", nil, 308, "*", "X-All: 1"},
 			{"GET nold.example/", nil, 404, "No such page.\n", ""},
+			{"GET moved.example/foo", nil, 302, "*", "Location: /bar"},
+			{"GET moved.example/foo/", nil, 302, "*", "Location: /bar/"},
+			{"GET moved.example/f%6fo/x%2fy/?z", nil, 302, "*", "Location: /bar/x%2fy/"},
+			{"GET moved.example/foox", nil, 404, "No such page.\n", ""},
+			{"GET moved.example/away", nil, 302, "*", "Location: https://moved.example:8443/"},
+			{"GET moved.example/away/?z", nil, 302, "*", "Location: https://moved.example:8443/?z"},
+			{"GET moved.example/away//x", nil, 302, "*", "Location: https://moved.example:8443//x"},
 			{"GET rel.example/x/y?z", nil, 302, "*", "Location: /x/y?z"},
 			{"GET rel.example//evil.example/", nil, 400, "*", ""},
 			{"GET rel.example/%2fevil.example/", nil, 302, "*", "Location: /%2fevil.example/"},

@@ -92,11 +92,27 @@ func (v *Validator) redirect(p Path, r *Redirect, m *Match) {
 		v.Require(to, r.To != "", "the URL is missing: write for example to: https://${host}${uri}")
 		if l, err := headeredit.ParseLocation(r.To); err == nil && v.OK(to) {
 			v.groups(to, l.Groups(), m)
+			if other := m.otherPath(); l.UsesRest() && other != "" && v.OK(to) {
+				v.Fail(to, "${path_rest} is what follows the path of the match, and this one has %s: match path instead", other)
+			}
 		}
 	}
 	if status := p.Key("status"); v.OK(status) && !slices.Contains([]int{301, 302, 303, 307, 308}, r.Status) {
 		v.Fail(status, "expected 301, 302, 303, 307 or 308, got %d", r.Status)
 	}
+}
+
+// otherPath is the key by which m looks at paths other than by Path; "" if it doesn't.
+func (m *Match) otherPath() string {
+	switch {
+	case m.PathExact != pattern.ExactPath{}:
+		return "path_exact"
+	case m.PathBegins != "":
+		return "path_begins"
+	case m.Path == pattern.Path{} && !m.PathRegex.IsZero():
+		return "path_regex"
+	}
+	return ""
 }
 
 // groups checks that path_regex of m captures what a template refers to, up to $n.

@@ -13,9 +13,11 @@ import (
 type Answer struct {
 	Status            int
 	Body, ContentType string
-	// Location makes a redirect of it; nil is none. Its groups are those of Regex.
+	// Location makes a redirect of it; nil is none. Its groups are those of Regex, and Path
+	// is what a path has before its rest.
 	Location *headeredit.Location
 	Regex    pattern.Regex
+	Path     pattern.Path
 }
 
 // Error is the answer to a request as an error that ends it: a *failure.Error. path is the
@@ -32,6 +34,13 @@ func (a *Answer) Error(from headeredit.Source, path []byte) error {
 		if groups, ok = pattern.CapturedByAll(a.Regex, path); !ok {
 			return route.ErrBadPath
 		}
+	}
+	if a.Location.UsesRest() {
+		rest, matches, ok := a.Path.Rest(path)
+		if !matches || !ok {
+			return route.ErrBadPath
+		}
+		groups[0] = rest
 	}
 	to, ok := a.Location.Append(nil, from, func(n int) []byte { return groups[n] })
 	if !ok {

@@ -1,8 +1,10 @@
 package headeredit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/hint"
@@ -17,11 +19,13 @@ type Location struct {
 	t      Template
 	groups int
 	path   bool // of the same host
+	rest   bool
 }
 
 // ParseLocation compiles a URL: one with http or https, or a path of the same host. It may
-// have variables as in Parse, and $1 to $9 for what the groups of the route's path_regex
-// have matched.
+// have variables as in Parse, $1 to $9 for what the groups of the route's path_regex have
+// matched, and ${path_rest} for what follows its path; where that begins the path of the
+// URL, it is at least a slash.
 func ParseLocation(s string) (Location, error) {
 	l, err := parseLocation(s)
 	if err != nil {
@@ -40,23 +44,25 @@ func parseLocation(s string) (l Location, err error) {
 	if l.t, err = parse(s, true); err != nil {
 		return l, err
 	}
-	rest := s
+	behind := s // the scheme
 	for _, scheme := range []string{"http://", "https://", "${scheme}://"} {
 		if after, ok := strings.CutPrefix(s, scheme); ok {
-			rest = after
+			behind = after
 		}
 	}
-	l.path = rest == s
+	l.path = behind == s
 	switch {
 	case !l.path:
-		if err := checkHost(rest); err != nil {
+		if err := checkHost(behind); err != nil {
 			return l, err
 		}
 	case strings.HasPrefix(s, "//"):
 		return l, errors.New("a path can't begin with two slashes: clients take what follows for a host")
-	case !strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "${uri}") && !strings.HasPrefix(s, "${path}"):
+	case !slices.ContainsFunc(roots[:], func(root string) bool { return strings.HasPrefix(s, root) }):
 		return l, errors.New("it must begin with https://, http:// or a slash")
 	}
+	_, after := cutHost(behind)
+	root := strings.HasPrefix(after, restVariable)
 	for i := range l.t.pieces {
 		p := &l.t.pieces[i]
 		switch p.kind {
@@ -68,6 +74,8 @@ func parseLocation(s string) (l Location, err error) {
 			}
 		case capture:
 			l.groups = max(l.groups, int(p.group))
+		case pathRest:
+			p.root, root, l.rest = root, false, true
 		case Backend, Pool:
 			return l, fmt.Errorf("${%s} is empty here: no backend is asked", words[p.kind])
 		}
@@ -78,13 +86,22 @@ func parseLocation(s string) (l Location, err error) {
 // maxLocation bounds a template, in bytes.
 const maxLocation = 2048
 
+// roots are what a path may begin with.
+var roots = [...]string{"/", "${uri}", "${path}", restVariable}
+
+// cutHost cuts what follows the scheme of a template behind the host.
+func cutHost(s string) (host, behind string) {
+	host = s
+	for _, end := range append([]string{"?", "#"}, roots[:]...) {
+		host, _, _ = strings.Cut(host, end)
+	}
+	return host, s[len(host):]
+}
+
 // checkHost checks that nothing but the operator and the request's host can say to which
 // host a URL leads. s is what follows its scheme.
 func checkHost(s string) error {
-	host := s
-	for _, end := range []string{"/", "?", "#", "${uri}", "${path}"} {
-		host, _, _ = strings.Cut(host, end)
-	}
+	host, _ := cutHost(s)
 	host = strings.ReplaceAll(host, "${host}", "h")
 	switch {
 	case host == "":
@@ -102,8 +119,11 @@ func checkHost(s string) error {
 // Groups is the highest n of a $n in l, 0 if there is none.
 func (l *Location) Groups() int { return l.groups }
 
+// UsesRest reports whether l has ${path_rest}.
+func (l *Location) UsesRest() bool { return l.rest }
+
 // Append appends the URL for a request. group returns what a group of the route's
-// path_regex has matched, as received. ok is false if it could lead elsewhere than it was
+// path_regex has matched, as received, and for 0 what follows the route's path. ok is false if it could lead elsewhere than it was
 // meant to: the request has no host or no path, or its path would be taken for a host.
 func (l *Location) Append(dst []byte, from Source, group func(n int) []byte) (url []byte, ok bool) {
 	start := len(dst)
@@ -113,6 +133,12 @@ func (l *Location) Append(dst []byte, from Source, group func(n int) []byte) (ur
 		switch p.kind {
 		case text:
 			dst = append(dst, p.text...)
+		case pathRest:
+			value := group(0)
+			if p.root && !bytes.HasPrefix(value, []byte{'/'}) {
+				dst = append(dst, '/')
+			}
+			dst = appendInURL(dst, value, inURL)
 		case capture:
 			dst = appendInURL(dst, group(int(p.group)), inURL)
 		case URI, Path, Query, Search:

@@ -16,6 +16,9 @@ func locate(t testing.TB, template string, from *request, groups ...string) (str
 		t.Fatal(err)
 	}
 	to, ok := l.Append(nil, from, func(n int) []byte {
+		if n == 0 {
+			return []byte(from.facts[Path]) // as if all paths began with a slash that isn't theirs
+		}
 		if n <= len(groups) {
 			return []byte(groups[n-1])
 		}
@@ -50,6 +53,15 @@ func TestLocation(t *testing.T) {
 		{"${path}", "/\\evil.example/", "", nil, "/%5Cevil.example/"},
 		{"${path}", "/\t/evil.example/", "", nil, "/%09/evil.example/"},
 		{"/$1", "/x", "", []string{"/evil.example"}, ""},
+		{"https://${host}:8443/new${path_rest}", "", "", nil, "https://h.example:8443/new"},
+		{"https://${host}:8443/new${path_rest}", "/", "", nil, "https://h.example:8443/new/"},
+		{"https://${host}/new${path_rest}", "/a%20b", "", nil, "https://h.example/new/a%20b"},
+		{"https://${host}${path_rest}", "", "", nil, "https://h.example/"},
+		{"https://${host}${path_rest}?${path_rest}", "/x", "", nil, "https://h.example/x?/x"},
+		{"https://${host}?${path_rest}", "", "", nil, "https://h.example?"},
+		{"${path_rest}", "", "", nil, "/"},
+		{"${path_rest}", "/x", "", nil, "/x"},
+		{"${path_rest}", "//evil.example", "", nil, ""},
 		{"/$1", "/x", "", []string{"evil.example"}, "/evil.example"},
 		{"/${header.X-B}", "/x", "", nil, "/"},
 	} {
@@ -66,6 +78,7 @@ func TestLocation(t *testing.T) {
 	for _, template := range []string{
 		"", "x", "ftp://x/", "//x", "https:/x", "https://", "https:///x", "https://?x", "https://$1/", "https://${query.q}", "https://${header.Host}/",
 		"https://x${query}", "https://x${client_ip}/", "https://x$1", "https://a@b/", "https://a b/", "https://é/", "/é", "/a b", "/\\x", "/\"", "/${backend}", "/${pool}", "/${x}", "/$0", "/$",
+		"https://${path_rest}", "${PATH_REST}",
 		"https://x\\@${host}/", "/" + strings.Repeat("x", 2048), "$1", "${query.q}", "${host}/",
 	} {
 		if l, err := ParseLocation(template); err == nil || l.Groups() != 0 || strings.ContainsAny(err.Error(), "\r\n") {
@@ -80,6 +93,8 @@ func TestLocation(t *testing.T) {
 func FuzzLocation(f *testing.F) {
 	f.Add("https://${host}${uri}", "/x", "a=b", "1")
 	f.Add("/$1${query.a}", "//evil", "a=//evil", "/evil")
+	f.Add("https://${host}${path_rest}", "/x", "", "@evil")
+	f.Add("${path_rest}${path_rest}", "/x", "", "/evil")
 	f.Add("${path}?${query}", "/\t/evil", "\r\nSet-Cookie: x", "\\evil")
 	f.Add("https://own.example:8/${header.X-A}/$1#${cookie.c}", "*", "@evil", "@evil")
 	f.Fuzz(func(t *testing.T, template, path, query, text string) {
@@ -110,7 +125,7 @@ func FuzzLocation(f *testing.F) {
 			return
 		}
 		want := template[strings.Index(template, "://")+3:]
-		for _, end := range []string{"/", "?", "#", "${uri}", "${path}", "${search}"} {
+		for _, end := range []string{"/", "?", "#", "${uri}", "${path}", "${search}", "${path_rest}"} {
 			want, _, _ = strings.Cut(want, end)
 		}
 		want = strings.ReplaceAll(want, "${host}", "h.example")

@@ -32,9 +32,18 @@ const (
 	Query  // without its question mark
 	Search // with its question mark, if there is a query
 	ForwardedFor
-	Claim   // has a name, as part does
-	part    // a header field, a cookie or a parameter of the query
-	capture // what a group of a regular expression has matched; only in a Location
+	Claim // has a name, as part does
+	part  // a header field, a cookie or a parameter of the query
+	// Of a Location alone: what a group of a regular expression has matched, and what
+	// follows the path that a route matches.
+	capture
+	pathRest
+)
+
+// restWord is the word of pathRest, and restVariable the variable.
+const (
+	restWord     = "path_rest"
+	restVariable = "${" + restWord + "}"
 )
 
 var words = [...]string{
@@ -64,6 +73,7 @@ type piece struct {
 	text  string          // or the name of a claim
 	part  requestkey.Part // of a part
 	group uint8           // of a capture
+	root  bool            // of a pathRest: no path stands before it
 }
 
 // maxName bounds the name of a claim, in bytes.
@@ -101,6 +111,8 @@ func parse(value string, captures bool) (t Template, err error) {
 		var p piece
 		if captures && len(name) == 1 && name[0] >= '1' && name[0] <= '9' {
 			p = piece{kind: capture, group: name[0] - '0'}
+		} else if captures && name == restWord {
+			p = piece{kind: pathRest}
 		} else if p, err = parseVariable(name); err != nil {
 			return Template{}, fmt.Errorf("%s: %w", hint.Quote("${"+name+"}"), err)
 		}

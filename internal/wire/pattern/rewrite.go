@@ -13,26 +13,12 @@ type Rewrite struct{ From, To Path }
 //
 // The result is appended to dst[:0] if it is another one than path.
 func (r Rewrite) Apply(dst, path []byte) (result []byte, replaced, ok bool) {
-	peculiar, ok := Peculiarities(path)
+	rest, matches, ok := r.From.Rest(path)
 	if !ok {
 		return nil, false, false
 	}
-	if len(path) == 0 || path[0] != '/' {
-		return path, false, true // the "*" of OPTIONS
-	}
-	matches := MatchPath(r.From, path, 0)
-	for as := peculiar; as != 0; as = (as - 1) & peculiar {
-		if MatchPath(r.From, path, as) != matches {
-			return nil, false, false
-		}
-	}
 	if !matches {
 		return path, false, true
-	}
-	rest := path
-	for range len(r.From.decoded) {
-		_, n := at(rest, 0)
-		rest = rest[n:]
 	}
 	if r.To.text == "" && len(rest) > 1 {
 		if c, _ := at(rest, 1); c == '/' || c == '\\' || c == ';' {
@@ -44,6 +30,34 @@ func (r Rewrite) Apply(dst, path []byte) (result []byte, replaced, ok bool) {
 		result = append(result, '/')
 	}
 	return result, true, true
+}
+
+// Rest returns what follows p in a path that p matches: nothing, or bytes that begin with a
+// slash. The path has no query. ok is false if servers could disagree about whether p
+// matches.
+func (p Path) Rest(path []byte) (rest []byte, matches, ok bool) {
+	peculiar, ok := Peculiarities(path)
+	if !ok {
+		return nil, false, false
+	}
+	if len(path) == 0 || path[0] != '/' {
+		return nil, false, true // the "*" of OPTIONS
+	}
+	matches = MatchPath(p, path, 0)
+	for as := peculiar; as != 0; as = (as - 1) & peculiar {
+		if MatchPath(p, path, as) != matches {
+			return nil, false, false
+		}
+	}
+	if !matches {
+		return nil, false, true
+	}
+	rest = path
+	for range len(p.decoded) {
+		_, n := at(rest, 0)
+		rest = rest[n:]
+	}
+	return rest, true, true
 }
 
 // Prefix is what a server must put before its own paths so that they lead back to it:
