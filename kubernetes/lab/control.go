@@ -96,7 +96,7 @@ func (c *Cluster) start() (err error) {
 	if c.network, err = podnet.New(); err != nil {
 		return err
 	}
-	if err := c.writeCertificates(); err != nil {
+	if err := c.writeFiles(); err != nil {
 		return err
 	}
 	c.config.QPS, c.config.Burst = -1, -1
@@ -123,6 +123,7 @@ func (c *Cluster) start() (err error) {
 		"--tls-cert-file="+c.file("server.crt"), "--tls-private-key-file="+c.file("server.key"),
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file="+c.file("accounts.key"), "--service-account-signing-key-file="+c.file("accounts.key"),
+		"--audit-policy-file="+c.file("audit.yaml"), "--audit-log-path="+c.file("audit.log"),
 		"--enable-priority-and-fairness=false", "--profiling=false", "--v=0"); err != nil {
 		return err
 	}
@@ -152,8 +153,9 @@ func (c *Cluster) start() (err error) {
 // file returns the path of a file of the cluster.
 func (c *Cluster) file(name string) string { return filepath.Join(c.dir, name) }
 
-// writeCertificates makes the keys of the cluster, and the administrator's configuration.
-func (c *Cluster) writeCertificates() error {
+// writeFiles writes the files of the API server, and makes the administrator's
+// configuration.
+func (c *Cluster) writeFiles() error {
 	ca, err := newAuthority()
 	if err != nil {
 		return err
@@ -168,7 +170,9 @@ func (c *Cluster) writeCertificates() error {
 	if err != nil {
 		return err
 	}
-	for name, text := range map[string][]byte{"ca.crt": ca.pem, "server.crt": certificate, "server.key": key, "accounts.key": accounts} {
+	for name, text := range map[string][]byte{
+		"ca.crt": ca.pem, "server.crt": certificate, "server.key": key, "accounts.key": accounts, "audit.yaml": []byte(auditPolicy),
+	} {
 		if err := os.WriteFile(c.file(name), text, 0o600); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -256,6 +257,12 @@ subjects: [{kind: ServiceAccount, name: default}]
 	}
 	if _, err := own.CoreV1().Secrets(ns).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("got %v, want that it is forbidden", err)
+	}
+
+	want := []lab.Use{{Verb: "list", Resource: "configmaps", Namespace: ns, Allowed: true}, {Verb: "list", Resource: "secrets", Namespace: ns}}
+	testkit.Eventually(t, "the audit log has both", func() bool { return len(c.Audit(t, ns, "default")) >= len(want) })
+	if got := c.Audit(t, ns, "default"); !slices.Equal(got, want) {
+		t.Errorf("the service account asked for %+v, want %+v", got, want)
 	}
 }
 
