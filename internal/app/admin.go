@@ -29,14 +29,11 @@ func (a *App) newAdmin(address config.Address) (*adminServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
-	scrapes := a.metrics.Handler()
 	s := &adminServer{
 		Server: admin.New(admin.Options{
 			Host:     address.Host,
 			Draining: a.stopping,
-			Metrics: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				a.spare.while(func() { scrapes.ServeHTTP(w, r) })
-			}),
+			Metrics:  a.MetricsHandler(),
 			Reload:   func(context.Context) ([]string, error) { return a.Reload() },
 			Status:   a.Status,
 			Drain:    a.drain,
@@ -65,6 +62,14 @@ func (s *adminServer) close() {
 	s.Shutdown(ctx)
 	s.listener.Close() // also if it hasn't started
 	s.serving.Wait()
+}
+
+// MetricsHandler serves scrapes: the metrics of the admin interface.
+func (a *App) MetricsHandler() http.Handler {
+	scrapes := a.metrics.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.spare.while(func() { scrapes.ServeHTTP(w, r) })
+	})
 }
 
 // Status returns the status that the admin interface serves.

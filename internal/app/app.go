@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/identity/jwtkeys"
 	"github.com/holdfast-ws/holdfast/internal/identity/subrequest"
@@ -60,6 +62,9 @@ type Options struct {
 	Admin   config.Address
 	Version string
 	LogTo   io.Writer
+	// Collectors have metrics of the program that runs the balancer, which are served with
+	// its own. They are asked at every scrape, the first of which may be before Start returns.
+	Collectors []prometheus.Collector
 	// Resolver looks up the names of backends; nil means the system's.
 	Resolver pool.Resolver
 }
@@ -123,7 +128,7 @@ func Start(o Options) (_ *App, err error) {
 	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}}
 	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), Opened: proxy.ResultOpened, TLSResults: secure.Results(), BackendTLSResults: backendtls.Results(),
 		AffinityResults: generation.AffinityResults(), BackendStates: pool.StateNames(),
-		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results(), AuthResults: subrequest.Results()})
+		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results(), AuthResults: subrequest.Results(), Collectors: o.Collectors})
 	if a.backendTLS, err = a.readBackendTLS(c); err != nil {
 		return nil, err
 	}

@@ -35,13 +35,17 @@ type running struct {
 // start runs a balancer with the file's text until the test ends.
 func start(t *testing.T, text string) *running {
 	t.Helper()
+	return startWith(t, text, app.Options{})
+}
+
+// startWith runs a balancer with the file's text and further options.
+func startWith(t *testing.T, text string, o app.Options) *running {
+	t.Helper()
 	r := &running{t: t, file: filepath.Join(t.TempDir(), "holdfast.yaml"), log: &testkit.Log{}}
 	r.write(text)
 	var err error
-	r.App, err = app.Start(app.Options{
-		Load: func() (*config.Config, error) { return yaml.Load(r.file) },
-		File: r.file, Version: "v1.2.3", LogTo: r.log,
-	})
+	o.Load, o.File, o.Version, o.LogTo = func() (*config.Config, error) { return yaml.Load(r.file) }, r.file, "v1.2.3", r.log
+	r.App, err = app.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}

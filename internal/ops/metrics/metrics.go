@@ -47,6 +47,8 @@ type Options struct {
 	// BackendStates are the values of BackendStat.State, except that of removed
 	// backends.
 	BackendStates []string
+	// Collectors have metrics of a program that the balancer is a part of.
+	Collectors []prometheus.Collector
 }
 
 // Metrics is a registry with all metrics of one balancer. Its methods are safe
@@ -117,6 +119,7 @@ func New(src Source, o Options) *Metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collector{m}, build,
 	)
+	m.registry.MustRegister(o.Collectors...)
 	m.affinity = m.registerAffinity(o.AffinityResults)
 	m.httpCut = m.registerHTTPCut()
 	m.reloads = m.registerReloads()
