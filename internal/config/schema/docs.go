@@ -76,5 +76,5 @@ func Described(markdown string) func(config.Path) string {
 // plain is the text of a cell without links and marks.
 func plain(cell string) string {
 	cell = link.ReplaceAllString(strings.TrimSpace(cell), "$1")
-	return strings.ReplaceAll(cell, "`", "")
+	return strings.ReplaceAll(strings.ReplaceAll(cell, "`", ""), ", see below", "")
 }

@@ -1,0 +1,142 @@
+package policy
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/hint"
+)
+
+// Bounds of what a policy may take of the memory that all share, and of what it may have
+// the balancer do. docs/kubernetes-policy.md lists them.
+const (
+	maxLearned     = 100_000 // keys of a table; the default
+	maxQueue       = 10_000  // clients in the queue of a pool; twice the default
+	maxConcurrent  = 1_000   // questions to the endpoint of auth at the same time; the default
+	leastInterval  = time.Second
+	leastRefresh   = time.Minute
+	maxHeaderEdits = 64 // fields that are set, added or removed
+)
+
+// excess returns errors about what an operator may write into a file and a user of a
+// namespace may not into a policy.
+func (a *applier) excess(namespace string, s *settings) (errs []config.Error) {
+	fail := func(p config.Path, format string, args ...any) {
+		errs = append(errs, config.Error{Path: p, Msg: fmt.Sprintf(format, args...)})
+	}
+	if l := s.pool.Affinity.Learn; l != nil && l.Max > maxLearned {
+		fail(poolPath+".affinity.learn.max", "a policy may have at most %d: the table is in memory that all share", maxLearned)
+	}
+	if q := s.pool.Admit; q != nil && q.Queue > maxQueue {
+		fail(poolPath+".admit.queue", "a policy may have at most %d: those who wait are in memory that all share", maxQueue)
+	}
+	if h := &s.pool.Health; h.Active() && h.Interval > 0 && h.Interval < leastInterval {
+		fail(poolPath+".health.interval", "a policy may have at least %s: every replica checks every pod", leastInterval)
+	}
+	for key, e := range map[string]*config.HeaderEdits{"request_headers": &s.route.RequestHeaders, "response_headers": &s.route.ResponseHeaders} {
+		if n := len(e.Set) + len(e.Add) + len(e.Remove); n > maxHeaderEdits {
+			fail(routePath.Key(key), "a policy may change at most %d fields, and these are %d", maxHeaderEdits, n)
+		}
+	}
+	auth := s.route.Auth
+	if auth == nil {
+		return errs
+	}
+	if j := auth.JWT; j != nil {
+		at := routePath + ".auth.jwt"
+		if j.Refresh > 0 && j.Refresh < leastRefresh {
+			fail(at+".refresh", "a policy may have at least %s: every replica reads the keys", leastRefresh)
+		}
+		if why := a.address(namespace, j.JWKSURL, true); why != "" {
+			fail(at+".jwks_url", "%s", why)
+		}
+	}
+	if r := auth.Request; r != nil {
+		at := routePath + ".auth.request"
+		if r.MaxConcurrent > maxConcurrent {
+			fail(at+".max_concurrent", "a policy may have at most %d", maxConcurrent)
+		}
+		if why := a.address(namespace, r.URL, false); why != "" {
+			fail(at+".url", "%s", why)
+		}
+	}
+	return errs
+}
+
+// serviceHost is the name of a Service in the cluster's DNS, with its namespace.
+var serviceHost = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.svc(\.cluster\.local)?\.?$`)
+
+// address says why the balancer doesn't ask a URL that a user of the namespace wrote: it
+// stands where the user doesn't, and could be made to reach what the user can't
+// (server-side request forgery). public permits https everywhere: nothing of the user's is
+// sent, and what answers must have a certificate for the name.
+func (a *applier) address(namespace, text string, public bool) string {
+	u, err := url.Parse(text)
+	if text == "" || err != nil || a.AnyURLs {
+		return "" // what is wrong with it is reported by others
+	}
+	if public && u.Scheme == "https" {
+		return ""
+	}
+	example := fmt.Sprintf("write for example http://auth.%s.svc:8080/check", namespace)
+	m := serviceHost.FindStringSubmatch(strings.ToLower(u.Hostname()))
+	switch {
+	case m == nil && public:
+		return "without https, only a Service of the policy's own namespace is asked: " + example
+	case m == nil:
+		return "only a Service of the policy's own namespace is asked: " + example
+	case m[3] != namespace:
+		return fmt.Sprintf("only a Service of the policy's own namespace is asked, and %s is in another: %s", hint.Quote(m[1]), example)
+	}
+	service := a.snapshot.Service(namespace, m[1])
+	switch {
+	case service == nil:
+		return fmt.Sprintf("there is no Service %s in the policy's namespace", hint.Quote(m[1]))
+	case service.Spec.Type == corev1.ServiceTypeExternalName:
+		return fmt.Sprintf("the Service %s has the type ExternalName: only one with pods of its own namespace is asked", hint.Quote(m[1]))
+	case len(service.Spec.Selector) == 0:
+		return fmt.Sprintf("the Service %s has no selector: only one with pods of its own namespace is asked", hint.Quote(m[1]))
+	}
+	return ""
+}
+
+// secretReference is the form in which a policy refers to a value in a Secret.
+var secretReference = regexp.MustCompile(`^\$\{secret:([a-z0-9]([-a-z0-9.]*[a-z0-9])?)/([-._a-zA-Z0-9]+)\}$`)
+
+// secretOf returns which Secret and which of its keys a text refers to.
+func secretOf(text string) (name, key string, ok bool) {
+	m := secretReference.FindStringSubmatch(text)
+	if m == nil {
+		return "", "", false
+	}
+	return m[1], m[3], true
+}
+
+// cookieSecret replaces a reference to a Secret by its value, which is never shown.
+func (a *applier) cookieSecret(namespace string, c *config.Cookie) []config.Error {
+	at := poolPath + ".affinity.cookie.secret"
+	name, key, ok := secretOf(c.Secret)
+	if !ok {
+		if strings.HasPrefix(c.Secret, "${secret:") {
+			return []config.Error{{Path: at, Msg: "a reference to a Secret of the policy's namespace is written ${secret:NAME/KEY}"}}
+		}
+		return nil
+	}
+	secret := a.snapshot.Secret(namespace, name)
+	if secret == nil {
+		return []config.Error{{Path: at, Msg: fmt.Sprintf("there is no Secret %s in the policy's namespace", hint.Quote(name))}}
+	}
+	value, ok := secret.Data[key]
+	if !ok {
+		return []config.Error{{Path: at, Msg: fmt.Sprintf("the Secret %s has no key %s", hint.Quote(name), hint.Quote(key))}}
+	}
+	c.Secret = strings.TrimRight(string(slices.Clone(value)), "\r\n")
+	return nil
+}
