@@ -40,6 +40,11 @@ func TestTestkit(t *testing.T) {
 	report(t, broken, err)
 }
 
+func TestNestedModule(t *testing.T) {
+	broken, err := checkNested(tree, nested)
+	report(t, broken, err)
+}
+
 func TestFiles(t *testing.T) {
 	broken, err := checkFiles(tree)
 	report(t, broken, err)
@@ -92,6 +97,11 @@ func TestChecksDetectViolations(t *testing.T) {
 		rules := []rule{{folder: "wire"}, {folder: "stage", mayImport: stageMay, apart: true}}
 		return func(tree fs.FS) ([]string, error) { return checkImports(tree, rules) }
 	}
+	nestedImports := func(may string) func(fs.FS) ([]string, error) {
+		return func(tree fs.FS) ([]string, error) {
+			return checkNested(tree, []nestedRule{{"kubernetes/internal", may}})
+		}
+	}
 	publics := func(m string) func(fs.FS) ([]string, error) {
 		return func(tree fs.FS) ([]string, error) { return checkPublic(tree, map[string]string{"kit": m}) }
 	}
@@ -119,6 +129,14 @@ func TestChecksDetectViolations(t *testing.T) {
 			"internal/testkit/redis/r.go": {Data: []byte("package redis\n" + imp + "testkit\"\n")},
 		}, checkTestkit, ""},
 		{"an import of testkit outside tests", fstest.MapFS{"cmd/x.go": {Data: []byte("package cmd\n" + imp + "testkit/process\"\n")}}, checkTestkit, "cmd/x.go imports " + module + "/internal/testkit/process"},
+		{"a nested package with an allowed import", fstest.MapFS{"kubernetes/internal/x/x.go": {Data: []byte("package x\n" + imp + "wire/frame\"\n")}}, nestedImports("wire"), ""},
+		{"a nested package with another import", fstest.MapFS{"kubernetes/internal/x/x.go": {Data: []byte("package x\n" + imp + "wireless\"\n")}}, nestedImports("wire"), "kubernetes/internal/x/x.go imports internal/wireless"},
+		{"a nested package without a rule", fstest.MapFS{"kubernetes/x/x.go": {Data: []byte("package x\n" + imp + "wire\"\n")}}, nestedImports("wire"), "kubernetes/x/x.go imports internal/wire"},
+		{"an import of the laboratory", fstest.MapFS{
+			"kubernetes/cmd/x/x.go":      {Data: []byte("package x\nimport _ \"" + module + "/kubernetes/lab/kubelet\"\n")},
+			"kubernetes/cmd/x/x_test.go": {Data: []byte("package x\nimport _ \"" + module + "/kubernetes/lab\"\n")},
+			"kubernetes/lab/lab.go":      {Data: []byte("package lab\nimport _ \"" + module + "/kubernetes/lab/kubelet\"\n")},
+		}, nestedImports("wire"), "kubernetes/cmd/x/x.go imports " + module + "/kubernetes/lab/kubelet, which only tests"},
 		{"a long file", fstest.MapFS{"internal/stage/dial/long.go": {Data: []byte(strings.Repeat("//\n", maxLines+1))}}, checkFiles, "has 401 lines"},
 		{"a long test", fstest.MapFS{"internal/stage/dial/long_test.go": {Data: []byte(strings.Repeat("//\n", maxLines+1))}}, checkFiles, ""},
 		{"a note about missing work", fstest.MapFS{"page.js": {Data: []byte("// TO" + "DO: more\n")}}, checkFiles, "page.js:1"},
