@@ -3,8 +3,6 @@ package gateway
 import (
 	"errors"
 	"fmt"
-	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -125,8 +123,7 @@ func wellKnown(scheme string) int32 {
 	return 80
 }
 
-// redirectedPath is the template of the path and query. It gives m an expression that
-// captures what is behind the prefix, if that stays.
+// redirectedPath is the template of the path and query.
 func redirectedPath(f *gwv1.HTTPPathModifier, m *config.Match) (string, error) {
 	if f == nil {
 		return "${uri}", nil
@@ -138,23 +135,11 @@ func redirectedPath(f *gwv1.HTTPPathModifier, m *config.Match) (string, error) {
 		if !isPrefix(m) {
 			return "", errors.New("ReplacePrefixMatch needs a match with the type PathPrefix")
 		}
-		// Both with and without what is behind, see the table at HTTPPathModifier.
-		replacement := "/" + escape(strings.Trim(*f.ReplacePrefixMatch, "/"))
-		var err error
-		if replacement == "/" {
-			m.PathRegex, err = pattern.ParseRegex(`(?s)^` + prefixExpression(m.Path) + `(?:/(.*))?$`)
-		} else {
-			m.PathRegex, err = pattern.ParseRegex(`(?s)^` + prefixExpression(m.Path) + `(/.*)?$`)
-		}
-		return replacement + "$1${search}", err
+		// With and without a slash at the end, see the table at HTTPPathModifier.
+		replacement := strings.TrimSuffix("/"+escape(strings.Trim(*f.ReplacePrefixMatch, "/")), "/")
+		return replacement + "${path_rest}${search}", nil
 	}
 	return "", fmt.Errorf("the path modifier %.64q is not supported", f.Type)
-}
-
-// prefixExpression is a regular expression for the prefix, decoded.
-func prefixExpression(p pattern.Path) string {
-	decoded, _ := url.PathUnescape(p.String()) // which ParsePath has checked
-	return regexp.QuoteMeta(decoded)
 }
 
 func isPrefix(m *config.Match) bool {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"slices"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -30,6 +31,10 @@ func (t *translator) httpRoutes() {
 		}
 		partially := wrong
 		partially.message = "Dropped Rule, its requests are answered with 500: " + wrong.message
+		if n := size(rules, parents); n > maxRoutes {
+			rules = nil
+			reject(parents, verdict{string(gwv1.RouteReasonUnsupportedValue), fmt.Sprintf("the route has %d combinations of a match, a hostname and a listener, and %d is the most: split it up", n, maxRoutes)})
+		}
 		for _, a := range count(parents) {
 			a.listener.addRules(rules, a.hosts)
 		}
@@ -44,6 +49,23 @@ func (t *translator) httpRoutes() {
 		status.Status.Parents = t.routeStatus(route.Status.Parents, parents, route.Generation, resolved, partially)
 		t.result.Statuses = append(t.result.Statuses, status)
 	}
+}
+
+// maxRoutes bounds what one HTTPRoute becomes, so that its namespace can't use up the memory.
+const maxRoutes = 8192
+
+// size is the number of routes of the configuration that the rules become.
+func size(rules []*rule, parents []*parent) (n int) {
+	matches, hosts := 0, 0
+	for _, r := range rules {
+		matches += len(r.matches)
+	}
+	for _, p := range parents {
+		for _, a := range p.at {
+			hosts += len(a.hosts)
+		}
+	}
+	return matches * hosts
 }
 
 // hasEntries reports whether the status of a route has entries of ours, which may have to go.

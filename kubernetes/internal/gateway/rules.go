@@ -86,7 +86,7 @@ func (t *translator) compileRule(route *gwv1.HTTPRoute, index int) *rule {
 	if err := r.readPersistence(spec.SessionPersistence); err != nil {
 		r.fail(gwv1.RouteReasonUnsupportedValue, "sessionPersistence: %s", plain(err))
 	}
-	if r.wrong.ok() {
+	if r.wrong.ok() && !r.plain() {
 		r.validate()
 	}
 	return r
@@ -207,7 +207,8 @@ func (r *rule) checkMatches() {
 		}
 		return c.Validate()
 	}
-	if check(r.matches) == nil {
+	named := slices.ContainsFunc(r.matches, func(m match) bool { return m.Method != nil || m.Header != nil || m.Query != nil })
+	if !named || check(r.matches) == nil { // a path alone has been checked
 		return
 	}
 	r.matches = slices.DeleteFunc(r.matches, func(m match) bool {
@@ -217,6 +218,12 @@ func (r *rule) checkMatches() {
 		}
 		return err != nil
 	})
+}
+
+// plain reports whether the rule only sends requests to backends, which most do.
+func (r *rule) plain() bool {
+	return r.actions.redirect == nil && r.actions.rewrite == nil && !r.actions.some() && r.affinity == nil && r.retryOn == nil &&
+		r.timeouts == config.RouteTimeouts{} && !slices.ContainsFunc(r.backends, func(b backend) bool { return b.edits.some() })
 }
 
 // validate checks all that a user wrote by the rules of the configuration, so that no rule
