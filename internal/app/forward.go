@@ -40,7 +40,7 @@ func newForward(c *config.Config, r *config.Route, part *config.SplitPart, g *ge
 		if t.Connect != nil {
 			f.Dial = &dial.Dialer{Network: g.Dial.Network, Timeout: *t.Connect}
 		}
-		f.Answered, f.Response = value(t.Handshake), value(t.Response)
+		f.Answered, f.Response, f.Whole = value(t.Handshake), value(t.Response), value(t.Request)
 	}
 	if reflect.ValueOf(*f).IsZero() {
 		return nil, nil

@@ -54,6 +54,8 @@ type RouteTimeouts struct {
 	Idle        *time.Duration `key:"idle" as:"duration" range:"0|1ms..8760h"`
 	MaxLifetime *time.Duration `key:"max_lifetime" as:"duration" range:"0|1ms..8760h"`
 	Response    *time.Duration `key:"response" as:"duration"`
+	// Request bounds a request of plain HTTP as a whole; 0 or nil doesn't.
+	Request *time.Duration `key:"request" as:"duration" range:"0|1ms..8760h"`
 }
 
 // forwarding checks what routes change.

@@ -15,6 +15,9 @@ type Timeouts struct {
 	// sent, and how long a backend may accept no bytes of the request; 60 s.
 	Response time.Duration
 	Body     time.Duration // between bytes of the client's body; 60 s
+	// Whole bounds a request from its head to the end of the answer, with all attempts; 0
+	// doesn't.
+	Whole time.Duration
 	// BackendIdle is how long a connection to a backend is kept for later
 	// requests; 60 s. Negative means not at all.
 	BackendIdle time.Duration
@@ -30,6 +33,7 @@ func (t Timeouts) orDefaults() Timeouts {
 		Body:        cmp.Or(t.Body, time.Minute),
 		BackendIdle: cmp.Or(t.BackendIdle, time.Minute),
 
+		Whole:        t.Whole,
 		AbortOnClose: t.AbortOnClose,
 	}
 }
@@ -54,6 +58,7 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 			return refusal
 		}
 	}
+	by := p.deadline(in)
 	attempts := cmp.Or(p.o.Attempts, 3)
 	var next *Target // chosen already
 	for n := range attempts {
@@ -75,7 +80,7 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 		// A login belongs to one backend.
 		mayPassOver := target.PassOver != nil && n+1 < attempts && len(client.backends()) == 0
 		next = nil
-		err = p.forwardTo(w, in, t, &target, p.timeouts(in), func(status int) bool {
+		err = p.forwardTo(w, in, t, &target, p.timeouts(in), by, func(status int) bool {
 			if !mayPassOver || !target.PassOver(status) {
 				return false
 			}
@@ -93,6 +98,9 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 		if err == nil || !errors.As(err, &failed) || in.Context().Err() != nil {
 			return err
 		}
+		if late(by) {
+			return &answerError{errLate, failed}
+		}
 		tried = append(tried, target.Key)
 	}
 	told := &Error{Status: http.StatusBadGateway, Text: "no backend could be connected to"}
@@ -101,6 +109,20 @@ func (p *Proxy) forward(w http.ResponseWriter, in *http.Request, t *progress) er
 	}
 	return &answerError{told, failed} // the log has the failure of the last one
 }
+
+// errLate is what the client gets when Timeouts.Whole is over.
+var errLate = &Error{Status: http.StatusGatewayTimeout, Text: "the request took too long"}
+
+// deadline is when a request must have ended that begins now; zero is never.
+func (p *Proxy) deadline(in *http.Request) time.Time {
+	if whole := p.timeouts(in).Whole; whole > 0 {
+		return time.Now().Add(whole)
+	}
+	return time.Time{}
+}
+
+// late reports whether a deadline is over.
+func late(by time.Time) bool { return !by.IsZero() && !time.Now().Before(by) }
 
 func (p *Proxy) timeouts(in *http.Request) Timeouts {
 	if p.o.Timeouts == nil {
@@ -123,8 +145,9 @@ func asRefusal(err error) *Error {
 var errPassedOver = errors.New("the answer is passed over")
 
 // forwardTo makes one attempt. At the end it releases target. passOver reports whether
-// another attempt follows instead of an answer with that status.
-func (p *Proxy) forwardTo(w http.ResponseWriter, in *http.Request, t *progress, target *Target, timeouts Timeouts, passOver func(status int) bool) error {
+// another attempt follows instead of an answer with that status. by is when the request must
+// have ended; zero is never.
+func (p *Proxy) forwardTo(w http.ResponseWriter, in *http.Request, t *progress, target *Target, timeouts Timeouts, by time.Time, passOver func(status int) bool) error {
 	if target.Release != nil {
 		defer target.Release()
 	}
@@ -137,6 +160,9 @@ func (p *Proxy) forwardTo(w http.ResponseWriter, in *http.Request, t *progress, 
 		if in.Context().Err() == nil && target.Reached != nil {
 			target.Reached(err)
 		}
+	}
+	if !by.IsZero() {
+		timeouts.Connect = min(timeouts.Connect, max(time.Until(by), time.Millisecond))
 	}
 	client := clientOf(in)
 	conn := client.takeDedicated(target)
@@ -153,7 +179,7 @@ func (p *Proxy) forwardTo(w http.ResponseWriter, in *http.Request, t *progress, 
 		}
 		conn.backend = target.Backend
 		x := &exchange{p: p, w: w, rc: http.NewResponseController(w), in: in, progress: t, client: client, conn: conn,
-			target: target, timeouts: timeouts, reached: reached, passOver: passOver}
+			target: target, timeouts: timeouts, by: by, reached: reached, passOver: passOver}
 		err := x.run()
 		if errors.As(err, new(*connectError)) {
 			failed(err)

@@ -32,6 +32,7 @@ type exchange struct {
 	conn     *backendConn
 	target   *Target
 	timeouts Timeouts
+	by       time.Time // it must have ended; zero is never
 	reached  func()
 	passOver func(status int) bool
 	entry    *runningRequest
@@ -72,6 +73,11 @@ func (x *exchange) run() error {
 	}
 	x.entry = x.p.running.add(x.target.Backend, x.cutOff)
 	defer x.p.running.remove(x.entry)
+	inTime := func() bool { return true }
+	if !x.by.IsZero() {
+		inTime = time.AfterFunc(time.Until(x.by), func() { x.cutOff(errLate) }).Stop
+		defer inTime()
+	}
 
 	head, trailers := x.p.newHead(x.in, x.p.o.Via == nil || x.p.o.Via())
 	if logsInRequest(x.in.Header) {
@@ -113,7 +119,7 @@ func (x *exchange) run() error {
 	}
 	whole = x.endBody(bodyGrace)
 	x.p.running.remove(x.entry)
-	if stop() && whole && !res.Close {
+	if stop() && inTime() && whole && !res.Close {
 		kept = true
 		x.keep()
 	}

@@ -56,6 +56,7 @@ func TestAnswers(t *testing.T) {
 		{route.ErrNoRoute, failure.Client, "no_route", 404, "No route leads to this host and path."},
 		{route.ErrBadPath, failure.Client, "bad_path", 400, "The path is malformed or can be read in more than one way."},
 		{route.ErrAmbiguous, failure.Client, "ambiguous", 400, "A header field or a parameter of the query that routes look at is there several times: send it once."},
+		{route.ErrMisdirected, failure.Client, "misdirected", 421, "This connection was made for another host: send the request on one of its own."},
 
 		{(&access.Addresses{Allow: []netip.Prefix{}}).Check(netip.IPv6Loopback(), ofRoute), failure.Client, "address_refused", 403,
 			"Clients of your address are not admitted here. The keys allow and deny of the route and of the listener decide that."},

@@ -265,6 +265,8 @@ func TestRouteTimeouts(t *testing.T) {
 		b := start(t, engine, setup{backends: []string{silent.addr}, forward: &generation.Forward{Answered: 50 * time.Millisecond, Response: 50 * time.Millisecond}})
 		b.dial().send(upgrade("/")).want(504)
 		b.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").want(504)
+		b = start(t, engine, setup{backends: []string{silent.addr}, forward: &generation.Forward{Whole: 50 * time.Millisecond}})
+		b.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").want(504)
 
 		server := echoing(t, "s")
 		b = start(t, engine, setup{backends: []string{server.addr}, policy: generation.Policy{Session: &relay.Limits{Lifetime: 50 * time.Millisecond}}})

@@ -170,9 +170,9 @@ func dumpForwarding(line func(string, ...any), r config.Route) {
 		line("  rewrite path %q", r.Rewrite.Path)
 	}
 	t := r.Timeouts
-	for i, d := range []*time.Duration{t.Connect, t.Handshake, t.Idle, t.MaxLifetime, t.Response} {
+	for i, d := range []*time.Duration{t.Connect, t.Handshake, t.Idle, t.MaxLifetime, t.Response, t.Request} {
 		if d != nil {
-			line("  timeouts %s %v", []string{"connect", "handshake", "idle", "max_lifetime", "response"}[i], *d)
+			line("  timeouts %s %v", []string{"connect", "handshake", "idle", "max_lifetime", "response", "request"}[i], *d)
 		}
 	}
 }

@@ -28,6 +28,7 @@ type Forward struct {
 	Dial     *dial.Dialer
 	Answered time.Duration // Generation.Handshake, for backends
 	Response time.Duration // of plain HTTP
+	Whole    time.Duration // of a request of plain HTTP; 0 is no bound
 }
 
 // RequestEdits are the edits of requests, and AnswerEdits those of answers.
@@ -87,7 +88,7 @@ func (g *Generation) PlainTimeouts(f *Forward) httpproxy.Timeouts {
 	t := g.HTTP
 	t.Connect = g.Dialer(f).Timeout
 	if f != nil {
-		t.Response = cmp.Or(f.Response, t.Response)
+		t.Response, t.Whole = cmp.Or(f.Response, t.Response), f.Whole
 	}
 	return t
 }
