@@ -26,8 +26,8 @@ type simulateCommand struct {
 // Help is kong's detailed help.
 func (*simulateCommand) Help() string {
 	return `Runs the balancer's own code with simulated backends and clients in virtual time,
-and shows what happens to a million sessions when backends are restarted, die or
-are added. The same seed gives the same figures.
+and shows what happens to a million sessions when backends are restarted, die, or
+are scaled out and in. The same seed gives the same figures.
 
   holdfast simulate docs/storms/deploy.yaml --svg deploy.svg
   holdfast simulate docs/storms/deploy.yaml --sessions 100000
@@ -133,6 +133,9 @@ func simulated(c *scenario.Scenario) *simulate.Scenario {
 		Servers: simulate.Servers{Count: b.Count, Backups: b.Backups, Capacity: b.Capacity, Latency: b.Latency,
 			Backlog: b.Backlog, Slowdown: b.Slowdown, Restart: b.Restart},
 	}
+	if b.Cold != nil {
+		s.Servers.ColdFor, s.Servers.ColdSlowdown = b.Cold.For, b.Cold.Slowdown
+	}
 	if b.Hang != nil {
 		s.Servers.HangWait, s.Servers.HangFor = b.Hang.Wait, b.Hang.For
 	}
@@ -152,7 +155,7 @@ func simulated(c *scenario.Scenario) *simulate.Scenario {
 func simulatedPool(p *scenario.Pool) simulate.Pool {
 	h, d := p.Health, p.Drain
 	sp := simulate.Pool{
-		Name: p.Name, Balance: p.Balance,
+		Name: p.Name, Balance: p.Balance, ScaleIn: p.ScaleIn,
 		MinHealthy: h.MinHealthy.Count, MinHealthyPercent: h.MinHealthy.Percent,
 		MaxFails: h.MaxFails, FailTimeout: h.FailTimeout, SlowStart: h.SlowStart,
 		Drain: simulate.Drain{Timeout: d.Timeout, Spread: d.Spread},
@@ -172,6 +175,10 @@ func simulatedPool(p *scenario.Pool) simulate.Pool {
 
 func simulatedEvent(c *scenario.Scenario, e scenario.Event) simulate.Event {
 	se := simulate.Event{At: e.At, Add: e.Add}
+	if sc := e.Scale; sc != nil {
+		scale := simulate.Scale(*sc)
+		se.Scale = &scale
+	}
 	if r := e.Restart; r != nil {
 		se.Restart = &simulate.Restart{Servers: c.Count(r.Backends), Parallel: r.Parallel, Pause: r.Pause}
 	}

@@ -28,7 +28,7 @@ type Scenario struct {
 	// Pools and Clients have at least one entry each.
 	Pools   []Pool    `key:"pools" want:"a mapping from names to pools" item:"a pool as in a configuration"`
 	Clients []Clients `key:"clients" want:"a mapping from names to kinds of clients" item:"a mapping with delay"`
-	Events  []Event   `key:"events" want:"a list of events" item:"an event with at, and restart, kill or add"` // in the order of their times
+	Events  []Event   `key:"events" want:"a list of events" item:"an event with at, and restart, kill, add or scale"` // in the order of their times
 
 	Warnings []config.Error
 }
@@ -42,8 +42,16 @@ type Backends struct {
 	Backlog  int           `key:"backlog" range:"1..1000000"`      // handshakes that may wait
 	// Slowdown is how many times as long a handshake takes with a full backlog.
 	Slowdown float64       `key:"slowdown" as:"number" range:"1..100"`
-	Hang     *Hang         `key:"hang" want:"a mapping with wait and for"` // nil: never
-	Restart  time.Duration `key:"restart" range:"0|1ms..24h"`              // how long it takes to start
+	Hang     *Hang         `key:"hang" want:"a mapping with wait and for"`     // nil: never
+	Restart  time.Duration `key:"restart" range:"0|1ms..24h"`                  // how long it takes to start
+	Cold     *Cold         `key:"cold" want:"a mapping with for and slowdown"` // nil: never
+}
+
+// Cold says that a backend that has just started is slow: a handshake takes Slowdown times as
+// long, and proportionally less until For is over.
+type Cold struct {
+	For      time.Duration `key:"for" zero:"unset" range:"1ms..24h"`
+	Slowdown float64       `key:"slowdown" as:"number" zero:"unset" range:"1..100"`
 }
 
 // Hang says when a backend is considered hung and killed: when handshakes wait
@@ -54,7 +62,7 @@ type Hang struct {
 }
 
 // Pool has the keys of a config.Pool that can be simulated, with the same
-// meaning.
+// meaning, and ScaleIn.
 type Pool struct {
 	Name      string
 	Balance   string            `key:"balance" as:"algorithm"`
@@ -63,12 +71,15 @@ type Pool struct {
 	Admit     *config.Admit     `key:"admit" want:"a mapping with rate"`
 	Reattach  *session.Reattach `key:"reattach" want:"a mapping with on and timeout"`
 	Rebalance *config.Rebalance `key:"rebalance" want:"a mapping with above and rate"`
+	// ScaleIn says which backends a Scale removes: the emptiest, by their deletion costs; the
+	// newest; or any.
+	ScaleIn string `key:"scale_in" words:"emptiest newest random"`
 }
 
 // SetDefaults implements config.Defaulter.
 func (p *Pool) SetDefaults() {
 	d := config.NewPool("")
-	p.Balance, p.Health, p.Drain = d.Balance, d.Health, d.Drain
+	p.Balance, p.Health, p.Drain, p.ScaleIn = d.Balance, d.Health, d.Drain, "emptiest"
 }
 
 // Clients describes how simulated clients behave when they have no session.
@@ -86,14 +97,26 @@ type Clients struct {
 // SetDefaults implements config.Defaulter.
 func (c *Clients) SetDefaults() { c.Factor, c.Timeout = 1, 30*time.Second }
 
-// Event is something done to simulated backends: one of Restart, Kill and Add is
-// set.
+// Event is something done to simulated backends: one of Restart, Kill, Add and Scale
+// is set.
 type Event struct {
 	At      time.Duration `key:"at" range:"0|1ms..24h"`
 	Restart *Restart      `key:"restart" want:"a mapping with backends and parallel"`
 	Kill    *Kill         `key:"kill" want:"a mapping with backends"`
 	Add     int           `key:"add" zero:"unset" range:"1..10000"`
+	Scale   *Scale        `key:"scale" want:"a mapping with to, every, warm and grace"`
 }
+
+// Scale is what an autoscaler does: backends join or leave until there are To of them.
+type Scale struct {
+	To    int           `key:"to" zero:"unset" range:"1..10000"`
+	Every time.Duration `key:"every" range:"0|1ms..24h"` // between two that join
+	Warm  time.Duration `key:"warm" range:"0|1ms..24h"`  // until the checks of one that joins pass
+	Grace time.Duration `key:"grace" range:"0|1ms..24h"` // until one that leaves is killed
+}
+
+// SetDefaults implements config.Defaulter.
+func (s *Scale) SetDefaults() { s.Grace = 30 * time.Second }
 
 // Restart is a rolling deploy.
 type Restart struct {
@@ -184,6 +207,10 @@ func (c checker) backends(b *Backends) {
 		c.Fail(p.Key("backups"), "%d of %d backends are backups, which makes no difference: leave some for them to stand in for", b.Backups, b.Count)
 	}
 	c.Require(p.Key("capacity"), b.Capacity != 0, "the capacity of a backend is missing: write for example capacity: 500/s")
+	if cold := b.Cold; cold != nil {
+		c.Require(p.Key("cold").Key("for"), cold.For != 0, "how long a backend that has started is cold is missing: write for example for: 60s")
+		c.Require(p.Key("cold").Key("slowdown"), cold.Slowdown != 0, "how many times as long a handshake takes in a cold backend is missing: write for example slowdown: 4")
+	}
 	if h := b.Hang; h != nil {
 		c.Require(p.Key("hang").Key("wait"), h.Wait != 0, "the wait of handshakes in a backend that hangs is missing: write for example wait: 5s")
 		c.Require(p.Key("hang").Key("for"), h.For != 0, "the time after which a backend that hangs is killed is missing: write for example for: 30s")
@@ -251,8 +278,16 @@ func (c checker) event(p config.Path, s *Scenario, e *Event) {
 	if c.Given(p.Key("add")) {
 		kinds = append(kinds, "add")
 	}
+	if e.Scale != nil {
+		kinds = append(kinds, "scale")
+		to := p.Key("scale").Key("to")
+		c.Require(to, e.Scale.To != 0, "the number of backends is missing: write for example to: 6")
+		if b := s.Backends.Backups; b > 0 {
+			c.Fail(p, "backends can't be scaled if some are backups: leave out backups or the event")
+		}
+	}
 	if len(kinds) != 1 {
-		c.Fail(p, "an event is one of restart, kill and add, and this has %s", orNone(kinds))
+		c.Fail(p, "an event is one of restart, kill, add and scale, and this has %s", orNone(kinds))
 		return
 	}
 	switch {

@@ -45,10 +45,13 @@ func dumpScenario(s *Scenario) string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("%q seed %d for %v, %d sessions in %v, round trip %v", s.Name, s.Seed, s.Duration, s.Sessions, s.Arrive, s.RoundTrip)
 	backends := s.Backends
-	backends.Hang = nil
+	backends.Hang, backends.Cold = nil, nil
 	line("backends %+v", backends)
 	if h := s.Backends.Hang; h != nil {
 		line("  hang %+v", *h)
+	}
+	if c := s.Backends.Cold; c != nil {
+		line("  cold %+v", *c)
 	}
 	for _, p := range s.Pools {
 		line("pool %s by %s of %d", p.Name, p.Balance, s.Backends.Count)
@@ -66,6 +69,8 @@ func dumpScenario(s *Scenario) string {
 			line("  kill %d, back after %v", s.Count(e.Kill.Backends), *e.Kill.Back)
 		case e.Kill != nil:
 			line("  kill %d", s.Count(e.Kill.Backends))
+		case e.Scale != nil:
+			line("  scale %+v", *e.Scale)
 		default:
 			line("  add %d", e.Add)
 		}
@@ -85,6 +90,9 @@ func dumpPool(line func(string, ...any), p Pool) {
 		h.Interval, h.Timeout, h.Fall, h.Rise, h.MaxFails, h.FailTimeout, h.MinHealthy.Count, h.MinHealthy.Percent, h.SlowStart)
 	if d := p.Drain; d != config.DefaultDrain() {
 		line("  drain in %v, over %v, with %d %q, keep %v", d.Timeout, d.Spread, d.Code, d.Reason, d.Sticky == "keep")
+	}
+	if p.ScaleIn != "emptiest" {
+		line("  scale_in %s", p.ScaleIn)
 	}
 	if p.Admit != nil {
 		line("  admit %+v", *p.Admit)
@@ -158,10 +166,12 @@ func TestDocsHaveEveryKeyOfScenarios(t *testing.T) {
 	add("", names[Scenario]())
 	add("backends.", names[Backends]())
 	add("hang.", names[Hang]())
+	add("cold.", names[Cold]())
 	add("clients.", names[Clients]())
 	add("events.", names[Event]())
 	add("restart.", names[Restart]())
 	add("kill.", names[Kill]())
+	add("scale.", names[Scale]())
 	for _, key := range want {
 		if !slices.Contains(documented, key) {
 			t.Errorf("docs/simulate.md has no row for %s", key)

@@ -186,7 +186,12 @@ func (w *world) attach(i int32, s *server) {
 	c := &w.clients[i]
 	c.server, c.slot, c.inBatch = s.index, int32(len(s.sessions)), false
 	s.sessions = append(s.sessions, i)
-	s.byAge = nil
+	// A new session is the youngest. One that was moved isn't.
+	if n := len(s.byAge); n > 0 && s.byAge[n-1].opened < c.opened {
+		s.byAge = append(s.byAge, aged{i, c.opened})
+	} else {
+		s.byAge = nil
+	}
 }
 
 // detach takes a session off its server, and gives its lease back.

@@ -9,6 +9,9 @@ func (w *world) runEvent(e *Event) {
 		w.rollingRestart(e.Restart)
 	case e.Kill != nil:
 		for _, s := range w.servers[:min(e.Kill.Servers, len(w.servers))] {
+			if s.leaving {
+				continue
+			}
 			back := never
 			if e.Kill.Back >= 0 {
 				back = e.Kill.Back + w.s.Servers.Restart
@@ -16,9 +19,9 @@ func (w *world) runEvent(e *Event) {
 			w.kill(s, back)
 		}
 	case e.Add > 0:
-		if err := w.addServers(e.Add); err != nil {
-			panic(err) // the same options were valid before
-		}
+		w.join(e.Add, &Scale{})
+	case e.Scale != nil:
+		w.scaleTo(e.Scale)
 	}
 }
 
@@ -27,6 +30,9 @@ func (w *world) rollingRestart(r *Restart) {
 	next := 0
 	var begin func()
 	begin = func() {
+		for next < min(r.Servers, len(w.servers)) && w.servers[next].leaving {
+			next++
+		}
 		if next < min(r.Servers, len(w.servers)) {
 			next++
 			w.restartServer(w.servers[next-1], func() { w.callAt(w.now+r.Pause, begin) })
@@ -42,9 +48,15 @@ func (w *world) rollingRestart(r *Restart) {
 func (w *world) restartServer(s *server, done func()) {
 	w.drainer.Drain(s.backend, -1, "deploy")
 	w.whenEmpty(s, func() {
+		if s.leaving { // it won't come back
+			done()
+			return
+		}
 		w.kill(s, w.s.Servers.Restart)
 		w.callAt(w.now+w.s.Servers.Restart, func() {
-			w.drainer.Undrain(s.backend, "deploy")
+			if !s.leaving {
+				w.drainer.Undrain(s.backend, "deploy")
+			}
 			done()
 		})
 	})

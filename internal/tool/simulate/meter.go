@@ -12,6 +12,7 @@ type meter struct {
 	away   histogram.Histogram
 	closes int // in this second
 	last   time.Duration
+	uneven time.Duration // when sessions were last uneven
 }
 
 // Result is the outcome of a scenario with one of its Pools and one of its Clients.
@@ -53,6 +54,11 @@ type Result struct {
 	SessionsMin  int     `json:"sessions_min"`
 	SessionsMax  int     `json:"sessions_max"`
 	SessionsMean float64 `json:"sessions_mean"`
+	// EvenIn is the time from the first event until no backend that is up had more than a tenth
+	// more or less than the mean, for good. It is 0 if that was always so, and has no meaning
+	// unless EvenAtEnd.
+	EvenIn    Seconds `json:"even_seconds"`
+	EvenAtEnd bool    `json:"even_at_end"`
 
 	Series []Second `json:"series"`
 }
@@ -104,6 +110,9 @@ func (m *meter) sample(w *world) {
 	if up > 0 {
 		s.Handshakes, s.SessionsMean = float64(handshakes)/float64(up), float64(sessions)/float64(up)
 	}
+	if !s.even() {
+		m.uneven = w.now
+	}
 	if w.limiter != nil {
 		s.Queued = w.limiter.Waiting()
 	}
@@ -113,6 +122,12 @@ func (m *meter) sample(w *world) {
 	m.result.PeakCloses = max(m.result.PeakCloses, m.closes)
 	m.closes = 0
 	m.result.Series = append(m.result.Series, s)
+}
+
+// even reports whether no backend has more than a tenth more or less than the mean, or one session.
+func (s *Second) even() bool {
+	allowed := max(s.SessionsMean/10, 1)
+	return float64(s.SessionsMax)-s.SessionsMean <= allowed && s.SessionsMean-float64(s.SessionsMin) <= allowed
 }
 
 func (m *meter) countClose() {
@@ -137,9 +152,11 @@ func (m *meter) finish(w *world) *Result {
 	away := m.away.Summary()
 	r.AwayP50, r.AwayP99, r.AwayMax = seconds(away.P50), seconds(away.P99), seconds(away.Max)
 	r.AllBack = seconds(max(m.last-first, 0))
+	r.EvenIn = seconds(max(m.uneven-first, 0))
 	r.Missing = len(w.clients) - w.clientsByState[connected]
 	if n := len(r.Series); n > 0 {
 		last := r.Series[n-1]
+		r.EvenAtEnd = last.even()
 		r.SessionsMin, r.SessionsMax, r.SessionsMean = last.SessionsMin, last.SessionsMax, last.SessionsMean
 	}
 	return r

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/upstream/rebalance"
@@ -66,13 +67,16 @@ func (w *world) giveAway(o rebalance.Request) (n int) {
 // oldest lists up to most of the oldest sessions of s that may go and aren't leaving.
 func (w *world) oldest(s *server, most int, may func(session.Info) bool) (list []int32) {
 	if s.byAge == nil {
-		s.byAge = w.byAge(s)
+		for _, i := range w.byAge(s) {
+			s.byAge = append(s.byAge, aged{i, w.clients[i].opened})
+		}
 	}
-	for len(s.byAge) > 0 && w.clients[s.byAge[0]].server != s.index {
-		s.byAge = s.byAge[1:] // it has left
+	for len(s.byAge) > 0 && w.hasLeft(s, s.byAge[0]) {
+		s.byAge = s.byAge[1:]
 	}
-	for _, i := range s.byAge {
-		if c := &w.clients[i]; c.server != s.index || c.inBatch || c.attempt != none || !may(w.info(i)) {
+	for _, a := range s.byAge {
+		i := a.client
+		if c := &w.clients[i]; w.hasLeft(s, a) || c.inBatch || c.attempt != none || !may(w.info(i)) {
 			continue
 		}
 		if list = append(list, i); len(list) == most {
@@ -80,6 +84,19 @@ func (w *world) oldest(s *server, most int, may func(session.Info) bool) (list [
 		}
 	}
 	return list
+}
+
+// aged is a session in a list by age.
+type aged struct {
+	client int32
+	opened time.Duration
+}
+
+// hasLeft reports whether a session in the list of s has ended, or is elsewhere. Its client may have
+// another one on s.
+func (w *world) hasLeft(s *server, a aged) bool {
+	c := &w.clients[a.client]
+	return c.server != s.index || c.opened != a.opened
 }
 
 // info is a session as the balancer's code sees it, as far as that is needed.

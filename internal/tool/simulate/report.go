@@ -46,13 +46,13 @@ func (r *Report) Print(w io.Writer) error {
 		}
 		fmt.Fprintln(t)
 	}
-	row("", "", "handshakes/s", "", "closes", "", "", "", "hung", "", "", "", "all", "sessions")
-	row("pool", "clients", "fullest", "mean", "all", "in 1 s", "failed", "moved", "backends", "away p50", "p99", "max", "back in", "at the end")
+	row("", "", "handshakes/s", "", "closes", "", "", "", "hung", "", "", "", "all", "sessions", "sessions")
+	row("pool", "clients", "fullest", "mean", "all", "in 1 s", "failed", "moved", "backends", "away p50", "p99", "max", "back in", "at the end", "even in")
 	for _, s := range r.Results {
 		row(s.Pool, s.Clients, grouped(s.Peak), strconv.FormatFloat(s.PeakMean, 'f', 0, 64),
 			grouped(s.Closes), grouped(s.PeakCloses), grouped(s.Refused+s.TimedOut), grouped(s.Moved), grouped(s.Crashes),
 			s.away(s.AwayP50), s.away(s.AwayP99), s.away(s.AwayMax), s.backIn(),
-			grouped(s.SessionsMin)+"–"+grouped(s.SessionsMax))
+			grouped(s.SessionsMin)+"–"+grouped(s.SessionsMax), s.evenIn())
 	}
 	return t.Flush()
 }
@@ -73,6 +73,16 @@ func (s *Result) backIn() string {
 		return "-"
 	}
 	return s.AllBack.String()
+}
+
+func (s *Result) evenIn() string {
+	switch {
+	case !s.EvenAtEnd:
+		return "not"
+	case s.EvenIn == 0:
+		return "-"
+	}
+	return s.EvenIn.String()
 }
 
 func (s Seconds) String() string {

@@ -68,6 +68,10 @@ type Servers struct {
 	// never.
 	HangWait, HangFor time.Duration
 	Restart           time.Duration // how long a start takes
+	// A server that has just started is cold: a handshake takes ColdSlowdown times as long, and
+	// proportionally less until ColdFor is over. 0 means never.
+	ColdFor      time.Duration
+	ColdSlowdown float64 // at least 1
 }
 
 // Pool is the configuration of a pool.
@@ -88,6 +92,7 @@ type Pool struct {
 	Reattach session.Reattach
 	// Rebalance is nil if sessions aren't rebalanced.
 	Rebalance *Rebalance
+	ScaleIn   string // Emptiest, Newest or Random
 }
 
 // Admit and Drain are options of the simulated packages.
@@ -121,6 +126,7 @@ type Event struct {
 	Restart *Restart
 	Kill    *Kill
 	Add     int // how many servers are added to the pool
+	Scale   *Scale
 }
 
 // Restart is a rolling deploy: each backend is drained, stopped when it is empty,
@@ -129,6 +135,14 @@ type Restart struct {
 	Servers  int           // how many, beginning with the first
 	Parallel int           // at a time; at least 1
 	Pause    time.Duration // between the return of one and the next
+}
+
+// Scale is what an autoscaler does: servers join, or leave, until there are To of them.
+type Scale struct {
+	To    int           // at least 1
+	Every time.Duration // between two servers that join
+	Warm  time.Duration // until the checks of a server that joins pass
+	Grace time.Duration // until a server that leaves is killed if it has sessions left
 }
 
 // Kill makes servers die with all their connections, without notice.

@@ -14,10 +14,13 @@ type server struct {
 	index       int32
 	backend     *pool.Backend
 	up          bool
-	incarnation uint32 // grows with each death
+	leaving     bool          // a scale-in has removed it from the pool
+	incarnation uint32        // grows with each death
+	started     time.Duration // when it last started; never: it was there from the beginning
+	cost        int           // of its deletion: its sessions, some time ago
 
 	sessions     []int32  // clients, in no order
-	byAge        []int32  // sessions by age when it was made, some of which may have left; nil: make it
+	byAge        []aged   // sessions by age, the oldest first, and some that have left; nil: make it
 	backlog      []queued // from backlogStart on; the first is in progress
 	backlogStart int
 	hangingSince time.Duration
@@ -101,7 +104,11 @@ func (w *world) serve(s *server) {
 func (w *world) serviceTime(s *server) time.Duration {
 	o := &w.s.Servers
 	full := float64(s.waiting()) / float64(o.Backlog)
-	return time.Duration((1 + (o.Slowdown-1)*full) / o.Capacity * float64(time.Second))
+	cold := 1.0
+	if age := w.now - s.started; s.started >= 0 && age < o.ColdFor {
+		cold += (o.ColdSlowdown - 1) * (1 - float64(age)/float64(o.ColdFor))
+	}
+	return time.Duration(cold * (1 + (o.Slowdown-1)*full) / o.Capacity * float64(time.Second))
 }
 
 // handshakeDone is called when s has done the first handshake in its backlog.
@@ -145,7 +152,7 @@ func (w *world) kill(s *server, back time.Duration) {
 	if back >= 0 {
 		w.callAt(w.now+back, func() {
 			if s.incarnation == life { // otherwise it was killed again
-				s.up = true
+				s.up, s.started = true, w.now
 			}
 		})
 	}

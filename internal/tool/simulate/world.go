@@ -78,11 +78,14 @@ func newWorld(s *Scenario, p *Pool, c *Clients) (*world, error) {
 		w.limiter = ratelimit.New(ratelimit.Hooks{Clock: w})
 		w.limiter.Configure(*p.Admit)
 	}
-	if err := w.addServers(s.Servers.Count); err != nil {
+	if err := w.addServers(s.Servers.Count, 0); err != nil {
 		return nil, err
 	}
 	w.populate()
 	w.startRebalancer()
+	if w.pool.ScaleIn == Emptiest {
+		w.updateCosts()
+	}
 	for i := range s.Events {
 		w.callAt(s.Events[i].At, func() { w.runEvent(&s.Events[i]) })
 	}
@@ -90,9 +93,10 @@ func newWorld(s *Scenario, p *Pool, c *Clients) (*world, error) {
 	return w, nil
 }
 
-// addServers adds servers to the pool, as a reload would.
-func (w *world) addServers(n int) error {
-	spec := pool.Spec{Name: poolName, MaxFails: w.pool.MaxFails, FailTimeout: w.pool.FailTimeout, SlowStart: w.pool.SlowStart}
+// addServers adds servers to the pool, as a reload would. The checks of those that join others
+// pass after warm.
+func (w *world) addServers(n int, warm time.Duration) error {
+	spec := pool.Spec{Name: poolName, Checked: true, MaxFails: w.pool.MaxFails, FailTimeout: w.pool.FailTimeout, SlowStart: w.pool.SlowStart}
 	for i := range len(w.servers) + n {
 		spec.Backends = append(spec.Backends, pool.BackendSpec{
 			Name: fmt.Sprintf("backend-%d", i+1), Address: fmt.Sprintf("10.0.%d.%d:3000", i>>8, i&0xff), Backup: w.isBackup(i)})
@@ -101,7 +105,15 @@ func (w *world) addServers(n int) error {
 	members := pools[poolName].Members
 	for i := len(w.servers); i < len(members); i++ {
 		b := members[i].Backend
-		s := &server{index: int32(i), backend: b, up: true, hangingSince: never}
+		s := &server{index: int32(i), backend: b, up: true, started: never, hangingSince: never}
+		if b.Operational() == pool.Warming {
+			s.started = w.now
+			if warm > 0 {
+				w.callAt(w.now+warm, func() { w.warmed(s) })
+			} else {
+				w.warmed(s)
+			}
+		}
 		w.servers, w.byID[b.ID] = append(w.servers, s), s
 		if w.limiter != nil {
 			w.buckets = append(w.buckets, w.limiter.Bucket(b.ID, b.UpSince))
@@ -110,7 +122,11 @@ func (w *world) addServers(n int) error {
 	if w.limiter != nil {
 		w.newLimits, w.queuedLimits = &ratelimit.Limits{Buckets: w.buckets}, &ratelimit.Limits{Buckets: w.buckets, Queued: true}
 	}
-	var err error
+	return w.newPicker(members)
+}
+
+// newPicker replaces the picker. Servers that have left stay members, but get nothing any more.
+func (w *world) newPicker(members []pool.Member) (err error) {
 	w.picker, err = balance.New(balance.Options{Algorithm: w.pool.Balance, MinHealthy: w.minHealthy(), Rand: w.rand}, members)
 	return err
 }
@@ -124,7 +140,7 @@ func (w *world) isBackup(i int) bool {
 // minHealthy is how many servers that are no backups must be available, or else health is
 // ignored.
 func (w *world) minHealthy() int {
-	return balance.MinHealthy(w.pool.MinHealthy, w.pool.MinHealthyPercent, len(w.servers)-w.s.Servers.Backups)
+	return balance.MinHealthy(w.pool.MinHealthy, w.pool.MinHealthyPercent, w.staying()-w.s.Servers.Backups)
 }
 
 // oldestSession is the age of the oldest session at the start; the ages of the others

@@ -74,6 +74,7 @@ var someScenarios = rapid.Custom(func(t *rapid.T) *Scenario {
 	}
 	p := &s.Pools[0]
 	p.Balance = rapid.SampledFrom([]string{"least_conn", "round_robin", "p2c", "random"}).Draw(t, "balance")
+	p.ScaleIn = rapid.SampledFrom([]string{Emptiest, Newest, Random}).Draw(t, "scale-in")
 	p.Drain = rapid.SampledFrom([]drain.Plan{{}, {Timeout: 10 * time.Second, Spread: 5 * time.Second}}).Draw(t, "drain")
 	p.SlowStart = rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "slow start")
 	if rapid.Bool().Draw(t, "reattach") {
@@ -93,13 +94,16 @@ var someScenarios = rapid.Custom(func(t *rapid.T) *Scenario {
 	for range rapid.IntRange(0, 3).Draw(t, "events") {
 		at += time.Duration(rapid.IntRange(1, 30).Draw(t, "after")) * time.Second
 		e := Event{At: at}
-		switch rapid.IntRange(0, 2).Draw(t, "event") {
+		switch rapid.IntRange(0, 3).Draw(t, "event") {
 		case 0:
 			e.Restart = &Restart{Servers: servers, Parallel: rapid.IntRange(1, 3).Draw(t, "parallel"), Pause: time.Second}
 		case 1:
 			e.Kill = &Kill{Servers: rapid.IntRange(1, servers).Draw(t, "killed"), Back: rapid.SampledFrom([]time.Duration{never, 0, 10 * time.Second}).Draw(t, "back")}
 		case 2:
 			e.Add = rapid.IntRange(1, 3).Draw(t, "added")
+		case 3:
+			e.Scale = &Scale{To: rapid.IntRange(1, 8).Draw(t, "to"), Every: time.Second, Warm: rapid.SampledFrom([]time.Duration{0, 3 * time.Second}).Draw(t, "warm"),
+				Grace: rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "grace")}
 		}
 		s.Events = append(s.Events, e)
 	}

@@ -179,9 +179,13 @@ func (c *curve) add(x, y float64) {
 	c.flat, c.level = same, at
 }
 
-// legend names the pools beside their colours.
-func (d *drawing) legend(x, y int, pools []string) {
+// legend names the pools beside their colours, on a second line if they need more than width.
+func (d *drawing) legend(x, y, width int, pools []string) {
+	left := x
 	for i, name := range pools {
+		if x+20+7*len([]rune(name)) > width && x > left {
+			x, y = left, y+14
+		}
 		d.printf(`<rect class="p%d" x="%d" y="%d" width="14" height="6" stroke="none"/>`+"\n", i%colours, x, y-7)
 		d.text(x+20, y, "", "start", name)
 		x += 40 + 7*len([]rune(name))

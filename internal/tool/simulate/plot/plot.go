@@ -22,7 +22,7 @@ func SVG(r *simulate.Report) []byte {
 	d.printf("\n<style>%s</style>\n", style)
 	d.printf(`<rect class="page" width="%d" height="%d"/>`+"\n", width, height)
 	d.text(gap, 24, "title", "start", r.Name)
-	d.legend(gap, 46, pools)
+	d.legend(gap, 46, width, pools)
 	for q, quantity := range quantities {
 		most := 0.0
 		for _, s := range r.Results {
