@@ -45,6 +45,8 @@ var notRun = []struct{ prefix, why string }{
 	{"holdfast run -c l7-", "test/e2e/layer4 runs the files of examples/two-tier"},
 	{"holdfast run -c front.yaml", "test/e2e/layer4 runs the files of examples/two-tier"},
 	{"kubectl ", "it needs a cluster"},
+	{"helm ", "it needs a cluster; kubernetes/deploy renders the chart"},
+	{"skopeo ", "it needs a registry"},
 	{"umask 077", "it is for kubectl"},
 	{"holdfast check -c ingress.yaml", "internal/app tests an Ingress, with ports and names of the test"},
 	{"holdfast run -c ingress.yaml", "internal/app tests an Ingress, with ports and names of the test"},
