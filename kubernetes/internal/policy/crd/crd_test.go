@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the definition anew")
 
 const (
 	docsFile = "../../../../docs/config.md"
-	crdFile  = "../../../deploy/crds/holdfast.dev_holdfastpolicies.yaml"
+	crdFile  = "../../../deploy/chart/holdfast/crds/holdfast.dev_holdfastpolicies.yaml"
 )
 
 func TestDefinitionIsUpToDate(t *testing.T) {
