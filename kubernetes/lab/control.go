@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/holdfast-ws/holdfast/kubernetes/lab/kubelet"
+	"github.com/holdfast-ws/holdfast/kubernetes/lab/names"
 	"github.com/holdfast-ws/holdfast/kubernetes/lab/podnet"
 	"github.com/holdfast-ws/holdfast/kubernetes/lab/services"
 )
@@ -146,6 +147,9 @@ func (c *Cluster) start() (err error) {
 	if c.services, err = services.Start(c.kube, c.note); err != nil {
 		return err
 	}
+	if c.names, err = names.Start(c.kube); err != nil {
+		return err
+	}
 	c.client, err = client.New(c.config, client.Options{})
 	return err
 }
@@ -243,6 +247,9 @@ func (c *Cluster) run(path string, args ...string) error {
 
 // stop ends everything. Nothing is kept, so nobody needs time to end well.
 func (c *Cluster) stop() error {
+	if c.names != nil {
+		c.names.Stop()
+	}
 	if c.services != nil {
 		c.services.Stop()
 	}

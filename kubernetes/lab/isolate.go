@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -15,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/holdfast-ws/holdfast/kubernetes/lab/names"
 )
 
 // insideEnv is set in a process that runs in namespaces of its own.
@@ -92,8 +96,31 @@ func arrive() error {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil && !errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
+	resolv, err := filepath.EvalSymlinks("/etc/resolv.conf") // often in /run
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {
 		return fmt.Errorf("mounting /run: %w", err)
+	}
+	if err != nil {
+		return nil // without this file, programs ask 127.0.0.1
+	}
+	return nameserver(resolv)
+}
+
+// nameserver has programs ask the laboratory's DNS server, by the content of a file.
+func nameserver(path string) error {
+	text := "nameserver " + strings.TrimSuffix(names.Address, ":53") + "\nsearch svc.cluster.local cluster.local\noptions ndots:5\n"
+	if strings.HasPrefix(path, "/run/") {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(path, []byte(text), 0o644)
+	}
+	own := "/run/resolv.conf"
+	if err := os.WriteFile(own, []byte(text), 0o644); err != nil {
+		return err
+	}
+	if err := unix.Mount(own, path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mounting %s: %w", path, err)
 	}
 	return nil
 }

@@ -2,7 +2,7 @@
 
 // Package lab is a cluster for tests: the real kube-apiserver, etcd and controllers, and
 // stand-ins for what a test machine lacks: nodes ([kubelet]), the network of pods
-// ([podnet]), and kube-proxy and a cloud's load balancers ([services]).
+// ([podnet]), kube-proxy and a cloud's load balancers ([services]), and DNS ([names]).
 //
 // A package whose tests need a cluster has this, and the tests call [Start]:
 //
@@ -21,7 +21,8 @@
 // Each has namespaces of its own, so they may run in parallel. They run in a network
 // namespace of their own, and can connect to pods (10.244.0.0/16), to Services (their
 // cluster IP), and to load balancers (10.245.0.0/16). They can listen on, and connect
-// from, any address of 10.247.0.0/16. There is no way to the Internet, and no DNS.
+// from, any address of 10.247.0.0/16. Names of Services, such as chat.default.svc, and
+// those of [Cluster.Name] resolve, in tests and in pods. There is no way to the Internet.
 //
 // The image of a container is a name that stands for a program of the machine: see
 // [Cluster.Image]. It runs with the pod's address and environment, and with volumes in
@@ -34,6 +35,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -49,6 +51,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/kubernetes/lab/kubelet"
+	"github.com/holdfast-ws/holdfast/kubernetes/lab/names"
 	"github.com/holdfast-ws/holdfast/kubernetes/lab/podnet"
 	"github.com/holdfast-ws/holdfast/kubernetes/lab/services"
 )
@@ -66,6 +69,7 @@ type Cluster struct {
 	client   client.Client
 	kubelet  *kubelet.Kubelet
 	services *services.Services
+	names    *names.Server
 
 	notes  tail // of the stand-ins
 	mu     sync.Mutex
@@ -158,6 +162,21 @@ func (c *Cluster) image(name string) (kubelet.Program, error) {
 		return p, nil
 	}
 	return kubelet.Program{}, fmt.Errorf("the laboratory has no program for the image %s: register it with Cluster.Image", name)
+}
+
+// Name gives a DNS name to addresses, until the test ends.
+func (c *Cluster) Name(t testing.TB, name string, addresses ...string) {
+	t.Helper()
+	var all []netip.Addr
+	for _, text := range addresses {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, a)
+	}
+	c.names.Set(name, all...)
+	t.Cleanup(func() { c.names.Set(name) })
 }
 
 // Build builds a Go program without cgo, and returns its path, for [Cluster.Image]. The

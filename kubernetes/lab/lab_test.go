@@ -5,6 +5,7 @@ package lab_test
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -113,6 +114,11 @@ func TestRollingUpdate(t *testing.T) {
 		for _, pod := range pods {
 			want := fmt.Sprintf("%s %s %s 1", pod.Name, pod.Status.PodIP, pod.Name)
 			testkit.Eventually(t, address+" forwards to "+pod.Name, func() bool { return get("http://"+address) == want })
+		}
+	}
+	for _, name := range []string{"web." + ns + ".svc", "web." + ns + ".svc.cluster.local"} {
+		if get("http://"+name) == "" {
+			t.Errorf("no answer from %s", name)
 		}
 	}
 	for _, pod := range pods {
@@ -345,6 +351,46 @@ spec:
 		if _, err := os.Stat(name); !os.IsNotExist(err) {
 			t.Errorf("%s is on the machine: %v", name, err)
 		}
+	}
+}
+
+// Names of headless Services are those of their pods, and ExternalNames lead elsewhere.
+func TestNames(t *testing.T) {
+	c := lab.Start(t)
+	images(t, c)
+	ns := c.Namespace(t)
+	c.Name(t, "backend.example.com", "10.247.9.9", "fd00::9")
+	c.Apply(t, ns, pod("stubborn")+`---
+apiVersion: v1
+kind: Service
+metadata: {name: headless}
+spec: {clusterIP: None, selector: {app: pod}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: outside}
+spec: {type: ExternalName, externalName: backend.example.com}
+`)
+	lookup := func(name string) string {
+		addresses, err := net.DefaultResolver.LookupHost(t.Context(), name)
+		if err != nil {
+			return ""
+		}
+		slices.Sort(addresses)
+		return strings.Join(addresses, " ")
+	}
+	testkit.Eventually(t, "the headless Service has the address of its pod", func() bool {
+		at := c.Pods(t, ns, nil)[0].Status.PodIP
+		return at != "" && lookup("headless."+ns+".svc.cluster.local") == at
+	})
+	for _, name := range []string{"backend.example.com", "outside." + ns + ".svc.cluster.local"} {
+		if got := lookup(name); got != "10.247.9.9 fd00::9" {
+			t.Errorf("%s is at %q", name, got)
+		}
+	}
+	var missing *net.DNSError
+	if _, err := net.LookupHost("nothing.example.com"); !errors.As(err, &missing) || !missing.IsNotFound {
+		t.Errorf("a name that isn't there: %v", err)
 	}
 }
 
