@@ -145,8 +145,12 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 		st := b.State()
 		list[i].Sessions += st.Sessions
 		list[i].Requests += st.Requests
+		listed := ""
+		if st.Listed != pool.ListedReady {
+			listed = st.Listed.String()
+		}
 		list[i].Backends = append(list[i].Backends, admin.Backend{
-			Name: b.Name, Address: b.Address, State: st.Name, Operational: st.Operational.String(), Admin: st.Admin.String(),
+			Name: b.Name, Address: b.Address, State: st.Name, Operational: st.Operational.String(), Admin: st.Admin.String(), Listed: listed,
 			Reason: st.Reason, Since: when(st.Since), Weight: members[b].Weight, Backup: members[b].Backup, Share: st.Share,
 			Sessions: st.Sessions, Requests: st.Requests, MaxSessions: st.MaxSessions, Drain: drains[b],
 		})

@@ -127,7 +127,7 @@ func Start(o Options) (_ *App, err error) {
 	}
 	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}}
 	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), Opened: proxy.ResultOpened, TLSResults: secure.Results(), BackendTLSResults: backendtls.Results(),
-		AffinityResults: generation.AffinityResults(), BackendStates: pool.StateNames(),
+		AffinityResults: generation.AffinityResults(), BackendStates: backendStates(o.Feeds != nil),
 		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results(), AuthResults: subrequest.Results(), Collectors: o.Collectors})
 	if a.backendTLS, err = a.readBackendTLS(c); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/ops/metrics"
@@ -10,6 +11,11 @@ import (
 
 // source implements metrics.Source: the values that are read at each scrape.
 type source struct{ *App }
+
+// backendStates lists the states that backends can have.
+func backendStates(feeds bool) []string {
+	return slices.DeleteFunc(pool.StateNames(), func(s string) bool { return !feeds && slices.Contains(pool.ListedStates(), s) })
+}
 
 func (s source) BackendTraffic() map[uint32][2]session.Traffic {
 	return s.engine.BackendTraffic(func(backend uint32) bool { return s.registry.Backend(backend) != nil })

@@ -92,11 +92,13 @@ type Backend struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
 	// State is the state that matters most for new sessions: up, warming,
-	// draining, down, ejected, unresolved, drain, maint or removed. It is
-	// derived from Operational, Admin, passive failures and name resolution.
+	// draining, down, ejected, unready, unresolved, drain, maint, terminating or
+	// removed. It is derived from Operational, Admin, Listed, passive failures and
+	// name resolution.
 	State       string     `json:"state"`
 	Operational string     `json:"operational"`
 	Admin       string     `json:"admin"`
+	Listed      string     `json:"listed,omitempty"` // unready or terminating, by a program's list
 	Reason      string     `json:"reason,omitempty"` // for State
 	Since       *time.Time `json:"since,omitempty"`  // when State last changed
 	Weight      int        `json:"weight"`

@@ -112,9 +112,11 @@ func normalised(members []Member) []Member {
 	slices.SortStableFunc(all, func(a, b Member) int { return cmp.Or(cmp.Compare(a.State, b.State), byName(a, b)) })
 	names, addresses := make(map[string]bool, len(all)), make(map[string]bool, len(all))
 	all = slices.DeleteFunc(all, func(m Member) bool {
-		again := names[m.Name] || addresses[m.Address]
+		if names[m.Name] || addresses[m.Address] {
+			return true
+		}
 		names[m.Name], addresses[m.Address] = true, true
-		return again
+		return false
 	})
 	slices.SortFunc(all, byName)
 	return all

@@ -20,6 +20,9 @@ const (
 	ListedTerminating
 )
 
+// ListedStates lists the values of State.Name that come from lists.
+func ListedStates() []string { return []string{ListedUnready.String(), ListedTerminating.String()} }
+
 func (l Listed) String() string { return [...]string{"ready", "unready", "terminating"}[l] }
 
 // reason says why a backend is in the state.

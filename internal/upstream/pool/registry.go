@@ -147,8 +147,8 @@ func (r *Registry) Apply(specs []Spec) (pools map[string]*Pool, left []*Backend)
 				r.index(b) // before a new lease finds it no longer removed
 				b.restore()
 			}
-			b.setListed(s.Listed, s.KillAt, fresh)
 			b.configure(&spec, joins)
+			b.setListed(s.Listed, s.KillAt, fresh)
 			configured[id] = b
 			p.Members = append(p.Members, Member{Backend: b, Weight: max(s.Weight, 1), Host: cmp.Or(s.Host, hostport.HostOf(s.Address)), HealthPort: s.HealthPort, Backup: s.Backup})
 		}
