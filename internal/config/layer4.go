@@ -63,15 +63,18 @@ func (c *Config) listener(name string) *Listener {
 // that has no choice.
 func (v *Validator) layer4(c *Config) {
 	uses := poolUses{}
-	passes := false // some listener passes TLS through
+	passes, ends := false, false // some listener passes TLS through, or ends it and passes on what is inside
 	for i := range c.Listeners {
-		passes = passes || c.Listeners[i].Mode == ModePassthrough || !v.OK(Path("listeners").Index(i).Key("mode"))
+		l := &c.Listeners[i]
+		passes = passes || l.Mode == ModePassthrough || !v.OK(Path("listeners").Index(i).Key("mode"))
+		ends = ends || l.endsTLS()
 	}
 	for i := range c.Routes {
 		p := Path("routes").Index(i)
-		if r := &c.Routes[i]; v.OK(p) && v.opaqueRoute(c, p, r, passes) {
+		if r := &c.Routes[i]; v.OK(p) && v.opaqueRoute(c, p, r, passes, ends) {
+			on := c.listener(r.Match.Listener)
 			for pool := range r.Pools() {
-				uses.add(pool, "the route "+v.where(p), true)
+				uses.add(pool, "the route "+v.where(p), passes && (on == nil || on.Mode == ModePassthrough))
 			}
 		}
 	}
@@ -163,9 +166,14 @@ func somePool(c *Config) string {
 	return hint.Cut(c.Pools[0].Name)
 }
 
-// opaqueRoute checks a route for connections whose TLS is passed through, and reports
-// whether it is one. passes says that there is a listener for it.
-func (v *Validator) opaqueRoute(c *Config, p Path, r *Route, passes bool) bool {
+// endsTLS reports whether l has connections with TLS whose insides are passed on as they
+// are. Routes by sni are for them, too; by alpn there is nothing to choose, as the balancer
+// agrees on no protocol there.
+func (l *Listener) endsTLS() bool { return l.Mode == ModeTCP && l.TLS != nil }
+
+// opaqueRoute checks a route for connections without requests, and reports whether it is
+// one. passes and ends say which listeners there are for it.
+func (v *Validator) opaqueRoute(c *Config, p Path, r *Route, passes, ends bool) bool {
 	on := p.Key("match").Key("listener")
 	if !r.Opaque() {
 		if l := c.listener(r.Match.Listener); l != nil && l.Opaque() && v.OK(on) {
@@ -174,7 +182,8 @@ func (v *Validator) opaqueRoute(c *Config, p Path, r *Route, passes bool) bool {
 		v.upgrades(p, r)
 		return false
 	}
-	if l := c.listener(r.Match.Listener); l != nil && l.Mode != ModePassthrough && v.OK(on) {
+	bySNI := r.Match.ALPN == ""
+	if l := c.listener(r.Match.Listener); l != nil && l.Mode != ModePassthrough && !(bySNI && l.endsTLS()) && v.OK(on) {
 		v.Fail(on, "the listener %s doesn't have mode: tls-passthrough, which sni and alpn are for", hint.Quote(l.Name))
 		return false
 	}
@@ -185,7 +194,7 @@ func (v *Validator) opaqueRoute(c *Config, p Path, r *Route, passes bool) bool {
 	switch {
 	case !v.OK(match):
 		return false
-	case !passes:
+	case !passes && !(bySNI && ends):
 		v.Fail(match.Key(key), "%s is for connections to a listener with mode: tls-passthrough, and there is none: match host instead, or give a listener that mode", key)
 		return false
 	}

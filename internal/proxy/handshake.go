@@ -220,7 +220,11 @@ func (h *clientHandshake) handToHTTP() error {
 
 func (h *clientHandshake) chooseRoute() (err error) {
 	if h.req.Meta.Opaque() {
-		h.rule, err = h.gen.Routes.MatchConnection(h.req.Meta.ListenerName(), h.req.ClientIP(), &h.hello)
+		hello := h.hello
+		if t := h.req.Meta.TLS; t != nil { // it ends here
+			hello.ServerName = []byte(t.ServerName)
+		}
+		h.rule, err = h.gen.Routes.MatchConnection(h.req.Meta.ListenerName(), h.req.ClientIP(), &hello)
 	} else if err = directed(h.gen, &h.req.Meta, h.req.Upgrade.Host); err == nil {
 		h.rule, err = h.gen.Routes.MatchBytes(h.req.Upgrade.Host, h.req.Upgrade.Path, h.req.Upgrade.Other == nil, &h.req)
 	}
