@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,9 +23,24 @@ type backend struct {
 	wrong   verdict // why it can't be used
 	tls     *config.PoolTLS
 	edits   edits // of its own
+
+	// What is passed on from TLS that has ended here is encrypted again by secure, if there
+	// is a BackendTLSPolicy.
+	secure      *config.PoolTLS
+	secureWrong verdict
 }
 
-// ReasonInvalidBackendTLSPolicy is why a backendRef can't be used whose BackendTLSPolicy is
+// afterTLS lists backends for what was in TLS.
+func afterTLS(backends []backend) []backend {
+	all := slices.Clone(backends)
+	for i := range all {
+		b := &all[i]
+		b.tls, b.wrong = b.secure, b.wrong.orElse(b.secureWrong)
+	}
+	return all
+}
+
+// reasonInvalidBackendTLSPolicy is why a backendRef can't be used whose BackendTLSPolicy is
 // invalid: there is none in the Gateway API.
 const reasonInvalidBackendTLSPolicy = "InvalidBackendTLSPolicy"
 
@@ -60,6 +76,11 @@ func (t *translator) backend(kind, namespace string, ref gwv1.BackendRef) backen
 	return b
 }
 
+// invalid is why a backend can't be used whose policy p is.
+func (p *tlsPolicy) invalid(service types.NamespacedName) verdict {
+	return verdict{reasonInvalidBackendTLSPolicy, fmt.Sprintf("the BackendTLSPolicy %s of the Service %.320q is invalid, see its status", p.object.Name, service)}
+}
+
 func portOf(service *corev1.Service, number int32) *corev1.ServicePort {
 	for i := range service.Spec.Ports {
 		if p := &service.Spec.Ports[i]; p.Port == number && (p.Protocol == "" || p.Protocol == corev1.ProtocolTCP) {
@@ -72,8 +93,13 @@ func portOf(service *corev1.Service, number int32) *corev1.ServicePort {
 // protocol finds out what is spoken to a backend: by its BackendTLSPolicy, or else by the
 // appProtocol of its port (KEP-3726).
 func (t *translator) protocol(kind string, b *backend, port *corev1.ServicePort) {
-	if kind != "HTTPRoute" {
-		return // bytes are passed on as they are
+	if kind != "HTTPRoute" { // bytes are passed on as they are
+		if p := t.policies.of(b.service, port.Name); p != nil {
+			if b.secure = p.tls; p.tls == nil {
+				b.secureWrong = p.invalid(b.service)
+			}
+		}
+		return
 	}
 	switch app := strings.ToLower(deref(port.AppProtocol, "")); app {
 	case "kubernetes.io/h2c", "grpc", "h2c":
@@ -87,7 +113,7 @@ func (t *translator) protocol(kind string, b *backend, port *corev1.ServicePort)
 	if p := t.policies.of(b.service, port.Name); p != nil {
 		b.tls = p.tls
 		if p.tls == nil {
-			b.wrong = verdict{reasonInvalidBackendTLSPolicy, fmt.Sprintf("the BackendTLSPolicy %s of the Service %.320q is invalid, see its status", p.object.Name, b.service)}
+			b.wrong = p.invalid(b.service)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config"
 )
 
-// certificates reads the certificates of an HTTPS listener. One that is wrong is left out,
+// certificates reads the certificates of a listener whose TLS ends here. One that is wrong is left out,
 // and without any the listener can't be served.
 func (t *translator) certificates(l *listener) {
 	var refs []gwv1.SecretObjectReference

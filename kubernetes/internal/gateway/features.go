@@ -43,6 +43,7 @@ func Features() []features.FeatureName {
 		features.SupportHTTPRouteNamedRouteRule,
 
 		features.SupportTLSRoute,
+		features.SupportTLSRouteModeTerminate,
 		features.SupportTCPRoute,
 		features.SupportBackendTLSPolicy,
 		features.SupportBackendTLSPolicySANValidation,

@@ -22,6 +22,7 @@ const (
 	plainHTTP
 	https
 	passthrough
+	terminated // TLS, whose insides are passed on
 	tcp
 )
 
@@ -150,11 +151,11 @@ func (t *translator) checkListener(l *listener) {
 			l.accepted = verdict{string(gwv1.ListenerReasonUnsupportedValue), "a listener with protocol HTTPS has tls.mode Terminate: for Passthrough write protocol TLS"}
 		}
 	case gwv1.TLSProtocolType:
-		l.family = passthrough
-		l.supportKinds("TLSRoute")
-		if l.mode() != gwv1.TLSModePassthrough {
-			l.accepted = verdict{string(gwv1.ListenerReasonUnsupportedValue), "tls.mode Terminate is not supported with protocol TLS: write Passthrough, or protocol HTTPS"}
+		l.family = terminated
+		if l.mode() == gwv1.TLSModePassthrough {
+			l.family = passthrough
 		}
+		l.supportKinds("TLSRoute")
 	case gwv1.TCPProtocolType:
 		l.family, l.host = tcp, ""
 		l.supportKinds("TCPRoute")
@@ -166,8 +167,10 @@ func (t *translator) checkListener(l *listener) {
 	if len(l.kinds) == 0 {
 		l.unusable = l.resolved
 	}
-	if l.family == https {
+	if l.family == https || l.family == terminated {
 		t.certificates(l)
+	}
+	if l.family == https {
 		t.clientValidation(l)
 	}
 }

@@ -95,12 +95,13 @@ func (t *translator) compileRule(route *gwv1.HTTPRoute, index int) *rule {
 // longest is how long a timeout is that is turned off.
 const longest = 8760 * time.Hour
 
-// readTimeouts reads timeouts. They are about answers: a WebSocket that has been opened is
-// not a request any more, and stays open.
+// readTimeouts reads timeouts, of which the shorter one holds: a request is mostly sent once.
+// A WebSocket that has been opened isn't a request any more, and stays open.
 func (r *rule) readTimeouts(spec *gwv1.HTTPRouteTimeouts) error {
 	if spec == nil {
 		return nil
 	}
+	var shortest time.Duration
 	for _, given := range []*gwv1.Duration{spec.Request, spec.BackendRequest} {
 		if given == nil {
 			continue
@@ -112,12 +113,16 @@ func (r *rule) readTimeouts(spec *gwv1.HTTPRouteTimeouts) error {
 		case d == 0 || d > longest:
 			d = longest
 		}
-		if r.timeouts.Response == nil || d < *r.timeouts.Response {
-			r.timeouts.Response = &d
+		if shortest == 0 || d < shortest {
+			shortest = d
 		}
 	}
-	if d := r.timeouts.Response; d != nil && *d < longest {
-		r.timeouts.Handshake = d
+	switch {
+	case shortest == 0:
+	case shortest == longest: // turned off
+		r.timeouts.Response = &shortest
+	default:
+		r.timeouts.Request, r.timeouts.Response, r.timeouts.Handshake = &shortest, &shortest, &shortest
 	}
 	return nil
 }

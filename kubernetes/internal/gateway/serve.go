@@ -37,14 +37,20 @@ func (t *translator) serve(g *gateway) {
 				l.TLS = listenerTLS(p)
 			}
 			t.httpRoutesOf(g, p, l.Name)
-		case passthrough, tcp:
-			l.Mode = config.ModePassthrough
-			if p.family == tcp {
-				l.Mode = config.ModeTCP
-			}
+		case passthrough, terminated, tcp:
 			served := false
-			if l.Pool, l.Split, served = t.streamRoutes(p, l.Name); !served {
+			if l.Pool, l.Split, served = t.streamRoutes(g, p, l.Name); !served {
 				continue // the port stays closed
+			}
+			l.Mode = config.ModeTCP
+			switch {
+			case p.family == passthrough:
+				l.Mode = config.ModePassthrough
+			case p.family == terminated:
+				l.TLS = listenerTLS(p)
+				if l.Pool == "" && l.Split == nil {
+					l.Pool = t.refuse()
+				}
 			}
 		}
 		t.result.Listeners = append(t.result.Listeners, translate.Listener{Listener: l, Owner: translate.Owner{Object: g.object}})
@@ -68,7 +74,7 @@ func listenerTLS(p *port) *config.ListenerTLS {
 		tls.ClientCAData = l.clientCA
 	}
 	for _, l := range p.listeners {
-		if l.host != "" {
+		if l.host != "" && l.family == https {
 			tls.Isolate = append(tls.Isolate, parsedHost(l.host))
 		}
 	}

@@ -69,7 +69,16 @@ func (t *translator) streams(kind string, route client.Object, parents []*parent
 		reject(parents, verdict{string(gwv1.RouteReasonUnsupportedValue), "the route has more than one rule, or none"})
 		backends, names = nil, []string{""}
 	}
+	for _, p := range parents {
+		if p.accepted.ok() && slices.ContainsFunc(p.at, func(a attachment) bool { return a.listener.family == terminated }) {
+			t.policies.used(p.gateway, backends)
+		}
+	}
 	for _, a := range count(parents) {
+		backends := backends
+		if a.listener.family == terminated {
+			backends = afterTLS(backends)
+		}
 		hosts := a.hosts
 		if a.listener.family == tcp {
 			hosts = []hostPair{{}}
@@ -84,7 +93,7 @@ func (t *translator) streams(kind string, route client.Object, parents []*parent
 // streamRoutes adds the routes of a port without requests to the result. It returns where
 // connections go that none of them is for; neither pool nor split means nowhere. served is
 // false if none goes anywhere.
-func (t *translator) streamRoutes(p *port, name string) (pool string, split config.Split, served bool) {
+func (t *translator) streamRoutes(g *gateway, p *port, name string) (pool string, split config.Split, served bool) {
 	for _, l := range p.listeners {
 		if !l.valid() {
 			continue
@@ -100,7 +109,7 @@ func (t *translator) streamRoutes(p *port, name string) (pool string, split conf
 			}
 			seen[s.host] = true
 			owner := translate.Owner{Object: s.route, RuleName: s.name}
-			toPool, toSplit := t.streamTargets(s.backends, owner)
+			toPool, toSplit := t.streamTargets(g, s.backends, owner)
 			served = true
 			if s.host == "" {
 				pool, split = toPool, toSplit
@@ -116,11 +125,11 @@ func (t *translator) streamRoutes(p *port, name string) (pool string, split conf
 	return pool, split, served
 }
 
-func (t *translator) streamTargets(backends []backend, owner translate.Owner) (string, config.Split) {
+func (t *translator) streamTargets(g *gateway, backends []backend, owner translate.Owner) (string, config.Split) {
 	if len(backends) == 1 && backends[0].wrong.ok() && backends[0].weight > 0 {
-		return t.pool(&backends[0], variant{}, owner), nil
+		return t.pool(&backends[0], variant{cert: g.clientCert}, owner), nil
 	}
-	if split := t.split(backends, variant{}, owner, false); split != nil {
+	if split := t.split(backends, variant{cert: g.clientCert}, owner, false); split != nil {
 		return "", split
 	}
 	return t.refuse(), nil
