@@ -277,11 +277,15 @@ func (s *settings) forwardedPrefix(a Annotation) {
 
 // customHeaders reads header fields of answers from a ConfigMap.
 func (s *settings) customHeaders(a Annotation) {
-	name := a.Value
-	if !strings.Contains(name, "/") {
-		name = s.ing.Namespace + "/" + name
+	name, ok := s.object(a)
+	if !ok {
+		return
 	}
 	m := s.maps[name]
+	if m == nil && s.cluster {
+		s.differ(a, "", "there is no ConfigMap %s", hint.Quote(a.Value))
+		return
+	}
 	if m == nil {
 		s.differ(a, "", "the ConfigMap %s isn't in the file: add it, or write its fields as response_headers: {set: {...}}", hint.Quote(a.Value))
 		return

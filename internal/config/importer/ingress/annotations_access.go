@@ -111,6 +111,10 @@ func (s *settings) limitExempt(a Annotation) {
 		return
 	}
 	s.exempt = append(s.exempt, list...)
+	if s.cluster {
+		s.carry(a, "route.limits")
+		return
+	}
 	s.differ(a, "limits.exempt", "these addresses are exempt from the limits of all routes")
 }
 
@@ -241,12 +245,10 @@ func (s *settings) clientCA(a Annotation) {
 		s.skip(a, "auth-tls-verify-client is off")
 		return
 	}
-	name := a.Value
-	if !strings.Contains(name, "/") {
-		name = s.ing.Namespace + "/" + name
+	if name, ok := s.object(a); ok {
+		s.clientCert = &clientCert{secret: name}
+		s.carry(a, "")
 	}
-	s.clientCert = &clientCert{secret: name}
-	s.carry(a, "")
 }
 
 // ofClientTLS is for annotations that need auth-tls-secret.

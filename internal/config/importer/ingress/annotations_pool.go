@@ -221,12 +221,10 @@ func ofTLS(handle func(*settings, Annotation)) func(*settings, Annotation) {
 }
 
 func (s *settings) proxySecret(a Annotation) {
-	name := a.Value
-	if !strings.Contains(name, "/") {
-		name = s.ing.Namespace + "/" + name
+	if name, ok := s.object(a); ok {
+		s.setTLS().secret = name
+		s.carry(a, "pool.tls.ca")
 	}
-	s.setTLS().secret = name
-	s.carry(a, "pool.tls.ca")
 }
 
 func (s *settings) proxyName(a Annotation) {

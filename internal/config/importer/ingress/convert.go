@@ -22,19 +22,42 @@ type Options struct {
 	ClusterDomain string
 	// Folder has the files of certificates, named after their Secrets.
 	Folder string
+	// Cluster is set by a program that watches a cluster; nil stands for files.
+	Cluster *Cluster
 }
 
-// The names of the listeners.
-const (
-	httpListener  = "http"
-	httpsListener = "https"
-)
+// Built is a Config, and which Ingresses its parts are from.
+type Built struct {
+	Config *config.Config
+	Routes []Origin     // of Config.Routes
+	Pools  []PoolOrigin // of Config.Pools
+}
+
+// Origin is what a part of a Config was made from.
+type Origin struct {
+	Ingress      *Ingress // nil: of no Ingress
+	config.Place          // of the path, or of what else it was made from
+}
+
+// PoolOrigin is where a pool finds its backends. Service is "" if that isn't a Service,
+// but a name in DNS.
+type PoolOrigin struct {
+	Origin
+	Service string // in the namespace of the Ingress
+	Port    int    // its number
+}
 
 // Convert builds what the objects say. What became of each annotation is reported to r.
 // The result isn't checked yet.
 func Convert(o *Objects, opts Options, r *importer.Report) *config.Config {
+	return Build(o, opts, r).Config
+}
+
+// Build is Convert for those who want to know where everything is from.
+func Build(o *Objects, opts Options, r *importer.Report) *Built {
 	c := config.Defaults()
-	v := &converter{Options: opts, r: r, c: &c, services: map[string]*Service{}, secrets: map[string]*Secret{}, used: map[string]bool{}, signatures: map[string]string{}, noted: map[string]bool{}, files: map[string]string{}}
+	v := &converter{Options: opts, r: r, c: &c, services: map[string]*Service{}, secrets: map[string]*Secret{}, used: map[string]bool{}, signatures: map[string]string{}, noted: map[string]bool{}, files: map[string]string{},
+		names: listenerNames{http: "http", https: "https"}}
 	v.ClusterDomain = cmp.Or(v.ClusterDomain, "cluster.local")
 	maps := map[string]*ConfigMap{}
 	for i := range o.Services {
@@ -48,7 +71,7 @@ func Convert(o *Objects, opts Options, r *importer.Report) *config.Config {
 	}
 	var all []*conf
 	for i := range o.Ingresses {
-		all = append(all, &conf{Ingress: &o.Ingresses[i], settings: readSettings(&o.Ingresses[i], maps)})
+		all = append(all, &conf{Ingress: &o.Ingresses[i], settings: readSettings(&o.Ingresses[i], maps, opts.Cluster != nil)})
 	}
 	inOrder(all)
 	servers := v.servers(all)
@@ -60,11 +83,36 @@ func Convert(o *Objects, opts Options, r *importer.Report) *config.Config {
 			}
 		}
 	}
+	if v.Cluster != nil {
+		v.clusterListeners(servers)
+	} else {
+		v.global(all)
+		v.listeners(servers, all)
+	}
+	v.allRoutes(servers)
+	for _, conf := range all {
+		v.flush(conf)
+	}
+	if v.Cluster == nil {
+		v.unused(o, maps)
+		v.once(all)
+	}
+	return &Built{&c, v.routeOrigins, v.poolOrigins}
+}
+
+// maxBody bounds bodies, unless proxy-body-size does.
+const maxBody = 1 << 20
+
+// requestHeaders are the fields that ingress-nginx adds to requests.
+var requestHeaders = config.Headers{{"X-Forwarded-Scheme", "${scheme}"}, {"X-Scheme", "${scheme}"}}
+
+// global sets what holds for all routes.
+func (v *converter) global(all []*conf) {
 	v.c.HTTP.Via = false
-	most := 1 << 20 // of bodies, which proxy-body-size changes
+	most := maxBody
 	v.c.Limits.MaxBody = &most
 	v.c.Forwarded.XRealIP, v.c.Forwarded.RequestID = true, true
-	v.c.RequestHeaders.Set = config.Headers{{"X-Forwarded-Scheme", "${scheme}"}, {"X-Scheme", "${scheme}"}}
+	v.c.RequestHeaders.Set = slices.Clone(requestHeaders)
 	for _, conf := range all {
 		for _, p := range conf.exempt {
 			if !slices.Contains(v.c.Limits.Exempt, p) {
@@ -72,20 +120,13 @@ func Convert(o *Objects, opts Options, r *importer.Report) *config.Config {
 			}
 		}
 	}
-	v.listeners(servers, all)
-	for _, s := range servers {
-		v.routes(s)
-	}
-	for _, conf := range all {
-		v.flush(conf)
-	}
-	v.unused(o, maps)
-	v.once(all)
-	return &c
 }
+
+type listenerNames struct{ http, https string }
 
 type converter struct {
 	Options
+	names      listenerNames
 	r          *importer.Report
 	c          *config.Config
 	services   map[string]*Service
@@ -96,13 +137,17 @@ type converter struct {
 	files      map[string]string // from names of files to Secrets
 	hosts      map[pattern.Host]bool
 	https      bool // there is a listener with TLS that is terminated
+
+	routeOrigins []Origin
+	poolOrigins  []PoolOrigin
+	clusterState
 }
 
 // listeners adds those for HTTP and, if any Ingress has tls, for HTTPS.
 func (v *converter) listeners(servers []*server, all []*conf) {
 	anywhere := &config.Origins{Allow: []origin.Pattern{origin.Any}}
-	v.c.Listeners = []config.Listener{{Name: httpListener, Address: hostport.MustParse(":80"), Origins: anywhere}}
-	https := config.Listener{Name: httpsListener, Address: hostport.MustParse(":443")}
+	v.c.Listeners = []config.Listener{{Name: v.names.http, Address: hostport.MustParse(":80"), Origins: anywhere}}
+	https := config.Listener{Name: v.names.https, Address: hostport.MustParse(":443")}
 	at := config.Path("listeners[1]")
 	through, terminated := false, false
 	for _, s := range servers {
@@ -218,16 +263,21 @@ func (v *converter) clientCAs(t *config.ListenerTLS, servers []*server) {
 			t.ClientCA, t.ClientAuth = v.file(namespace, name)+"-ca.crt", "optional"
 			v.r.Differ(a.Place, "Secret "+cert.secret, "listeners[1].tls.client_ca", "holdfast reads the authority from a file: %s", v.howToGet(namespace, name, "ca.crt", t.ClientCA))
 		}
-		headers := config.Headers{{"ssl-client-verify", "verified"}, {"ssl-client-subject-dn", "subject"}, {"ssl-client-issuer-dn", "issuer"}}
-		if cert.headers {
-			headers = append(headers, [2]string{"ssl-client-cert", "pem"})
-		}
-		if len(headers) > len(t.ClientHeaders) {
-			t.ClientHeaders = headers
-		}
+		v.clientHeaders(t, cert)
 	}
 	if first != nil {
 		v.r.Differ(first.by.annotation("auth-tls-secret").Place, "ssl-client-verify", "listeners[1].tls.client_headers", "backends get true or false in this field, not SUCCESS or NONE")
+	}
+}
+
+// clientHeaders adds the fields with which pods are told about a client's certificate.
+func (v *converter) clientHeaders(t *config.ListenerTLS, cert *clientCert) {
+	headers := config.Headers{{"ssl-client-verify", "verified"}, {"ssl-client-subject-dn", "subject"}, {"ssl-client-issuer-dn", "issuer"}}
+	if cert.headers {
+		headers = append(headers, [2]string{"ssl-client-cert", "pem"})
+	}
+	if len(headers) > len(t.ClientHeaders) {
+		t.ClientHeaders = headers
 	}
 }
 
@@ -277,7 +327,8 @@ func (v *converter) flush(c *conf) {
 			}
 			v.r.Locate(p, n.Place)
 		}
-		v.r.Notes = append(v.r.Notes, importer.Note{Place: n.Place, Directive: directive, Outcome: n.outcome, Text: n.text, Path: path, Lost: n.outcome == importer.Refused && v.r.AcceptLoss, Guards: n.guards})
+		lost := n.outcome == importer.Refused && (v.r.AcceptLoss || c.accepts(n.Name))
+		v.r.Notes = append(v.r.Notes, importer.Note{Place: n.Place, Directive: directive, Outcome: n.outcome, Text: n.text, Path: path, Lost: lost, Guards: n.guards})
 	}
 }
 

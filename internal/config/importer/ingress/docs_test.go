@@ -228,7 +228,7 @@ func TestDocs(t *testing.T) {
 			ing.Annotations = ing.Annotations[len(ing.Annotations)-1:]
 		}
 		var notes []note
-		for _, n := range readSettings(&ing, map[string]*ConfigMap{"default/headers": {Data: [][2]string{{"X-A", "b"}}}}).notes {
+		for _, n := range readSettings(&ing, map[string]*ConfigMap{"default/headers": {Data: [][2]string{{"X-A", "b"}}}}, false).notes {
 			if n.Name == s.name {
 				notes = append(notes, n)
 			}

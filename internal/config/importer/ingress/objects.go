@@ -1,6 +1,10 @@
 package ingress
 
-import "github.com/holdfast-ws/holdfast/internal/config"
+import (
+	"strconv"
+
+	"github.com/holdfast-ws/holdfast/internal/config"
+)
 
 // Objects are the objects of a cluster that routing depends on. A file has them, or a
 // program that watches a cluster.
@@ -64,6 +68,13 @@ type Port struct {
 	Name   string
 }
 
+func (p Port) String() string {
+	if p.Name != "" {
+		return p.Name
+	}
+	return strconv.Itoa(p.Number)
+}
+
 // TLS names the certificate for hosts. Secret "" is the default certificate of the
 // controller.
 type TLS struct {
@@ -87,10 +98,12 @@ type ServicePort struct {
 	Target Port // zero: the same number
 }
 
-// Secret is one of v1. Nothing of its contents is kept, only what it has.
+// Secret is one of v1.
 type Secret struct {
 	Meta
 	Keys []string // of data and stringData
+	// Data has the values for a Cluster. Nothing of it is kept from a file.
+	Data map[string][]byte
 }
 
 // ConfigMap is one of v1.

@@ -20,6 +20,9 @@ type target struct {
 
 // find looks up a backend. ok is false if that was reported as an error.
 func (v *converter) find(c *conf, b *Backend) (t target, ok bool) {
+	if v.Cluster != nil {
+		return v.clusterTarget(c, b)
+	}
 	directive := fmt.Sprintf("backend %s", b.Service)
 	s := v.services[c.Namespace+"/"+b.Service]
 	t = target{name: fmt.Sprintf("%s.%s.svc.%s", b.Service, c.Namespace, v.ClusterDomain), port: b.Port.Number}
@@ -52,11 +55,7 @@ func (v *converter) find(c *conf, b *Backend) (t target, ok bool) {
 		}
 		names = append(names, p.Name)
 	}
-	wanted := b.Port.Name
-	if wanted == "" {
-		wanted = fmt.Sprint(b.Port.Number)
-	}
-	v.r.Refuse(b.Place, directive, "the Service has no port %s%s", hint.Quote(wanted), hint.DidYouMean(wanted, names))
+	v.r.Refuse(b.Place, directive, "the Service has no port %s%s", hint.Quote(b.Port.String()), hint.DidYouMean(b.Port.String(), names))
 	return t, false
 }
 
@@ -70,11 +69,20 @@ func (v *converter) pool(c *conf, b *Backend) string {
 		return ""
 	}
 	p := v.newPool(c)
-	p.DNS = &config.DNS{Name: t.name, Port: t.port}
-	port := p.DNS.Port
-	p.DNS.SetDefaults()
-	p.DNS.Type, p.DNS.Port = "a", port
-	name := v.add(c, fmt.Sprintf("%s-%s-%d", c.Namespace, b.Service, t.port), p)
+	if v.Cluster == nil || t.external {
+		p.DNS = &config.DNS{Name: t.name, Port: t.port}
+		port := p.DNS.Port
+		p.DNS.SetDefaults()
+		p.DNS.Type, p.DNS.Port = "a", port
+	}
+	if v.Cluster != nil {
+		from := PoolOrigin{Origin: originOf(c, b.Place), Port: t.port}
+		if !t.external {
+			from.Service = b.Service
+		}
+		return v.add(c, fmt.Sprintf("%s%s/%s:%d", poolPrefix, c.Namespace, b.Service, t.port), p, from)
+	}
+	name := v.add(c, fmt.Sprintf("%s-%s-%d", c.Namespace, b.Service, t.port), p, PoolOrigin{})
 	v.noteBackend(c, b, t, name)
 	return name
 }
@@ -91,10 +99,15 @@ func (v *converter) newPool(c *conf) config.Pool {
 	}
 	if c.cookie != nil {
 		cookie := *c.cookie
+		if v.Cluster != nil {
+			cookie.Secret = v.Cluster.CookieSecret
+		}
 		p.Affinity.Cookie = &cookie
 	}
 	p.RetryOn = c.retryOn
-	if t := c.tls; t != nil {
+	if t := c.tls; t != nil && v.Cluster != nil {
+		p.TLS = v.clusterTLS(c)
+	} else if t != nil {
 		p.TLS = &config.PoolTLS{ServerName: t.name, InsecureSkipVerify: !t.verify}
 		if t.secret != "" {
 			namespace, name, _ := strings.Cut(t.secret, "/")
@@ -128,11 +141,13 @@ func has(s *Secret, key string) bool {
 }
 
 // add adds a pool, unless the same is there already, and returns its name.
-func (v *converter) add(c *conf, name string, p config.Pool) string {
+func (v *converter) add(c *conf, name string, p config.Pool, from PoolOrigin) string {
 	signature := signatureOf(&p)
 	for n := 1; ; n++ {
-		p.Name = name
-		if n > 1 {
+		switch p.Name = name; {
+		case v.Cluster != nil:
+			p.Name = clusterPoolName(c, name, n)
+		case n > 1:
 			p.Name = fmt.Sprintf("%s-%d", name, n)
 		}
 		before, taken := v.signatures[p.Name]
@@ -142,6 +157,7 @@ func (v *converter) add(c *conf, name string, p config.Pool) string {
 		if !taken {
 			v.signatures[p.Name] = signature
 			v.c.Pools = append(v.c.Pools, p)
+			v.poolOrigins = append(v.poolOrigins, from)
 		}
 		at := config.PoolPath(p.Name)
 		for _, known := range c.pools {
@@ -225,7 +241,7 @@ func (v *converter) split(c *conf, stable *Backend, to *canaryOf) (string, bool)
 		}
 		p.Backends = append(p.Backends, config.Backend{Address: address, Weight: side.weight})
 	}
-	name := v.add(c, fmt.Sprintf("%s-%s-%d-canary", c.Namespace, stable.Service, a.port), p)
+	name := v.add(c, fmt.Sprintf("%s-%s-%d-canary", c.Namespace, stable.Service, a.port), p, PoolOrigin{})
 	if at := config.PoolPath(name); len(to.by.pools) == 0 || to.by.pools[len(to.by.pools)-1] != at {
 		to.by.pools = append(to.by.pools, at)
 	}

@@ -1,7 +1,6 @@
 package ingress
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,18 +9,47 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
-// routes adds those of a server, for its host and then for its aliases.
-func (v *converter) routes(s *server) {
+// allRoutes adds those of all servers. An alias that stands for many hosts goes after the
+// hosts that servers have, as in nginx.
+func (v *converter) allRoutes(servers []*server) {
+	type wide struct {
+		*server
+		config.Match
+	}
+	var last []wide
+	for _, s := range servers {
+		if s.host == "" {
+			break
+		}
+		for _, m := range v.routes(s) {
+			last = append(last, wide{s, m})
+		}
+	}
+	for _, w := range last {
+		v.hostRoutes(w.server, w.Match, false)
+	}
+	if end := len(servers) - 1; servers[end].host == "" {
+		v.routes(servers[end])
+	}
+}
+
+// routes adds those of a server, for its host and then for its aliases. It returns the
+// aliases that are left for later.
+func (v *converter) routes(s *server) (wide []config.Match) {
 	hosts := []config.Match{{}}
 	if s.host != "" {
 		m, ok := v.host(s, s.host)
 		if !ok {
-			return
+			return nil
 		}
 		hosts[0] = m
 	}
 	for _, alias := range s.aliases {
-		if m, ok := v.host(s, alias); ok {
+		switch m, ok := v.host(s, alias); {
+		case !ok:
+		case strings.HasPrefix(alias, "~") || strings.HasPrefix(alias, "*"):
+			wide = append(wide, m)
+		default:
 			hosts = append(hosts, m)
 		}
 	}
@@ -31,6 +59,7 @@ func (v *converter) routes(s *server) {
 	if s.www && s.host != "" {
 		v.wwwRoute(s)
 	}
+	return wide
 }
 
 // host is a condition for a host. A wildcard stands for one label.
@@ -57,11 +86,23 @@ func (v *converter) host(s *server, host string) (m config.Match, ok bool) {
 // route adds a route of an Ingress.
 func (v *converter) route(by *conf, at config.Place, r config.Route) config.Path {
 	p := config.Path("routes").Index(len(v.c.Routes))
+	if v.Cluster != nil {
+		v.clusterRoute(by, at, r)
+		return p
+	}
 	v.c.Routes = append(v.c.Routes, r)
+	v.routeOrigins = append(v.routeOrigins, originOf(by, at))
 	if at.Line > 0 {
 		v.r.Locate(p, at)
 	}
 	return p
+}
+
+func originOf(by *conf, at config.Place) Origin {
+	if by == nil {
+		return Origin{Place: at}
+	}
+	return Origin{by.Ingress, at}
 }
 
 // toHTTPS reports whether requests of a location without TLS are sent to https.
@@ -72,6 +113,8 @@ func (s *server) toHTTPS(l *location) bool {
 
 // hostRoutes adds the routes of a host, first those before all locations.
 func (v *converter) hostRoutes(s *server, m config.Match, first bool) {
+	v.shut = s.shut
+	defer func() { v.shut = false }()
 	if s.through {
 		v.passThrough(s, m)
 	}
@@ -79,7 +122,7 @@ func (v *converter) hostRoutes(s *server, m config.Match, first bool) {
 		v.requireCert(s, m)
 	}
 	for _, l := range s.locations {
-		if l.by != nil && l.by.appRoot != "" {
+		if l.by != nil && l.by.appRoot != "" && v.owns(l.by, s) {
 			to := config.Redirect{To: strings.ReplaceAll(l.by.appRoot, "$", "$$"), Status: 302}
 			match := m
 			match.PathExact, _ = pattern.ParseExactPath("/")
@@ -96,6 +139,9 @@ func (v *converter) hostRoutes(s *server, m config.Match, first bool) {
 	}
 	if all && v.hasHTTPS() {
 		v.redirectHTTPS(s.by, s.by.Place, m)
+		if v.Cluster != nil { // where a route for both listeners is two
+			m.Listener = v.names.https
+		}
 	}
 	before := 0
 	for _, l := range s.locations {
@@ -113,7 +159,7 @@ func (v *converter) hasHTTPS() bool { return len(v.c.Listeners) > 1 }
 
 // redirectHTTPS sends requests without TLS to https.
 func (v *converter) redirectHTTPS(by *conf, at config.Place, m config.Match) {
-	m.Listener = httpListener
+	m.Listener = v.names.http
 	v.route(by, at, config.Route{Match: m, Redirect: &config.Redirect{To: "https://${host}${uri}", Status: 308}})
 }
 
@@ -134,7 +180,7 @@ func (v *converter) passThrough(s *server, m config.Match) {
 	for _, l := range s.locations {
 		if l.path == "/" && l.backend != nil && l.by != nil {
 			if pool := v.pool(l.by, l.backend); pool != "" {
-				v.route(l.by, l.Place, config.Route{Match: config.Match{Listener: httpsListener, SNI: m.Host}, Pool: pool})
+				v.route(l.by, l.Place, config.Route{Match: config.Match{Listener: v.names.https, SNI: m.Host}, Pool: pool})
 			}
 			return
 		}
@@ -146,10 +192,10 @@ func (v *converter) passThrough(s *server, m config.Match) {
 // requireCert refuses clients without the certificate that a host asks for.
 func (v *converter) requireCert(s *server, m config.Match) {
 	no, text := false, "text/plain; charset=utf-8"
-	m.Listener = httpsListener
+	m.Listener = v.names.https
 	without := m
 	without.ClientCert = &config.ClientCert{Verified: &no}
-	at := s.by.annotation("auth-tls-secret").Place
+	at := s.clientBy.annotation("auth-tls-secret").Place
 	v.route(s.by, at, config.Route{Match: without, Respond: &config.Respond{Status: 400, Body: "no required TLS certificate was sent", ContentType: text}})
 	if s.clientCert.cn == "" {
 		return
@@ -157,6 +203,7 @@ func (v *converter) requireCert(s *server, m config.Match) {
 	cn, err := pattern.ParseText(s.clientCert.cn)
 	if err != nil {
 		v.r.Refuse(at, "auth-tls-match-cn", "%v", err)
+		v.shut = true
 		return
 	}
 	m.Not = []config.Match{{ClientCert: &config.ClientCert{CN: []pattern.Text{cn}}}}
@@ -194,6 +241,9 @@ func (v *converter) location(s *server, l *location, m config.Match, redirected,
 	directive := "path " + l.path
 	if err != nil {
 		v.r.Refuse(l.Place, directive, "%v", err)
+		if v.Cluster != nil {
+			v.closePath(l, m)
+		}
 		return
 	}
 	if !redirected && v.hasHTTPS() && s.toHTTPS(l) && l.by.redirect == nil {
@@ -230,7 +280,7 @@ func (v *converter) location(s *server, l *location, m config.Match, redirected,
 		r.Rewrite.Path = withGroups(c.rewrite, m.PathRegex.Groups())
 	}
 	before := len(v.c.Routes)
-	v.targets(s, l, r)
+	v.targets(l, r)
 	if first && !l.unset && !l.again && len(v.c.Routes) > before {
 		v.r.Carry(l.Place, directive, config.Path("routes").Index(len(v.c.Routes)-1))
 	}
@@ -263,78 +313,31 @@ func (v *converter) addSlash(s *server, l *location, m config.Match) {
 	v.route(l.by, l.Place, config.Route{Match: m, Redirect: &config.Redirect{To: strings.ReplaceAll(l.path, "$", "$$") + "${search}", Status: 301}})
 }
 
-// targets adds the routes of a location to its pool, after those to its canary's.
-func (v *converter) targets(s *server, l *location, r config.Route) {
-	to := l.canary
-	if to == nil {
-		v.withCORS(l, r, v.pool(l.by, l.backend))
-		return
-	}
-	stable := v.pool(l.by, l.backend)
-	k := to.by.canary
-	v.matching(l, to, stable)
-	canaryPool := func() string { return v.pool(to.by, to.backend) }
-	add := func(name, value, pool string) {
-		with := r
-		with.Match.Header = append(slices.Clone(r.Match.Header), [2]string{name, value})
-		before := len(v.c.Routes)
-		if v.withCORS(l, with, pool); len(v.c.Routes) > before {
-			to.by.routes = append(to.by.routes, config.Path("routes").Index(before))
-		}
-	}
-	if k.header != "" {
-		switch {
-		case k.value != "":
-			add(k.header, "~^"+regexp.QuoteMeta(k.value)+"$", canaryPool())
-		case k.pattern != "":
-			if _, err := regexp.Compile(k.pattern); err != nil {
-				to.by.settings.refuse(to.by.annotation("canary-by-header-pattern"), "%v", err)
-				return
-			}
-			add(k.header, "~"+k.pattern, canaryPool())
-		default:
-			add(k.header, "always", canaryPool())
-			add(k.header, "never", stable)
-		}
-	}
-	if k.cookie != "" {
-		cookie := `~(^|;)\s*` + regexp.QuoteMeta(k.cookie) + `=%s\s*(;|$)`
-		add("Cookie", fmt.Sprintf(cookie, "always"), canaryPool())
-		add("Cookie", fmt.Sprintf(cookie, "never"), stable)
-	}
-	pool := stable
-	switch {
-	case k.weight >= k.total:
-		pool = canaryPool()
-	case k.weight > 0:
-		if both, ok := v.split(l.by, l.backend, to); ok {
-			pool = both
-		}
-	}
-	v.withCORS(l, r, pool)
+// destination is where requests go: to one pool, or to several by weight.
+type destination struct {
+	pool  string
+	split config.Split
 }
 
-// matching reports a canary without any rule, which gets nothing.
-func (v *converter) matching(l *location, to *canaryOf, stable string) {
-	if k := to.by.canary; k.header == "" && k.cookie == "" && k.weight == 0 {
-		v.r.Differ(to.backend.Place, "backend "+to.backend.Service, "", "it gets nothing: the canary has neither a header, a cookie nor a weight")
-	}
-}
+func (d destination) isNone() bool { return d.pool == "" && d.split == nil }
 
 // withCORS adds a route to a pool, and those that answer pages of other origins.
-func (v *converter) withCORS(l *location, r config.Route, pool string) {
+func (v *converter) withCORS(l *location, r config.Route, to destination) {
 	add := func(r config.Route) {
 		at := v.route(l.by, l.Place, r)
-		if r.Pool != "" {
+		if r.Respond == nil {
 			l.by.routes = append(l.by.routes, at)
 		}
 	}
-	if pool == "" {
+	if to.isNone() {
+		if v.Cluster != nil {
+			v.route(l.by, l.Place, unavailable(r.Match))
+		}
 		return
 	}
 	cors := l.by.cors
 	if cors == nil {
-		r.Pool = pool
+		r.Pool, r.Split = to.pool, to.split
 		add(r)
 		return
 	}
@@ -347,10 +350,10 @@ func (v *converter) withCORS(l *location, r config.Route, pool string) {
 	preflight := config.Route{Match: with.Match, Allow: r.Allow, Deny: r.Deny, ResponseHeaders: with.ResponseHeaders, Respond: &config.Respond{Status: 204, ContentType: "text/plain; charset=utf-8"}}
 	preflight.Match.Method = []string{"OPTIONS"}
 	add(preflight)
-	with.Pool = pool
+	with.Pool, with.Split = to.pool, to.split
 	add(with)
 	if !all {
-		r.Pool = pool
+		r.Pool, r.Split = to.pool, to.split
 		add(r)
 	}
 }

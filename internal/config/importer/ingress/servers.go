@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/hint"
 )
 
 // conf is an Ingress with what its annotations say, and what it became.
@@ -21,11 +22,16 @@ type conf struct {
 type server struct {
 	host       string // "" is every other host
 	by         *conf  // the first Ingress with the host; nil for ""
+	namespace  string // of that Ingress, or for "" of the first one with a path
 	aliases    []string
 	tls        bool
+	cert       *TLS  // names its certificate; nil is the default one
+	certBy     *conf // whose cert it is
 	www        bool
 	through    bool // TLS is passed through
 	clientCert *clientCert
+	clientBy   *conf // whose clientCert it is
+	shut       bool  // what guards the host can't be carried over: nothing of it is served
 	locations  []*location
 	regex      bool // all paths are regular expressions
 }
@@ -79,6 +85,7 @@ func (v *converter) servers(all []*conf) []*server {
 			continue
 		}
 		if c.Default != nil && len(c.Rules) == 0 {
+			byHost[""].namespace = cmp.Or(byHost[""].namespace, c.Namespace)
 			if l := byHost[""].locations[0]; l.unset {
 				l.unset, l.backend, l.by, l.Place = false, c.Default, c, c.Default.Place
 			}
@@ -90,6 +97,7 @@ func (v *converter) servers(all []*conf) []*server {
 				byHost[rule.Host] = s
 				list = append(list, s)
 			}
+			s.namespace = cmp.Or(s.namespace, c.Namespace)
 			v.hostSettings(s, c)
 			for i := range rule.Paths {
 				v.addPath(s, c, &rule.Paths[i])
@@ -139,13 +147,16 @@ func (s *server) splitRewritten() {
 }
 
 // claimAliases removes the aliases that another server has already, in the order of their
-// names, as nginx does.
+// names, as nginx does; in a cluster, the oldest one has it.
 func (v *converter) claimAliases(byHost map[string]*server, list []*server) {
 	taken := map[string]bool{}
 	for host := range byHost {
 		taken[host] = true
 	}
-	for _, s := range slices.SortedFunc(slices.Values(list), func(a, b *server) int { return cmp.Compare(a.host, b.host) }) {
+	if v.Cluster == nil {
+		list = slices.SortedFunc(slices.Values(list), func(a, b *server) int { return cmp.Compare(a.host, b.host) })
+	}
+	for _, s := range list {
 		s.aliases = slices.DeleteFunc(s.aliases, func(a string) bool {
 			before := taken[a]
 			taken[a] = true
@@ -175,6 +186,10 @@ func sortServers(list []*server) {
 // hostSettings applies what holds for a whole host. The first Ingress with something
 // counts.
 func (v *converter) hostSettings(s *server, c *conf) {
+	if !v.owns(c, s) {
+		v.noteForeign(s, c)
+		return
+	}
 	if len(s.aliases) == 0 {
 		for _, a := range c.aliases {
 			if a != s.host && !slices.Contains(s.aliases, a) {
@@ -185,8 +200,9 @@ func (v *converter) hostSettings(s *server, c *conf) {
 	s.www = s.www || c.www
 	s.through = s.through || c.passthrough
 	if s.clientCert == nil {
-		s.clientCert = c.clientCert
+		s.clientCert, s.clientBy = c.clientCert, c
 	}
+	v.chooseCertificate(s, c)
 	if !s.tls && s.host != "" {
 		for i := range c.TLS {
 			if c.TLS[i].covers(s.host) {
@@ -209,6 +225,10 @@ func (v *converter) addPath(s *server, c *conf, p *Path) {
 	text := cmp.Or(p.Path, "/")
 	directive := "path " + text
 	isExact := p.Type == exact
+	if !v.owns(c, s) && c.changesHost(text) {
+		v.r.Refuse(p.Place, directive, "the host %s belongs to the namespace %s, and use-regex or rewrite-target would make regular expressions of all its paths", hint.Quote(s.host), s.namespace)
+		return
+	}
 	for _, l := range s.locations {
 		if l.path != text {
 			continue
@@ -224,42 +244,6 @@ func (v *converter) addPath(s *server, c *conf, p *Path) {
 		return
 	}
 	s.locations = append(s.locations, &location{path: text, exact: isExact, backend: &p.Backend, by: c, Place: p.Place})
-}
-
-// addCanary finds the locations whose requests a canary gets.
-func (v *converter) addCanary(byHost map[string]*server, c *conf) {
-	add := func(l *location, b *Backend) {
-		if l.canary != nil {
-			v.r.Differ(b.Place, "backend "+b.Service, "", "the Ingress %s is a canary of this path already: requests go there, as with ingress-nginx", l.canary.by.key())
-			return
-		}
-		l.canary = &canaryOf{c, b}
-	}
-	if c.Default != nil {
-		for _, l := range byHost[""].locations {
-			if l.backend != nil {
-				add(l, c.Default)
-			}
-		}
-	}
-	for _, rule := range c.Rules {
-		for i := range rule.Paths {
-			p := &rule.Paths[i]
-			var primary *location
-			if s := byHost[rule.Host]; s != nil {
-				for _, l := range s.locations {
-					if l.path == cmp.Or(p.Path, "/") && l.exact == (p.Type == exact) && l.backend != nil {
-						primary = l
-					}
-				}
-			}
-			if primary == nil {
-				v.r.Differ(p.Place, "path "+p.Path, "", "no other Ingress has this host and path, so that it gets no requests, as with ingress-nginx: leave canary out if it should")
-				continue
-			}
-			add(primary, &p.Backend)
-		}
-	}
 }
 
 // sort puts the locations into the order in which nginx finds them: those that match

@@ -21,6 +21,10 @@ type settings struct {
 	values map[string]string // by name without the prefix
 	maps   map[string]*ConfigMap
 	notes  []note
+	// cluster: Secrets and ConfigMaps of other namespaces aren't read.
+	cluster bool
+	// accepted are annotations whose loss the author accepts.
+	accepted []string
 
 	// Of its pools.
 	balance string
@@ -96,8 +100,8 @@ type note struct {
 const annotationPrefix = "nginx.ingress.kubernetes.io/"
 
 // read interprets all annotations.
-func readSettings(i *Ingress, maps map[string]*ConfigMap) *settings {
-	s := &settings{ing: i, values: map[string]string{}, maps: maps, sslRedirect: true}
+func readSettings(i *Ingress, maps map[string]*ConfigMap, cluster bool) *settings {
+	s := &settings{ing: i, values: map[string]string{}, maps: maps, sslRedirect: true, cluster: cluster}
 	for _, a := range i.Annotations {
 		if name, ok := strings.CutPrefix(a.Name, annotationPrefix); ok {
 			s.values[name] = strings.TrimSpace(a.Value)
@@ -127,6 +131,10 @@ func (s *settings) foreign(a Annotation) {
 	switch {
 	case a.Name == "kubernetes.io/ingress.class":
 		s.skip(a, "there is one balancer")
+	case a.Name == acceptLoss:
+		s.acceptLoss(a)
+	case s.cluster:
+		s.skip(a, "it is for other programs")
 	case a.Name == "kubernetes.io/tls-acme" || strings.HasPrefix(a.Name, "cert-manager.io/"):
 		s.differ(a, "", "cert-manager goes on keeping the Secret; holdfast can get the certificate itself: tls: {acme: {domains: [...]}}")
 	default:
