@@ -29,12 +29,14 @@ import (
 // Nothing global is set: what ingress-nginx has for all routes is part of each route.
 // Pools have no backends: PoolOrigin says of which Service they are.
 type Cluster struct {
-	// HTTP and HTTPS are the listeners. HTTPS has TLS with a certificate for the hosts
+	// HTTP and HTTPS are the listeners. HTTPS has TLS with one certificate, for the hosts
 	// that have none of their own. Both are always there, as with ingress-nginx.
 	HTTP, HTTPS config.Listener
-	// CheckCertificate and CheckAuthorities say why a Secret can't be used: a certificate
-	// with its key, or the certificates of authorities.
-	CheckCertificate, CheckAuthorities func(*config.PEM) error
+	// CheckCertificate returns the names in a certificate in lower case, or why it can't be
+	// used together with its key.
+	CheckCertificate func(*config.PEM) (names []string, err error)
+	// CheckAuthorities says why the certificates of authorities can't be used.
+	CheckAuthorities func(*config.PEM) error
 	// CookieSecret signs the cookies of affinity; "" leaves that to the name of the pool.
 	CookieSecret string
 	// ExternalNames serves Services of the type ExternalName. Their name may lead to any
@@ -44,9 +46,11 @@ type Cluster struct {
 
 // clusterState is what a converter has for a Cluster.
 type clusterState struct {
-	shut     bool  // routes that are added now aren't served
-	diverted *conf // the canary that routes are added for now
-	pems     map[string]*config.PEM
+	shut      bool  // routes that are added now aren't served
+	diverted  *conf // the canary that routes are added for now
+	pems      map[string]*config.PEM
+	aliasOf   map[string]*server
+	certNames map[*config.PEM][]string // in certificates
 }
 
 // poolPrefix is before the names of pools in a cluster, where Gateways have pools, too.
@@ -97,6 +101,29 @@ func (v *converter) owns(c *conf, s *server) bool {
 	return v.Cluster == nil || c.Namespace == s.namespace
 }
 
+// claim reports whether a server gets an alias, which in a cluster is the first come.
+func (v *converter) claim(alias string, s *server) bool {
+	if v.Cluster == nil {
+		return true
+	}
+	if by := v.aliasOf[alias]; by != nil {
+		return by == s
+	}
+	v.aliasOf[alias] = s
+	return true
+}
+
+// isAlias reports whether the host of a rule is an alias of an older Ingress of another
+// namespace, and says so.
+func (v *converter) isAlias(c *conf, r *Rule) bool {
+	s := v.aliasOf[r.Host]
+	if s == nil || s.namespace == c.Namespace {
+		return false
+	}
+	v.r.Refuse(r.Place, "host "+hint.Quote(r.Host), "it is an alias of the host %s, which belongs to the namespace %s", hint.Quote(s.host), s.namespace)
+	return true
+}
+
 // noteForeign says so of an Ingress that says something about the host of another
 // namespace.
 func (v *converter) noteForeign(s *server, c *conf) {
@@ -133,16 +160,19 @@ func (v *converter) mayDivert(c *conf, l *location, b *Backend) bool {
 // clusterTarget is find for a Cluster.
 func (v *converter) clusterTarget(c *conf, b *Backend) (t target, ok bool) {
 	directive := "backend " + b.Service
+	refuse := func(format string, args ...any) {
+		v.noteOnce(fmt.Sprint("backend", b.Place), func() { v.r.Refuse(b.Place, directive, format, args...) })
+	}
 	s := v.services[c.Namespace+"/"+b.Service]
 	switch {
 	case b.Service == "":
-		v.r.Refuse(b.Place, "backend", "a backend must be a Service: other resources are not supported, by ingress-nginx neither")
+		refuse("a backend must be a Service: other resources are not supported, by ingress-nginx neither")
 		return t, false
 	case s == nil:
-		v.r.Refuse(b.Place, directive, "there is no Service %s in the namespace %s", hint.Quote(b.Service), c.Namespace)
+		refuse("there is no Service %s in the namespace %s", hint.Quote(b.Service), c.Namespace)
 		return t, false
 	case s.ExternalName != "" && !v.Cluster.ExternalNames:
-		v.r.Refuse(b.Place, directive, "the Service is of the type ExternalName, which the operator hasn't allowed (--allow-external-names)")
+		refuse("the Service is of the type ExternalName, which the operator hasn't allowed (--allow-external-names)")
 		return t, false
 	case s.ExternalName != "" && b.Port.Number != 0:
 		return target{name: s.ExternalName, port: b.Port.Number, external: true}, true
@@ -156,8 +186,29 @@ func (v *converter) clusterTarget(c *conf, b *Backend) (t target, ok bool) {
 		}
 		names = append(names, p.Name)
 	}
-	v.r.Refuse(b.Place, directive, "the Service has no port %s%s", hint.Quote(b.Port.String()), hint.DidYouMean(b.Port.String(), names))
+	refuse("the Service has no port %s%s", hint.Quote(b.Port.String()), hint.DidYouMean(b.Port.String(), names))
 	return t, false
+}
+
+// clusterPools makes the pools that requests go to, in the order of age of the Ingresses:
+// the oldest one with a Service has the pool with its name.
+func (v *converter) clusterPools(all []*conf, servers []*server) {
+	backends := map[*conf][]*Backend{}
+	for _, s := range servers {
+		for _, l := range s.locations {
+			if l.by != nil && l.backend != nil && l.by.redirect == nil {
+				backends[l.by] = append(backends[l.by], l.backend)
+				if to := l.canary; to != nil {
+					backends[to.by] = append(backends[to.by], to.backend)
+				}
+			}
+		}
+	}
+	for _, c := range all {
+		for _, b := range backends[c] {
+			v.pool(c, b)
+		}
+	}
 }
 
 // clusterPoolName is the n-th name to try for a pool. It stays the same when an Ingress is
@@ -206,7 +257,7 @@ func (v *converter) clusterRoute(by *conf, at config.Place, r config.Route) {
 // the clients that are exempt from its limits.
 func (v *converter) serving(by *conf, r config.Route) []config.Route {
 	if v.shut || by.closed() {
-		return []config.Route{unavailable(r.Match)}
+		return []config.Route{Unavailable(r.Match)}
 	}
 	if r.Limits.MaxBody == nil {
 		most := maxBody
@@ -222,18 +273,22 @@ func (v *converter) serving(by *conf, r config.Route) []config.Route {
 	return []config.Route{exempt, r}
 }
 
-// unavailable answers requests that can't be served.
-func unavailable(m config.Match) config.Route {
+// Unavailable answers requests that can't be served.
+func Unavailable(m config.Match) config.Route {
 	return config.Route{Match: m, Respond: &config.Respond{Status: 503, Body: "503 Service Temporarily Unavailable", ContentType: "text/plain; charset=utf-8"}}
 }
 
-// closePath answers the requests of a path that can't be understood. They must not get to
-// shorter paths, which may be open. So all are answered that begin as the path does.
-func (v *converter) closePath(l *location, m config.Match) {
+// closePath answers the requests of an expression that can't be understood. They must not
+// get to shorter paths, which may be open. So all are answered that begin as it does. No
+// request has a path that can't be understood and isn't an expression.
+func (v *converter) closePath(s *server, l *location, m config.Match, redirected bool) {
 	if re, err := pattern.ParseRegex("(?i)^" + beginning(l.path)); err == nil {
 		m.PathRegex = re
 	}
-	v.route(l.by, l.Place, unavailable(m))
+	if !redirected && s.toHTTPS(l) {
+		v.redirectHTTPS(l.by, l.Place, m)
+	}
+	v.route(l.by, l.Place, Unavailable(m))
 }
 
 var letters = regexp.MustCompile(`^[A-Za-z0-9/_-]{0,200}`)

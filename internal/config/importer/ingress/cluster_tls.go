@@ -26,7 +26,7 @@ func (v *converter) chooseCertificate(s *server, c *conf) {
 func (v *converter) clusterListeners(servers []*server) {
 	v.names = listenerNames{v.Cluster.HTTP.Name, v.Cluster.HTTPS.Name}
 	v.https = true
-	v.pems = map[string]*config.PEM{}
+	v.pems, v.certNames = map[string]*config.PEM{}, map[*config.PEM][]string{}
 	tls := *v.Cluster.HTTPS.TLS
 	tls.Certificates = slices.Clone(tls.Certificates)
 	https := v.Cluster.HTTPS
@@ -35,36 +35,64 @@ func (v *converter) clusterListeners(servers []*server) {
 	numbers := map[string]int{} // of Secrets among the certificates
 	for _, s := range servers {
 		if s.through {
-			s.shut = true
-			s.by.settings.refuse(s.by.annotation("ssl-passthrough"), "the port terminates TLS, also for other hosts: use a TLSRoute of a Gateway")
+			s.shut, s.through = s.host != "", s.host != ""
+			s.throughBy.settings.refuse(s.throughBy.annotation("ssl-passthrough"), "the port terminates TLS, also for other hosts: use a TLSRoute of a Gateway")
 		}
-		if s.cert == nil || s.cert.Secret == "" {
+		if s.host == "" {
 			continue
 		}
-		key, directive := s.certBy.Namespace+"/"+s.cert.Secret, "tls secretName "+s.cert.Secret
-		pem, err := v.keyPair(key)
-		if err != nil {
-			v.noteOnce(directive+s.certBy.key(), func() {
-				v.r.Refuse(s.cert.Place, directive, "%v: clients get the default certificate", err)
-			})
-			continue
-		}
-		i, known := numbers[key]
-		if !known {
-			i = len(tls.Certificates)
-			numbers[key] = i
-			tls.Certificates = append(tls.Certificates, config.Certificate{Data: pem})
-		}
-		cert := &tls.Certificates[i]
-		cert.Names = append(cert.Names, s.host)
-		for _, alias := range s.aliases {
-			if !strings.HasPrefix(alias, "~") {
-				cert.Names = append(cert.Names, alias)
+		pem := v.certificateOf(s)
+		for _, name := range v.namesOf(s) {
+			if strings.HasPrefix(name, "~") {
+				continue
 			}
+			i := 0 // a name without a certificate has the default one, whatever wildcards others have
+			if pem != nil && slices.ContainsFunc(v.certNames[pem], func(n string) bool { return covers(n, name) }) {
+				if _, known := numbers[pem.Name]; !known {
+					numbers[pem.Name] = len(tls.Certificates)
+					tls.Certificates = append(tls.Certificates, config.Certificate{Data: pem})
+				}
+				i = numbers[pem.Name]
+			} else if pem != nil && name == s.host {
+				v.r.Refuse(s.cert.Place, "tls secretName "+s.cert.Secret, "the certificate isn't for %s: clients get the default certificate", hint.Quote(name))
+			}
+			tls.Certificates[i].Names = append(slices.Clip(tls.Certificates[i].Names), name)
 		}
-		v.noteOnce(directive+s.certBy.key(), func() { v.r.Carry(s.cert.Place, directive, "") })
 	}
 	v.clusterAuthorities(&tls, servers)
+}
+
+// namesOf are the names by which clients ask for a host.
+func (v *converter) namesOf(s *server) []string {
+	names := append([]string{s.host}, s.aliases...)
+	if from, _, ok := s.otherWWW(); ok && !v.hasHost(from) {
+		names = append(names, from.String())
+	}
+	return names
+}
+
+// certificateOf is the certificate that a host should have; nil is the default one.
+func (v *converter) certificateOf(s *server) *config.PEM {
+	if s.cert == nil || s.cert.Secret == "" {
+		return nil
+	}
+	directive := "tls secretName " + s.cert.Secret
+	pem, err := v.pem(s.certBy.Namespace+"/"+s.cert.Secret, "tls.crt", "tls.key")
+	v.noteOnce(directive+s.certBy.key(), func() {
+		if err != nil {
+			v.r.Refuse(s.cert.Place, directive, "%v: clients get the default certificate", err)
+		} else {
+			v.r.Carry(s.cert.Place, directive, "")
+		}
+	})
+	return pem
+}
+
+// covers reports whether a certificate with a name is good for a host, which may be a
+// wildcard itself.
+func covers(name, host string) bool {
+	_, domain, _ := strings.Cut(host, ".")
+	return name == host || name == "*."+domain
 }
 
 func (v *converter) noteOnce(key string, note func()) {
@@ -85,14 +113,18 @@ func (v *converter) clusterAuthorities(t *config.ListenerTLS, servers []*server)
 		}
 		a := s.clientBy.annotation("auth-tls-secret")
 		refuse := func(format string, args ...any) {
-			s.shut = true
+			if s.clientBy.accepts(a.Name) {
+				s.clientCert = nil
+			} else {
+				s.shut = true
+			}
 			s.clientBy.settings.refuse(a, format, args...)
 		}
 		if !s.tls || s.through {
 			refuse("the host %s has no certificate here, and clients without TLS need none: add tls to the Ingress", hint.Quote(s.host))
 			continue
 		}
-		pem, err := v.authorities(s.clientCert.secret)
+		pem, err := v.pem(s.clientCert.secret, "ca.crt", "")
 		switch {
 		case err != nil:
 			refuse("%v", err)
@@ -108,24 +140,15 @@ func (v *converter) clusterAuthorities(t *config.ListenerTLS, servers []*server)
 	}
 }
 
-// keyPair is a certificate with its key, of a Secret.
-func (v *converter) keyPair(key string) (*config.PEM, error) {
-	return v.pem(key, "tls.crt", "tls.key", v.Cluster.CheckCertificate)
-}
-
-// authorities are the certificates of authorities in a Secret.
-func (v *converter) authorities(key string) (*config.PEM, error) {
-	return v.pem(key, "ca.crt", "", v.Cluster.CheckAuthorities)
-}
-
-// pem is what a Secret has. What is read from the same Secret is the same *PEM.
-func (v *converter) pem(key, cert, private string, check func(*config.PEM) error) (*config.PEM, error) {
+// pem is what a Secret has: a certificate with its key, or the certificates of authorities
+// if private is "". What is read from the same Secret is the same *PEM.
+func (v *converter) pem(key, cert, private string) (*config.PEM, error) {
+	if p := v.pems[key+" "+cert]; p != nil {
+		return p, nil
+	}
 	s := v.secrets[key]
 	if s == nil {
 		return nil, fmt.Errorf("there is no Secret %s", hint.Quote(key))
-	}
-	if p := v.pems[key+" "+cert]; p != nil {
-		return p, nil
 	}
 	for _, name := range []string{cert, private} {
 		if name != "" && len(s.Data[name]) == 0 {
@@ -133,13 +156,15 @@ func (v *converter) pem(key, cert, private string, check func(*config.PEM) error
 		}
 	}
 	p := &config.PEM{Name: "Secret " + key, Cert: s.Data[cert]}
-	if private != "" {
+	var err error
+	if private == "" {
+		err = v.Cluster.CheckAuthorities(p)
+	} else {
 		p.Key = s.Data[private]
+		v.certNames[p], err = v.Cluster.CheckCertificate(p)
 	}
-	if check != nil {
-		if err := check(p); err != nil {
-			return nil, fmt.Errorf("the Secret %s can't be used: %w", hint.Quote(key), err)
-		}
+	if err != nil {
+		return nil, fmt.Errorf("the Secret %s can't be used: %w", hint.Quote(key), err)
 	}
 	v.pems[key+" "+cert] = p
 	return p, nil
@@ -154,12 +179,12 @@ func (v *converter) clusterTLS(c *conf) *config.PoolTLS {
 	a := c.annotation("proxy-ssl-secret")
 	var err error
 	if c.tls.verify {
-		if t.CAData, err = v.authorities(c.tls.secret); err != nil {
+		if t.CAData, err = v.pem(c.tls.secret, "ca.crt", ""); err != nil {
 			c.settings.refuse(a, "%v", err)
 		}
 	}
 	if s := v.secrets[c.tls.secret]; s == nil || len(s.Data["tls.crt"]) > 0 {
-		if t.CertData, err = v.keyPair(c.tls.secret); err != nil {
+		if t.CertData, err = v.pem(c.tls.secret, "tls.crt", "tls.key"); err != nil {
 			c.settings.refuse(a, "%v", err)
 		}
 	}

@@ -74,6 +74,7 @@ func Build(o *Objects, opts Options, r *importer.Report) *Built {
 		all = append(all, &conf{Ingress: &o.Ingresses[i], settings: readSettings(&o.Ingresses[i], maps, opts.Cluster != nil)})
 	}
 	inOrder(all)
+	v.aliasOf = map[string]*server{}
 	servers := v.servers(all)
 	v.hosts = map[pattern.Host]bool{}
 	for _, s := range servers {
@@ -85,6 +86,7 @@ func Build(o *Objects, opts Options, r *importer.Report) *Built {
 	}
 	if v.Cluster != nil {
 		v.clusterListeners(servers)
+		v.clusterPools(all, servers)
 	} else {
 		v.global(all)
 		v.listeners(servers, all)

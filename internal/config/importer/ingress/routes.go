@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ func (v *converter) allRoutes(servers []*server) {
 			last = append(last, wide{s, m})
 		}
 	}
+	slices.SortStableFunc(last, func(a, b wide) int { // wildcards first, the longest first of all
+		return cmp.Compare(len(b.Host.String()), len(a.Host.String()))
+	})
 	for _, w := range last {
 		v.hostRoutes(w.server, w.Match, false)
 	}
@@ -56,9 +60,7 @@ func (v *converter) routes(s *server) (wide []config.Match) {
 	for i, m := range hosts {
 		v.hostRoutes(s, m, i == 0)
 	}
-	if s.www && s.host != "" {
-		v.wwwRoute(s)
-	}
+	v.wwwRoute(s)
 	return wide
 }
 
@@ -74,9 +76,9 @@ func (v *converter) host(s *server, host string) (m config.Match, ok bool) {
 		m.Host, err = pattern.ParseHost(host)
 	}
 	if err != nil {
-		at := s.by.Place
-		if s.locations[0].by != nil {
-			at = s.locations[0].Place
+		at := s.locations[0].Place
+		if s.locations[0].by == nil {
+			at = s.aliasBy.annotation("server-alias").Place
 		}
 		v.r.Refuse(at, "host "+host, "%v", err)
 	}
@@ -138,7 +140,7 @@ func (v *converter) hostRoutes(s *server, m config.Match, first bool) {
 		all = all && (s.toHTTPS(l) && l.by.redirect == nil)
 	}
 	if all && v.hasHTTPS() {
-		v.redirectHTTPS(s.by, s.by.Place, m)
+		v.redirectHTTPS(s.locations[0].by, s.place(), m)
 		if v.Cluster != nil { // where a route for both listeners is two
 			m.Listener = v.names.https
 		}
@@ -153,6 +155,14 @@ func (v *converter) hostRoutes(s *server, m config.Match, first bool) {
 	if last := s.locations[len(s.locations)-1]; last.path != "/" || last.exact && !s.regex || before == len(v.c.Routes) {
 		v.notFound(s.by, m)
 	}
+}
+
+// place is that of the Ingress that a server is from.
+func (s *server) place() config.Place {
+	if s.by == nil {
+		return s.locations[0].Place
+	}
+	return s.by.Place
 }
 
 func (v *converter) hasHTTPS() bool { return len(v.c.Listeners) > 1 }
@@ -213,15 +223,24 @@ func (v *converter) requireCert(s *server, m config.Match) {
 // wwwRoute redirects www.HOST to HOST, or HOST to www.HOST, unless an Ingress has that
 // host.
 func (v *converter) wwwRoute(s *server) {
-	from, ok := strings.CutPrefix(s.host, "www.")
-	if !ok {
-		from = "www." + s.host
-	}
-	host, err := pattern.ParseHost(from)
-	if err != nil || strings.HasPrefix(s.host, "*") || v.hasHost(host) {
+	from, at, ok := s.otherWWW()
+	if !ok || v.hasHost(from) {
 		return
 	}
-	v.route(s.by, s.by.annotation("from-to-www-redirect").Place, config.Route{Match: config.Match{Host: host}, Redirect: &config.Redirect{To: "${scheme}://" + s.host + "${uri}", Status: 308}})
+	v.route(s.by, at, config.Route{Match: config.Match{Host: from}, Redirect: &config.Redirect{To: "${scheme}://" + s.host + "${uri}", Status: 308}})
+}
+
+// otherWWW is the host that from-to-www-redirect redirects to s, and the place of that.
+func (s *server) otherWWW() (from pattern.Host, at config.Place, ok bool) {
+	if !s.www || s.host == "" || strings.HasPrefix(s.host, "*") {
+		return from, at, false
+	}
+	name, ok := strings.CutPrefix(s.host, "www.")
+	if !ok {
+		name = "www." + s.host
+	}
+	from, err := pattern.ParseHost(name)
+	return from, s.by.annotation("from-to-www-redirect").Place, err == nil
 }
 
 func (v *converter) hasHost(host pattern.Host) bool { return v.hosts[host] }
@@ -241,13 +260,16 @@ func (v *converter) location(s *server, l *location, m config.Match, redirected,
 	directive := "path " + l.path
 	if err != nil {
 		v.r.Refuse(l.Place, directive, "%v", err)
-		if v.Cluster != nil {
-			v.closePath(l, m)
+		if v.Cluster != nil && s.regex && v.owns(l.by, s) {
+			v.closePath(s, l, m, redirected)
 		}
 		return
 	}
 	if !redirected && v.hasHTTPS() && s.toHTTPS(l) && l.by.redirect == nil {
 		v.redirectHTTPS(l.by, l.Place, m)
+		if v.Cluster != nil {
+			redirected, m.Listener = true, v.names.https
+		}
 	}
 	c := l.by
 	if c == nil || l.backend == nil && c.redirect == nil {
@@ -331,7 +353,7 @@ func (v *converter) withCORS(l *location, r config.Route, to destination) {
 	}
 	if to.isNone() {
 		if v.Cluster != nil {
-			v.route(l.by, l.Place, unavailable(r.Match))
+			v.route(l.by, l.Place, Unavailable(r.Match))
 		}
 		return
 	}

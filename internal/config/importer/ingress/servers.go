@@ -24,11 +24,13 @@ type server struct {
 	by         *conf  // the first Ingress with the host; nil for ""
 	namespace  string // of that Ingress, or for "" of the first one with a path
 	aliases    []string
+	aliasBy    *conf // whose aliases they are
 	tls        bool
 	cert       *TLS  // names its certificate; nil is the default one
 	certBy     *conf // whose cert it is
 	www        bool
-	through    bool // TLS is passed through
+	through    bool  // TLS is passed through
+	throughBy  *conf // the first Ingress that says so
 	clientCert *clientCert
 	clientBy   *conf // whose clientCert it is
 	shut       bool  // what guards the host can't be carried over: nothing of it is served
@@ -92,6 +94,9 @@ func (v *converter) servers(all []*conf) []*server {
 		}
 		for _, rule := range c.Rules {
 			s := byHost[rule.Host]
+			if s == nil && v.isAlias(c, &rule) {
+				continue
+			}
 			if s == nil {
 				s = &server{host: rule.Host, by: c, locations: []*location{{path: "/", unset: true, backend: c.Default, by: c, Place: rule.Place}}}
 				byHost[rule.Host] = s
@@ -112,8 +117,9 @@ func (v *converter) servers(all []*conf) []*server {
 	v.claimAliases(byHost, list)
 	for _, s := range list {
 		for _, l := range s.locations {
-			s.regex = s.regex || l.needsRewrite() || l.rewritesItself() || l.by != nil && l.by.regex
+			s.regex = s.regex || l.by != nil && v.owns(l.by, s) && (l.needsRewrite() || l.rewritesItself() || l.by.regex)
 		}
+		s.splitSlashes()
 		s.sort()
 		s.splitRewritten()
 	}
@@ -126,6 +132,28 @@ func (v *converter) servers(all []*conf) []*server {
 // slash at the end, which is rewritten then.
 func (l *location) rewritesItself() bool {
 	return l.by != nil && !l.exact && !strings.HasSuffix(l.path, "/") && !l.by.regex && l.by.values["rewrite-target"] == l.path
+}
+
+// splitSlashes adds a location for /x itself if there are the prefixes /x and /x/. A path of
+// holdfast stands for both, so that /x/, which is tried first, would get it.
+func (s *server) splitSlashes() {
+	if s.regex {
+		return
+	}
+	byPath := map[string]*location{}
+	for _, l := range s.locations {
+		if known := byPath[l.path]; known == nil || l.exact {
+			byPath[l.path] = l
+		}
+	}
+	for _, l := range slices.Clone(s.locations) {
+		without := strings.TrimSuffix(l.path, "/")
+		if other := byPath[without]; !l.exact && without != l.path && without != "" && other != nil && !other.exact {
+			itself := *other
+			itself.exact, itself.again = true, true
+			s.locations = append(s.locations, &itself)
+		}
+	}
 }
 
 // splitRewritten makes these two locations.
@@ -191,14 +219,22 @@ func (v *converter) hostSettings(s *server, c *conf) {
 		return
 	}
 	if len(s.aliases) == 0 {
+		s.aliasBy = c
 		for _, a := range c.aliases {
-			if a != s.host && !slices.Contains(s.aliases, a) {
+			if a != s.host && !slices.Contains(s.aliases, a) && v.claim(a, s) {
 				s.aliases = append(s.aliases, a)
 			}
 		}
 	}
-	s.www = s.www || c.www
-	s.through = s.through || c.passthrough
+	if c.www && !s.www {
+		s.www = true
+		if from, _, ok := s.otherWWW(); ok {
+			s.www = v.claim(from.String(), s)
+		}
+	}
+	if c.passthrough && !s.through {
+		s.through, s.throughBy = true, c
+	}
 	if s.clientCert == nil {
 		s.clientCert, s.clientBy = c.clientCert, c
 	}
