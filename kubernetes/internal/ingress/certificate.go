@@ -4,19 +4,21 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/cluster"
 )
@@ -72,20 +74,67 @@ func secretOf(s *cluster.Snapshot, name types.NamespacedName) *config.PEM {
 
 // checkCertificate returns the names in a certificate, or why it can't be used.
 func checkCertificate(p *config.PEM) (names []string, err error) {
-	pair, err := tls.X509KeyPair(p.Cert, p.Key)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range pair.Leaf.DNSNames {
-		names = append(names, strings.ToLower(name))
-	}
-	return names, nil
+	v := checked.of(p, func() verdict {
+		if err := app.CheckPEM(p); err != nil {
+			return verdict{err: err}
+		}
+		pair, err := tls.X509KeyPair(p.Cert, p.Key)
+		if err != nil {
+			return verdict{err: err}
+		}
+		var names []string
+		for _, name := range pair.Leaf.DNSNames {
+			names = append(names, strings.ToLower(name))
+		}
+		return verdict{names: names}
+	})
+	return v.names, v.err
 }
 
 // checkAuthorities says why the certificates of authorities can't be used.
 func checkAuthorities(p *config.PEM) error {
-	if !x509.NewCertPool().AppendCertsFromPEM(p.Cert) {
-		return errors.New("there is no certificate in it")
+	return checked.of(p, func() verdict {
+		return verdict{err: app.CheckCAPEM(p)}
+	}).err
+}
+
+// verdict is what a check has found.
+type verdict struct {
+	names []string
+	err   error
+}
+
+// checked remembers what checks have found, since reading a key takes a millisecond, and
+// every change of a cluster is a Translate.
+var checked memory
+
+// maxRemembered bounds a memory.
+const maxRemembered = 10_000
+
+type memory struct {
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]verdict // by the name and what is checked
+}
+
+func (m *memory) of(p *config.PEM, check func() verdict) verdict {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(p.Name), p.Cert, p.Key} {
+		fmt.Fprintf(h, "%d ", len(part))
+		h.Write(part)
 	}
-	return nil
+	key := [sha256.Size]byte(h.Sum(nil))
+	m.mu.Lock()
+	v, known := m.known[key]
+	m.mu.Unlock()
+	if known {
+		return v
+	}
+	v = check()
+	m.mu.Lock()
+	if m.known == nil || len(m.known) >= maxRemembered {
+		m.known = map[[sha256.Size]byte]verdict{}
+	}
+	m.known[key] = v
+	m.mu.Unlock()
+	return v
 }

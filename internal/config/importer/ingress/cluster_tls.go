@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/hint"
+	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
 
 // chooseCertificate sets the certificate of a host, which is that of the first Ingress with
@@ -43,8 +44,8 @@ func (v *converter) clusterListeners(servers []*server) {
 		}
 		pem := v.certificateOf(s)
 		for _, name := range v.namesOf(s) {
-			if strings.HasPrefix(name, "~") {
-				continue
+			if hostport.CheckName(strings.TrimPrefix(name, "*.")) != nil {
+				continue // an alias that is an expression, or isn't a name
 			}
 			i := 0 // a name without a certificate has the default one, whatever wildcards others have
 			if pem != nil && slices.ContainsFunc(v.certNames[pem], func(n string) bool { return covers(n, name) }) {
@@ -164,7 +165,7 @@ func (v *converter) pem(key, cert, private string) (*config.PEM, error) {
 		v.certNames[p], err = v.Cluster.CheckCertificate(p)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the Secret %s can't be used: %w", hint.Quote(key), err)
+		return nil, err // it names the Secret
 	}
 	v.pems[key+" "+cert] = p
 	return p, nil
