@@ -7,8 +7,6 @@ package kubernetes
 import (
 	_ "github.com/holdfast-ws/holdfast/internal/app"
 	_ "go.uber.org/goleak"
-	_ "google.golang.org/grpc"
-	_ "google.golang.org/protobuf/proto"
 	_ "k8s.io/api/core/v1"
 	_ "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	_ "k8s.io/client-go/kubernetes"
