@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,6 +110,7 @@ type App struct {
 	backendTLS map[string]*backendtls.Client
 	auth       *authSet
 	listening  *listening // what the open listeners need; nil before there are some
+	warned     []string   // by the last start or reload
 
 	announced atomic.Bool // see Announce
 }
@@ -208,8 +208,7 @@ func Start(o Options) (_ *App, err error) {
 	}
 	a.metrics.ConfigStarted(a.started)
 	a.tellOrigin(c)
-	a.warn(c.Warnings)
-	a.warn(expiring(a.backendTLS, c))
+	a.warnOnce(texts(c.Warnings, expiring(a.backendTLS, c)))
 	if short := overload.Shortage(c.Limits.MaxSessions); short != "" {
 		a.slog.Warn(short)
 	}
@@ -285,16 +284,12 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.gate.SetPerAddress(c.Limits.MaxHandshakesPerAddress)
 	a.log.SetFormatLevel(c.Log.Format, level(c))
 	a.tellOrigin(c)
-	for _, w := range slices.Concat(c.Warnings, listening.untimely(c), expiring(backendTLS, c)) {
-		warnings = append(warnings, w.Error())
-	}
+	warnings = texts(c.Warnings, listening.untimely(c), expiring(backendTLS, c))
 	for _, what := range needRestart(old, c) {
 		warnings = append(warnings, fmt.Sprintf("%s: %s changed, which takes effect at the next start", cmp.Or(a.options.File, "the configuration"), what))
 	}
 	a.slog.Info("reloaded", "generation", g.Number, "backends_left", len(left))
-	for _, w := range warnings {
-		a.slog.Warn(w)
-	}
+	a.warnOnce(warnings)
 	return warnings, nil
 }
 
@@ -355,12 +350,6 @@ func (a *App) releaseLease(backend uint32) {
 func (a *App) tellOrigin(c *config.Config) {
 	if c.Origin != "" {
 		a.slog.Info(c.Origin)
-	}
-}
-
-func (a *App) warn(ws []config.Error) {
-	for _, w := range ws {
-		a.slog.Warn(w.Error())
 	}
 }
 

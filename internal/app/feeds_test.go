@@ -275,8 +275,25 @@ func TestReloadOfAProgram(t *testing.T) {
 	if err != nil || !slices.Equal(warnings, []string{"the configuration: admin.address changed, which takes effect at the next start"}) {
 		t.Errorf("%v, warnings %q", err, warnings)
 	}
+	if again, err := f.Reload(); err != nil || len(again) != 0 {
+		t.Errorf("%v, warnings %q", err, again)
+	}
 	f.open("/").echo("x", "o: x")
 	w.echo("y", "a: y")
+	unused := config.NewPool("unused")
+	unused.Feed = "unused"
+	f.change = func(c *config.Config) {
+		c.Routes = []config.Route{{Pool: "chat"}}
+		c.Pools[0].Feed = "other"
+		c.Pools = append(c.Pools, unused)
+	}
+	for range 3 { // the same warning is returned each time, and logged once
+		if warnings, err = f.Reload(); err != nil || !slices.Contains(warnings, `pools.unused: no route leads to the pool "unused"`) {
+			t.Errorf("%v, warnings %q", err, warnings)
+		}
+	}
+	f.wantLogged(`"msg":"reloaded"`, 5)
+	f.wantLogged(`no route leads to the pool`, 1)
 	f.change = func(c *config.Config) { c.Pools[0].Feed = "" }
 	if _, err := f.Reload(); err == nil || !strings.Contains(err.Error(), "pools.chat.backends: the pool has no backends") {
 		t.Errorf("%v", err)

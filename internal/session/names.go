@@ -4,14 +4,22 @@ import "sync"
 
 // Names assigns small numbers to strings and keeps them for the life of the
 // process, so that a session's record can have a number instead of a pointer. It
-// is meant for words of the configuration, whose number is bounded. The zero value
+// is meant for words of the configuration. A program may change that all the time, so
+// the words together are bounded: those that come later are all Others. The zero value
 // is ready to use; number 0 is always "". Names may be used from several
 // goroutines at once.
 type Names struct {
 	mu    sync.RWMutex // guards the following
 	words []string
 	index map[string]uint32
+	size  int
 }
+
+// Others stands for words that have no place any more.
+const Others = "(other)"
+
+// maxNames bounds what the words and their numbers take, in bytes.
+const maxNames = 16 << 20
 
 // Number returns the number of word, a new one if it has none yet.
 func (n *Names) Number(word string) uint32 {
@@ -21,9 +29,15 @@ func (n *Names) Number(word string) uint32 {
 		n.words, n.index = []string{""}, map[string]uint32{"": 0}
 	}
 	i, ok := n.index[word]
+	if !ok && n.size >= maxNames {
+		word = Others
+		i, ok = n.index[word]
+	}
 	if !ok {
 		i = uint32(len(n.words))
 		n.words, n.index[word] = append(n.words, word), i
+		const overhead = 64 // of a string and its entries
+		n.size += len(word) + overhead
 	}
 	return i
 }

@@ -119,3 +119,21 @@ func TestNames(t *testing.T) {
 		t.Errorf("number 101 is %q", w)
 	}
 }
+
+// TestNamesAreBounded: however many words come, known ones keep their numbers, and the
+// memory has an end.
+func TestNamesAreBounded(t *testing.T) {
+	var n session.Names
+	first := n.Number("first")
+	long := strings.Repeat("x", 1<<20)
+	for i := range 100 {
+		n.Number(fmt.Sprint(long, i))
+	}
+	last := n.Number("last")
+	if n.Word(last) != session.Others || n.Number("another") != last || n.Number("first") != first || n.Word(first) != "first" {
+		t.Errorf("the last word is %q", n.Word(last))
+	}
+	if last > 20 {
+		t.Errorf("%d words of 1 MiB are kept", last)
+	}
+}
