@@ -37,6 +37,7 @@ func Features() []features.FeatureName {
 		features.SupportHTTPRoute308RedirectStatusCode,
 		features.SupportHTTPRouteHostRewrite,
 		features.SupportHTTPRoutePathRewrite,
+		features.SupportHTTPRouteCORS,
 		features.SupportHTTPRouteRequestTimeout,
 		features.SupportHTTPRouteBackendTimeout,
 		features.SupportHTTPRouteBackendProtocolWebSocket,

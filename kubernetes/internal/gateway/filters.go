@@ -17,6 +17,7 @@ type actions struct {
 	edits
 	redirect *gwv1.HTTPRequestRedirectFilter
 	rewrite  *gwv1.HTTPURLRewriteFilter
+	cors     *gwv1.HTTPCORSFilter
 	missing  string // what an extensionRef refers to that there isn't
 }
 
@@ -45,6 +46,8 @@ func (a *actions) read(filters []gwv1.HTTPRouteFilter) (gwv1.RouteConditionReaso
 			a.redirect = f.RequestRedirect
 		case f.Type == gwv1.HTTPRouteFilterURLRewrite && f.URLRewrite != nil:
 			a.rewrite = f.URLRewrite
+		case f.Type == gwv1.HTTPRouteFilterCORS && f.CORS != nil:
+			a.cors = f.CORS
 		case f.Type == gwv1.HTTPRouteFilterExtensionRef && f.ExtensionRef != nil:
 			a.missing = fmt.Sprintf("the filter's extensionRef to a %.64q is not supported", f.ExtensionRef.Kind)
 			return gwv1.RouteReasonUnsupportedValue, errors.New(a.missing)

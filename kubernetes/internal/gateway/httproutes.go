@@ -58,7 +58,9 @@ const maxRoutes = 8192
 func size(rules []*rule, parents []*parent) (n int) {
 	matches, hosts := 0, 0
 	for _, r := range rules {
-		matches += len(r.matches)
+		if matches += len(r.matches); r.actions.cors != nil {
+			matches += 3 * len(r.matches) // see withCORS
+		}
 	}
 	for _, p := range parents {
 		for _, a := range p.at {
@@ -99,9 +101,10 @@ func (t *translator) httpRoutesOf(g *gateway, p *port, name string) {
 				break
 			}
 			owner := h.rule.owner()
-			route := h.rule.build(h.match, name, func() (string, config.Split) { return t.targets(g, h.rule) }, scheme, p.number)
-			route.Match.Host = parsedHost(h.host)
-			t.addRoute(route, owner, l)
+			for _, route := range h.rule.routes(h.match, name, func() (string, config.Split) { return t.targets(g, h.rule) }, scheme, p.number) {
+				route.Match.Host = parsedHost(h.host)
+				t.addRoute(route, owner, l)
+			}
 		}
 		if slices.ContainsFunc(p.listeners[i+1:], func(wider *listener) bool { return wider.host == "" || covers(wider.host, l.host) }) {
 			t.addRoute(config.Route{Match: config.Match{Listener: name, Host: parsedHost(l.host)}, Respond: status(404)}, translate.Owner{Object: l.owner}, l)
@@ -124,6 +127,15 @@ func parsedHost(host string) pattern.Host {
 		h, _ = pattern.ParseHost("invalid.invalid")
 	}
 	return h
+}
+
+// routes makes the routes of a match, without their host; see build.
+func (r *rule) routes(index int, listener string, targets func() (string, config.Split), scheme string, port int32) []config.Route {
+	base := r.build(index, listener, targets, scheme, port)
+	if r.actions.cors == nil || !r.wrong.ok() {
+		return []config.Route{base}
+	}
+	return withCORS(base, r.actions.cors)
 }
 
 // build makes the route of a match, without its host. targets returns where its requests

@@ -71,7 +71,7 @@ func (t *translator) compileRule(route *gwv1.HTTPRoute, index int) *rule {
 		var own actions
 		if reason, err := own.read(spec.BackendRefs[i].Filters); err != nil {
 			r.fail(reason, "backendRef %d: %s", i, plain(err))
-		} else if own.redirect != nil || own.rewrite != nil {
+		} else if own.redirect != nil || own.rewrite != nil || own.cors != nil {
 			r.fail(gwv1.RouteReasonUnsupportedValue, "backendRef %d: of the filters of a backendRef, RequestHeaderModifier and ResponseHeaderModifier are supported", i)
 		}
 		b.edits = own.edits
@@ -227,7 +227,7 @@ func (r *rule) checkMatches() {
 
 // plain reports whether the rule only sends requests to backends, which most do.
 func (r *rule) plain() bool {
-	return r.actions.redirect == nil && r.actions.rewrite == nil && !r.actions.some() && r.affinity == nil && r.retryOn == nil &&
+	return r.actions.redirect == nil && r.actions.rewrite == nil && r.actions.cors == nil && !r.actions.some() && r.affinity == nil && r.retryOn == nil &&
 		r.timeouts == config.RouteTimeouts{} && !slices.ContainsFunc(r.backends, func(b backend) bool { return b.edits.some() })
 }
 
@@ -257,7 +257,7 @@ func (r *rule) validate() {
 		split = append(split, part)
 	}
 	for i := range r.matches {
-		c.Routes = append(c.Routes, r.build(i, "a", func() (string, config.Split) { return "", split }, "http", 80))
+		c.Routes = append(c.Routes, r.routes(i, "a", func() (string, config.Split) { return "", split }, "http", 80)...)
 	}
 	if err := c.Validate(); err != nil {
 		r.fail(gwv1.RouteReasonUnsupportedValue, "%s", plain(err))
