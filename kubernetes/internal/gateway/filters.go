@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,7 +63,8 @@ func (a *actions) read(filters []gwv1.HTTPRouteFilter) (gwv1.RouteConditionReaso
 }
 
 // headerEdits reads changes of header fields. A name that comes again is left out, whatever
-// its case (see gwv1.HTTPHeader), and values are text: a dollar begins no variable.
+// its case (see gwv1.HTTPHeader), and values are text: a dollar begins no variable. Several
+// routes share the lists, so that nobody may append to them in place.
 func headerEdits(f *gwv1.HTTPHeaderFilter) (e config.HeaderEdits) {
 	fields := func(list []gwv1.HTTPHeader) (all config.Headers) {
 		seen := map[string]bool{}
@@ -72,7 +74,7 @@ func headerEdits(f *gwv1.HTTPHeaderFilter) (e config.HeaderEdits) {
 				all = append(all, [2]string{string(h.Name), escape(strings.Trim(h.Value, " \t"))})
 			}
 		}
-		return all
+		return slices.Clip(all)
 	}
 	e.Set, e.Add = fields(f.Set), fields(f.Add)
 	seen := map[string]bool{}
@@ -82,6 +84,7 @@ func headerEdits(f *gwv1.HTTPHeaderFilter) (e config.HeaderEdits) {
 			e.Remove = append(e.Remove, name)
 		}
 	}
+	e.Remove = slices.Clip(e.Remove)
 	return e
 }
 

@@ -11,6 +11,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
 )
 
 // family is what the balancer's listener of a port speaks. Listeners of one port must have
@@ -163,6 +164,9 @@ func (t *translator) checkListener(l *listener) {
 		l.kinds = []gwv1.RouteGroupKind{}
 		l.accepted = verdict{string(gwv1.ListenerReasonUnsupportedProtocol), fmt.Sprintf("the protocol %.64q is not supported: HTTP, HTTPS, TLS and TCP are", l.protocol)}
 		return
+	}
+	if _, err := pattern.ParseHost(l.host); l.host != "" && err != nil {
+		l.accepted = verdict{string(gwv1.ListenerReasonUnsupportedValue), plain(err)}
 	}
 	if len(l.kinds) == 0 {
 		l.unusable = l.resolved

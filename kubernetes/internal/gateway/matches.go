@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -77,7 +78,7 @@ func addHeader(list config.Headers, name, value string) config.Headers {
 			return list
 		}
 	}
-	return append(list, [2]string{name, value})
+	return slices.Clip(append(list, [2]string{name, value}))
 }
 
 func whole(expression string) string { return "^(?:" + expression + ")$" }

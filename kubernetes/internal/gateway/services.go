@@ -50,19 +50,25 @@ func (t *translator) allocate() {
 			}
 		}
 	}
+	claimed := map[int32]bool{}
 	for _, g := range t.ordered {
-		if !g.rejected.ok() || len(g.ports) == 0 {
-			continue
-		}
 		g.service = t.s.Service(t.o.Namespace, serviceName(g.name()))
 		if g.service != nil && g.service.Annotations[translate.GatewayRef] != g.name().String() {
 			g.service = nil // not ours
 		}
 		desired := t.serviceOf(g)
-		used := map[int32]bool{}
+		if !g.rejected.ok() || len(g.ports) == 0 {
+			if g.service == nil {
+				continue
+			}
+			// A mistake in the Gateway must not cost the address of its load balancer.
+			desired.Spec.Ports = slices.Clone(g.service.Spec.Ports)
+			t.result.Services = append(t.result.Services, desired)
+			continue
+		}
 		for _, p := range g.ports {
 			target := targetOf(g.service, p.number)
-			if target < firstTarget || target > lastTarget || used[target] {
+			if target < firstTarget || target > lastTarget || claimed[target] {
 				target = free(g.name(), p.number, taken)
 				taken[target] = true
 			} else {
@@ -71,7 +77,7 @@ func (t *translator) allocate() {
 			if target == 0 {
 				continue // all are taken
 			}
-			used[target] = true
+			claimed[target] = true
 			desired.Spec.Ports = append(desired.Spec.Ports, corev1.ServicePort{
 				Name: "port-" + strconv.Itoa(int(p.number)), Protocol: corev1.ProtocolTCP,
 				Port: p.number, TargetPort: intstr.FromInt32(target),
@@ -168,8 +174,8 @@ func checkAddresses(g *gwv1.Gateway) verdict {
 // requested lists the addresses that a Gateway asks for.
 func requested(g *gwv1.Gateway) (all []string) {
 	for _, a := range g.Spec.Addresses {
-		if a.Value != "" {
-			all = append(all, a.Value)
+		if ip, err := netip.ParseAddr(a.Value); err == nil {
+			all = append(all, ip.String())
 		}
 	}
 	return all

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,39 @@ func TestForeignService(t *testing.T) {
 	r := Translate(mustSnapshot(t, append(objects, own)...), testOptions())
 	if len(r.Listeners) != 0 || r.Services[0].Spec.Ports[0].TargetPort.IntVal < firstTarget {
 		t.Errorf("with a target port out of range:\n%s", dump(r))
+	}
+}
+
+// TestServiceOutlivesMistakes: a Gateway that is wrong for a while keeps its Service, and so
+// its address and its ports.
+func TestServiceOutlivesMistakes(t *testing.T) {
+	good, settled := settle(t, parse(t, simpleGateway))
+	for name, mistake := range map[string]func(*gwv1.Gateway){
+		"an address": func(g *gwv1.Gateway) {
+			g.Spec.Addresses = []gwv1.GatewaySpecAddress{{Value: "not an address"}}
+		},
+		"no valid listener": func(g *gwv1.Gateway) { g.Spec.Listeners[0].Protocol = "SCTP" },
+	} {
+		objects := slices.Clone(settled)
+		for i, o := range objects {
+			if g, ok := o.(*gwv1.Gateway); ok {
+				g = g.DeepCopy()
+				mistake(g)
+				objects[i] = g
+			}
+		}
+		bad, objects := settle(t, objects)
+		if len(bad.Listeners) != 0 || len(bad.Services) != 1 {
+			t.Errorf("%s: %d listeners and %d Services", name, len(bad.Listeners), len(bad.Services))
+		}
+		for i, o := range objects {
+			if _, ok := o.(*gwv1.Gateway); ok {
+				objects[i] = parse(t, simpleGateway)[1]
+			}
+		}
+		if again, _ := settle(t, objects); !reflect.DeepEqual(again.Listeners, good.Listeners) {
+			t.Errorf("%s: the listeners are %v afterwards, and were %v", name, again.Listeners, good.Listeners)
+		}
 	}
 }
 
