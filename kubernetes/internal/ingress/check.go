@@ -104,7 +104,7 @@ func (v *translator) tellError(from importing.Origin, e config.Error, effect str
 	}
 	message := e.Msg
 	if name := s.annotations[e.Line]; name != "" && e.File == from.Ingress.File {
-		message = strings.TrimPrefix(name, "nginx.ingress.kubernetes.io/") + ": " + message
+		message = strings.TrimPrefix(name, importing.AnnotationPrefix) + ": " + message
 	}
 	v.event(s, true, InvalidConfiguration, message+"; until then, "+effect)
 }

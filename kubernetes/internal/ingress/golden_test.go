@@ -236,3 +236,35 @@ func data(pairs ...any) string {
 	}
 	return "{" + strings.Join(fields, ", ") + "}"
 }
+
+// TestWanted: what an Ingress names is asked for, so that it is read from the API server;
+// what is in another namespace isn't.
+func TestWanted(t *testing.T) {
+	s := snapshot(t, `
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: holdfast}
+spec: {controller: holdfast.dev/ingress}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: app
+  namespace: shop
+  annotations:
+    nginx.ingress.kubernetes.io/auth-tls-secret: shop/clients
+    nginx.ingress.kubernetes.io/proxy-ssl-secret: bank/pods
+    nginx.ingress.kubernetes.io/custom-headers: headers
+spec:
+  ingressClassName: holdfast
+  tls: [{secretName: app-tls}, {hosts: [a.example.com]}]
+  rules: [{host: a.example.com}]
+`)
+	o := options(t)
+	o.DefaultSecret = types.NamespacedName{Namespace: "holdfast", Name: "wildcard"}
+	Translate(s, o)
+	secrets, configMaps := s.Wanted()
+	if got, want := fmt.Sprint(secrets, configMaps), "[holdfast/wildcard shop/app-tls shop/clients] [shop/headers]"; got != want {
+		t.Errorf("wanted are %s, want %s", got, want)
+	}
+}

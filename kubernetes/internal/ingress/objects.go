@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	importing "github.com/holdfast-ws/holdfast/internal/config/importer/ingress"
@@ -46,21 +47,56 @@ func (v *translator) objects(ours []*networkingv1.Ingress) *importing.Objects {
 			o.Services = append(o.Services, service(s))
 		}
 	}
-	for _, s := range v.snapshot.Secrets {
-		if namespaces[s.Namespace] {
+	// Only what is asked for by its name is read from the API server.
+	secrets, configMaps := map[types.NamespacedName]bool{}, map[types.NamespacedName]bool{}
+	for _, i := range ours {
+		for _, t := range i.Spec.TLS {
+			secrets[types.NamespacedName{Namespace: i.Namespace, Name: t.SecretName}] = true
+		}
+		for _, name := range []string{"auth-tls-secret", "proxy-ssl-secret"} {
+			secrets[referred(i, name)] = true
+		}
+		configMaps[referred(i, "custom-headers")] = true
+	}
+	for _, name := range sorted(secrets) {
+		if s := v.snapshot.Secret(name.Namespace, name.Name); s != nil {
 			o.Secrets = append(o.Secrets, importing.Secret{Meta: importing.Meta{Namespace: s.Namespace, Name: s.Name}, Data: s.Data})
 		}
 	}
-	for _, m := range v.snapshot.ConfigMaps {
-		if namespaces[m.Namespace] {
-			c := importing.ConfigMap{Meta: importing.Meta{Namespace: m.Namespace, Name: m.Name}}
-			for _, k := range slices.Sorted(maps.Keys(m.Data)) {
-				c.Data = append(c.Data, [2]string{k, m.Data[k]})
-			}
-			o.ConfigMaps = append(o.ConfigMaps, c)
+	for _, name := range sorted(configMaps) {
+		if m := v.snapshot.ConfigMap(name.Namespace, name.Name); m != nil {
+			o.ConfigMaps = append(o.ConfigMaps, configMap(m))
 		}
 	}
 	return o
+}
+
+// referred is the object in the namespace of an Ingress that an annotation names.
+func referred(i *networkingv1.Ingress, annotation string) types.NamespacedName {
+	name := strings.TrimSpace(i.Annotations[importing.AnnotationPrefix+annotation])
+	if rest, ok := strings.CutPrefix(name, i.Namespace+"/"); ok {
+		name = rest
+	}
+	return types.NamespacedName{Namespace: i.Namespace, Name: name}
+}
+
+// sorted are the names of objects, without those that no object can have.
+func sorted(names map[types.NamespacedName]bool) []types.NamespacedName {
+	return slices.SortedFunc(func(yield func(types.NamespacedName) bool) {
+		for name := range names {
+			if name.Name != "" && !strings.Contains(name.Name, "/") && !yield(name) {
+				return
+			}
+		}
+	}, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
+}
+
+func configMap(m *corev1.ConfigMap) importing.ConfigMap {
+	c := importing.ConfigMap{Meta: importing.Meta{Namespace: m.Namespace, Name: m.Name}}
+	for _, k := range slices.Sorted(maps.Keys(m.Data)) {
+		c.Data = append(c.Data, [2]string{k, m.Data[k]})
+	}
+	return c
 }
 
 func (s *source) ingress() importing.Ingress {

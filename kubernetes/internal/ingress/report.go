@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
+	importing "github.com/holdfast-ws/holdfast/internal/config/importer/ingress"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/translate"
 )
 
@@ -44,7 +45,7 @@ func (v *translator) notes() {
 			if n.Guards && !n.Lost {
 				message += "; until then, the paths of this Ingress answer 503"
 				if name := s.annotations[n.Line]; name != "" {
-					message += fmt.Sprintf(" (the annotation holdfast.dev/accept-loss: %s serves them without it)", strings.TrimPrefix(name, "nginx.ingress.kubernetes.io/"))
+					message += fmt.Sprintf(" (the annotation "+importing.AcceptLoss+": %s serves them without it)", strings.TrimPrefix(name, importing.AnnotationPrefix))
 				}
 			}
 			v.event(s, true, reason(&n), message)

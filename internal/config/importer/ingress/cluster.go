@@ -56,13 +56,13 @@ type clusterState struct {
 // poolPrefix is before the names of pools in a cluster, where Gateways have pools, too.
 const poolPrefix = "ingress/"
 
-// acceptLoss is an annotation with the names of others, without their prefix, whose loss
+// AcceptLoss is an annotation with the names of others, without their prefix, whose loss
 // the author of the Ingress accepts.
-const acceptLoss = "holdfast.dev/accept-loss"
+const AcceptLoss = "holdfast.dev/accept-loss"
 
 func (s *settings) acceptLoss(a Annotation) {
 	for name := range strings.SplitSeq(a.Value, ",") {
-		if name = strings.TrimPrefix(strings.TrimSpace(name), annotationPrefix); name != "" {
+		if name = strings.TrimPrefix(strings.TrimSpace(name), AnnotationPrefix); name != "" {
 			s.accepted = append(s.accepted, name)
 		}
 	}

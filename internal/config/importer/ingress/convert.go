@@ -286,7 +286,7 @@ func (v *converter) clientHeaders(t *config.ListenerTLS, cert *clientCert) {
 // each calls do for the annotation of a name, if there is one.
 func (c *conf) each(name string, do func(Annotation)) {
 	for _, a := range c.Annotations {
-		if a.Name == annotationPrefix+name {
+		if a.Name == AnnotationPrefix+name {
 			a.Name = name
 			do(a)
 		}

@@ -220,10 +220,10 @@ func TestDocs(t *testing.T) {
 		ing := Ingress{Meta: Meta{Namespace: "default", Name: "a"}, TLS: []TLS{{Hosts: []string{"example.com"}}}, Rules: []Rule{{Host: "example.com"}}}
 		for pair := range strings.SplitSeq(s.with, ";") {
 			if name, value, ok := strings.Cut(pair, "="); ok {
-				ing.Annotations = append(ing.Annotations, Annotation{Name: annotationPrefix + name, Value: value})
+				ing.Annotations = append(ing.Annotations, Annotation{Name: AnnotationPrefix + name, Value: value})
 			}
 		}
-		ing.Annotations = append(ing.Annotations, Annotation{Name: annotationPrefix + s.name, Value: s.value})
+		ing.Annotations = append(ing.Annotations, Annotation{Name: AnnotationPrefix + s.name, Value: s.value})
 		if s.name == "canary" {
 			ing.Annotations = ing.Annotations[len(ing.Annotations)-1:]
 		}

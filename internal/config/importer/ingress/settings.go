@@ -96,19 +96,19 @@ type note struct {
 	guards  bool   // what was refused restricts who gets in
 }
 
-// annotationPrefix is what the controller's own annotations begin with.
-const annotationPrefix = "nginx.ingress.kubernetes.io/"
+// AnnotationPrefix is what the controller's own annotations begin with.
+const AnnotationPrefix = "nginx.ingress.kubernetes.io/"
 
 // read interprets all annotations.
 func readSettings(i *Ingress, maps map[string]*ConfigMap, cluster bool) *settings {
 	s := &settings{ing: i, values: map[string]string{}, maps: maps, sslRedirect: true, cluster: cluster}
 	for _, a := range i.Annotations {
-		if name, ok := strings.CutPrefix(a.Name, annotationPrefix); ok {
+		if name, ok := strings.CutPrefix(a.Name, AnnotationPrefix); ok {
 			s.values[name] = strings.TrimSpace(a.Value)
 		}
 	}
 	for _, a := range i.Annotations {
-		name, ours := strings.CutPrefix(a.Name, annotationPrefix)
+		name, ours := strings.CutPrefix(a.Name, AnnotationPrefix)
 		if !ours {
 			s.foreign(a)
 			continue
@@ -131,7 +131,7 @@ func (s *settings) foreign(a Annotation) {
 	switch {
 	case a.Name == "kubernetes.io/ingress.class":
 		s.skip(a, "there is one balancer")
-	case a.Name == acceptLoss:
+	case a.Name == AcceptLoss:
 		s.acceptLoss(a)
 	case s.cluster:
 		s.skip(a, "it is for other programs")
