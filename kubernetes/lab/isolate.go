@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/holdfast-ws/holdfast/kubernetes/lab/names"
@@ -36,8 +37,7 @@ func Main(m *testing.M, options ...goleak.Option) {
 		os.Exit(1)
 	}
 	// What libraries log is of interest only when a test fails.
-	klog.LogToStderr(false)
-	klog.SetOutput(&shared.notes)
+	klog.SetLogger(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&shared.notes))))
 	log.SetLogger(klog.Background())
 	goleak.VerifyTestMain(stopping{m}, options...)
 }
