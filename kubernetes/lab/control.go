@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,7 +31,7 @@ import (
 )
 
 // server is where the API server listens. Pods reach it by its Service.
-const server = "https://10.246.0.1:6443"
+const server = "https://" + podnet.Gateway + ":6443"
 
 // patience is how long a start may take. A machine with much else to do needs minutes.
 const patience = 5 * time.Minute
@@ -118,7 +119,7 @@ func (c *Cluster) start() (err error) {
 		ranges += "," + podnet.Services6
 	}
 	if err := c.run(filepath.Join(programs, "kube-apiserver"),
-		"--etcd-servers=http://127.0.0.1:2379", "--bind-address=0.0.0.0", "--secure-port=6443", "--advertise-address=10.246.0.1",
+		"--etcd-servers=http://127.0.0.1:2379", "--bind-address=0.0.0.0", "--secure-port=6443", "--advertise-address="+podnet.Gateway,
 		"--service-cluster-ip-range="+ranges, "--authorization-mode=RBAC", "--allow-privileged",
 		"--cert-dir="+c.file("generated"), "--client-ca-file="+c.file("ca.crt"),
 		"--tls-cert-file="+c.file("server.crt"), "--tls-private-key-file="+c.file("server.key"),
@@ -137,8 +138,8 @@ func (c *Cluster) start() (err error) {
 	c.kubelet, err = kubelet.Start(kubelet.Options{
 		Client: c.kube, Network: c.network, Dir: c.file("pods"), Image: c.image,
 		Nodes: []kubelet.Node{
-			{Name: "node-1", Zone: "zone-1", Address: netip.MustParseAddr("10.246.0.1")},
-			{Name: "node-2", Zone: "zone-2", Address: netip.MustParseAddr("10.246.0.2")},
+			{Name: "node-1", Zone: "zone-1", Address: netip.MustParseAddr("10.246.0.11")},
+			{Name: "node-2", Zone: "zone-2", Address: netip.MustParseAddr("10.246.0.12")},
 		},
 	})
 	if err != nil {
@@ -165,7 +166,7 @@ func (c *Cluster) writeFiles() error {
 		return err
 	}
 	certificate, key, err := ca.issue("kube-apiserver", []string{
-		"10.246.0.1", "10.96.0.1", "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		podnet.Gateway, "10.96.0.1", "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 	})
 	if err != nil {
 		return err
@@ -288,10 +289,12 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// last returns the last lines.
+// last returns the last lines, without those of klog that only inform.
 func (t *tail) last() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(string(t.text)), "\n")
+	lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(t.text)), "\n"), func(line string) bool {
+		return len(line) > 1 && line[0] == 'I' && line[1] >= '0' && line[1] <= '9'
+	})
 	return strings.Join(lines[max(0, len(lines)-25):], "\n")
 }

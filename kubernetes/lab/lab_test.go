@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -307,6 +308,41 @@ spec: {type: LoadBalancer, selector: {app: pod}, ports: [{port: 80, targetPort: 
 	}
 	if h.Source.Addr() != netip.MustParseAddr("10.247.1.2") || h.Destination.String() != at {
 		t.Errorf("the header says %v to %v, want 10.247.1.2 to %s", h.Source, h.Destination, at)
+	}
+}
+
+// A DaemonSet has a pod on each node. With hostNetwork, its address is the node's.
+func TestDaemonSet(t *testing.T) {
+	c := lab.Start(t)
+	images(t, c)
+	ns := c.Namespace(t)
+	c.Apply(t, ns, `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      hostNetwork: true
+      containers: [{name: web, image: example.com/web, ports: [{containerPort: 8080}], env: [{name: NAMESPACE, value: none}], readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}}]
+`)
+	testkit.Eventually(t, "two pods are ready", func() bool {
+		d := &appsv1.DaemonSet{}
+		if err := c.Client().Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web"}, d); err != nil {
+			t.Fatal(err)
+		}
+		return d.Status.NumberReady == 2
+	})
+	pods := c.Pods(t, ns, nil)
+	if pods[0].Spec.NodeName == pods[1].Spec.NodeName {
+		t.Errorf("both pods are on %s", pods[0].Spec.NodeName)
+	}
+	for _, p := range pods {
+		if p.Status.PodIP != p.Status.HostIP || get("http://"+p.Status.HostIP+":8080") == "" {
+			t.Errorf("the pod at %s doesn't answer at its node, %s", p.Status.PodIP, p.Status.HostIP)
+		}
 	}
 }
 

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package kubelet is what tests have in the place of nodes: a scheduler that gives each
-// pod a node, and a kubelet that starts a process for each container, in the pod's own
+// Package kubelet is what tests have in the place of nodes: a scheduler that gives pods a
+// node in turn, and a kubelet that starts a process for each container, in the pod's own
 // network namespace, and does with it what a kubelet does: probes, status, restarts, and
 // the end of a pod with preStop, SIGTERM, grace period and SIGKILL.
 //
@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -59,6 +60,7 @@ type Kubelet struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	pods   informers.SharedInformerFactory
+	hosts  map[string]*podnet.Namespace // of the nodes
 
 	mu      sync.Mutex // guards the following
 	workers map[types.UID]*worker
@@ -69,10 +71,14 @@ type Kubelet struct {
 
 // Start makes the nodes and begins to run pods.
 func Start(o Options) (*Kubelet, error) {
-	k := &Kubelet{Options: o, workers: map[types.UID]*worker{}, logs: map[string]*testkit.Log{}, gone: map[string]bool{}}
+	k := &Kubelet{Options: o, workers: map[types.UID]*worker{}, logs: map[string]*testkit.Log{}, gone: map[string]bool{}, hosts: map[string]*podnet.Namespace{}}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	for _, n := range o.Nodes {
-		if err := k.register(n); err != nil {
+		err := k.register(n)
+		if err == nil {
+			k.hosts[n.Name], err = k.Network.Node(n.Address)
+		}
+		if err != nil {
 			k.cancel()
 			return nil, fmt.Errorf("making node %s: %w", n.Name, err)
 		}
@@ -101,15 +107,15 @@ func (k *Kubelet) Stop() {
 	k.cancel()
 	k.pods.Shutdown()
 	k.wg.Wait()
+	for _, ns := range k.hosts {
+		_ = ns.Close() // a file that is only open
+	}
 }
 
 // register makes a node, with room for any number of pods.
 func (k *Kubelet) register(n Node) error {
-	labels := map[string]string{
-		"kubernetes.io/hostname": n.Name, "kubernetes.io/os": "linux", "topology.kubernetes.io/zone": n.Zone,
-	}
 	nodes := k.Client.CoreV1().Nodes()
-	node, err := nodes.Create(k.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: labels}}, metav1.CreateOptions{})
+	node, err := nodes.Create(k.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.labels()}}, metav1.CreateOptions{})
 	if err != nil {
 		return err
 	}
@@ -227,10 +233,19 @@ func (k *Kubelet) Logs(namespace string) map[string]*testkit.Log {
 	return logs
 }
 
-// bind gives a pod the next node.
+// bind gives a pod the next node that it may be on.
 func (k *Kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
+	var possible []Node
+	for _, n := range k.Nodes {
+		if n.suits(pod) {
+			possible = append(possible, n)
+		}
+	}
+	if len(possible) == 0 {
+		return fmt.Errorf("no node suits the pod %s/%s", pod.Namespace, pod.Name)
+	}
 	k.mu.Lock()
-	node := k.Nodes[k.next%len(k.Nodes)]
+	node := possible[k.next%len(possible)]
 	k.next++
 	k.mu.Unlock()
 	err := k.Client.CoreV1().Pods(pod.Namespace).Bind(ctx, &corev1.Binding{
@@ -241,4 +256,34 @@ func (k *Kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
 		return nil // it is gone, or has a node meanwhile
 	}
 	return err
+}
+
+// labels are those of the node's object.
+func (n Node) labels() map[string]string {
+	return map[string]string{
+		"kubernetes.io/hostname": n.Name, "kubernetes.io/os": "linux", "topology.kubernetes.io/zone": n.Zone,
+	}
+}
+
+// suits reports whether the pod's node selector has the node's labels, and, for pods of
+// DaemonSets, whether it is the node that the pod was made for.
+func (n Node) suits(pod *corev1.Pod) bool {
+	labels := n.labels()
+	for key, value := range pod.Spec.NodeSelector {
+		if labels[key] != value {
+			return false
+		}
+	}
+	a := pod.Spec.Affinity
+	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return true
+	}
+	for _, term := range a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+		for _, field := range term.MatchFields {
+			if field.Key == "metadata.name" && slices.Contains(field.Values, n.Name) {
+				return true
+			}
+		}
+	}
+	return false
 }

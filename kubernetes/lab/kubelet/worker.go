@@ -118,7 +118,7 @@ func (w *worker) run() {
 			c.kill()
 			<-c.done
 		}
-		if err := w.ns.Close(); err != nil {
+		if err := w.leave(pod); err != nil {
 			w.note("%v", err)
 		}
 		if err := os.RemoveAll(w.dir); err != nil {
@@ -174,6 +174,7 @@ func (w *worker) schedule() (*corev1.Pod, bool) {
 		if !asked && len(pod.Spec.SchedulingGates) == 0 && pod.DeletionTimestamp == nil {
 			asked = true
 			if err := w.k.bind(w.ctx, pod); err != nil {
+				w.note("%v", err)
 				asked = false
 				again = time.After(100 * time.Millisecond)
 			}
@@ -190,9 +191,8 @@ func (w *worker) schedule() (*corev1.Pod, bool) {
 // prepare makes the pod's network namespace and volumes. It waits for objects that
 // volumes need.
 func (w *worker) prepare(pod *corev1.Pod) (err error) {
-	node, _ := w.k.node(pod.Spec.NodeName)
 	if pod.Spec.HostNetwork {
-		w.ns = w.k.Network.Host(node.Address)
+		w.ns = w.k.hosts[pod.Spec.NodeName]
 	} else if w.ns, err = w.k.Network.Pod(); err != nil {
 		return err
 	}
@@ -215,8 +215,16 @@ func (w *worker) prepare(pod *corev1.Pod) (err error) {
 		case <-time.After(100 * time.Millisecond):
 			continue
 		}
-		return errors.Join(err, w.ns.Close())
+		return errors.Join(err, w.leave(pod))
 	}
+}
+
+// leave gives up the pod's network namespace, unless it is the node's.
+func (w *worker) leave(pod *corev1.Pod) error {
+	if pod.Spec.HostNetwork {
+		return nil
+	}
+	return w.ns.Close()
 }
 
 // initialize runs the init containers, one after the other. It reports false if the pod

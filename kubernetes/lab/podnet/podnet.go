@@ -18,10 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Addresses. Those of services, load balancers, nodes and clients are the
-// laboratory's own: it can listen on each of them, and connect from each.
+// Addresses. Those of services, load balancers and clients are the laboratory's own: it
+// can listen on each of them, and connect from each.
 const (
-	Bridge        = "10.244.0.1" // the pods' gateway
+	Bridge        = "10.244.0.1" // the gateway of pods
+	Gateway       = "10.246.0.1" // that of nodes; the laboratory's own address
 	Pods          = "10.244.0.0/16"
 	LoadBalancers = "10.245.0.0/16"
 	Nodes         = "10.246.0.0/16"
@@ -51,20 +52,23 @@ func New() (*Network, error) {
 	n.Dual = err == nil
 	commands := []string{
 		"link set lo up",
-		"addr add 10.246.0.1/32 dev lo",
 		"link add pods type bridge",
 		"addr add " + Bridge + "/16 dev pods",
+		"addr add " + Gateway + "/16 dev pods",
 		"link set pods up",
 	}
-	for _, own := range []string{LoadBalancers, Nodes, Clients, Services} {
-		// The address of the first node is the one that connections come from if
-		// they aren't bound to another.
-		commands = append(commands, "route add local "+own+" dev lo src 10.246.0.1")
+	for _, own := range []string{LoadBalancers, Clients, Services} {
+		// Connections come from this address unless they are bound to another.
+		commands = append(commands, "route add local "+own+" dev lo src "+Gateway)
 	}
 	if n.Dual {
 		commands = append(commands, "-6 addr add "+bridge6+"/64 dev pods nodad", "-6 route add local "+Services6+" dev lo")
 	}
 	if err := n.ip(commands...); err != nil {
+		return nil, err
+	}
+	// Pods reach nodes, and nodes pods, by the bridge's addresses.
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 		return nil, err
 	}
 	n.host, err = os.Open("/proc/thread-self/ns/net")
@@ -91,38 +95,33 @@ func (n *Network) ip(commands ...string) error {
 	return nil
 }
 
-// Namespace is the network namespace of a pod.
+// Namespace is the network namespace of a pod or a node.
 type Namespace struct {
 	Addresses []netip.Addr // IPv4 first
 
 	network *Network
-	number  uint16
-	file    *os.File // nil for the namespace of the laboratory
+	number  uint16 // of a pod
+	file    *os.File
 }
 
-// Host returns the namespace of the laboratory itself, for pods with hostNetwork, which
-// have the address of their node.
-func (n *Network) Host(node netip.Addr) *Namespace {
-	return &Namespace{Addresses: []netip.Addr{node}, network: n}
+// Node makes the namespace of a node with an address of the range Nodes. Pods with
+// hostNetwork are in it.
+func (n *Network) Node(address netip.Addr) (*Namespace, error) {
+	b := address.As4()
+	ns := &Namespace{network: n, Addresses: []netip.Addr{address}}
+	return ns, ns.connect(fmt.Sprintf("node%d.%d", b[2], b[3]),
+		fmt.Sprintf("addr add %s/16 dev eth0", address), "route add default via "+Gateway)
 }
 
-// Pod makes a namespace that is connected to the bridge.
+// Pod makes the namespace of a pod.
 func (n *Network) Pod() (*Namespace, error) {
 	number, err := n.take()
 	if err != nil {
 		return nil, err
 	}
-	ns := &Namespace{network: n, number: number}
 	four := netip.AddrFrom4([4]byte{10, 244, byte(number >> 8), byte(number)})
-	ns.Addresses = []netip.Addr{four}
-	port := fmt.Sprintf("pod%d", number)
-	commands := []string{
-		"link set lo up",
-		fmt.Sprintf("link add eth0 type veth peer name %s netns %s", port, host),
-		fmt.Sprintf("addr add %s/16 dev eth0", four),
-		"link set eth0 up",
-		"route add default via " + Bridge,
-	}
+	ns := &Namespace{network: n, number: number, Addresses: []netip.Addr{four}}
+	commands := []string{fmt.Sprintf("addr add %s/16 dev eth0", four), "route add default via " + Bridge}
 	if n.Dual {
 		prefix := netip.MustParsePrefix(pods6).Addr().As16()
 		prefix[14], prefix[15] = byte(number>>8), byte(number)
@@ -130,22 +129,31 @@ func (n *Network) Pod() (*Namespace, error) {
 		ns.Addresses = append(ns.Addresses, six)
 		commands = append(commands, fmt.Sprintf("-6 addr add %s/64 dev eth0 nodad", six), "-6 route add default via "+bridge6)
 	}
-	err = thread(func() (err error) {
+	return ns, ns.connect(fmt.Sprintf("pod%d", number), commands...)
+}
+
+// connect makes the namespace, with an interface on the bridge and these addresses and
+// routes. If it fails, it gives the namespace up.
+func (ns *Namespace) connect(port string, commands ...string) error {
+	err := thread(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("making a network namespace: %w", err)
 		}
 		if ns.file, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 			return err
 		}
-		return n.ip(commands...)
+		commands = append([]string{
+			"link set lo up", fmt.Sprintf("link add eth0 type veth peer name %s netns %s", port, host), "link set eth0 up",
+		}, commands...)
+		return ns.network.ip(commands...)
 	})
 	if err == nil {
-		err = n.ip("link set " + port + " master pods up")
+		err = ns.network.ip("link set " + port + " master pods up")
 	}
 	if err != nil {
-		return nil, errors.Join(err, ns.Close())
+		return errors.Join(err, ns.Close())
 	}
-	return ns, nil
+	return nil
 }
 
 // take returns a number that no pod has. It goes round, so that an address isn't used
@@ -167,9 +175,6 @@ func (n *Network) take() (uint16, error) {
 // Do calls f on a thread in the namespace. Processes that f starts are in it, and sockets
 // that it opens.
 func (ns *Namespace) Do(f func() error) error {
-	if ns.file == nil {
-		return f()
-	}
 	return thread(func() error {
 		if err := unix.Setns(int(ns.file.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("entering the network namespace of a pod: %w", err)
@@ -180,9 +185,6 @@ func (ns *Namespace) Do(f func() error) error {
 
 // Close gives the namespace up. It ends with the last of its processes.
 func (ns *Namespace) Close() error {
-	if ns.number == 0 {
-		return nil
-	}
 	var err error
 	if ns.file != nil {
 		err = ns.file.Close()

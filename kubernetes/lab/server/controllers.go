@@ -19,9 +19,11 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/controller-manager/pkg/informerfactory"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/controller/certificates/rootcacertpublisher"
+	"k8s.io/kubernetes/pkg/controller/daemon"
 	"k8s.io/kubernetes/pkg/controller/deployment"
 	"k8s.io/kubernetes/pkg/controller/endpointslice"
 	"k8s.io/kubernetes/pkg/controller/endpointslicemirroring"
@@ -75,6 +77,13 @@ func control(ctx context.Context, config *rest.Config) error {
 
 	replicas := replicaset.NewReplicaSetController(ctx, apps.ReplicaSets(), core.Pods(), client("replicaset"), replicaset.BurstReplicas)
 	run = append(run, func() { replicas.Run(ctx, 5) })
+
+	daemons, err := daemon.NewDaemonSetsController(ctx, apps.DaemonSets(), apps.ControllerRevisions(), core.Pods(), core.Nodes(),
+		client("daemonset"), flowcontrol.NewBackOff(time.Second, 15*time.Minute))
+	if err != nil {
+		return err
+	}
+	run = append(run, func() { daemons.Run(ctx, 2) })
 
 	endpoints := endpointslice.NewController(ctx, core.Pods(), core.Services(), core.Nodes(), slices, 100, client("endpointslice"), 0)
 	run = append(run, func() { endpoints.Run(ctx, 5) })
