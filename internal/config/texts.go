@@ -67,7 +67,7 @@ func normal(parse func(string) (string, error)) func(*Key, reflect.Value, string
 	return func(_ *Key, v reflect.Value, _ string) error {
 		s, err := parse(v.String())
 		if err == nil {
-			v.SetString(s)
+			setText(v, s)
 		}
 		return err
 	}
@@ -80,9 +80,17 @@ func absolute(check func(string) error) func(*Key, reflect.Value, string) error 
 		if err == nil {
 			var path string
 			path, err = filepath.Abs(v.String())
-			v.SetString(path)
+			setText(v, path)
 		}
 		return err
+	}
+}
+
+// setText changes nothing if the text is in its normal form. So a program may have sections
+// in a Config that another, which is in use, has too.
+func setText(v reflect.Value, s string) {
+	if v.String() != s {
+		v.SetString(s)
 	}
 }
 

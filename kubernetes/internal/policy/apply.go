@@ -36,6 +36,14 @@ type Options struct {
 	Forwarded config.Forwarded
 	// Now is when a condition changed that does so by this Apply.
 	Now metav1.Time
+	// Cache, if it isn't nil, keeps what was read from policies until the next Apply.
+	Cache *Cache
+}
+
+// Cache has the settings of policies that a Snapshot shares with the one before. It is for
+// one goroutine, and for Options that differ in Now only.
+type Cache struct {
+	settings map[*v1alpha1.HoldfastPolicy]*settings
 }
 
 // Kinds of targets.
@@ -97,6 +105,7 @@ func (at *attachment) closes() bool {
 type applier struct {
 	Options
 	snapshot *cluster.Snapshot
+	read     map[*v1alpha1.HoldfastPolicy]*settings // for the Cache
 
 	attachments []*attachment          // in the order of policies and targets
 	by          map[target]*attachment // the one that counts
@@ -112,7 +121,11 @@ type applier struct {
 // a Service's port wins over that of the Service; for a route, that of its rule over that of
 // the route, and that over the ones of the Gateway's listener and the Gateway.
 func Apply(s *cluster.Snapshot, o Options, results []*translate.Result) *translate.Result {
+	if o.Cache == nil {
+		o.Cache = &Cache{}
+	}
 	a := &applier{Options: o, snapshot: s, by: map[target]*attachment{}, results: results, closed: map[string]bool{}}
+	a.read = make(map[*v1alpha1.HoldfastPolicy]*settings, len(s.Policies))
 	policies := slices.Clone(s.Policies)
 	slices.SortStableFunc(policies, func(x, y *v1alpha1.HoldfastPolicy) int {
 		return cmp.Or(x.CreationTimestamp.Compare(y.CreationTimestamp.Time), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
@@ -120,6 +133,7 @@ func Apply(s *cluster.Snapshot, o Options, results []*translate.Result) *transla
 	for _, p := range policies {
 		a.attach(p)
 	}
+	o.Cache.settings = a.read
 	if len(a.attachments) > 0 {
 		a.apply()
 	}
@@ -169,7 +183,13 @@ func (a *applier) attach(p *v1alpha1.HoldfastPolicy) {
 	for _, ref := range p.Spec.TargetRefs {
 		kinds[string(ref.Kind)] = true
 	}
-	s := a.read(p, kinds)
+	s := a.Cache.settings[p]
+	if s == nil {
+		s = a.settings(p, kinds)
+	}
+	if !s.depends {
+		a.read[p] = s
+	}
 	seen := map[target]bool{}
 	for i, ref := range p.Spec.TargetRefs {
 		t := target{kind: string(ref.Kind), namespace: p.Namespace, name: string(ref.Name)}

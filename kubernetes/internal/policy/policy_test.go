@@ -109,8 +109,7 @@ func snapshot(t testing.TB, manifests ...string) *cluster.Snapshot {
 // results is what translators would make of objects: routes "shop" (Ingress), "ws", "api"
 // (rules of the HTTPRoute), "internal" (the same, by the other listener), "through", and
 // pools "ws" and "admin" of the Service's ports.
-func results(t testing.TB, s *cluster.Snapshot) []*translate.Result {
-	t.Helper()
+func results(s *cluster.Snapshot) []*translate.Result {
 	httpRoute, tls, gw, ing := s.HTTPRoutes[0], s.TLSRoutes[0], s.Gateways[0], s.Ingresses[0]
 	pool := func(name string, port int32, owner client.Object) translate.Pool {
 		p := config.NewPool(name)
@@ -166,7 +165,7 @@ type applied struct {
 func apply(t testing.TB, policies ...string) *applied {
 	t.Helper()
 	s := snapshot(t, policies...)
-	return applyTo(t, s, results(t, s), Options{})
+	return applyTo(t, s, results(s), Options{})
 }
 
 func applyTo(t testing.TB, s *cluster.Snapshot, r []*translate.Result, o Options) *applied {
@@ -288,7 +287,7 @@ func TestRouteSettings(t *testing.T) {
 	if got := fmt.Sprint(ws.Allow, ws.Deny); got != "[10.1.0.0/16 192.168.0.0/16] [192.0.2.0/24]" {
 		t.Errorf("allow and deny: %s", got)
 	}
-	if !reflect.DeepEqual(shop, results(t, snapshot(t))[0].Routes[0].Route) {
+	if !reflect.DeepEqual(shop, results(snapshot(t))[0].Routes[0].Route) {
 		t.Errorf("the Ingress's route has changed: %+v", shop)
 	}
 	if through := a.route("through.example.com"); mib(through.Limits.MaxMessage) != 1 || through.ResponseHeaders.Set != nil || len(through.Deny) != 1 {
@@ -304,7 +303,7 @@ func TestRouteSettings(t *testing.T) {
 func TestOwnSettings(t *testing.T) {
 	s := snapshot(t, policyYAML("gateway", gateway, "timeouts: {idle: 1m, connect: 1s}\nrequest_headers: {set: {X-A: gateway}}"),
 		policyYAML("route", httpRoute, "timeouts: {connect: 3s}\nallow: 10.1.0.0/16"))
-	r := results(t, s)
+	r := results(s)
 	idle, connect := 2*time.Minute, 2*time.Second
 	own := &r[1].Routes[1].Route
 	own.Timeouts.Idle, own.Timeouts.Connect = &idle, &connect
@@ -319,7 +318,7 @@ func TestOwnSettings(t *testing.T) {
 
 func TestOwnAffinityWins(t *testing.T) {
 	s := snapshot(t, policyYAML("chat", port, "affinity: {token: {from: query:room}}\nbalance: p2c"))
-	r := results(t, s)
+	r := results(s)
 	r[0].Pools[0].Affinity.Token = &config.Token{From: []requestkey.Part{requestkey.ClientIP}}
 	cookie := &config.Cookie{Secret: "0XLi3XzgIqf7QnS2VkCViQ"}
 	cookie.SetDefaults()
@@ -388,7 +387,7 @@ func TestInvalid(t *testing.T) {
 			if len(a.result.Events) != 1 || !a.result.Events[0].Warning || !strings.Contains(a.result.Events[0].Message, c.want) {
 				t.Errorf("events: %+v", a.result.Events)
 			}
-			if p, want := a.pool(0, "ws"), results(t, snapshot(t))[0].Pools[0].Pool; !reflect.DeepEqual(p, want) {
+			if p, want := a.pool(0, "ws"), results(snapshot(t))[0].Pools[0].Pool; !reflect.DeepEqual(p, want) {
 				t.Errorf("an invalid policy has changed a pool: %+v", p)
 			}
 		})
@@ -410,7 +409,7 @@ func TestValidURLs(t *testing.T) {
 		}
 	}
 	s := snapshot(t, policyYAML("p", httpRoute, `auth: {request: {url: "https://auth.example.com/check"}}`))
-	applyTo(t, s, results(t, s), Options{AnyURLs: true}).wantStatus("p", 0, "Accepted ")
+	applyTo(t, s, results(s), Options{AnyURLs: true}).wantStatus("p", 0, "Accepted ")
 }
 
 // TestGuardsFailClosed: what an invalid policy should guard is closed, and nothing else.
@@ -484,7 +483,7 @@ func TestOldestCounts(t *testing.T) {
 	s := snapshot(t, policyYAML("a", service, "drain: {timeout: 10s}"), policyYAML("b", service, "drain: {timeout: 60s}"))
 	s.Policies[0].CreationTimestamp = metav1.NewTime(now.Add(time.Second))
 	s.Policies[1].CreationTimestamp = now
-	a := applyTo(t, s, results(t, s), Options{})
+	a := applyTo(t, s, results(s), Options{})
 	a.wantStatus("a", 0, "Conflicted the policy b is older")
 	a.wantStatus("b", 0, "Accepted")
 }
@@ -492,7 +491,7 @@ func TestOldestCounts(t *testing.T) {
 // TestCombinations: a policy that is right by itself and doesn't go together with the rest.
 func TestCombinations(t *testing.T) {
 	s := snapshot(t, policyYAML("p", service, "rebalance: {}\ndrain: {timeout: 10s}"))
-	r := results(t, s)
+	r := results(s)
 	r[0].Pools[0].Balance, r[0].Pools[0].Hash.Key = "hash", []requestkey.Part{requestkey.ClientIP}
 	a := applyTo(t, s, r, Options{})
 	a.wantStatus("p", 0, "Invalid it doesn't go together", "rebalance leaves sessions alone")
@@ -522,7 +521,7 @@ func TestStatusOfOthersStays(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(status), &s.Policies[0].Status); err != nil {
 		t.Fatal(err)
 	}
-	got := applyTo(t, s, results(t, s), Options{}).result.Statuses[0].(*v1alpha1.HoldfastPolicy).Status
+	got := applyTo(t, s, results(s), Options{}).result.Statuses[0].(*v1alpha1.HoldfastPolicy).Status
 	if len(got.Ancestors) != 2 || got.Ancestors[0].ControllerName != "example.com/other" || len(got.Ancestors[1].Conditions) != 2 {
 		t.Fatalf("got %+v", got)
 	}
@@ -532,17 +531,31 @@ func TestStatusOfOthersStays(t *testing.T) {
 	}
 	// What was written is what is made of it again.
 	s.Policies[0].Status = got
-	if again := applyTo(t, s, results(t, s), Options{Now: metav1.Now()}).result.Statuses[0].(*v1alpha1.HoldfastPolicy).Status; !reflect.DeepEqual(got, again) {
+	if again := applyTo(t, s, results(s), Options{Now: metav1.Now()}).result.Statuses[0].(*v1alpha1.HoldfastPolicy).Status; !reflect.DeepEqual(got, again) {
 		t.Errorf("got %+v, then %+v", got, again)
 	}
 }
 
-func TestReferences(t *testing.T) {
-	s := snapshot(t, policyYAML("p", service, "affinity: {cookie: {secret: \"${secret:cookies/key}\"}}"), policyYAML("q", service, "drain: {timeout: 1s}"))
-	if got := References(s.Policies[0]); fmt.Sprint(got) != "[default/cookies]" {
-		t.Errorf("got %v", got)
+// TestCache: what was read before is used for policies that are the same objects, unless it
+// depends on others.
+func TestCache(t *testing.T) {
+	s := snapshot(t, policyYAML("p", service, "drain: {timeout: 60s}"), policyYAML("q", port, "affinity: {cookie: {secret: \"${secret:cookies/key}\"}}"))
+	o := Options{Cache: &Cache{}}
+	first := applyTo(t, s, results(s), o)
+	kept := o.Cache.settings[s.Policies[0]]
+	if len(o.Cache.settings) != 1 || kept == nil {
+		t.Errorf("kept are %v", o.Cache.settings)
 	}
-	if got := References(s.Policies[1]); got != nil {
-		t.Errorf("got %v", got)
+	s.Secrets[0].Data["key"] = []byte("another secret 0XLi3XzgIq")
+	again := applyTo(t, s, results(s), o)
+	if o.Cache.settings[s.Policies[0]] != kept {
+		t.Error("it was read again")
+	}
+	if !reflect.DeepEqual(first.pool(1, "admin"), again.pool(1, "admin")) || again.pool(0, "ws").Affinity.Cookie.Secret != "another secret 0XLi3XzgIq" {
+		t.Errorf("got %+v, then %+v", first.pool(1, "admin"), again.pool(0, "ws"))
+	}
+	s.Policies = s.Policies[1:]
+	if applyTo(t, s, results(s), o); len(o.Cache.settings) != 0 {
+		t.Errorf("a policy that is gone is kept: %v", o.Cache.settings)
 	}
 }

@@ -190,15 +190,21 @@ func overlayRoute(into, from *config.Route) {
 	if from.Deny != nil {
 		into.Deny = from.Deny
 	}
-	overlayFields(reflect.ValueOf(&into.Limits).Elem(), reflect.ValueOf(from.Limits))
-	overlayFields(reflect.ValueOf(&into.Timeouts).Elem(), reflect.ValueOf(from.Timeouts))
+	overlayFields(limits, reflect.ValueOf(&into.Limits).Elem(), reflect.ValueOf(&from.Limits).Elem())
+	overlayFields(timeouts, reflect.ValueOf(&into.Timeouts).Elem(), reflect.ValueOf(&from.Timeouts).Elem())
 	overlayHeaders(&into.RequestHeaders, &from.RequestHeaders)
 	overlayHeaders(&into.ResponseHeaders, &from.ResponseHeaders)
 }
 
+// Fields of sections whose keys are merged one by one.
+var (
+	limits   = reflect.VisibleFields(reflect.TypeFor[config.RouteLimits]())
+	timeouts = reflect.VisibleFields(reflect.TypeFor[config.RouteTimeouts]())
+)
+
 // overlayFields sets the fields of a section that another has values of.
-func overlayFields(into, from reflect.Value) {
-	for _, f := range reflect.VisibleFields(from.Type()) {
+func overlayFields(fields []reflect.StructField, into, from reflect.Value) {
+	for _, f := range fields {
 		if v := from.FieldByIndex(f.Index); !f.Anonymous && !v.IsZero() {
 			into.FieldByIndex(f.Index).Set(v)
 		}
@@ -254,11 +260,12 @@ func both(allow, deny, allow2, deny2 []netip.Prefix) (_, _ []netip.Prefix) {
 			if !p.Overlaps(q) {
 				continue
 			}
+			narrow := p // which the other has in it
 			if p.Bits() < q.Bits() {
-				p = q // the narrower one, which the other has in it
+				narrow = q
 			}
-			if !slices.Contains(admitted, p) {
-				admitted = append(admitted, p)
+			if !slices.Contains(admitted, narrow) {
+				admitted = append(admitted, narrow)
 			}
 		}
 	}

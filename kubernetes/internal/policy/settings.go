@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 	"github.com/holdfast-ws/holdfast/internal/hint"
@@ -64,6 +62,8 @@ type settings struct {
 	// problem is why the policy can't be used; "" if it can.
 	problem  string
 	warnings []string
+	// depends: other objects were asked about, so that it may change with them.
+	depends bool
 }
 
 // guarding reports whether a key keeps clients out.
@@ -120,8 +120,8 @@ func documents(text []byte) (pool, route map[string]any, given map[string]bool, 
 	return pool, route, given, strings.Join(problems, "\n")
 }
 
-// read reads the settings of a policy. kinds are those of its targets.
-func (a *applier) read(p *v1alpha1.HoldfastPolicy, kinds map[string]bool) *settings {
+// settings reads the settings of a policy. kinds are those of its targets.
+func (a *applier) settings(p *v1alpha1.HoldfastPolicy, kinds map[string]bool) *settings {
 	poolDoc, routeDoc, given, problem := documents(p.Spec.Settings)
 	s := &settings{given: given, problem: problem}
 	s.pool.Name = "policy"
@@ -135,7 +135,7 @@ func (a *applier) read(p *v1alpha1.HoldfastPolicy, kinds map[string]bool) *setti
 		if route, err = part(routePath, routeDoc, &s.route); err == nil {
 			var more []config.Error
 			if c := s.pool.Affinity.Cookie; c != nil {
-				more = append(more, a.cookieSecret(p.Namespace, c)...)
+				more = append(more, a.cookieSecret(p.Namespace, s, c)...)
 			}
 			more = append(more, a.excess(p.Namespace, s)...)
 			s.warnings, err = a.check(s, pool, route, more)
@@ -258,18 +258,6 @@ func shown(err error) string {
 		lines = append(lines, spec(e))
 	}
 	return strings.Join(lines, "\n")
-}
-
-// References lists the Secrets that a policy refers to.
-func References(p *v1alpha1.HoldfastPolicy) (secrets []types.NamespacedName) {
-	pool, _, _, _ := documents(p.Spec.Settings)
-	affinity, _ := pool["affinity"].(map[string]any)
-	cookie, _ := affinity["cookie"].(map[string]any)
-	text, _ := cookie["secret"].(string)
-	if name, _, ok := secretOf(text); ok {
-		secrets = append(secrets, types.NamespacedName{Namespace: p.Namespace, Name: name})
-	}
-	return secrets
 }
 
 // fieldsOf returns the fields of the keys of a section that are given.

@@ -54,7 +54,7 @@ func (a *applier) excess(namespace string, s *settings) (errs []config.Error) {
 		if j.Refresh > 0 && j.Refresh < leastRefresh {
 			fail(at+".refresh", "a policy may have at least %s: every replica reads the keys", leastRefresh)
 		}
-		if why := a.address(namespace, j.JWKSURL, true); why != "" {
+		if why := a.address(namespace, s, j.JWKSURL, true); why != "" {
 			fail(at+".jwks_url", "%s", why)
 		}
 	}
@@ -63,7 +63,7 @@ func (a *applier) excess(namespace string, s *settings) (errs []config.Error) {
 		if r.MaxConcurrent > maxConcurrent {
 			fail(at+".max_concurrent", "a policy may have at most %d", maxConcurrent)
 		}
-		if why := a.address(namespace, r.URL, false); why != "" {
+		if why := a.address(namespace, s, r.URL, false); why != "" {
 			fail(at+".url", "%s", why)
 		}
 	}
@@ -77,7 +77,7 @@ var serviceHost = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.([a-z0-9
 // stands where the user doesn't, and could be made to reach what the user can't
 // (server-side request forgery). public permits https everywhere: nothing of the user's is
 // sent, and what answers must have a certificate for the name.
-func (a *applier) address(namespace, text string, public bool) string {
+func (a *applier) address(namespace string, s *settings, text string, public bool) string {
 	u, err := url.Parse(text)
 	if text == "" || err != nil || a.AnyURLs {
 		return "" // what is wrong with it is reported by others
@@ -95,6 +95,7 @@ func (a *applier) address(namespace, text string, public bool) string {
 	case m[3] != namespace:
 		return fmt.Sprintf("only a Service of the policy's own namespace is asked, and %s is in another: %s", hint.Quote(m[1]), example)
 	}
+	s.depends = true
 	service := a.snapshot.Service(namespace, m[1])
 	switch {
 	case service == nil:
@@ -120,7 +121,7 @@ func secretOf(text string) (name, key string, ok bool) {
 }
 
 // cookieSecret replaces a reference to a Secret by its value, which is never shown.
-func (a *applier) cookieSecret(namespace string, c *config.Cookie) []config.Error {
+func (a *applier) cookieSecret(namespace string, s *settings, c *config.Cookie) []config.Error {
 	at := poolPath + ".affinity.cookie.secret"
 	name, key, ok := secretOf(c.Secret)
 	if !ok {
@@ -129,6 +130,7 @@ func (a *applier) cookieSecret(namespace string, c *config.Cookie) []config.Erro
 		}
 		return nil
 	}
+	s.depends = true
 	secret := a.snapshot.Secret(namespace, name)
 	if secret == nil {
 		return []config.Error{{Path: at, Msg: fmt.Sprintf("there is no Secret %s in the policy's namespace", hint.Quote(name))}}
