@@ -98,3 +98,38 @@ func TestRecipeForPrometheus(t *testing.T) {
 		t.Error("the HorizontalPodAutoscaler has no metrics")
 	}
 }
+
+// docs/kubernetes-autoscaling.md has a row for each metric, and shows what the recipes say.
+func TestDocs(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/kubernetes-autoscaling.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(text)
+	name := regexp.MustCompile(`fqName: "([a-z_]+)".*variableLabels: \{([a-z,]+)\}`)
+	for _, d := range append(described(), replicasDesc.String()) {
+		m := name.FindStringSubmatch(d)
+		if m == nil {
+			t.Fatal(d)
+		}
+		if row := "\n| `" + m[1] + "` | `" + strings.ReplaceAll(m[2], ",", "`, `") + "` |"; !strings.Contains(doc, row) {
+			t.Errorf("no row %s", row)
+		}
+	}
+	for _, file := range []string{"hpa.yaml", "keda.yaml"} {
+		recipe, err := os.ReadFile("../../deploy/autoscaling/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := 0
+		for _, block := range strings.Split(doc, "```yaml\n")[1:] {
+			block, _, _ = strings.Cut(block, "```")
+			if strings.Contains(string(recipe), block) {
+				shown++
+			}
+		}
+		if shown != 1 {
+			t.Errorf("%d blocks of the document are from %s, want 1", shown, file)
+		}
+	}
+}
