@@ -168,6 +168,10 @@ func hostileRoute(r *rapid.T, name string) client.Object {
 			{Type: gwv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gwv1.HTTPRequestRedirectFilter{
 				Scheme: ptr("scheme"), Hostname: (*gwv1.PreciseHostname)(ptr("hostname")), Path: modifier(), Port: &port, StatusCode: &code}},
 			{Type: gwv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwv1.HTTPURLRewriteFilter{Hostname: (*gwv1.PreciseHostname)(ptr("hostname")), Path: modifier()}},
+			{Type: gwv1.HTTPRouteFilterCORS, CORS: &gwv1.HTTPCORSFilter{
+				AllowOrigins: []gwv1.CORSOrigin{gwv1.CORSOrigin(some("origin")), "https://*.example.com"}, AllowCredentials: new(bool),
+				AllowMethods: []gwv1.HTTPMethodWithWildcard{gwv1.HTTPMethodWithWildcard(some("method"))}, AllowHeaders: []gwv1.HTTPHeaderName{gwv1.HTTPHeaderName(some("header"))},
+				ExposeHeaders: []gwv1.HTTPHeaderName{gwv1.HTTPHeaderName(some("header")), "*"}, MaxAge: port}},
 			{Type: gwv1.HTTPRouteFilterURLRewrite},
 			{Type: "Unknown"},
 		}
