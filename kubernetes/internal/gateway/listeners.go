@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/wire/pattern"
+	"github.com/holdfast-ws/holdfast/kubernetes/internal/translate"
 )
 
 // family is what the balancer's listener of a port speaks. Listeners of one port must have
@@ -165,6 +166,9 @@ func (t *translator) checkListener(l *listener) {
 		l.accepted = verdict{string(gwv1.ListenerReasonUnsupportedProtocol), fmt.Sprintf("the protocol %.64q is not supported: HTTP, HTTPS, TLS and TCP are", l.protocol)}
 		return
 	}
+	if l.tls != nil && len(l.tls.Options) > 0 {
+		t.ignored(l.owner, fmt.Sprintf("the listener %.64q has tls.options, of which none is supported", l.name))
+	}
 	if _, err := pattern.ParseHost(l.host); l.host != "" && err != nil {
 		l.accepted = verdict{string(gwv1.ListenerReasonUnsupportedValue), plain(err)}
 	}
@@ -177,6 +181,11 @@ func (t *translator) checkListener(l *listener) {
 	if l.family == https {
 		t.clientValidation(l)
 	}
+}
+
+// ignored reports what has no effect, and changes nothing of what is served.
+func (t *translator) ignored(o client.Object, message string) {
+	t.result.Events = append(t.result.Events, translate.Event{Object: o, Reason: "Ignored", Message: message})
 }
 
 // mode is how a listener treats TLS.

@@ -138,6 +138,9 @@ const maxAncestors = 16
 // them.
 func (t *translator) tlsPolicyStatuses() {
 	for _, p := range t.policies.all {
+		if len(p.object.Spec.Options) > 0 && len(p.gateways) > 0 {
+			t.ignored(p.object, "the policy has options, of which none is supported")
+		}
 		status := p.object.DeepCopy()
 		entry := func(g *gateway, old []metav1.Condition) gwv1.PolicyAncestorStatus {
 			group, kind, namespace := gwv1.Group(gwv1.GroupName), gwv1.Kind("Gateway"), gwv1.Namespace(g.object.Namespace)
