@@ -243,7 +243,7 @@ func checkPublic(tree fs.FS, public map[string]string) (broken []string, err err
 func checkTestkit(tree fs.FS) (broken []string, err error) {
 	err = walk(tree, func(name string, text []byte) error {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") ||
-			within(name, "internal/testkit") || within(name, "test") || within(name, "kubernetes/lab") {
+			within(name, "internal/testkit") || within(name, "test") || within(name, "kubernetes/lab") || within(name, "kubernetes/test") {
 			return nil
 		}
 		paths, err := importsOf(name, text)
