@@ -45,6 +45,7 @@ var notRun = []struct{ prefix, why string }{
 	{"holdfast run -c l7-", "test/e2e/layer4 runs the files of examples/two-tier"},
 	{"holdfast run -c front.yaml", "test/e2e/layer4 runs the files of examples/two-tier"},
 	{"kubectl ", "it needs a cluster"},
+	{"curl --resolve chat.example.com:443:192.0.2.10", "it needs a cluster"},
 	{"helm ", "it needs a cluster; kubernetes/deploy renders the chart"},
 	{"skopeo ", "it needs a registry"},
 	{"umask 077", "it is for kubectl"},
