@@ -58,22 +58,29 @@ func (t *table) get(l Labels) *series {
 	if s := (*t.all.Load())[l]; s != nil {
 		return s
 	}
+	return t.add([]Labels{l})[l]
+}
+
+// add creates the series of labels that have none, and returns the table. All of them cost
+// one copy of it.
+func (t *table) add(labels []Labels) map[Labels]*series {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := *t.all.Load()
-	if s := all[l]; s != nil {
-		return s
+	all := maps.Clone(*t.all.Load())
+	for _, l := range labels {
+		if all[l] != nil {
+			continue
+		}
+		valid := l.valid()
+		s := all[valid]
+		if s == nil {
+			s = t.create(valid)
+			all[valid] = s
+		}
+		all[l] = s
 	}
-	all = maps.Clone(all)
-	valid := l.valid()
-	s := all[valid]
-	if s == nil {
-		s = t.create(valid)
-		all[valid] = s
-	}
-	all[l] = s
 	t.all.Store(&all)
-	return s
+	return all
 }
 
 // list returns each series once.
@@ -142,6 +149,15 @@ func (m *Metrics) refresh(scrape bool) (list []*series, backends []BackendStat) 
 		known[Labels{Pool: pool}.valid()] = true
 	}
 	exists := make(map[uint32]bool, len(backends))
+	var missing []Labels
+	for _, b := range backends {
+		if l := (Labels{b.Pool, b.Name}); m.meters[b.ID] == nil {
+			missing = append(missing, l)
+		}
+	}
+	if len(missing) > 0 {
+		m.series.add(missing)
+	}
 	for _, b := range backends {
 		l := Labels{b.Pool, b.Name}
 		known[l.valid()], known[Labels{Pool: b.Pool}.valid()], exists[b.ID] = true, true, true
