@@ -11,11 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,8 +23,6 @@ import (
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/cluster"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/scale"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // pod is one of a ReplicaSet; annotations are "key=value", with "cost" and "written" for short.
 func pod(name string, annotations ...string) *metav1.PartialObjectMetadata {
@@ -190,11 +188,13 @@ func TestPatch(t *testing.T) {
 	if !slices.Equal(r.body, want) {
 		t.Errorf("%s", strings.Join(r.body, "\n"))
 	}
-	for _, gone := range []error{apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, "a"), apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, "a", errors.New("uid"))} {
-		r.err = gone
-		if err := w.write(t.Context(), change{pod: pod("a"), cost: 7}); err != nil {
-			t.Error(err)
-		}
+	r.err = apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, "a")
+	if err := w.write(t.Context(), change{pod: pod("a"), cost: 7}); err != nil {
+		t.Errorf("a pod that is gone: %v", err)
+	}
+	r.err = apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "a", field.ErrorList{field.Invalid(field.NewPath("metadata", "annotations"), "", "")})
+	if err := w.write(t.Context(), change{pod: pod("a"), cost: 7}); err == nil {
+		t.Error("what the API server finds invalid is no error")
 	}
 }
 
