@@ -3,7 +3,6 @@
 package cluster
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -125,11 +124,7 @@ func (s *Snapshot) sort() {
 	byName(s.Policies)
 }
 
-func byName[T client.Object](objects []T) {
-	slices.SortFunc(objects, func(a, b T) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
-	})
-}
+func byName[T client.Object](objects []T) { slices.SortFunc(objects, compareNames[T]) }
 
 func (s *Snapshot) index() {
 	s.services = mapOf(s.Services)

@@ -79,6 +79,12 @@ func shown(p *Plan) string {
 		if r.Respond != nil {
 			to = fmt.Sprint(r.Respond.Status)
 		}
+		for _, part := range r.Split {
+			to += fmt.Sprintf("%d:%s ", part.Weight, part.Pool)
+			if part.Respond != nil {
+				to += fmt.Sprint(part.Respond.Status)
+			}
+		}
 		all = append(all, fmt.Sprintf("%s %s > %s", r.Match.Listener, r.Match.Host, to))
 	}
 	for _, q := range p.Config.Pools {
@@ -156,6 +162,9 @@ func TestFaults(t *testing.T) {
 		{"a pool", translate.Result{Listeners: web, Pools: []translate.Pool{pool("slow", func(p *config.Pool) { p.Balance = "magic" }), pool("chat", nil)},
 			Routes: []translate.Route{path("web", "bad.example", "slow"), good}},
 			"on web\nweb bad.example > 500\nweb good.example > chat\n  > 404\npool chat\nInvalidConfiguration slow"},
+		{"a pool of a split keeps its share", translate.Result{Listeners: web, Pools: []translate.Pool{pool("slow", func(p *config.Pool) { p.Balance = "magic" }), pool("chat", nil)},
+			Routes: []translate.Route{split("bad.example", "chat", "slow"), good}},
+			"on web\nweb bad.example > 1:chat 2: 500\nweb good.example > chat\n  > 404\npool chat\nInvalidConfiguration slow"},
 		{"a pool that isn't there", translate.Result{Listeners: web, Pools: []translate.Pool{pool("chat", nil)},
 			Routes: []translate.Route{path("web", "bad.example", "slow"), good}},
 			"on web\nweb bad.example > 500\nweb good.example > chat\n  > 404\npool chat\nInvalidConfiguration bad.example"},
@@ -181,6 +190,14 @@ func TestFaults(t *testing.T) {
 func redirect(host, to string) translate.Route {
 	r := path("web", host, "")
 	r.Redirect = &config.Redirect{To: to, Status: 302}
+	return r
+}
+
+func split(host string, pools ...string) translate.Route {
+	r := path("web", host, "")
+	for i, pool := range pools {
+		r.Split = append(r.Split, config.SplitPart{Pool: pool, Weight: i + 1})
+	}
 	return r
 }
 

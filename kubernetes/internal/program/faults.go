@@ -44,9 +44,11 @@ func (p *parts) leaveOut(err error) bool {
 		delete(removed, p.pools[i].Name)
 	}
 	for i := range p.listeners {
-		if l := &p.listeners[i]; l.Pool != "" && removed[l.Pool] {
+		l := &p.listeners[i]
+		if l.Pool != "" && removed[l.Pool] {
 			f.listeners[i] = "its backends can't be used"
 		}
+		l.Split = refuseParts(l.Split, removed)
 	}
 	p.removeCertificates(f.certificates)
 	gone := map[string]bool{} // listeners
@@ -117,22 +119,39 @@ func (p *parts) refuse(f *faulty, removed map[string]bool) {
 			p.tell(r.Owner, rule, why)
 		}
 		switch {
-		case bad && (f.match[i] || r.refused || r.Opaque()):
+		case bad && (f.match[i] || r.refused):
 			continue
-		case bad || usesAny(&r.Route.Route, removed):
-			if r.Opaque() {
-				continue
+		case bad || r.Pool != "" && removed[r.Pool]:
+			refused := config.Route{Match: r.Match, Respond: respond(500)}
+			if r.Opaque() { // the only way to refuse a connection
+				refused.Respond, refused.Split = nil, config.Split{{Weight: 1, Respond: respond(500)}}
 			}
-			r.Route.Route = config.Route{Match: r.Match, Respond: respond(500)}
-			r.refused = true
+			r.Route.Route, r.refused = refused, true
 		}
+		r.Split = refuseParts(r.Split, removed)
 		kept = append(kept, r)
 	}
 	p.routes = kept
 }
 
-// usesAny reports whether a route leads to one of the pools.
-func usesAny(r *config.Route, pools map[string]bool) bool { return r.Pool != "" && pools[r.Pool] }
+// refuseParts lets the parts of a split answer 500 that lead to pools that were removed,
+// so that the others get no more than their share.
+func refuseParts(split config.Split, removed map[string]bool) config.Split {
+	var changed config.Split
+	for i, part := range split {
+		if part.Pool == "" || !removed[part.Pool] {
+			continue
+		}
+		if changed == nil {
+			changed = slices.Clone(split)
+		}
+		changed[i] = config.SplitPart{Weight: part.Weight, Respond: respond(500)}
+	}
+	if changed == nil {
+		return split
+	}
+	return changed
+}
 
 func (p *parts) tell(o translate.Owner, what, why string) {
 	if o.Object == nil {
