@@ -198,14 +198,15 @@ func (p *parts) owns(path config.Path) bool {
 	return false
 }
 
-// blameAddress finds the listener whose address can't be opened.
+// blameAddress finds the listener whose address can't be opened. One that is no object's,
+// such as that of all Ingresses, is never left out: a replica without it is no use.
 func (p *parts) blameAddress(f *faulty, err error) {
 	var e *listener.OpenError
 	if !errors.As(err, &e) {
 		return
 	}
 	for i := range p.listeners {
-		if p.listeners[i].Name == e.Listener {
+		if p.listeners[i].Name == e.Listener && p.listeners[i].Owner.Object != nil {
 			f.listeners[i] = e.Err.Error()
 		}
 	}

@@ -143,7 +143,7 @@ func (w *Watcher) Load(ctx context.Context, s *cluster.Snapshot) (more bool) {
 		more, again = more || changed, again || failed
 	}
 	if again {
-		time.AfterFunc(readAgain, w.signal)
+		time.AfterFunc(readAgain, w.Signal)
 	}
 	return more
 }

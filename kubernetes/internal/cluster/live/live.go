@@ -148,7 +148,7 @@ func (w *Watcher) newStore(k kind) *store {
 				return
 			}
 		}
-		w.signal()
+		w.Signal()
 	}
 	return s
 }
@@ -160,7 +160,8 @@ func (w *Watcher) Changed() <-chan struct{} { return w.changes }
 // before.
 func (w *Watcher) Ready() <-chan struct{} { return w.ready }
 
-func (w *Watcher) signal() {
+// Signal makes a change of nothing, so that a new Snapshot is taken.
+func (w *Watcher) Signal() {
 	select {
 	case w.changes <- struct{}{}:
 	default:
@@ -324,7 +325,7 @@ func (w *Watcher) await(ctx context.Context, group *sync.WaitGroup, batch []*wat
 			close(w.ready)
 		}
 		w.log.Info("following resources of the cluster", "resources", names)
-		w.signal()
+		w.Signal()
 	})
 }
 
@@ -341,5 +342,5 @@ func (w *Watcher) uninstalled(ctx context.Context, one *watched) {
 	w.mu.Unlock()
 	w.failures.ended(one.store.kind.String())
 	w.log.Warn("a resource is no longer installed in the cluster", "resource", one.store.kind.String())
-	w.signal()
+	w.Signal()
 }
