@@ -29,7 +29,6 @@ import (
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/endpoints"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/leader"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/peer"
-	"github.com/holdfast-ws/holdfast/kubernetes/internal/program"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/settings"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/translate"
 )
@@ -75,7 +74,9 @@ type Facts struct {
 	PodLabels map[string]string
 	// Secret is shared by all replicas; "" if there is none.
 	Secret string
-	Now    time.Time
+	// Forwarded is that of the settings, on which header templates depend.
+	Forwarded config.Forwarded
+	Now       time.Time
 }
 
 // Translators make a configuration of objects.

@@ -119,7 +119,7 @@ func (c *Controller) readSettings() bool {
 // step makes a Plan of the cluster as it is now, and carries it out.
 func (c *Controller) step(ctx context.Context) error {
 	facts := c.facts
-	facts.Now = time.Now()
+	facts.Now, facts.Forwarded = time.Now(), c.base.Forwarded
 	t := c.options.Translators(facts)
 	options := program.Options{Base: c.base, Translators: t.List, Policies: t.Policies, Proxies: c.options.Proxies}
 	if facts.Secret != "" {
