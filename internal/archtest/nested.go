@@ -17,7 +17,7 @@ type nestedRule struct {
 var nested = []nestedRule{
 	{"kubernetes/api", "config"},
 	{"kubernetes/cmd", "app config ops"},
-	{"kubernetes/internal", "app config hint ops session stage/listener upstream wire"},
+	{"kubernetes/internal", "app cli config hint ops session stage/listener upstream wire"},
 	{"kubernetes/lab", "testkit wire/proxyproto"},
 	{"kubernetes/test", "testkit"},
 }
