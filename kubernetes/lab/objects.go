@@ -89,6 +89,13 @@ func (c *Cluster) apply(t testing.TB, namespace string, o *unstructured.Unstruct
 	if namespaced && o.GetNamespace() == "" {
 		o.SetNamespace(namespace)
 	}
+	if o.GetKind() == "Namespace" {
+		testkit.Eventually(t, "the end of namespace "+o.GetName()+" of an earlier test", func() bool {
+			ns := &corev1.Namespace{}
+			err := c.client.Get(t.Context(), client.ObjectKeyFromObject(o), ns)
+			return err != nil || ns.DeletionTimestamp == nil
+		})
+	}
 	err = c.client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("lab"), client.ForceOwnership)
 	if err != nil {
 		return err

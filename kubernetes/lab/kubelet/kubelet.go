@@ -6,8 +6,9 @@
 // the end of a pod with preStop, SIGTERM, grace period and SIGKILL.
 //
 // What it does not do: limits of processors and memory, users and capabilities, read-only
-// file systems, image pulls, volumes other than configMap, secret, projected, downwardAPI
-// and emptyDir, gRPC probes, and the renewal of mounted files.
+// file systems, image pulls, init containers that stay, volumes other than configMap,
+// secret, projected, downwardAPI and emptyDir, gRPC probes, and the renewal of mounted
+// files.
 package kubelet
 
 import (

@@ -313,9 +313,11 @@ func (w *worker) writeStatus() {
 	switch {
 	case err == nil:
 		w.sent = string(text)
-	case apierrors.IsNotFound(err) || apierrors.IsConflict(err) || w.ctx.Err() != nil:
+	case apierrors.IsNotFound(err) || w.ctx.Err() != nil:
 	default:
-		w.note("writing the status: %v", err)
+		if !apierrors.IsConflict(err) {
+			w.note("writing the status: %v", err)
+		}
 		time.AfterFunc(time.Second, w.touch)
 	}
 }
