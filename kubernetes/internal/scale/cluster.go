@@ -35,7 +35,8 @@ type ClusterOptions struct {
 	Local *Local
 	// Peers lists the other replicas.
 	Peers func() []Peer
-	Log   *slog.Logger
+	// Log returns the log, when there is something to say.
+	Log func() *slog.Logger
 	// Now is the time; nil means the system's.
 	Now func() time.Time
 }
@@ -129,14 +130,14 @@ func (c *Cluster) count(p Peer, now asked, sums *Loads, last map[string]answer) 
 	before, known := c.last[p.Name]
 	if now.err == nil {
 		if before.failed {
-			c.o.Log.Info("a replica answers again", "replica", p.Name)
+			c.o.Log().Info("a replica answers again", "replica", p.Name)
 		}
 		sums.add(&now.report)
 		last[p.Name] = answer{report: now.report, at: c.o.Now()}
 		return answering
 	}
 	if !before.failed {
-		c.o.Log.Warn("a replica doesn't say how many sessions it has", "replica", p.Name, "address", p.Address, "error", now.err)
+		c.o.Log().Warn("a replica doesn't say how many sessions it has", "replica", p.Name, "address", p.Address, "error", now.err)
 	}
 	before.failed = true
 	last[p.Name] = before

@@ -67,7 +67,7 @@ func newTestCluster(t *testing.T, sessions int, peers ...Peer) *testCluster {
 	if sessions > 0 {
 		own.sample(c.now, []app.PoolLoad{chat(sessions, 0, 0)})
 	}
-	c.Cluster = NewCluster(ClusterOptions{Local: own, Log: slog.New(slog.NewTextHandler(&c.log, nil)),
+	c.Cluster = NewCluster(ClusterOptions{Local: own, Log: func() *slog.Logger { return slog.New(slog.NewTextHandler(&c.log, nil)) },
 		Peers: func() []Peer { return c.peers }, Now: func() time.Time { return c.now }})
 	t.Cleanup(c.Close)
 	return c
