@@ -44,6 +44,8 @@ type Flags struct {
 	PodNamespace  string        `env:"POD_NAMESPACE" placeholder:"NAMESPACE" help:"Its namespace, where the Lease and the Services of Gateways are."`
 	LeaseDuration time.Duration `default:"15s" placeholder:"DURATION" help:"How long a leader may not be heard of before another replica leads (default ${default})."`
 
+	Scaling `embed:""`
+
 	Version bool `help:"Print the version."`
 }
 
@@ -70,8 +72,10 @@ func (f *Flags) options(errOut io.Writer) (controller.Options, error) {
 	}
 	o.Translators = f.translators
 	var err error
-	o.REST, err = f.rest()
-	return o, err
+	if o.REST, err = f.rest(); err != nil {
+		return o, err
+	}
+	return o, f.Scaling.options(&o)
 }
 
 // translators are called before each plan.

@@ -11,6 +11,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/holdfast-ws/holdfast/kubernetes/api/v1alpha1"
+	"github.com/holdfast-ws/holdfast/kubernetes/internal/cluster"
 )
 
 // kind is one kind of objects that is followed.
@@ -65,9 +66,6 @@ func metadata(kind string) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kind}}
 }
 
-// PodDeletionCost is the one annotation of Pods that is kept.
-const PodDeletionCost = "controller.kubernetes.io/pod-deletion-cost"
-
 // strip takes out of an object what nobody needs, before it is kept: a cluster may have
 // ten thousands of Pods and EndpointSlices. What is left out here can't make a change,
 // either.
@@ -79,10 +77,12 @@ func strip(object any) (any, error) {
 	o.SetManagedFields(nil)
 	switch o := o.(type) {
 	case *metav1.PartialObjectMetadata:
-		cost, ok := o.Annotations[PodDeletionCost]
+		all := o.Annotations
 		o.Annotations, o.Labels, o.Finalizers = nil, nil, nil
-		if ok {
-			o.Annotations = map[string]string{PodDeletionCost: cost}
+		for _, key := range []string{cluster.PodDeletionCost, cluster.WrittenDeletionCost} {
+			if value, ok := all[key]; ok {
+				metav1.SetMetaDataAnnotation(&o.ObjectMeta, key, value)
+			}
 		}
 	case *discoveryv1.EndpointSlice:
 		// The annotation is the time of the last change.

@@ -26,10 +26,10 @@ import (
 
 const (
 	// Annotation is what ReplicaSets look at.
-	Annotation = corev1.PodDeletionCost
+	Annotation = cluster.PodDeletionCost
 	// Written has what was written to Annotation. If they differ, somebody else has
 	// written a cost, which is left alone.
-	Written = "holdfast.dev/pod-deletion-cost"
+	Written = cluster.WrittenDeletionCost
 
 	// Interval is how often costs are written: at most so often for one pod.
 	Interval = time.Minute
