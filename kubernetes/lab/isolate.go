@@ -47,7 +47,7 @@ type stopping struct{ m *testing.M }
 
 func (s stopping) Run() int {
 	code := s.m.Run()
-	if err := shared.stop(); err != nil {
+	if err := errors.Join(shared.stop(), forgetBuilds()); err != nil {
 		fmt.Fprintln(os.Stderr, "lab: stopping the cluster:", err)
 		code = max(code, 1)
 	}

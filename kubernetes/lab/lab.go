@@ -36,8 +36,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -177,19 +175,6 @@ func (c *Cluster) Name(t testing.TB, name string, addresses ...string) {
 	}
 	c.names.Set(name, all...)
 	t.Cleanup(func() { c.names.Set(name) })
-}
-
-// Build builds a Go program without cgo, and returns its path, for [Cluster.Image]. The
-// package is one of the module that the test is in, or that module needs.
-func Build(t testing.TB, pkg string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), filepath.Base(pkg))
-	cmd := exec.Command("go", "build", "-o", path, pkg)
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build %s: %v\n%s", pkg, err, out)
-	}
-	return path
 }
 
 // Namespace makes a namespace for the test, with its service account. At the end of the
