@@ -46,15 +46,33 @@ func (t *translator) keyPair(fromKind, namespace string, ref gwv1.SecretObjectRe
 	if !t.grants.permit(fromKind, namespace, "Secret", name) {
 		return nil, verdict{string(gwv1.ListenerReasonRefNotPermitted), fmt.Sprintf("no ReferenceGrant in the namespace %.64q allows the reference to the Secret %.256q", name.Namespace, name.Name)}
 	}
+	read, ok := t.secrets[name]
+	if !ok {
+		read = t.readPair(name)
+		t.secrets[name] = read
+	}
+	if read.wrong != "" {
+		return nil, verdict{invalid, read.wrong}
+	}
+	return read.pem, verdict{}
+}
+
+// pair is what a Secret has, or what is wrong with it.
+type pair struct {
+	pem   *config.PEM
+	wrong string
+}
+
+func (t *translator) readPair(name types.NamespacedName) pair {
 	secret := t.s.Secret(name.Namespace, name.Name)
 	if secret == nil {
-		return nil, verdict{invalid, fmt.Sprintf("there is no Secret %.320q of the type kubernetes.io/tls", name)}
+		return pair{wrong: fmt.Sprintf("there is no Secret %.320q of the type kubernetes.io/tls", name)}
 	}
 	p := &config.PEM{Name: "Secret " + name.String(), Cert: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}
 	if err := app.CheckPEM(p); err != nil {
-		return nil, verdict{invalid, plain(err)}
+		return pair{wrong: plain(err)}
 	}
-	return p, verdict{}
+	return pair{pem: p}
 }
 
 // plain is the text of an error about what a user wrote, with nothing that could disturb a log.
