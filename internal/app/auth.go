@@ -32,7 +32,7 @@ func eachAuth(c *config.Config, f func(p config.Path, a *config.Auth)) {
 }
 
 func keySpec(j *config.JWT) jwtkeys.Spec {
-	s := jwtkeys.Spec{URL: j.JWKSURL, Set: j.JWKSFile, PEM: j.PublicKeyFile, Secret: j.SecretFile}
+	s := jwtkeys.Spec{URL: j.JWKSURL, Set: j.JWKSFile, PEM: j.PublicKeyFile, Secret: j.SecretFile, Text: j.KeyText}
 	if s.URL != "" {
 		s.Refresh, s.CA = j.Refresh, j.CA
 	}

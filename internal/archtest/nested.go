@@ -18,6 +18,8 @@ var nested = []nestedRule{
 	{"kubernetes/api", "config"},
 	{"kubernetes/cmd", "app config ops"},
 	{"kubernetes/internal", "app cli config hint ops session stage/listener upstream wire"},
+	// It checks keys for tokens that are in Secrets.
+	{"kubernetes/internal/policy", "config hint identity/jwtkeys wire"},
 	{"kubernetes/lab", "testkit wire/proxyproto"},
 	{"kubernetes/test", "testkit"},
 }

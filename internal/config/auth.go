@@ -34,6 +34,9 @@ type JWT struct {
 	JWKSFile      string `key:"jwks_file" as:"file"`
 	PublicKeyFile string `key:"public_key_file" as:"file"` // PEM
 	SecretFile    string `key:"secret_file" as:"file"`     // of an HMAC
+	// KeyText is the content of the file, for a program that has it in memory: then the
+	// path of the file, which must be absolute, is only its name. No file can set it.
+	KeyText string
 
 	Algorithms []string      `key:"algorithms" want:"a list of algorithms" item:"an algorithm such as RS256" some:"no algorithm is allowed"`
 	Issuer     string        `key:"issuer" as:"text"`

@@ -58,6 +58,9 @@ func newSource(spec Spec, o *Options) (*Source, error) {
 }
 
 func (s *Source) readFile() ([]byte, error) {
+	if s.spec.Text != "" {
+		return []byte(s.spec.Text), nil
+	}
 	if s.spec.Set != "" || s.spec.PEM != "" || s.spec.Secret != "" {
 		return readFile(s.spec.name())
 	}
@@ -98,9 +101,13 @@ func (s *Source) start(first func()) {
 	s.cancel, s.reading = cancel, s.spec.URL != ""
 	go func() {
 		defer close(s.ended)
-		if s.spec.URL != "" {
+		switch {
+		case s.spec.URL != "":
 			s.followURL(ctx, first)
-		} else {
+		case s.spec.Text != "":
+			first()
+			<-ctx.Done()
+		default:
 			first()
 			s.followFile(ctx)
 		}

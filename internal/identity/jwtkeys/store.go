@@ -18,6 +18,9 @@ type Spec struct {
 	Set    string // the file of a JWK Set
 	PEM    string // a file of public keys
 	Secret string // a file
+	// Text, if it isn't "", is the content of the file, which is only a name then: it is
+	// neither read nor followed.
+	Text string
 }
 
 // Options of a Store.

@@ -308,3 +308,28 @@ func TestFetch(t *testing.T) {
 		t.Error("a CA that isn't there was accepted")
 	}
 }
+
+// TestText: keys in memory, whose file is only a name.
+func TestText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStore(Options{})
+		defer s.Close()
+		spec := Spec{Secret: "/secret/default/tokens/hmac", Text: strings.Repeat("a", 32) + "\n"}
+		sources, err := s.Load([]Spec{spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Use(sources, time.Second)
+		time.Sleep(time.Hour) // in which a file would be looked at
+		if keys := sources[spec].Keys(); len(keys) != 1 || string(keys[0].Public.([]byte)) != strings.Repeat("a", 32) {
+			t.Errorf("keys: %v", keys)
+		}
+		if sources[spec].Refresh(func() {}) {
+			t.Error("it is read again")
+		}
+		spec.Text = "short"
+		if _, err := s.Load([]Spec{spec}); err == nil || !strings.Contains(err.Error(), "/secret/default/tokens/hmac: the secret has 5 bytes") {
+			t.Errorf("a short one: %v", err)
+		}
+	})
+}

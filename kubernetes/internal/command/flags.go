@@ -70,7 +70,8 @@ func (f *Flags) options(errOut io.Writer) (controller.Options, error) {
 		}
 		o.Proxies = append(o.Proxies, config.Peer{Network: network})
 	}
-	o.Translators = f.translators
+	policies := new(policy.Cache)
+	o.Translators = func(facts controller.Facts) controller.Translators { return f.translators(facts, policies) }
 	var err error
 	if o.REST, err = f.rest(); err != nil {
 		return o, err
@@ -79,7 +80,7 @@ func (f *Flags) options(errOut io.Writer) (controller.Options, error) {
 }
 
 // translators are called before each plan.
-func (f *Flags) translators(facts controller.Facts) controller.Translators {
+func (f *Flags) translators(facts controller.Facts, policies *policy.Cache) controller.Translators {
 	var t controller.Translators
 	if f.GatewayAPI {
 		t.List = append(t.List, func(s *cluster.Snapshot) *translate.Result {
@@ -91,7 +92,7 @@ func (f *Flags) translators(facts controller.Facts) controller.Translators {
 	}
 	t.Policies = func(s *cluster.Snapshot, results []*translate.Result) *translate.Result {
 		return policy.Apply(s, policy.Options{
-			Controller: f.ControllerName, AnyURLs: f.PolicyURLs == "any", Forwarded: facts.Forwarded, Now: metav1.NewTime(facts.Now.Truncate(time.Second)),
+			Controller: f.ControllerName, AnyURLs: f.PolicyURLs == "any", Forwarded: facts.Forwarded, Now: metav1.NewTime(facts.Now.Truncate(time.Second)), Cache: policies,
 		}, results)
 	}
 	return t

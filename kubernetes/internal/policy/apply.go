@@ -11,6 +11,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -41,9 +42,12 @@ type Options struct {
 }
 
 // Cache has the settings of policies that a Snapshot shares with the one before. It is for
-// one goroutine, and for Options that differ in Now only.
+// one goroutine.
 type Cache struct {
 	settings map[*v1alpha1.HoldfastPolicy]*settings
+	// What they were read with.
+	anyURLs   bool
+	forwarded config.Forwarded
 }
 
 // Kinds of targets.
@@ -123,6 +127,9 @@ type applier struct {
 func Apply(s *cluster.Snapshot, o Options, results []*translate.Result) *translate.Result {
 	if o.Cache == nil {
 		o.Cache = &Cache{}
+	}
+	if c := o.Cache; c.anyURLs != o.AnyURLs || !reflect.DeepEqual(c.forwarded, o.Forwarded) {
+		*c = Cache{anyURLs: o.AnyURLs, forwarded: o.Forwarded}
 	}
 	a := &applier{Options: o, snapshot: s, by: map[target]*attachment{}, results: results, closed: map[string]bool{}}
 	a.read = make(map[*v1alpha1.HoldfastPolicy]*settings, len(s.Policies))

@@ -14,6 +14,18 @@ import (
 
 const docsFile = "../../../docs/kubernetes-policy.md"
 
+// login is what an example refers to.
+const login = `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: login, namespace: default}
+data:
+  key.pem: |
+    -----BEGIN PUBLIC KEY-----
+    MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+    -----END PUBLIC KEY-----
+`
+
 // TestDocs checks that the examples are policies that are accepted, without warnings, and
 // that each key has a row in a table.
 func TestDocs(t *testing.T) {
@@ -31,7 +43,7 @@ func TestDocs(t *testing.T) {
 			t.Errorf("example %d: %v", i, err)
 			continue
 		}
-		manifests := []string{string(block[1])}
+		manifests := []string{string(block[1]), login}
 		for _, ref := range p.Spec.TargetRefs {
 			if ref.Name == "chat" && ref.Kind != kindIngress {
 				continue // which the test has

@@ -55,6 +55,18 @@ kind: Secret
 metadata: {name: cookies, namespace: default}
 data: {key: "MFhMaTNYemdJcWY3UW5TMlZrQ1ZpUQo=", short: "YWJj"}
 ---
+apiVersion: v1
+kind: Secret
+metadata: {name: tokens, namespace: default}
+data: {hmac: "MFhMaTNYemdJcWY3UW5TMlZrQ1ZpUTBYTGkzWHpnSXFmN1FuUzJWa0NWaVEK"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: keys, namespace: default}
+data:
+  jwks.json: '{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+  wrong: "this is secret"
+---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {name: shop, namespace: default}
@@ -360,6 +372,13 @@ func TestInvalid(t *testing.T) {
 		{service, "health: {tcp: true, interval: 5ms, timeout: 2ms}", "spec.health.interval: a policy may have at least 1s"},
 		{httpRoute, "auth: {jwt: {jwks_file: /etc/passwd}}", "spec.auth.jwt.jwks_file: a policy can't name files"},
 		{httpRoute, "auth: {jwt: {secret_file: /var/run/secrets/kubernetes.io/serviceaccount/token}}", "spec.auth.jwt.secret_file: a policy can't name files"},
+		{httpRoute, "auth: {jwt: {secret_file: \"${file:/etc/passwd}\"}}", "spec.auth.jwt.secret_file: a policy can't name files"},
+		{httpRoute, "auth: {jwt: {secret_file: \"${secret:none/hmac}\"}}", `spec.auth.jwt.secret_file: there is no Secret "none"`},
+		{httpRoute, "auth: {jwt: {secret_file: \"${configmap:keys/wrong}\"}}", `spec.auth.jwt.secret_file: everyone may read a ConfigMap`},
+		{httpRoute, "auth: {jwt: {secret_file: \"${secret:cookies/key}\"}}", `spec.auth.jwt.secret_file: the key "key" of "cookies" is no secret of at least 32 bytes`},
+		{httpRoute, "auth: {jwt: {jwks_file: \"${configmap:keys/wrong}\"}}", `spec.auth.jwt.jwks_file: the key "wrong" of "keys" is no JWK Set with keys that can be used`},
+		{httpRoute, "auth: {jwt: {public_key_file: \"${configmap:keys/none}\"}}", `the ConfigMap "keys" has no key "none"`},
+		{httpRoute, "auth: {jwt: {jwks_url: \"https://a.example.com/\", ca: \"${configmap:keys/wrong}\"}}", "spec.auth.jwt.ca: a policy can't name files"},
 		{httpRoute, "auth: {jwt: {jwks_url: \"http://169.254.169.254/\"}}", "spec.auth.jwt.jwks_url: without https, only a Service of the policy's own namespace"},
 		{httpRoute, "auth: {jwt: {jwks_url: \"https://login.example.com/jwks\", refresh: 10s}}", "spec.auth.jwt.refresh: a policy may have at least 1m"},
 		{httpRoute, "auth: {request: {url: \"https://example.com/\"}}", "spec.auth.request.url: only a Service of the policy's own namespace is asked: write for example http://auth.default.svc:8080/check"},
@@ -536,6 +555,33 @@ func TestStatusOfOthersStays(t *testing.T) {
 	}
 }
 
+// TestKeysForTokens: they may be in a Secret or a ConfigMap, and a change of these is seen.
+func TestKeysForTokens(t *testing.T) {
+	s := snapshot(t, policyYAML("p", rule, `auth: {jwt: {secret_file: "${secret:tokens/hmac}", audience: chat}}`),
+		policyYAML("q", ingress, `auth: {jwt: {jwks_file: "${configmap:keys/jwks.json}", audience: shop}}`))
+	o := Options{Cache: &Cache{}}
+	a := applyTo(t, s, results(s), o)
+	a.wantStatus("p", 0, "Accepted The policy holds")
+	a.wantStatus("q", 0, "Accepted The policy holds")
+	ws, shop := a.route("ws.example.com").Auth.JWT, a.route("shop.example.com").Auth.JWT
+	if ws.SecretFile != "/secret/default/tokens/hmac" || ws.KeyText != "0XLi3XzgIqf7QnS2VkCViQ0XLi3XzgIqf7QnS2VkCViQ" || !slices.Equal(ws.Algorithms, []string{"HS256"}) {
+		t.Errorf("a secret: %+v", ws)
+	}
+	if shop.JWKSFile != "/configmap/default/keys/jwks.json" || !strings.Contains(shop.KeyText, "Ed25519") {
+		t.Errorf("a JWK Set: %+v", shop)
+	}
+	s.Secret("default", "tokens").Data["hmac"] = []byte("another secret of 32 bytes or more")
+	a = applyTo(t, s, results(s), o)
+	if ws := a.route("ws.example.com").Auth.JWT; ws.KeyText != "another secret of 32 bytes or more" {
+		t.Errorf("a changed secret: %+v", ws)
+	}
+	delete(s.Secret("default", "tokens").Data, "hmac")
+	a = applyTo(t, s, results(s), o)
+	if ws := a.route("ws.example.com"); ws.Respond == nil || ws.Respond.Status != 503 {
+		t.Errorf("a route whose secret is gone: %+v", ws)
+	}
+}
+
 // TestCache: what was read before is used for policies that are the same objects, unless it
 // depends on others.
 func TestCache(t *testing.T) {
@@ -546,13 +592,17 @@ func TestCache(t *testing.T) {
 	if len(o.Cache.settings) != 1 || kept == nil {
 		t.Errorf("kept are %v", o.Cache.settings)
 	}
-	s.Secrets[0].Data["key"] = []byte("another secret 0XLi3XzgIq")
+	s.Secret("default", "cookies").Data["key"] = []byte("another secret 0XLi3XzgIq")
 	again := applyTo(t, s, results(s), o)
 	if o.Cache.settings[s.Policies[0]] != kept {
 		t.Error("it was read again")
 	}
 	if !reflect.DeepEqual(first.pool(1, "admin"), again.pool(1, "admin")) || again.pool(0, "ws").Affinity.Cookie.Secret != "another secret 0XLi3XzgIq" {
 		t.Errorf("got %+v, then %+v", first.pool(1, "admin"), again.pool(0, "ws"))
+	}
+	o.AnyURLs = true
+	if applyTo(t, s, results(s), o); o.Cache.settings[s.Policies[0]] == kept {
+		t.Error("it wasn't read again with other options")
 	}
 	s.Policies = s.Policies[1:]
 	if applyTo(t, s, results(s), o); len(o.Cache.settings) != 0 {

@@ -149,6 +149,7 @@ func FuzzSettings(f *testing.F) {
 		`{"request_headers":{"set":{"X-A":"${claim.sub}"},"remove":["Cookie"]},"response_headers":{"add":{"X-B":"${backend}"}}}`,
 		`{"balance":"hash","hash":{"key":["client_ip"],"bound":1.25},"rebalance":{"sticky":"move"},"reattach":{}}`,
 		`{"health":{"http":{"path":"/","headers":{"A":"\u0001"}},"min_healthy":"50%"},"admit":{"rate":"5/s"},"retry_on":[502]}`,
+		`{"auth":{"jwt":{"secret_file":"${secret:tokens/hmac}"}}}`, `{"auth":{"jwt":{"jwks_file":"${configmap:keys/jwks.json}","public_key_file":"/etc/passwd"}}}`,
 		`{"upgrades":["websocket","tcp"],"subprotocols":["a","a"]}`, `{"drain":{"reason":"\ud800\u2028\u202e${HOME}$${HOME}"}}`, `{"a":{"<<":{"*x":["&y"]}}}`, `{"drain":null}`,
 	} {
 		for i := range targets {
@@ -204,7 +205,7 @@ func FuzzSettings(f *testing.F) {
 			t.Errorf("the configuration is invalid: %v", err)
 		}
 		if path := namedFile(reflect.ValueOf(&c).Elem()); path != "" {
-			t.Errorf("the file %q is named", path)
+			t.Errorf("the file %q is named, which isn't a Secret or ConfigMap of the namespace", path)
 		}
 		for _, o := range result.Statuses {
 			for _, ancestor := range o.(*v1alpha1.HoldfastPolicy).Status.Ancestors {
@@ -227,7 +228,11 @@ func namedFile(section reflect.Value) string {
 		}
 		v := keys[i].Field(section)
 		if keys[i].IsPath() && v.String() != "" {
-			return v.String()
+			jwt, ok := section.Addr().Interface().(*config.JWT)
+			inMemory := ok && keys[i].Name != "ca" && jwt.KeyText != ""
+			if !inMemory || !strings.HasPrefix(v.String(), "/secret/default/") && !strings.HasPrefix(v.String(), "/configmap/default/") {
+				return v.String()
+			}
 		}
 		for v.Kind() == reflect.Pointer && !v.IsNil() {
 			v = v.Elem()

@@ -129,11 +129,12 @@ func (a *applier) settings(p *v1alpha1.HoldfastPolicy, kinds map[string]bool) *s
 	if problem != "" {
 		return s
 	}
-	pool, err := part(poolPath, poolDoc, &s.pool)
+	keys := keyReferenceOf(p.Namespace, routeDoc)
+	pool, err := part(poolPath, poolDoc, nil, &s.pool)
 	if err == nil {
 		var route *yaml.File
-		if route, err = part(routePath, routeDoc, &s.route); err == nil {
-			var more []config.Error
+		if route, err = part(routePath, routeDoc, keys, &s.route); err == nil {
+			more := a.keysInMemory(p.Namespace, s, keys)
 			if c := s.pool.Affinity.Cookie; c != nil {
 				more = append(more, a.cookieSecret(p.Namespace, s, c)...)
 			}
@@ -159,27 +160,25 @@ func (s *settings) first(keys []string) string {
 	return keys[slices.IndexFunc(keys, func(key string) bool { return s.given[key] })]
 }
 
-// part reads one of the two documents.
-func part(p config.Path, doc map[string]any, section any) (*yaml.File, error) {
+// part reads one of the two documents. keys, if they aren't nil, are in the place of a file.
+func part(p config.Path, doc map[string]any, keys *keyReference, section any) (*yaml.File, error) {
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(doc); err != nil {
 		return nil, err
 	}
-	return yaml.Part{Path: p, Refuse: refuse}.Read(text.Bytes(), "a mapping of settings", section)
-}
-
-// refuse says why a key can't be in a policy: files are those of the balancer, which users
-// of a namespace must not be able to read.
-func refuse(_ config.Path, k *config.Key) string {
-	switch {
-	case !k.IsPath():
-		return ""
-	case k.Name == "ca":
-		return "a policy can't name files of the balancer: the certificate must be from an authority that the balancer's system knows, or the URL without TLS"
+	// Files are those of the balancer, which users of a namespace must not be able to read.
+	refuse := func(p config.Path, k *config.Key) string {
+		switch {
+		case !k.IsPath(), keys != nil && p == keys.at():
+			return ""
+		case k.Name == "ca":
+			return "a policy can't name files of the balancer: the certificate must be from an authority that the balancer's system knows, or the URL without TLS"
+		}
+		return "a policy can't name files of the balancer: refer to a Secret or a ConfigMap of the policy's namespace, as in ${secret:NAME/KEY} or ${configmap:NAME/KEY}, or write jwks_url"
 	}
-	return "a policy can't name files of the balancer: publish the keys as a JWK Set and write jwks_url"
+	return yaml.Part{Path: p, Refuse: refuse}.Read(text.Bytes(), "a mapping of settings", section)
 }
 
 // source knows what a policy gives, of its pool and its route.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -106,39 +105,4 @@ func (a *applier) address(namespace string, s *settings, text string, public boo
 		return fmt.Sprintf("the Service %s has no selector: only one with pods of its own namespace is asked", hint.Quote(m[1]))
 	}
 	return ""
-}
-
-// secretReference is the form in which a policy refers to a value in a Secret.
-var secretReference = regexp.MustCompile(`^\$\{secret:([a-z0-9]([-a-z0-9.]*[a-z0-9])?)/([-._a-zA-Z0-9]+)\}$`)
-
-// secretOf returns which Secret and which of its keys a text refers to.
-func secretOf(text string) (name, key string, ok bool) {
-	m := secretReference.FindStringSubmatch(text)
-	if m == nil {
-		return "", "", false
-	}
-	return m[1], m[3], true
-}
-
-// cookieSecret replaces a reference to a Secret by its value, which is never shown.
-func (a *applier) cookieSecret(namespace string, s *settings, c *config.Cookie) []config.Error {
-	at := poolPath + ".affinity.cookie.secret"
-	name, key, ok := secretOf(c.Secret)
-	if !ok {
-		if strings.HasPrefix(c.Secret, "${secret:") {
-			return []config.Error{{Path: at, Msg: "a reference to a Secret of the policy's namespace is written ${secret:NAME/KEY}"}}
-		}
-		return nil
-	}
-	s.depends = true
-	secret := a.snapshot.Secret(namespace, name)
-	if secret == nil {
-		return []config.Error{{Path: at, Msg: fmt.Sprintf("there is no Secret %s in the policy's namespace", hint.Quote(name))}}
-	}
-	value, ok := secret.Data[key]
-	if !ok {
-		return []config.Error{{Path: at, Msg: fmt.Sprintf("the Secret %s has no key %s", hint.Quote(name), hint.Quote(key))}}
-	}
-	c.Secret = strings.TrimRight(string(slices.Clone(value)), "\r\n")
-	return nil
 }
