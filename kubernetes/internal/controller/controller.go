@@ -104,10 +104,13 @@ type Controller struct {
 	facts Facts
 }
 
+// Why a replica isn't ready.
 const (
 	waiting  = "waiting for the objects of the cluster"
 	stopping = "shutting down"
 )
+
+var atFirst, atLast = waiting, stopping
 
 // New makes a replica that does nothing until Run. The error is a config.Errors if it is
 // about the settings.
@@ -119,7 +122,7 @@ func New(o Options) (*Controller, error) {
 	c := &Controller{options: o, scheme: cluster.NewScheme(), base: base, wake: make(chan struct{}, 1)}
 	c.lines = logging.New(o.App.LogTo, base.Log.Format, level(base))
 	c.log = c.lines.Logger()
-	if c.client, err = client.New(o.REST, client.Options{Scheme: c.scheme}); err != nil {
+	if c.client, err = client.New(o.REST, client.Options{Scheme: c.scheme, Mapper: live.Mapper()}); err != nil {
 		return nil, err
 	}
 	var own []string
@@ -131,7 +134,7 @@ func New(o Options) (*Controller, error) {
 		return nil, err
 	}
 	c.balancer = balancer.New(o.App, c.log)
-	c.become(waiting)
+	c.notReady.Store(&atFirst)
 	return c, nil
 }
 
@@ -141,14 +144,6 @@ func level(c *config.Config) slog.Level {
 		return slog.LevelInfo
 	}
 	return l
-}
-
-func (c *Controller) become(why string) {
-	if why == "" {
-		c.notReady.Store(nil)
-	} else {
-		c.notReady.Store(&why)
-	}
 }
 
 // NotReady returns why the replica should get no new clients; "" if it should.
@@ -232,13 +227,13 @@ func (c *Controller) Run(stop, hangups <-chan os.Signal) error {
 			stopFollowing()
 			following.Wait()
 			if a := c.App(); a != nil {
-				c.become(stopping)
+				c.notReady.Store(&atLast)
 				a.Shutdown(always)
 			}
 			return err
 		case sig := <-stop:
 			signals++
-			c.become(stopping)
+			c.notReady.Store(&atLast)
 			resign()
 			if a := c.App(); a != nil && isTerm(sig) && delay == nil {
 				delay = time.After(a.Announce())

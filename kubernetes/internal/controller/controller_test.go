@@ -12,10 +12,12 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -32,7 +34,11 @@ import (
 	"github.com/holdfast-ws/holdfast/kubernetes/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+// The watch of metadata in controller-runtime is left with an event that nobody reads any
+// more, if one comes just when an informer ends.
+func TestMain(m *testing.M) {
+	lab.Main(m, goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"))
+}
 
 // simple is a translator for tests: each rule of an Ingress becomes a route to the Service
 // of its first path. It looks up the Secrets, puts an address into the status, and
@@ -76,9 +82,10 @@ func simple(listen string) func(Facts) Translators {
 // replica is a controller in the test's process.
 type replica struct {
 	*Controller
-	log  *testkit.Log
-	stop chan os.Signal
-	done chan error
+	log   *testkit.Log
+	leads atomic.Int32
+	stop  chan os.Signal
+	done  chan error
 }
 
 func start(t *testing.T, o Options) *replica {
@@ -86,6 +93,11 @@ func start(t *testing.T, o Options) *replica {
 	r := &replica{log: &testkit.Log{}, stop: make(chan os.Signal, 3), done: make(chan error, 1)}
 	o.App = app.Options{Version: "test", LogTo: r.log}
 	o.PeerAddress = "127.0.0.1:0"
+	o.Leading = append(o.Leading, func(ctx context.Context, _ *Controller) {
+		r.leads.Add(1)
+		<-ctx.Done()
+		r.leads.Add(-1)
+	})
 	o.LeaseDuration, o.Poll = 2*time.Second, 200*time.Millisecond
 	var err error
 	if r.Controller, err = New(o); err != nil {
@@ -184,9 +196,7 @@ func TestFollowsCluster(t *testing.T) {
 	file := settingsFile(t, "")
 	r := start(t, Options{REST: c.Config(), Watch: []string{ns}, Namespace: ns, GatewayAPI: true, Settings: file, Translators: simple(web)})
 	eventually(t, "the Ingress is served", func() bool { return get(web, "chat.example") == "200 one" })
-	if why := r.NotReady(); why != "" {
-		t.Errorf("it serves, and isn't ready: %s", why)
-	}
+	eventually(t, "it is ready", func() bool { return r.NotReady() == "" })
 
 	// The leader writes the status, and reports one Event.
 	ingress := func() *networkingv1.Ingress {
@@ -266,7 +276,7 @@ func TestAPIServerIsAway(t *testing.T) {
 	cable.plugInto(config)
 	cable.cut()
 	r := start(t, Options{REST: config, Watch: []string{ns}, Namespace: ns, Settings: settingsFile(t, ""), Translators: simple(web)})
-	eventually(t, "the log says that the API server isn't there", func() bool { return strings.Contains(r.log.String(), "the API server can't be asked") })
+	eventually(t, "the log says that the API server isn't there", func() bool { return strings.Contains(r.log.String(), "the API server can't be reached") })
 	if why := r.NotReady(); why != waiting {
 		t.Errorf("before the first list, NotReady() = %q", why)
 	}
@@ -276,9 +286,11 @@ func TestAPIServerIsAway(t *testing.T) {
 	cable.mend()
 	eventually(t, "the Ingress is served", func() bool { return get(web, "chat.example") == "200 one" })
 
+	eventually(t, "it leads", func() bool { return r.leads.Load() == 1 })
+
 	cable.cut()
 	c.Apply(t, ns, chatSlice("10.247.2.2", ""))
-	eventually(t, "the leader has given up", func() bool { return strings.Count(r.log.String(), "can't be asked") > 1 })
+	eventually(t, "the leader has given up", func() bool { return r.leads.Load() == 0 })
 	if got := get(web, "chat.example"); got != "200 one" || r.NotReady() != "" {
 		t.Errorf("without an API server, clients get %s, and NotReady() is %q", got, r.NotReady())
 	}

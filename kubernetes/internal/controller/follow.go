@@ -139,8 +139,8 @@ func (c *Controller) step(ctx context.Context) error {
 	}
 	plan, err := c.balancer.Apply(plan, func(feed string) []discovery.Member { return endpoints.Members(s, feed, c.options.Endpoints) })
 	c.snapshot.Store(s)
-	if err == nil && c.NotReady() == waiting {
-		c.become("")
+	if err == nil {
+		c.notReady.CompareAndSwap(&atFirst, nil)
 	}
 	// Also if the configuration can't be used: their owners should know why.
 	c.writer.Want(leader.Wanted{Snapshot: s, Statuses: plan.Statuses, Events: plan.Events, Services: plan.Services})

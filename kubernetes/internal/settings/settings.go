@@ -38,6 +38,9 @@ func Parse(name string, data []byte) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if text, written := file.Text("admin.address"); written && text == "" {
+		c.Admin.Address = config.Address{} // off
+	}
 	for key, from := range map[string]string{
 		"listeners": "Ingresses and Gateways", "routes": "Ingresses and the routes of Gateways", "pools": "Services; a HoldfastPolicy has their settings",
 	} {

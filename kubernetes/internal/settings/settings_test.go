@@ -24,6 +24,13 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestAdminIsOff(t *testing.T) {
+	c, err := Parse("holdfast.yaml", []byte(`admin: {address: ""}`))
+	if err != nil || !c.Admin.Address.IsZero() {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"listeners: [{address: \":80\"}]": "holdfast.yaml:1:12: listeners can't be in this file: they are made from Ingresses and Gateways",

@@ -3,7 +3,6 @@ package live
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -40,20 +39,25 @@ func (f *failures) handle(_ context.Context, r *toolscache.Reflector, err error)
 }
 
 func (f *failures) report(what string, err error) {
+	message := "the API server can't be asked; what is known stays in use, and it is asked again"
+	var status apierrors.APIStatus
+	switch {
+	case !errors.As(err, &status): // all kinds have the same trouble
+		message = "the API server can't be reached; what is known stays in use, and it is tried again"
+		what = ""
+	case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err):
+		message = "the API server refuses to list or watch a resource: the ClusterRole or Role of the controller's ServiceAccount must allow get, list and watch"
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.last == nil {
 		f.last = map[string]failure{}
 	}
-	if last := f.last[what]; last.text == err.Error() && time.Since(last.at) < logFailuresEvery {
+	if last := f.last[what]; (last.text == err.Error() || what == "") && time.Since(last.at) < logFailuresEvery {
 		return
 	}
 	f.last[what] = failure{err.Error(), time.Now()}
-	message := "the API server can't be asked; what is known stays in use, and it is asked again"
-	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-		message = "the API server refuses to list or watch a resource: the ClusterRole or Role of the controller's ServiceAccount must allow get, list and watch"
-	}
-	f.log.Error(message, "resource", what, "error", fmt.Sprint(err))
+	f.log.Error(message, "resource", what, "error", err)
 }
 
 // ended forgets the failures of a resource that works again or isn't followed any more.

@@ -1,10 +1,14 @@
 package live
 
 import (
+	"reflect"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -59,6 +63,26 @@ func kindsOf(gatewayAPI bool) []kind {
 		)
 	}
 	return kinds
+}
+
+// Mapper knows the resources of all kinds that the controller reads or writes, so that no
+// API server has to be asked for them before it is there.
+func Mapper() meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for _, k := range kindsOf(true) {
+		name := reflect.TypeOf(k.object).Elem().Name()
+		if o, ok := k.object.(*metav1.PartialObjectMetadata); ok {
+			name = o.Kind
+		}
+		scope := meta.RESTScopeNamespace
+		switch name {
+		case "Namespace", "IngressClass", "GatewayClass":
+			scope = meta.RESTScopeRoot
+		}
+		singular := k.version.WithResource(strings.ToLower(name))
+		mapper.AddSpecific(k.version.WithKind(name), k.version.WithResource(k.resource), singular, scope)
+	}
+	return mapper
 }
 
 // metadata is an object of the core group of which only the metadata is read.

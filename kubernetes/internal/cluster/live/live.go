@@ -63,13 +63,14 @@ type Watcher struct {
 	failures   failures
 
 	mu      sync.Mutex
-	watched map[string]*watched // by the kind's String
+	watched map[string]*watched // by the kind's String; changed only by the goroutine of Run
 }
 
 // watched is a kind that is followed.
 type watched struct {
 	store   *store
 	visible bool          // whether it is in Snapshots
+	awaited bool          // whether its first list is waited for
 	cancel  func()        // stops waiting for its first list
 	missing int           // how often in a row it wasn't installed any more
 	synced  chan struct{} // closed when it is visible, or is no longer followed
@@ -88,7 +89,7 @@ func New(o Options) (*Watcher, error) {
 	}
 	yes := true
 	options := cache.Options{
-		Scheme: o.Scheme, DefaultTransform: strip, DefaultUnsafeDisableDeepCopy: &yes,
+		Scheme: o.Scheme, Mapper: Mapper(), DefaultTransform: strip, DefaultUnsafeDisableDeepCopy: &yes,
 		DefaultWatchErrorHandler: w.failures.handle,
 		ByObject:                 map[client.Object]cache.ByObject{},
 	}
@@ -229,7 +230,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 // uninstalled. It reports whether the API server has answered.
 func (w *Watcher) follow(ctx context.Context, group *sync.WaitGroup, first bool) bool {
 	installed := map[string]map[string]bool{} // by version and resource; an unknown version isn't in it
-	var batch []*watched
 	for _, k := range kindsOf(w.options.GatewayAPI) {
 		version := k.version.String()
 		if !k.installed && installed[version] == nil {
@@ -255,19 +255,24 @@ func (w *Watcher) follow(ctx context.Context, group *sync.WaitGroup, first bool)
 		there := k.installed || installed[version][k.resource]
 		switch {
 		case there && old == nil:
-			one, err := w.begin(ctx, group, k)
-			if err != nil {
+			if err := w.begin(ctx, group, k); err != nil {
 				w.failures.report(k.String(), err)
 				if first {
 					return false
 				}
-				continue
 			}
-			batch = append(batch, one)
 		case there:
 			old.missing = 0
 		case old != nil:
 			w.uninstalled(ctx, old)
+		}
+	}
+	// With those of an attempt that the API server didn't answer to the end.
+	var batch []*watched
+	for _, one := range w.watched {
+		if !one.awaited {
+			one.awaited = true
+			batch = append(batch, one)
 		}
 	}
 	if len(batch) > 0 || first {
@@ -277,10 +282,10 @@ func (w *Watcher) follow(ctx context.Context, group *sync.WaitGroup, first bool)
 }
 
 // begin follows a kind.
-func (w *Watcher) begin(ctx context.Context, group *sync.WaitGroup, k kind) (*watched, error) {
+func (w *Watcher) begin(ctx context.Context, group *sync.WaitGroup, k kind) error {
 	informer, err := w.cache.GetInformer(ctx, k.object, cache.BlockUntilSynced(false))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	one := &watched{store: w.newStore(k), synced: make(chan struct{})}
 	for _, index := range w.indexes {
@@ -290,7 +295,7 @@ func (w *Watcher) begin(ctx context.Context, group *sync.WaitGroup, k kind) (*wa
 	}
 	registration, err := informer.AddEventHandler(one.store)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	waiting, cancel := context.WithCancel(ctx)
 	one.cancel = cancel
@@ -301,7 +306,7 @@ func (w *Watcher) begin(ctx context.Context, group *sync.WaitGroup, k kind) (*wa
 	w.mu.Lock()
 	w.watched[k.String()] = one
 	w.mu.Unlock()
-	return one, nil
+	return nil
 }
 
 // await lets Snapshots have the kinds of a batch, once all of them were listed: routes
@@ -321,6 +326,7 @@ func (w *Watcher) await(ctx context.Context, group *sync.WaitGroup, batch []*wat
 			names = append(names, one.store.kind.String())
 		}
 		w.mu.Unlock()
+		slices.Sort(names)
 		if first {
 			close(w.ready)
 		}
