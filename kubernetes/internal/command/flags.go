@@ -35,6 +35,8 @@ type Flags struct {
 	WatchNamespace []string `placeholder:"NAMESPACE" help:"Serve only the objects of this namespace. Repeatable (default: all)."`
 	PolicyURLs     string   `name:"policy-urls" default:"own" enum:"own,any" help:"Which URLs a HoldfastPolicy may have the balancer ask about clients: own for Services of its namespace, or any (default ${default})."`
 
+	IngressFlags
+
 	AllowExternalNames bool     `help:"Serve Services of the type ExternalName. Whoever may make one can then reach all that the balancer can."`
 	ProxyProtocolFrom  []string `placeholder:"NETWORK" help:"Networks of load balancers that send the PROXY protocol, such as 10.0.0.0/8. Repeatable."`
 	SharedSecret       string   `placeholder:"NAME" help:"Secret in the pod's namespace for what all replicas share: the keys of cookies and TLS tickets. A random one is put into it."`
@@ -71,8 +73,15 @@ func (f *Flags) options(errOut io.Writer) (controller.Options, error) {
 		o.Proxies = append(o.Proxies, config.Peer{Network: network})
 	}
 	policies := new(policy.Cache)
-	o.Translators = func(facts controller.Facts) controller.Translators { return f.translators(facts, policies) }
-	var err error
+	ingresses, err := f.ingressTranslator()
+	if err != nil {
+		return o, err
+	}
+	o.Translators = func(facts controller.Facts) controller.Translators {
+		t := f.translators(facts, policies)
+		t.List = append(t.List, func(s *cluster.Snapshot) *translate.Result { return ingresses(facts, s) })
+		return t
+	}
 	if o.REST, err = f.rest(); err != nil {
 		return o, err
 	}
