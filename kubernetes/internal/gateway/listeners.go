@@ -59,6 +59,14 @@ type listener struct {
 // distinct reports whether l takes part in how the traffic of its port is told apart.
 func (l *listener) distinct() bool { return l.accepted.ok() && l.conflict.ok() }
 
+// supported are the kinds of routes that l takes: none on a port that has another protocol.
+func (l *listener) supported() []gwv1.RouteGroupKind {
+	if l.conflict.reason == string(gwv1.ListenerReasonProtocolConflict) {
+		return []gwv1.RouteGroupKind{}
+	}
+	return l.kinds
+}
+
 // valid reports whether l can be served.
 func (l *listener) valid() bool { return l.distinct() && l.unusable.ok() }
 

@@ -94,7 +94,7 @@ func (t *translator) listenerSetStatuses() {
 				}
 			}
 			status.Status.Listeners = append(status.Status.Listeners, gwv1.ListenerEntryStatus{
-				Name: l.name, SupportedKinds: l.kinds, AttachedRoutes: l.attached, Conditions: t.listenerConditions(l, old, object.Generation),
+				Name: l.name, SupportedKinds: l.supported(), AttachedRoutes: l.attached, Conditions: t.listenerConditions(l, old, object.Generation),
 			})
 		}
 		t.result.Statuses = append(t.result.Statuses, status)

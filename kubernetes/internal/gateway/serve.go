@@ -166,7 +166,7 @@ func (t *translator) gatewayStatus(g *gateway) {
 			}
 		}
 		s.Listeners = append(s.Listeners, gwv1.ListenerStatus{
-			Name: l.name, SupportedKinds: l.kinds, AttachedRoutes: l.attached, Conditions: t.listenerConditions(l, old, g.object.Generation),
+			Name: l.name, SupportedKinds: l.supported(), AttachedRoutes: l.attached, Conditions: t.listenerConditions(l, old, g.object.Generation),
 		})
 	}
 	var sets int32
