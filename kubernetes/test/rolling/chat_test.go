@@ -25,12 +25,7 @@ import (
 // where it was on another pod: a message that is lost or arrives twice makes the count
 // another than the client's.
 func chat() {
-	notice, err := time.ParseDuration(os.Getenv("NOTICE"))
-	if err != nil {
-		fmt.Println("NOTICE:", err)
-		os.Exit(2)
-	}
-	kit := backend.New(backend.Options{Notice: notice, DrainTimeout: notice * 2})
+	kit := backend.New(backend.Options{DrainTimeout: 2 * time.Second})
 	state := store{"http://" + os.Getenv("STATE") + "/"}
 	pod := os.Getenv("POD")
 	mux := http.NewServeMux()
@@ -95,25 +90,42 @@ func talk(kit *backend.Backend, state store, pod string, w http.ResponseWriter, 
 // store is what pods share: a number for each session.
 type store struct{ url string }
 
+// put and get try again, as a program with a database does.
 func (s store) put(session string, n int) {
-	request, _ := http.NewRequest("PUT", s.url+session, bytes.NewReader(strconv.AppendInt(nil, int64(n), 10)))
-	if answer, err := http.DefaultClient.Do(request); err == nil {
-		answer.Body.Close()
+	for {
+		request, _ := http.NewRequest("PUT", s.url+session, bytes.NewReader(strconv.AppendInt(nil, int64(n), 10)))
+		_, err := s.ask(request)
+		if err == nil {
+			return
+		}
+		fmt.Println("storing a session's state:", err)
 	}
 }
 
 func (s store) get(session string) int {
-	answer, err := http.Get(s.url + session)
+	for {
+		request, _ := http.NewRequest("GET", s.url+session, nil)
+		text, err := s.ask(request)
+		if err == nil {
+			n, err := strconv.Atoi(text)
+			if err == nil {
+				return n
+			}
+		}
+		fmt.Println("reading a session's state:", text, err)
+	}
+}
+
+var storeClient = http.Client{Timeout: time.Second}
+
+func (s store) ask(request *http.Request) (string, error) {
+	answer, err := storeClient.Do(request)
 	if err != nil {
-		return -1
+		return "", err
 	}
 	defer answer.Body.Close()
-	text, _ := io.ReadAll(answer.Body)
-	n, err := strconv.Atoi(string(text))
-	if err != nil {
-		return -1
-	}
-	return n
+	text, err := io.ReadAll(answer.Body)
+	return string(text), err
 }
 
 // keepState serves the store until the test ends.

@@ -55,7 +55,7 @@ func newClients(t *testing.T, again bool) *clients {
 }
 
 // open opens n sessions, a few at the same time, and waits for an answer of each.
-func (c *clients) open(t *testing.T, url string, n int) {
+func (c *clients) open(t *testing.T, n int, url string) {
 	t.Helper()
 	room := make(chan struct{}, 16)
 	for range n {

@@ -8,7 +8,6 @@ package rolling
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -56,9 +55,9 @@ type installed struct {
 	ns, url string
 }
 
-// install installs both. grace is that of the chat's pods; policy has the keys of a
-// HoldfastPolicy.
-func install(t *testing.T, grace int, notice time.Duration, policy string) *installed {
+// install installs both. The chat's pods have a time of grace, in seconds, and sleep for a
+// part of it before SIGTERM; policy has the keys of a HoldfastPolicy.
+func install(t *testing.T, grace, sleep int, policy string) *installed {
 	t.Helper()
 	c := lab.Start(t)
 	c.CRDs(t, lab.GatewayAPI(t, "standard"), filepath.Join(deploy, "chart/holdfast/crds"))
@@ -75,7 +74,7 @@ func install(t *testing.T, grace int, notice time.Duration, policy string) *inst
 	}
 	c.Apply(t, system, string(manifest))
 	i := &installed{Cluster: c, ns: c.Namespace(t)}
-	c.Apply(t, i.ns, fmt.Sprintf(application, grace, stateAddress, notice.String(), policy))
+	c.Apply(t, i.ns, fmt.Sprintf(application, grace, stateAddress, sleep)+"---"+chatPolicy(policy)+"---"+chatIngress)
 	c.WaitDeployment(t, system, system)
 	c.WaitDeployment(t, i.ns, "chat")
 	address := c.WaitLoadBalancer(t, system, system)
@@ -106,7 +105,9 @@ spec:
       containers:
       - name: chat
         image: example.com/chat
-        env: [{name: STATE, value: %q}, {name: NOTICE, value: %q}, {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
+        env: [{name: STATE, value: %q}, {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
+        # Meanwhile the balancer moves or closes the sessions, as docs/kubernetes.md says.
+        lifecycle: {preStop: {sleep: {seconds: %d}}}
         readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
 ---
 apiVersion: v1
@@ -115,14 +116,19 @@ metadata: {name: chat}
 spec:
   selector: {app: chat}
   ports: [{port: 80, targetPort: 8080}]
----
+`
+
+// chatPolicy is a HoldfastPolicy with these keys.
+func chatPolicy(keys string) string {
+	return `
 apiVersion: holdfast.dev/v1alpha1
 kind: HoldfastPolicy
 metadata: {name: chat}
 spec:
-  targetRefs: [{group: "", kind: Service, name: chat}]
-%s
----
+  targetRefs: [{group: "", kind: Service, name: chat}]` + keys + "\n"
+}
+
+const chatIngress = `
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {name: chat}
@@ -165,19 +171,4 @@ func (i *installed) restart(t *testing.T, namespace, name string, labels map[str
 // controllers are the balancer's pods.
 func (i *installed) controllers(t *testing.T) []corev1.Pod {
 	return i.Pods(t, system, map[string]string{"app.kubernetes.io/name": "holdfast"})
-}
-
-// ready reports whether a balancer is.
-func ready(pod *corev1.Pod) bool {
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(pod.Status.PodIP, "9901"), time.Second)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	answer, err := http.Get("http://" + net.JoinHostPort(pod.Status.PodIP, "9901") + "/health")
-	if err != nil {
-		return false
-	}
-	answer.Body.Close()
-	return answer.StatusCode == http.StatusOK
 }
