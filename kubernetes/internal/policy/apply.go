@@ -131,6 +131,7 @@ func Apply(s *cluster.Snapshot, o Options, results []*translate.Result) *transla
 	if c := o.Cache; c.anyURLs != o.AnyURLs || !reflect.DeepEqual(c.forwarded, o.Forwarded) {
 		*c = Cache{anyURLs: o.AnyURLs, forwarded: o.Forwarded}
 	}
+	results = slices.DeleteFunc(slices.Clone(results), func(r *translate.Result) bool { return r == nil })
 	a := &applier{Options: o, snapshot: s, by: map[target]*attachment{}, results: results, closed: map[string]bool{}}
 	a.read = make(map[*v1alpha1.HoldfastPolicy]*settings, len(s.Policies))
 	policies := slices.Clone(s.Policies)
