@@ -132,8 +132,9 @@ spec:
 // balancer is the controller, as the tests reach it.
 type balancer struct {
 	*lab.Cluster
-	address  string   // of its load balancer
-	replicas []string // addresses of its pods
+	namespace string
+	address   string   // of its load balancer
+	replicas  []string // addresses of its pods
 }
 
 func start(t *testing.T) *balancer {
@@ -149,7 +150,7 @@ func start(t *testing.T) *balancer {
 	c.CRDs(t, "../../deploy/chart/holdfast/crds")
 	c.Apply(t, ns, strings.ReplaceAll(controller, "NS", ns))
 	c.WaitDeployment(t, ns, "holdfast")
-	b := &balancer{Cluster: c, address: c.WaitLoadBalancer(t, ns, "holdfast")}
+	b := &balancer{Cluster: c, namespace: ns, address: c.WaitLoadBalancer(t, ns, "holdfast")}
 	for _, p := range c.Pods(t, ns, map[string]string{"app": "holdfast"}) {
 		b.replicas = append(b.replicas, p.Status.PodIP)
 	}
@@ -258,6 +259,22 @@ func alive(t *testing.T, sessions ...*session) {
 			t.Errorf("the session with %s: %v", s.pod, err)
 		}
 		s.SetDeadline(time.Time{})
+	}
+}
+
+// untouched checks that no backend has left a replica's configuration or is drained.
+func (b *balancer) untouched(t *testing.T) {
+	t.Helper()
+	for _, pod := range b.Pods(t, b.namespace, map[string]string{"app": "holdfast"}) {
+		log := b.Log(b.namespace, pod.Name)
+		if !log.Contains(`"msg":"reloaded"`) {
+			t.Errorf("the log of %s says nothing of reloads", pod.Name)
+		}
+		for _, line := range log.Lines(0) {
+			if strings.Contains(line, "is being emptied") || strings.Contains(line, "backends_left") && !strings.Contains(line, `"backends_left":0`) {
+				t.Errorf("%s drains: %s", pod.Name, line)
+			}
+		}
 	}
 }
 

@@ -190,38 +190,11 @@ func (v *converter) clusterTarget(c *conf, b *Backend) (t target, ok bool) {
 	return t, false
 }
 
-// clusterPools makes the pools that requests go to, in the order of age of the Ingresses:
-// the oldest one with a Service has the pool with its name.
-func (v *converter) clusterPools(all []*conf, servers []*server) {
-	backends := map[*conf][]*Backend{}
-	for _, s := range servers {
-		for _, l := range s.locations {
-			if l.by != nil && l.backend != nil && l.by.redirect == nil {
-				backends[l.by] = append(backends[l.by], l.backend)
-				if to := l.canary; to != nil {
-					backends[to.by] = append(backends[to.by], to.backend)
-				}
-			}
-		}
-	}
-	for _, c := range all {
-		for _, b := range backends[c] {
-			v.pool(c, b)
-		}
-	}
-}
-
-// clusterPoolName is the n-th name to try for a pool. It stays the same when an Ingress is
-// edited, since a pool with another name would be another pool, and the sessions of this
-// one drained. So Ingresses with the same settings share a pool, and a younger one with
-// other settings has its own.
-func clusterPoolName(c *conf, name string, n int) string {
-	if n > 1 {
-		name += "@" + c.Name
-	}
-	if n > 2 {
-		name = fmt.Sprintf("%s-%d", name, n)
-	}
+// clusterPoolName is the name of the pool of an Ingress for a port of a Service. It stays
+// the same whatever is edited: a pool with another name would be another pool, and the
+// sessions of this one would be drained. So Ingresses don't share pools.
+func clusterPoolName(c *conf, service string, port int) string {
+	name := fmt.Sprintf("%s%s/%s/%s:%d", poolPrefix, c.Namespace, c.Name, service, port)
 	const most = 200 // names have at most 260 bytes
 	if len(name) > most {
 		sum := sha256.Sum256([]byte(name))

@@ -86,7 +86,6 @@ func Build(o *Objects, opts Options, r *importer.Report) *Built {
 	}
 	if v.Cluster != nil {
 		v.clusterListeners(servers)
-		v.clusterPools(all, servers)
 	} else {
 		v.global(all)
 		v.listeners(servers, all)

@@ -80,7 +80,7 @@ func (v *converter) pool(c *conf, b *Backend) string {
 		if !t.external {
 			from.Service = b.Service
 		}
-		return v.add(c, fmt.Sprintf("%s%s/%s:%d", poolPrefix, c.Namespace, b.Service, t.port), p, from)
+		return v.add(c, clusterPoolName(c, b.Service, t.port), p, from)
 	}
 	name := v.add(c, fmt.Sprintf("%s-%s-%d", c.Namespace, b.Service, t.port), p, PoolOrigin{})
 	v.noteBackend(c, b, t, name)
@@ -144,10 +144,8 @@ func has(s *Secret, key string) bool {
 func (v *converter) add(c *conf, name string, p config.Pool, from PoolOrigin) string {
 	signature := signatureOf(&p)
 	for n := 1; ; n++ {
-		switch p.Name = name; {
-		case v.Cluster != nil:
-			p.Name = clusterPoolName(c, name, n)
-		case n > 1:
+		p.Name = name
+		if n > 1 {
 			p.Name = fmt.Sprintf("%s-%d", name, n)
 		}
 		before, taken := v.signatures[p.Name]
