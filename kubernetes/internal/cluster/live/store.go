@@ -36,7 +36,8 @@ func (s *store) put(object any) {
 	old := s.objects[name]
 	s.objects[name] = o
 	s.mu.Unlock()
-	if old == nil || !same(old, o) {
+	// Another version of what is known only by its metadata may have another content.
+	if old == nil || !same(old, o) || !s.kind.content && old.GetResourceVersion() != o.GetResourceVersion() {
 		s.changed(name)
 	}
 }
