@@ -106,7 +106,7 @@ func listenerPolicies(c *config.Config, set *authSet) map[string]*generation.Lis
 }
 
 func listenerPolicy(l *config.Listener, set *authSet) *generation.ListenerPolicy {
-	p := &generation.ListenerPolicy{Access: accessOf(l.Allow, l.Deny, l.Origins), Auth: set.listeners[l.Name]}
+	p := &generation.ListenerPolicy{Access: accessOf(l.Allow, l.Deny, l.Origins), Auth: set.listeners[l.Name], Silent: l.Silent}
 	if l.TLS != nil {
 		p.Isolated = route.NewIsolated(l.TLS.Isolate)
 	}

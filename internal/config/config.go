@@ -115,6 +115,10 @@ type Listener struct {
 	Pool string `key:"pool" want:"the name of a pool"`
 	// Split is instead of Pool.
 	Split Split `key:"split" want:"a list of pools with weights" item:"a pool with a weight such as {pool: chat, weight: 90}"`
+	// Silent closes connections without requests that can't be served, without an alert of
+	// TLS; GATEWAY-TLS of the Gateway API's conformance suite asks for that. No file can
+	// set it.
+	Silent bool
 	// SocketMode has the permissions of a unix socket; "" is 0660. See Permissions.
 	SocketMode string `key:"socket_mode" as:"permissions"`
 	// ProxyProtocol is nil for a listener without proxies that speak it.

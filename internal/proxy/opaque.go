@@ -109,7 +109,9 @@ func (h *clientHandshake) startOpaque() error {
 // told.
 func (h *clientHandshake) refuseOpaque(f *failure.Error) {
 	var broken *attempt.HelloError
+	silent := h.gen.ListenerOf(&h.req.Meta).Silent
 	switch {
+	case silent && f.Code != failure.TLSFailed:
 	case errors.As(f, &broken) && broken.Alert != 0:
 		h.write(alertRecord(broken.Alert))
 	case f.Refusal != nil && f.Code == failure.TLSFailed:

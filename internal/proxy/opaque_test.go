@@ -8,9 +8,11 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/ratelimit"
@@ -295,6 +297,24 @@ func TestPassthroughRefusals(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPassthroughSilent: on a silent listener, a client that can't be served sees the end of
+// its connection and nothing else.
+func TestPassthroughSilent(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		s, config := passthrough(t)
+		s.listeners = map[string]*generation.ListenerPolicy{"pass": {Silent: true}}
+		b := start(t, engine, s)
+		config = config.Clone()
+		config.ServerName = "c.test"
+		if err := tls.Client(b.dial().Conn, config).Handshake(); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("an unknown name: %v", err)
+		}
+		b.wantResult("no_route")
+		config.ServerName = "a.example"
+		b.dialTLS(config).wantBytes("a.example ")
+	})
 }
 
 // TestPassthroughSlow: a hello may come byte by byte, but not for longer than a

@@ -44,6 +44,8 @@ type ListenerPolicy struct {
 	Access // its Origins are for routes without their own
 	// Auth is for routes without their own; nil is everyone.
 	Auth *auth.Policy
+	// Silent means that connections that are passed through get no alert of TLS.
+	Silent bool
 	// Isolated are hosts that are only asked for by connections of their own.
 	Isolated route.Isolated
 }

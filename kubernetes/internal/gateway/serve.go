@@ -45,7 +45,8 @@ func (t *translator) serve(g *gateway) {
 			l.Mode = config.ModeTCP
 			switch {
 			case p.family == passthrough:
-				l.Mode = config.ModePassthrough
+				// The API wants connections for other hosts to be closed, without an alert.
+				l.Mode, l.Silent = config.ModePassthrough, true
 			case p.family == terminated:
 				l.TLS = listenerTLS(p)
 				if l.Pool == "" && l.Split == nil {
