@@ -196,6 +196,7 @@ func (c *Cluster) NamespaceWith(t testing.TB, labels map[string]string) string {
 // adopt waits until a namespace is ready for pods, and cleans it up after the test.
 func (c *Cluster) adopt(t testing.TB, name string) {
 	t.Helper()
+	c.kubelet.Expect(name)
 	t.Cleanup(func() {
 		if t.Failed() {
 			for pod, log := range c.kubelet.Logs(name) {

@@ -132,6 +132,28 @@ func TestRollingUpdate(t *testing.T) {
 		}
 	}
 
+	// With both families, each address of the Service leads to pods.
+	c.Apply(t, ns, `
+apiVersion: v1
+kind: Service
+metadata: {name: both}
+spec:
+  type: LoadBalancer
+  ipFamilyPolicy: PreferDualStack
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: http}]
+`)
+	balancer = c.WaitLoadBalancer(t, ns, "both")
+	if service, err = c.Kube().CoreV1().Services(ns).Get(t.Context(), "both", metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if c.DualStack() != (len(service.Spec.ClusterIPs) == 2) {
+		t.Errorf("the Service has the addresses %v", service.Spec.ClusterIPs)
+	}
+	for _, address := range append(service.Spec.ClusterIPs, balancer) {
+		testkit.Eventually(t, "an answer at "+address, func() bool { return get("http://"+net.JoinHostPort(address, "80")) != "" })
+	}
+
 	draining := make(chan string, 1)
 	watch, err := c.Kube().DiscoveryV1().EndpointSlices(ns).Watch(t.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -459,5 +481,6 @@ func TestNamespaceEnds(t *testing.T) {
 	})
 	// Another of that name has to wait for its end.
 	c.Apply(t, "", "{apiVersion: v1, kind: Namespace, metadata: {name: "+ns+"}}")
-	c.Apply(t, ns, pod("web"))
+	c.Apply(t, ns, strings.Replace(webManifest, "replicas: 3", "replicas: 1", 1))
+	c.WaitDeployment(t, ns, "web")
 }

@@ -188,6 +188,13 @@ func (k *Kubelet) Abandon(namespace string) {
 	}
 }
 
+// Expect undoes Abandon for a namespace that is made again.
+func (k *Kubelet) Expect(namespace string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.gone, namespace)
+}
+
 // Kill sends SIGKILL to the processes of a pod's containers, as the kernel does when
 // memory is short. They are started again if the pod's restart policy says so.
 func (k *Kubelet) Kill(namespace, pod string) error {

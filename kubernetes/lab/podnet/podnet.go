@@ -68,8 +68,15 @@ func New() (*Network, error) {
 		return nil, err
 	}
 	// Pods reach nodes, and nodes pods, by the bridge's addresses.
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
-		return nil, err
+	settings := []string{"ipv4/ip_forward"}
+	if n.Dual {
+		// With IPv6, a local route isn't enough to listen on an address.
+		settings = append(settings, "ipv6/ip_nonlocal_bind")
+	}
+	for _, name := range settings {
+		if err := os.WriteFile("/proc/sys/net/"+name, []byte("1"), 0); err != nil {
+			return nil, err
+		}
 	}
 	n.host, err = os.Open("/proc/thread-self/ns/net")
 	return n, err
