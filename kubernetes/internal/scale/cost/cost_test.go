@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -23,6 +24,8 @@ import (
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/cluster"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/scale"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // pod is one of a ReplicaSet; annotations are "key=value", with "cost" and "written" for short.
 func pod(name string, annotations ...string) *metav1.PartialObjectMetadata {
@@ -191,6 +194,11 @@ func TestPatch(t *testing.T) {
 	r.err = apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, "a")
 	if err := w.write(t.Context(), change{pod: pod("a"), cost: 7}); err != nil {
 		t.Errorf("a pod that is gone: %v", err)
+	}
+	// So the API server answers if another pod has the name by now.
+	r.err = apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "a", field.ErrorList{field.Invalid(field.NewPath("metadata", "uid"), "uid-a", "field is immutable")})
+	if err := w.write(t.Context(), change{pod: pod("a"), cost: 7}); err != nil {
+		t.Errorf("the UID of another pod: %v", err)
 	}
 	r.err = apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "a", field.ErrorList{field.Invalid(field.NewPath("metadata", "annotations"), "", "")})
 	if err := w.write(t.Context(), change{pod: pod("a"), cost: 7}); err == nil {

@@ -1,14 +1,10 @@
 //go:build linux
 
-package cost
+package scaling
 
 import (
 	"context"
 	"log/slog"
-	"os"
-	"os/signal"
-	"slices"
-	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,19 +15,9 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/cluster"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/scale"
+	"github.com/holdfast-ws/holdfast/kubernetes/internal/scale/cost"
 	"github.com/holdfast-ws/holdfast/kubernetes/lab"
 )
-
-// TestMain is also the program of pods, which waits.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "wait" {
-		stop := make(chan os.Signal, 1)
-		signal.Notify(stop, syscall.SIGTERM)
-		<-stop
-		return
-	}
-	lab.Main(m)
-}
 
 const deployment = `
 apiVersion: apps/v1
@@ -42,18 +28,14 @@ spec:
   selector: {matchLabels: {app: chat}}
   template:
     metadata: {labels: {app: chat}}
-    spec: {containers: [{name: chat, image: example.com/wait}]}
+    spec: {containers: [{name: chat, image: example.com/chat}]}
 `
 
 // TestReplicaSetTakesTheEmptiest: of six pods with different numbers of sessions, the real
 // controller of ReplicaSets leaves the two with the most. Costs are gone when sessions are.
 func TestReplicaSetTakesTheEmptiest(t *testing.T) {
 	c := lab.Start(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Image("example.com/wait", self, "wait")
+	chatImage(t, c)
 	ns := c.Namespace(t)
 	c.Apply(t, ns, deployment)
 	c.WaitDeployment(t, ns, "chat")
@@ -67,22 +49,34 @@ func TestReplicaSetTakesTheEmptiest(t *testing.T) {
 	for i, pod := range all {
 		loads.Pods[types.NamespacedName{Namespace: ns, Name: pod.Name}] = numbers[i]
 	}
-	w := writer{Options: Options{Client: c.Client(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Loads:    func() (scale.Loads, error) { return loads, nil },
-		Snapshot: func() *cluster.Snapshot { return podsOf(t, c, ns) }}}
-	w.round(t.Context())
-	for i, pod := range c.Pods(t, ns, map[string]string{"app": "chat"}) {
-		want := []string{"20", "500", "", "90", "600", "10"}[i]
-		if pod.Annotations[Annotation] != want || pod.Annotations[Written] != want {
-			t.Errorf("pod %d has the costs %q and %q, want %q", i, pod.Annotations[Annotation], pod.Annotations[Written], want)
+	// round writes costs once: Run waits for a minute after it.
+	round := func(until func(map[string]string) bool) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			cost.Run(ctx, cost.Options{Client: c.Client(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+				Loads: func() (scale.Loads, error) { return loads, nil }, Snapshot: func() *cluster.Snapshot { return podsOf(t, c, ns) }})
+		}()
+		testkit.Eventually(t, "deletion costs", func() bool {
+			costs := map[string]string{}
+			for _, p := range c.Pods(t, ns, map[string]string{"app": "chat"}) {
+				costs[p.Name] = p.Annotations[cost.Annotation]
+			}
+			return until(costs)
+		})
+		cancel()
+		<-ended
+	}
+	round(func(costs map[string]string) bool {
+		for i, pod := range all {
+			if costs[pod.Name] != []string{"20", "500", "", "90", "600", "10"}[i] {
+				return false
+			}
 		}
-	}
-	// Nothing has changed: nothing is written.
-	before := versions(c.Pods(t, ns, nil))
-	w.round(t.Context())
-	if after := versions(c.Pods(t, ns, nil)); !slices.Equal(before, after) {
-		t.Errorf("versions %v became %v", before, after)
-	}
+		return true
+	})
 	scaleTo(t, c, ns, 2)
 	testkit.Eventually(t, "two pods", func() bool { return len(c.Pods(t, ns, map[string]string{"app": "chat"})) == 2 })
 	for _, pod := range c.Pods(t, ns, map[string]string{"app": "chat"}) {
@@ -91,26 +85,14 @@ func TestReplicaSetTakesTheEmptiest(t *testing.T) {
 		}
 	}
 	clear(loads.Pods)
-	w.round(t.Context())
-	for _, pod := range c.Pods(t, ns, map[string]string{"app": "chat"}) {
-		if _, has := pod.Annotations[Annotation]; has {
-			t.Errorf("%s still has a cost without sessions", pod.Name)
+	round(func(costs map[string]string) bool {
+		for _, cost := range costs {
+			if cost != "" {
+				return false
+			}
 		}
-	}
-	// A pod that has the name of one that is gone isn't written.
-	gone := pod(all[0].Name)
-	gone.Namespace = ns
-	if err := w.write(t.Context(), change{pod: gone, cost: 5}); err != nil {
-		t.Error(err)
-	}
-	other := pod(c.Pods(t, ns, map[string]string{"app": "chat"})[0].Name)
-	other.Namespace = ns
-	if err := w.write(t.Context(), change{pod: other, cost: 5}); err != nil {
-		t.Errorf("the UID of another pod: %v", err)
-	}
-	if p := c.Pods(t, ns, map[string]string{"app": "chat"})[0]; p.Annotations[Annotation] != "" {
-		t.Error("a pod was written by the UID of another")
-	}
+		return true
+	})
 }
 
 // podsOf is what informers have of the pods: their metadata.
@@ -130,13 +112,6 @@ func podsOf(t *testing.T, c *lab.Cluster, ns string) *cluster.Snapshot {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func versions(pods []corev1.Pod) (list []string) {
-	for _, p := range pods {
-		list = append(list, p.Name+" "+p.ResourceVersion)
-	}
-	return list
 }
 
 func scaleTo(t *testing.T, c *lab.Cluster, ns string, n int32) {
