@@ -42,11 +42,8 @@ func (v *translator) notes() {
 		case s == nil:
 		case n.Outcome == importer.Refused:
 			message := n.Message()
-			if n.Guards && !n.Lost {
-				message += "; until then, the paths of this Ingress answer 503"
-				if name := s.annotations[n.Line]; name != "" {
-					message += fmt.Sprintf(" (the annotation "+importing.AcceptLoss+": %s serves them without it)", strings.TrimPrefix(name, importing.AnnotationPrefix))
-				}
+			if name := strings.TrimPrefix(s.annotations[n.Line], importing.AnnotationPrefix); !n.Lost && importing.Closes(name) {
+				message += fmt.Sprintf("; until then, the paths of this Ingress answer 503 (the annotation "+importing.AcceptLoss+": %s serves them without it)", name)
 			}
 			v.event(s, true, reason(&n), message)
 		case n.Outcome == importer.Different:

@@ -89,10 +89,16 @@ func (s *settings) object(a Annotation) (key string, ok bool) {
 // guard nothing.
 var essential = []string{"backend-protocol", "grpc-backend", "fastcgi-index", "fastcgi-params-configmap", "rewrite-target", "permanent-redirect", "temporal-redirect"}
 
+// Closes reports whether the paths of an Ingress aren't served while an annotation, given
+// without its prefix, is refused.
+func Closes(annotation string) bool {
+	return isGuard(annotation) || slices.Contains(essential, annotation)
+}
+
 // closed reports whether the paths of an Ingress aren't served.
 func (s *settings) closed() bool {
 	return slices.ContainsFunc(s.notes, func(n note) bool {
-		return n.outcome == importer.Refused && (n.guards || slices.Contains(essential, n.Name)) && !s.accepts(n.Name)
+		return n.outcome == importer.Refused && Closes(n.Name) && !s.accepts(n.Name)
 	})
 }
 
