@@ -19,7 +19,14 @@ import (
 	"github.com/holdfast-ws/holdfast/kubernetes/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+// TestMain is also the start of the program that the tests run in pods.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "web" {
+		web()
+		return
+	}
+	lab.Main(m)
+}
 
 const deploy = "../../deploy"
 
