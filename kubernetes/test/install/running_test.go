@@ -53,6 +53,7 @@ metadata:
   annotations: {nginx.ingress.kubernetes.io/server-snippet: "deny all;"}
 spec:
   ingressClassName: holdfast
+  tls: [{hosts: [web.example.com], secretName: none}]
   rules:
   - host: web.example.com
     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
@@ -62,7 +63,6 @@ kind: Ingress
 metadata: {name: plain}
 spec:
   ingressClassName: holdfast
-  tls: [{hosts: [plain.example.com], secretName: none}]
   rules:
   - host: plain.example.com
     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
@@ -140,7 +140,7 @@ func TestInstalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Image("example.com/web", self, "web")
-	c.Image("ghcr.io/holdfast-ws/holdfast-kubernetes", lab.Build(t, "../../cmd/holdfast-kubernetes"))
+	c.Image("ghcr.io/holdfast-ws/holdfast-kubernetes", lab.Build(t, "github.com/holdfast-ws/holdfast/kubernetes/cmd/holdfast-kubernetes"))
 	text := manifest(t, "load-balancer.yaml")
 	c.Apply(t, "holdfast", text)
 	ns := c.Namespace(t)
