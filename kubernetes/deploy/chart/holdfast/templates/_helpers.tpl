@@ -48,33 +48,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* The rights to read objects, for a ClusterRole or a Role. */}}
+{{/* The rights to read objects, for a ClusterRole or a Role. Lists are for API servers that
+can't send them as a watch. Of Secrets and ConfigMaps only names are listed; those that
+something refers to are read. */}}
 {{- define "holdfast.rules" -}}
 - apiGroups: [""]
-  resources: [services, secrets, configmaps, pods]
+  resources: [services, pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [secrets, configmaps]
   verbs: [get, list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
-  verbs: [update, patch]
+  verbs: [patch]
 - apiGroups: [holdfast.dev]
   resources: [holdfastpolicies]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [holdfast.dev]
   resources: [holdfastpolicies/status]
-  verbs: [update, patch]
+  verbs: [patch]
 {{- if .Values.gatewayAPI.enabled }}
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gateways, listenersets, httproutes, tlsroutes, tcproutes, backendtlspolicies, referencegrants]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gateways/status, listenersets/status, httproutes/status, tlsroutes/status, tcproutes/status, backendtlspolicies/status]
-  verbs: [update, patch]
+  verbs: [patch]
 {{- end }}
 {{- if .Values.deletionCost }}
 # For the annotation controller.kubernetes.io/pod-deletion-cost.
@@ -82,7 +87,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [pods]
   verbs: [patch]
 {{- end }}
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
 {{- end -}}
@@ -91,20 +96,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "holdfast.clusterRules" -}}
 - apiGroups: [""]
   resources: [namespaces]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
-  verbs: [get, list, watch]
-# Which of the resources of Gateway API there are.
-- apiGroups: [apiextensions.k8s.io]
-  resources: [customresourcedefinitions]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- if .Values.gatewayAPI.enabled }}
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses/status]
-  verbs: [update, patch]
+  verbs: [patch]
 {{- end }}
 {{- end -}}
