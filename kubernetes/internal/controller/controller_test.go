@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -34,10 +35,13 @@ import (
 	"github.com/holdfast-ws/holdfast/kubernetes/lab"
 )
 
-// The watch of metadata in controller-runtime is left with an event that nobody reads any
-// more, if one comes just when an informer ends.
+// Goroutines of controller-runtime are left when informers end: a watch of metadata with an
+// event that nobody reads any more, and those that wait for the first list of a resource
+// that was removed before.
 func TestMain(m *testing.M) {
-	lab.Main(m, goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"))
+	lab.Main(m, goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
+		goleak.IgnoreTopFunction("sigs.k8s.io/controller-runtime/pkg/cache.newMultiNamespaceInformer.func1"),
+		goleak.IgnoreTopFunction("sigs.k8s.io/controller-runtime/pkg/cache.newMultiNamespaceInformerHandlerRegistration.func1"))
 }
 
 // simple is a translator for tests: each rule of an Ingress becomes a route to the Service
@@ -334,4 +338,44 @@ func (c *cable) mend() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.off = false
+}
+
+// TestResourcesInstalledLater: definitions that are installed while a replica runs are
+// noticed, and so are those that are removed.
+func TestResourcesInstalledLater(t *testing.T) {
+	c := lab.Start(t)
+	ns := c.Namespace(t)
+	r := start(t, Options{REST: c.Config(), Watch: []string{ns}, Namespace: ns, GatewayAPI: true, Settings: settingsFile(t, ""), Translators: simple("10.247.3.9:80")})
+	eventually(t, "it is ready", func() bool { return r.NotReady() == "" })
+	if r.log.Contains("httproutes") {
+		t.Fatal("the Gateway API is installed already")
+	}
+	c.CRDs(t, "../../deploy/chart/holdfast/crds", lab.GatewayAPI(t, "standard"))
+	c.Apply(t, ns, `
+apiVersion: holdfast.dev/v1alpha1
+kind: HoldfastPolicy
+metadata: {name: chat}
+spec: {targetRefs: [{group: "", kind: Service, name: chat}], balance: random}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: chat}
+spec: {hostnames: [chat.example]}
+`)
+	eventually(t, "the policy and the route are in the snapshot", func() bool {
+		s := r.Snapshot()
+		return len(s.Policies) == 1 && len(s.HTTPRoutes) == 1
+	})
+	definition := &unstructured.Unstructured{}
+	definition.SetAPIVersion("apiextensions.k8s.io/v1")
+	definition.SetKind("CustomResourceDefinition")
+	definition.SetName("holdfastpolicies.holdfast.dev")
+	if err := c.Client().Delete(t.Context(), definition); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the policies are gone", func() bool { return len(r.Snapshot().Policies) == 0 })
+	eventually(t, "the log says so", func() bool { return r.log.Contains("a resource is no longer installed") })
+	if got := len(r.Snapshot().HTTPRoutes); got != 1 {
+		t.Errorf("%d HTTPRoutes are left, want 1", got)
+	}
 }

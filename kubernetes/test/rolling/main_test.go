@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,7 +73,12 @@ func install(t *testing.T, grace, sleep int, policy string) *installed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Apply(t, system, string(manifest))
+	// Shutdowns are as long as sessions need in production. A test has no time.
+	quick := strings.NewReplacer("delay: 10s", "delay: 2s", "shutdown: 60s", "shutdown: 10s").Replace(string(manifest))
+	if quick == string(manifest) {
+		t.Fatal("the manifest has other times than the test knows")
+	}
+	c.Apply(t, system, quick)
 	i := &installed{Cluster: c, ns: c.Namespace(t)}
 	c.Apply(t, i.ns, fmt.Sprintf(application, grace, stateAddress, sleep)+"---"+chatPolicy(policy)+"---"+chatIngress)
 	c.WaitDeployment(t, system, system)
