@@ -62,6 +62,13 @@ func CheckPEM(p *config.PEM) error {
 	return certs.Check(pairOf(&config.Certificate{Data: p}))
 }
 
+// CheckClientPEM reports why p can't be the balancer's own certificate for backends.
+func CheckClientPEM(p *config.PEM) error {
+	pair := pairOf(&config.Certificate{Data: p})
+	pair.Client = true
+	return certs.Check(pair)
+}
+
 // CheckCAPEM reports why a listener, or a pool, couldn't verify certificates by p.
 func CheckCAPEM(p *config.PEM) error {
 	return certs.CheckCA(certs.CAFile{Path: p.Name, InMemory: true, Text: string(p.Cert)})

@@ -29,6 +29,8 @@ type Pair struct {
 	// them. Cert and Key are then only names for errors, the log and the status.
 	InMemory          bool
 	CertText, KeyText string
+	// Client means that a client shows it: it needs no names, and no key usage of servers.
+	Client bool
 }
 
 // keyFile is the file that has the private key.

@@ -30,6 +30,9 @@ func check(p Pair, part Part, chain []*x509.Certificate, key crypto.Signer) *Fil
 	if bad := supported(key.Public()); bad != "" {
 		return at(part, p.keyFile(), 0, "%s", bad)
 	}
+	if p.Client {
+		return nil
+	}
 	if len(names(leaf)) == 0 && !p.InMemory { // else a program may know which names it is for
 		return at(Cert, p.Cert, 0, "the certificate has no names (subjectAltName), and clients ignore its subject: get one with the names that clients connect to")
 	}

@@ -46,15 +46,22 @@ func (t *translator) keyPair(fromKind, namespace string, ref gwv1.SecretObjectRe
 	if !t.grants.permit(fromKind, namespace, "Secret", name) {
 		return nil, verdict{string(gwv1.ListenerReasonRefNotPermitted), fmt.Sprintf("no ReferenceGrant in the namespace %.64q allows the reference to the Secret %.256q", name.Namespace, name.Name)}
 	}
-	read, ok := t.secrets[name]
+	client := invalid == string(gwv1.GatewayReasonInvalidClientCertificateRef)
+	read, ok := t.secrets[secretUse{name, client}]
 	if !ok {
-		read = t.readPair(name)
-		t.secrets[name] = read
+		read = t.readPair(name, client)
+		t.secrets[secretUse{name, client}] = read
 	}
 	if read.wrong != "" {
 		return nil, verdict{invalid, read.wrong}
 	}
 	return read.pem, verdict{}
+}
+
+// secretUse is a Secret whose certificate is for clients, or the balancer's own for backends.
+type secretUse struct {
+	name   types.NamespacedName
+	client bool
 }
 
 // pair is what a Secret has, or what is wrong with it.
@@ -63,13 +70,17 @@ type pair struct {
 	wrong string
 }
 
-func (t *translator) readPair(name types.NamespacedName) pair {
+func (t *translator) readPair(name types.NamespacedName, client bool) pair {
 	secret := t.s.Secret(name.Namespace, name.Name)
 	if secret == nil {
 		return pair{wrong: fmt.Sprintf("there is no Secret %.320q of the type kubernetes.io/tls", name)}
 	}
 	p := &config.PEM{Name: "Secret " + name.String(), Cert: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}
-	if err := app.CheckPEM(p); err != nil {
+	check := app.CheckPEM
+	if client {
+		check = app.CheckClientPEM
+	}
+	if err := check(p); err != nil {
 		return pair{wrong: plain(err)}
 	}
 	return pair{pem: p}

@@ -48,7 +48,7 @@ func Translate(s *cluster.Snapshot, o Options) *translate.Result {
 		gateways: map[types.NamespacedName]*gateway{},
 		sets:     map[types.NamespacedName]*listenerSet{},
 		pools:    map[string]bool{},
-		secrets:  map[types.NamespacedName]pair{},
+		secrets:  map[secretUse]pair{},
 	}
 	t.grants = newGrants(s.ReferenceGrants)
 	classes := t.classes()
@@ -84,7 +84,7 @@ type translator struct {
 	sets     map[types.NamespacedName]*listenerSet
 	policies *tlsPolicies
 	pools    map[string]bool // those in result
-	secrets  map[types.NamespacedName]pair
+	secrets  map[secretUse]pair
 }
 
 // gateway is a Gateway with a class of ours.
