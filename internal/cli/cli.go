@@ -62,6 +62,7 @@ type commands struct {
 	Run         runCommand         `cmd:"" help:"Run the balancer."`
 	Check       checkCommand       `cmd:"" help:"Check a configuration file and report all its errors."`
 	Import      importCommand      `cmd:"" help:"Write the configuration of another balancer as a holdfast.yaml."`
+	Schema      schemaCommand      `cmd:"" help:"Print a JSON Schema of configuration files, for editors."`
 	Reload      reloadCommand      `cmd:"" help:"Reload the configuration of a running balancer."`
 	Drain       drainCommand       `cmd:"" help:"Drain a backend, so that it can be restarted or removed."`
 	Undrain     undrainCommand     `cmd:"" help:"End a drain: the backend gets new sessions again."`

@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"encoding/json"
+
+	"github.com/holdfast-ws/holdfast/internal/config/schema"
+)
+
+type schemaCommand struct{}
+
+// Help is kong's detailed help.
+func (schemaCommand) Help() string {
+	return `An editor with support for YAML completes keys and marks mistakes by it. It knows
+types, words and ranges; holdfast check knows the other rules, too.
+
+  holdfast schema > holdfast.schema.json`
+}
+
+func (schemaCommand) Run(env *environment) error {
+	e := json.NewEncoder(env.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(schema.File(nil))
+}
