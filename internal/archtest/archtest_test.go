@@ -66,7 +66,12 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	more, err := nestedPackages(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
 	packages := slices.AppendSeq(slices.Collect(maps.Keys(internal)), maps.Keys(public))
+	packages = append(packages, more...)
 	slices.Sort(packages)
 	for _, pkg := range packages {
 		if !slices.Contains(documented, pkg) {

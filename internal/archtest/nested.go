@@ -3,6 +3,8 @@ package archtest
 import (
 	"fmt"
 	"io/fs"
+	"path"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +24,18 @@ var nested = []nestedRule{
 	{"kubernetes/internal/policy", "config hint identity/jwtkeys wire"},
 	{"kubernetes/lab", "testkit wire/proxyproto"},
 	{"kubernetes/test", "testkit"},
+}
+
+// nestedPackages lists the packages of the nested module, except those of tests only.
+func nestedPackages(tree fs.FS) (packages []string, err error) {
+	err = walk(tree, func(name string, text []byte) error {
+		dir := path.Dir(name)
+		if within(name, "kubernetes") && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && !slices.Contains(packages, dir) {
+			packages = append(packages, dir)
+		}
+		return nil
+	})
+	return packages, err
 }
 
 // checkNested checks the imports of the nested module, and that only its tests import the
