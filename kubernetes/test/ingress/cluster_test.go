@@ -163,6 +163,7 @@ type session struct {
 	pod, scheme string
 	cookie      string // of Set-Cookie, "name=value"; "" if there was none
 	serial      string // of the server's certificate
+	messages    chan string
 }
 
 // caller is a client.
@@ -218,14 +219,30 @@ func (c caller) dial() (*session, error) {
 	return s, nil
 }
 
-// open dials, and closes the session at the end of the test.
+// open dials, and closes the session at the end of the test. Until then, pings are
+// answered, however long that takes.
 func (c caller) open(t *testing.T) *session {
 	t.Helper()
 	s, err := c.dial()
 	if err != nil {
 		t.Fatalf("a WebSocket to %s at %s: %v", c.host, c.to, err)
 	}
-	t.Cleanup(func() { s.Conn.Close() })
+	s.messages = make(chan string, 1)
+	go func() {
+		defer close(s.messages)
+		for {
+			text, err := s.Message()
+			if err != nil {
+				return
+			}
+			s.messages <- text
+		}
+	}()
+	t.Cleanup(func() {
+		s.Conn.Close()
+		for range s.messages {
+		}
+	})
 	return s
 }
 
@@ -254,11 +271,12 @@ func served(pod string) bool { return pod != "" }
 func alive(t *testing.T, sessions ...*session) {
 	t.Helper()
 	for i, s := range sessions {
-		s.SetDeadline(time.Now().Add(testkit.Patience))
-		if err := s.RoundTrip(fmt.Sprint("message ", i)); err != nil {
+		text := fmt.Sprint("message ", i)
+		if err := s.SendText(text); err != nil {
 			t.Errorf("the session with %s: %v", s.pod, err)
+		} else if got := testkit.Receive(t, "an echo of "+s.pod, s.messages); got != text {
+			t.Errorf("the session with %s: sent %q and got %q", s.pod, text, got)
 		}
-		s.SetDeadline(time.Time{})
 	}
 }
 

@@ -73,10 +73,12 @@ func TestIngress(t *testing.T) {
 
 	b.Apply(t, ns, strings.ReplaceAll(tutorial, "HOST", host("ws")))
 	visitor := caller{host: host("ws")}
+	known := map[string]bool{}             // the pods
 	for _, visitor.to = range b.replicas { // clients without a cookie
 		seen := map[string]bool{"": true}
 		testkit.Eventually(t, "sessions with all pods by "+visitor.to, func() bool {
-			seen[visitor.visit()] = true
+			pod := visitor.visit()
+			seen[pod], known[pod] = true, true
 			return len(seen) == 4
 		})
 	}
@@ -110,7 +112,7 @@ func TestIngress(t *testing.T) {
 	t.Run("hash", func(t *testing.T) {
 		b.Apply(t, ns, ingress("hashed", host("hash"), "chat", nginx+"upstream-hash-by: $remote_addr"))
 		b.everywhere(t, "an Ingress with a hash", caller{host: host("hash")}, served)
-		pods := map[string]int{}
+		clients := map[string]string{} // from addresses to pods
 		for i := range 12 {
 			c := caller{host: host("hash"), from: fmt.Sprintf("10.247.%d.%d", 1+rand.IntN(200), 1+i)}
 			c.to = b.replicas[0]
@@ -119,10 +121,32 @@ func TestIngress(t *testing.T) {
 			if second := c.visit(); first == "" || first != second {
 				t.Errorf("the client %s got to %q and then, by the other replica, to %q", c.from, first, second)
 			}
-			pods[first]++
+			clients[c.from] = first
 		}
-		if len(pods) < 2 {
-			t.Errorf("twelve clients got to %v", pods)
+		before := map[string]bool{}
+		for _, pod := range clients {
+			before[pod] = true
+		}
+		if len(before) < 2 {
+			t.Errorf("twelve clients got to %v", clients)
+		}
+		// Another pod takes clients from others, and no client goes anywhere else.
+		b.Apply(t, ns, pods("chat", 4))
+		b.WaitDeployment(t, ns, "chat")
+		added := ""
+		for _, p := range b.Pods(t, ns, map[string]string{"app": "chat"}) {
+			if !known[p.Name] {
+				added = p.Name
+			}
+		}
+		for _, visitor.to = range b.replicas {
+			testkit.Eventually(t, "a session with the new pod by "+visitor.to, func() bool { return visitor.visit() == added })
+			for from, pod := range clients {
+				c := caller{to: visitor.to, host: host("hash"), from: from}
+				if now := c.visit(); now != pod && now != added {
+					t.Errorf("the client %s of %s got to %q", from, pod, now)
+				}
+			}
 		}
 	})
 
