@@ -131,6 +131,12 @@ func (a *applier) toRoute(r *config.Route, l *translate.Listener, gateway, own [
 	overlayRoute(&merged, &settings)
 	merged.Allow, merged.Deny = settings.Allow, settings.Deny
 	merged.RequestHeaders, merged.ResponseHeaders = settings.RequestHeaders, settings.ResponseHeaders
+	if len(own) == 0 && byGateway.Upgrades == nil {
+		// A Gateway may have thousands of routes, and what its policy gives goes together
+		// with every one, except for upgrades.
+		*r = merged
+		return
+	}
 	errs := a.checkRoute(merged, l)
 	if errs == nil || a.checkRoute(*r, l) != nil { // which is the translator's fault
 		*r = merged
