@@ -42,6 +42,11 @@ kube:
 	HOLDFAST_LAB_BUILT=$$dir go test -vet=off -ldflags='-s -w' -p 4 -timeout 60m ./... || status=$$?; \
 	exit $$status
 
+# Runs the conformance suite of the Gateway API, and writes its report.
+.PHONY: conformance
+conformance:
+	cd kubernetes && go test -count=1 -timeout 30m ./test/conformance -update
+
 fuzz:
 	@scripts/fuzz.sh
 
