@@ -114,6 +114,35 @@ func (t *translator) protocol(kind string, b *backend, port *corev1.ServicePort)
 		b.tls = p.tls
 		if p.tls == nil {
 			b.wrong = p.invalid(b.service)
+			b.tls = new(config.PoolTLS) // nothing is sent there
+		}
+	}
+}
+
+// keepPools adds the pools of all attached routes to the result, also of those that can't be
+// served just now: a Secret that is missing for a moment, or a mistake in a filter, must not
+// end the sessions that are open. A pool without a route gets no new ones.
+func (t *translator) keepPools(g *gateway) {
+	done := map[*rule]bool{}
+	for _, l := range g.listeners {
+		for _, r := range l.kept {
+			if done[r] {
+				continue
+			}
+			done[r] = true
+			t.targets(g, r)
+			for i := range r.backends {
+				if b := &r.backends[i]; b.wrong.reason == reasonInvalidBackendTLSPolicy {
+					t.pool(b, r.variant(g), r.owner())
+				}
+			}
+		}
+		for _, s := range l.streams {
+			for i := range s.backends {
+				if b := &s.backends[i]; b.wrong.ok() {
+					t.pool(b, variant{cert: g.clientCert}, translate.Owner{Object: s.route, RuleName: s.name})
+				}
+			}
 		}
 	}
 }

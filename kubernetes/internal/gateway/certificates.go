@@ -161,7 +161,7 @@ func (t *translator) clientValidation(l *listener) {
 
 // clientCert is the certificate that a Gateway shows to backends with TLS.
 type clientCert struct {
-	pem     *config.PEM
+	pem     *config.PEM // nil while its Secret is wrong
 	gateway types.NamespacedName
 }
 
@@ -170,8 +170,5 @@ func (t *translator) clientCertOf(g *gwv1.Gateway) (*clientCert, verdict) {
 		return nil, verdict{}
 	}
 	p, v := t.keyPair("Gateway", g.Namespace, *g.Spec.TLS.Backend.ClientCertificateRef, string(gwv1.GatewayReasonInvalidClientCertificateRef))
-	if !v.ok() {
-		return nil, v
-	}
-	return &clientCert{p, nameOf(g)}, verdict{}
+	return &clientCert{p, nameOf(g)}, v
 }

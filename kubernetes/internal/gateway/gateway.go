@@ -66,6 +66,9 @@ func Translate(s *cluster.Snapshot, o Options) *translate.Result {
 		t.serve(g)
 		t.gatewayStatus(g)
 	}
+	for _, g := range t.ordered {
+		t.keepPools(g)
+	}
 	t.listenerSetStatuses()
 	t.tlsPolicyStatuses()
 	return t.result
@@ -84,6 +87,7 @@ type translator struct {
 	sets     map[types.NamespacedName]*listenerSet
 	policies *tlsPolicies
 	pools    map[string]bool // those in result
+	room     room
 	secrets  map[secretUse]pair
 }
 

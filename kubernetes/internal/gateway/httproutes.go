@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"slices"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -13,7 +12,7 @@ import (
 
 // httpRoutes attaches the HTTPRoutes to listeners, and adds their statuses to the result.
 func (t *translator) httpRoutes() {
-	for _, route := range t.s.HTTPRoutes {
+	for _, route := range oldestFirst(t.s.HTTPRoutes) {
 		parents := t.parents("HTTPRoute", route, route.Spec.ParentRefs, route.Spec.Hostnames)
 		if len(parents) == 0 && !t.hasEntries(route.Status.Parents) {
 			continue
@@ -31,12 +30,14 @@ func (t *translator) httpRoutes() {
 		}
 		partially := wrong
 		partially.message = "Dropped Rule, its requests are answered with 500: " + wrong.message
-		if n := size(rules, parents); n > maxRoutes {
+		kept := rules
+		if v := t.room.take(route.Namespace, size(rules, parents)); !v.ok() {
 			rules = nil
-			reject(parents, verdict{string(gwv1.RouteReasonUnsupportedValue), fmt.Sprintf("the route has %d combinations of a match, a hostname and a listener, and %d is the most: split it up", n, maxRoutes)})
+			reject(parents, v)
 		}
 		for _, a := range count(parents) {
 			a.listener.addRules(rules, a.hosts)
+			a.listener.kept = append(a.listener.kept, kept...)
 		}
 		for _, p := range parents {
 			if p.accepted.ok() {
@@ -50,9 +51,6 @@ func (t *translator) httpRoutes() {
 		t.result.Statuses = append(t.result.Statuses, status)
 	}
 }
-
-// maxRoutes bounds what one HTTPRoute becomes, so that its namespace can't use up the memory.
-const maxRoutes = 8192
 
 // size is the number of routes of the configuration that the rules become.
 func size(rules []*rule, parents []*parent) (n int) {

@@ -53,6 +53,7 @@ type listener struct {
 
 	attached int32 // routes
 	rules    []hostRule
+	kept     []*rule // those of all attached routes, also if they aren't served
 	streams  []stream
 }
 

@@ -50,7 +50,7 @@ func (t *translator) allocate() {
 			}
 		}
 	}
-	claimed := map[int32]bool{}
+	claimed, ports := map[int32]bool{}, map[string]int{} // the latter by namespace
 	for _, g := range t.ordered {
 		g.service = t.s.Service(t.o.Namespace, serviceName(g.name()))
 		if g.service != nil && g.service.Annotations[translate.GatewayRef] != g.name().String() {
@@ -67,6 +67,9 @@ func (t *translator) allocate() {
 			continue
 		}
 		for _, p := range g.ports {
+			if ports[g.object.Namespace]++; ports[g.object.Namespace] > maxPorts {
+				continue
+			}
 			target := targetOf(g.service, p.number)
 			if target < firstTarget || target > lastTarget || claimed[target] {
 				target = free(g.name(), p.number, taken)

@@ -20,7 +20,7 @@ type stream struct {
 }
 
 func (t *translator) tlsRoutes() {
-	for _, route := range t.s.TLSRoutes {
+	for _, route := range oldestFirst(t.s.TLSRoutes) {
 		parents := t.parents("TLSRoute", route, route.Spec.ParentRefs, route.Spec.Hostnames)
 		if len(parents) == 0 && !t.hasEntries(route.Status.Parents) {
 			continue
@@ -38,7 +38,7 @@ func (t *translator) tlsRoutes() {
 }
 
 func (t *translator) tcpRoutes() {
-	for _, route := range t.s.TCPRoutes {
+	for _, route := range oldestFirst(t.s.TCPRoutes) {
 		parents := t.parents("TCPRoute", route, route.Spec.ParentRefs, nil)
 		if len(parents) == 0 && !t.hasEntries(route.Status.Parents) {
 			continue
@@ -68,6 +68,16 @@ func (t *translator) streams(kind string, route client.Object, parents []*parent
 	if len(rules) != 1 { // its connections are refused
 		reject(parents, verdict{string(gwv1.RouteReasonUnsupportedValue), "the route has more than one rule, or none"})
 		backends, names = nil, []string{""}
+	}
+	n := 0
+	for _, p := range parents {
+		for _, a := range p.at {
+			n += max(1, len(a.hosts))
+		}
+	}
+	if v := t.room.take(route.GetNamespace(), n); !v.ok() {
+		reject(parents, v)
+		return resolved
 	}
 	for _, p := range parents {
 		if p.accepted.ok() && slices.ContainsFunc(p.at, func(a attachment) bool { return a.listener.family == terminated }) {

@@ -177,6 +177,93 @@ func TestServiceOutlivesMistakes(t *testing.T) {
 	}
 }
 
+// TestPoolsOutliveMistakes: what can't be served for a while keeps its pools, as sessions are
+// closed whose pool has gone.
+func TestPoolsOutliveMistakes(t *testing.T) {
+	text, err := os.ReadFile("testdata/https.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pools := func(r *translate.Result) (names []string) {
+		for _, p := range r.Pools {
+			names = append(names, p.Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	good, settled := settle(t, parse(t, withCertificates(testca.New(t), string(text))))
+	want := pools(good)
+	for name, mistake := range map[string]func(client.Object) client.Object{
+		"without Secrets":    func(o client.Object) client.Object { return unless[*corev1.Secret](o) },
+		"without ConfigMaps": func(o client.Object) client.Object { return unless[*corev1.ConfigMap](o) },
+		"without the Gateway's Service": func(o client.Object) client.Object {
+			if o.GetNamespace() == "holdfast" {
+				return nil
+			}
+			return o
+		},
+		"with a filter that isn't supported": func(o client.Object) client.Object {
+			if route, ok := o.(*gwv1.HTTPRoute); ok {
+				route = route.DeepCopy()
+				route.Spec.Rules[2].Filters = []gwv1.HTTPRouteFilter{{Type: "Other"}}
+				return route
+			}
+			return o
+		},
+		"with parameters": func(o client.Object) client.Object {
+			if class, ok := o.(*gwv1.GatewayClass); ok {
+				class = class.DeepCopy()
+				class.Spec.ParametersRef = &gwv1.ParametersReference{Kind: "X", Name: "x"}
+				return class
+			}
+			return o
+		},
+	} {
+		var objects []client.Object
+		for _, o := range settled {
+			if o = mistake(o); o != nil {
+				objects = append(objects, o)
+			}
+		}
+		bad := Translate(mustSnapshot(t, objects...), testOptions())
+		if got := pools(bad); !slices.Equal(got, want) {
+			t.Errorf("%s, the pools are %v, want %v", name, got, want)
+		}
+	}
+}
+
+func unless[T client.Object](o client.Object) client.Object {
+	if _, ok := o.(T); ok {
+		return nil
+	}
+	return o
+}
+
+// TestRoom: neither an object nor a namespace nor all together become more than there is
+// room for.
+func TestRoom(t *testing.T) {
+	var r room
+	if r.take("a", maxRoutes+1).ok() {
+		t.Error("one object has too many routes")
+	}
+	taken := map[string]int{}
+	for i := range 100 {
+		namespace := fmt.Sprint(i % 10)
+		if r.take(namespace, maxRoutes).ok() {
+			taken[namespace] += maxRoutes
+		}
+	}
+	all := 0
+	for namespace, n := range taken {
+		if all += n; n > maxNamespaceRoutes {
+			t.Errorf("%d routes in the namespace %s", n, namespace)
+		}
+	}
+	if all > maxAllRoutes || all < maxAllRoutes-maxRoutes {
+		t.Errorf("%d routes", all)
+	}
+}
+
 func TestServiceName(t *testing.T) {
 	seen := map[string]bool{}
 	for _, n := range []types.NamespacedName{
