@@ -33,7 +33,7 @@ type Flags struct {
 	GatewayAPI     bool     `name:"gateway-api" default:"true" negatable:"" help:"Serve the Gateway API if it is installed (default true)."`
 	ServiceType    string   `name:"gateway-service-type" default:"LoadBalancer" enum:"LoadBalancer,ClusterIP,NodePort" help:"Type of the Services that are made for Gateways: LoadBalancer, ClusterIP or NodePort (default ${default})."`
 	WatchNamespace []string `placeholder:"NAMESPACE" help:"Serve only the objects of this namespace. Repeatable (default: all)."`
-	PolicyURLs     string   `name:"policy-urls" default:"own" enum:"own,any" help:"Which URLs a HoldfastPolicy may have the balancer ask about clients: own for Services of its namespace, or any (default ${default})."`
+	PolicyURLs     string   `name:"policy-urls" default:"own" enum:"own,any" help:"Which URLs a HoldfastPolicy or an Ingress may have the balancer ask about clients: own for Services of its namespace, or any (default ${default})."`
 
 	IngressFlags
 

@@ -30,7 +30,7 @@ type IngressFlags struct {
 func (f *Flags) ingressTranslator() (func(controller.Facts, *cluster.Snapshot) *translate.Result, error) {
 	o := ingress.Options{
 		ControllerName: f.IngressControllerName, Class: f.IngressClass,
-		PublishAddresses: f.PublishAddress, ExternalNames: f.AllowExternalNames,
+		PublishAddresses: f.PublishAddress, ExternalNames: f.AllowExternalNames, AnyURLs: f.PolicyURLs == "any",
 	}
 	if f.HTTPPort == 0 || f.HTTPSPort == 0 || f.HTTPPort == f.HTTPSPort {
 		return nil, usage("--http-port and --https-port must be two different ports")

@@ -6,6 +6,7 @@
 //	class.go        which Ingresses are ours
 //	objects.go      objects of the API as those of the importer
 //	check.go        what can't be used is closed, and nothing else with it
+//	untrusted.go    which endpoints are asked about clients
 //	report.go       Events
 //	status.go       the addresses in the status
 //	certificate.go  the default certificate, and whether a Secret has a good one
@@ -47,6 +48,9 @@ type Options struct {
 	// ExternalNames serves Services of the type ExternalName. Their authors can send
 	// requests to any server that the balancer can reach, also to one on its own machine.
 	ExternalNames bool
+	// AnyURLs permits auth-url to name any host, and not only Services of the Ingress's
+	// namespace.
+	AnyURLs bool
 	// CookieSecret signs the cookies of affinity; it must be the same on all replicas. ""
 	// makes the keys of the names of pools, which are the same, too.
 	CookieSecret string
@@ -87,6 +91,7 @@ func Translate(s *cluster.Snapshot, o Options) *translate.Result {
 		}
 	}
 	v.notes()
+	v.endpoints(built)
 	v.check(built)
 
 	for _, l := range built.Config.Listeners {

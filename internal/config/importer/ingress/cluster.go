@@ -102,6 +102,32 @@ func (s *settings) closed() bool {
 	})
 }
 
+// Bounds of one Ingress in a cluster, where anybody may write one.
+const (
+	maxPaths  = 1000
+	maxServed = 2000 // paths of all hosts and aliases
+)
+
+// bound leaves out what is too much in an Ingress.
+func (v *converter) bound(c *conf) {
+	if v.Cluster == nil {
+		return
+	}
+	paths := 0
+	for i := range c.Rules {
+		r := &c.Rules[i]
+		if paths += 1 + len(r.Paths); paths > maxPaths {
+			v.r.Refuse(r.Place, "path", "an Ingress may have %d hosts and paths: those from here on are left out, put them into another one", maxPaths)
+			c.Rules = c.Rules[:i]
+			break
+		}
+	}
+	if most := maxServed / max(paths, 1); len(c.aliases) > most {
+		c.settings.refuse(c.annotation("server-alias"), "there are too many aliases for that many paths: the first %d are used", most)
+		c.aliases = c.aliases[:most]
+	}
+}
+
 // owns reports whether what an Ingress says about the whole of a host counts.
 func (v *converter) owns(c *conf, s *server) bool {
 	return v.Cluster == nil || c.Namespace == s.namespace

@@ -314,7 +314,7 @@ func (s *server) expression(l *location) string {
 	if l.exact || l.needsRewrite() || l.by != nil && l.by.regex || strings.HasSuffix(l.path, "/") {
 		return l.path
 	}
-	if slices.ContainsFunc(s.locations, func(o *location) bool { return o.exact && o.path == l.path }) {
+	if s.paths[l.path] {
 		return l.path + "/"
 	}
 	return l.path
@@ -324,7 +324,10 @@ func (s *server) expression(l *location) string {
 // former, as nginx does for locations with proxy_pass.
 func (v *converter) addSlash(s *server, l *location, m config.Match) {
 	without := strings.TrimSuffix(l.path, "/")
-	if s.regex || without == l.path || without == "" || slices.ContainsFunc(s.locations, func(o *location) bool { return o.path == without }) {
+	if s.regex || without == l.path || without == "" {
+		return
+	}
+	if _, has := s.paths[without]; has {
 		return
 	}
 	exact, err := pattern.ParseExactPath(without)

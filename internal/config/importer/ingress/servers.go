@@ -35,7 +35,9 @@ type server struct {
 	clientBy   *conf // whose clientCert it is
 	shut       bool  // what guards the host can't be carried over: nothing of it is served
 	locations  []*location
-	regex      bool // all paths are regular expressions
+	first      map[string]*location // the first with a path, while paths are added
+	paths      map[string]bool      // of all locations; true for one that is exact
+	regex      bool                 // all paths are regular expressions
 }
 
 // location is a path of a server.
@@ -83,6 +85,7 @@ func (v *converter) servers(all []*conf) []*server {
 	byHost := map[string]*server{"": {locations: []*location{{path: "/", unset: true}}}}
 	list := []*server{byHost[""]}
 	for _, c := range all {
+		v.bound(c)
 		if c.canary != nil {
 			continue
 		}
@@ -122,6 +125,10 @@ func (v *converter) servers(all []*conf) []*server {
 		s.splitSlashes()
 		s.sort()
 		s.splitRewritten()
+		s.paths = make(map[string]bool, len(s.locations))
+		for _, l := range s.locations {
+			s.paths[l.path] = s.paths[l.path] || l.exact
+		}
 	}
 	sortServers(list)
 	return list
@@ -265,13 +272,13 @@ func (v *converter) addPath(s *server, c *conf, p *Path) {
 		v.r.Refuse(p.Place, directive, "the host %s belongs to the namespace %s, and use-regex or rewrite-target would make regular expressions of all its paths", hint.Quote(s.host), s.namespace)
 		return
 	}
-	for _, l := range s.locations {
-		if l.path != text {
-			continue
+	if s.first == nil {
+		s.first = map[string]*location{}
+		for _, l := range s.locations {
+			s.first[l.path] = l
 		}
-		if l.exact != isExact {
-			break
-		}
+	}
+	if l := s.first[text]; l != nil && l.exact == isExact {
 		if l.unset {
 			l.unset, l.backend, l.by, l.Place = false, &p.Backend, c, p.Place
 			return
@@ -279,7 +286,11 @@ func (v *converter) addPath(s *server, c *conf, p *Path) {
 		v.r.Differ(p.Place, directive, "", "the Ingress %s has this path already, and gets its requests, as with ingress-nginx", l.by.key())
 		return
 	}
-	s.locations = append(s.locations, &location{path: text, exact: isExact, backend: &p.Backend, by: c, Place: p.Place})
+	l := &location{path: text, exact: isExact, backend: &p.Backend, by: c, Place: p.Place}
+	if s.first[text] == nil {
+		s.first[text] = l
+	}
+	s.locations = append(s.locations, l)
 }
 
 // sort puts the locations into the order in which nginx finds them: those that match
