@@ -78,6 +78,13 @@ func (b *Balancer) Apply(plan *program.Plan, members func(feed string) []discove
 	return plan, nil
 }
 
+// Follow brings the lists of backends up to date that the last Plan has.
+func (b *Balancer) Follow(members func(feed string) []discovery.Member) {
+	for feed := range b.fed {
+		b.feeds.Set(feed, members(feed))
+	}
+}
+
 // use starts or reloads the balancer with c, which belongs to it from then on.
 func (b *Balancer) use(c *config.Config) error {
 	b.next = c

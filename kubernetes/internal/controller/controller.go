@@ -29,6 +29,7 @@ import (
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/endpoints"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/leader"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/peer"
+	"github.com/holdfast-ws/holdfast/kubernetes/internal/program"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/settings"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/translate"
 )
@@ -100,8 +101,10 @@ type Controller struct {
 	wake     chan struct{}
 
 	// The following are of the goroutine of follow.
-	base  *config.Config
-	facts Facts
+	base    *config.Config
+	facts   Facts
+	builder program.Builder
+	began   time.Time
 }
 
 // Why a replica isn't ready.
@@ -134,6 +137,7 @@ func New(o Options) (*Controller, error) {
 		return nil, err
 	}
 	c.balancer = balancer.New(o.App, c.log)
+	c.builder.Log = c.log
 	c.notReady.Store(&atFirst)
 	return c, nil
 }

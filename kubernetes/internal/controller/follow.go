@@ -22,6 +22,8 @@ const (
 	share = 4
 	// maxLoads bounds how often a Plan finds that it needs further Secrets.
 	maxLoads = 5
+	// patience is how long the start waits for Secrets that exist and can't be read.
+	patience = time.Minute
 	// startAgain is the pause after the API server couldn't be asked at the start.
 	startAgain = time.Second
 )
@@ -39,6 +41,7 @@ func (c *Controller) follow(ctx, leads context.Context, group *sync.WaitGroup) e
 	if err := c.beginToLead(leads, group); err != nil {
 		return err
 	}
+	c.began = time.Now()
 	poll := c.options.Poll
 	if poll == 0 {
 		poll = 10 * time.Second
@@ -127,17 +130,25 @@ func (c *Controller) step(ctx context.Context) error {
 	}
 	var plan *program.Plan
 	var s *cluster.Snapshot
+	missing := false
+	members := func(feed string) []discovery.Member { return endpoints.Members(s, feed, c.options.Endpoints) }
 	for range maxLoads {
 		s = c.watcher.Snapshot()
 		var err error
-		if plan, err = program.Build(s, options); err != nil {
+		if plan, err = c.builder.Build(s, options); err != nil {
+			// The backends of what is served go on to be followed.
+			c.balancer.Follow(members)
 			return err
 		}
-		if !c.watcher.Load(ctx, s) || ctx.Err() != nil {
+		more := false
+		if more, missing = c.watcher.Load(ctx, s); !more || ctx.Err() != nil {
 			break
 		}
 	}
-	plan, err := c.balancer.Apply(plan, func(feed string) []discovery.Member { return endpoints.Members(s, feed, c.options.Endpoints) })
+	if missing && c.NotReady() == waiting && time.Since(c.began) < patience {
+		return nil // nothing is served yet, and some would be served wrongly
+	}
+	plan, err := c.balancer.Apply(plan, members)
 	c.snapshot.Store(s)
 	if err == nil {
 		c.notReady.CompareAndSwap(&atFirst, nil)

@@ -18,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
@@ -153,7 +154,9 @@ func (c *collection) add(slice *discoveryv1.EndpointSlice, e *discoveryv1.Endpoi
 		return
 	}
 	one := candidate{member: discovery.Member{Name: address, Address: address, Weight: 1, State: stateOf(e.Conditions)}, prefer: prefer}
-	if ref := e.TargetRef; ref != nil && ref.Kind == "Pod" && ref.Name != "" && cmp.Or(ref.Namespace, c.namespace) == c.namespace {
+	// The API server doesn't check the names of targets, and whoever may write slices
+	// could put anything there.
+	if ref := e.TargetRef; ref != nil && ref.Kind == "Pod" && len(validation.IsDNS1123Subdomain(ref.Name)) == 0 && cmp.Or(ref.Namespace, c.namespace) == c.namespace {
 		one.member.Name = ref.Name
 		if pod := c.snapshot.Pod(c.namespace, ref.Name); pod != nil && (ref.UID == "" || ref.UID == pod.UID) {
 			one.current = true
@@ -211,11 +214,23 @@ func addressOf(t discoveryv1.AddressType, text string, port int32) (string, bool
 		return "", false
 	}
 	ip = ip.Unmap()
-	if ip.IsUnspecified() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() {
+	if ip.IsUnspecified() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() ||
+		slices.ContainsFunc(never, func(p netip.Prefix) bool { return p.Contains(ip) }) {
 		return "", false
 	}
 	return netip.AddrPortFrom(ip, uint16(port)).String(), true
 }
+
+// never has addresses of clouds' metadata services that aren't link-local, and those of
+// IPv6 that stand for some of IPv4 (RFC 4291 section 2.5.5.1, RFC 6052).
+var never = []netip.Prefix{
+	netip.MustParsePrefix("fd00:ec2::254/128"), netip.MustParsePrefix("fd20:ce::254/128"), netip.MustParsePrefix("168.63.129.16/32"),
+	netip.MustParsePrefix("100.100.100.200/32"), netip.MustParsePrefix("192.0.0.192/32"),
+	netip.MustParsePrefix("::/96"), netip.MustParsePrefix("64:ff9b::/96"),
+}
+
+// maxMembers bounds a list, as that of a file (discovery.ReadFile).
+const maxMembers = 10_000
 
 // members returns the list. Of two Pods with one address, one has ended and the other has
 // got its address.
@@ -232,5 +247,5 @@ func (c *collection) members() []discovery.Member {
 		members = append(members, one.member)
 	}
 	slices.SortFunc(members, func(a, b discovery.Member) int { return cmp.Compare(a.Name, b.Name) })
-	return members
+	return members[:min(len(members), maxMembers)]
 }

@@ -107,6 +107,9 @@ func TestMembers(t *testing.T) {
 			want: []string{"192.0.2.1:80 192.0.2.1:80 ready", "192.0.2.2:80 192.0.2.2:80 ready", "[2001:db8::1]:80 [2001:db8::1]:80 ready"}},
 		{name: "addresses that no pod has", objects: []string{service, slice("a", "IPv4", 80, endpoint("127.0.0.1", "", "", ""), endpoint("169.254.169.254", "", "", ""),
 			endpoint("0.0.0.0", "", "", ""), endpoint("chat", "", "", "")), slice("b", "IPv6", 80, endpoint("::1", "", "", ""), endpoint("::ffff:127.0.0.1", "", "", ""), endpoint("fe80::1%eth0", "", "", ""))}},
+		{name: "a name that no pod has, and addresses of metadata services", objects: []string{service, slice("a", "IPv4", 80, endpoint("10.0.0.1", "chat\n\x1b[31m", "1", ready), endpoint("100.100.100.200", "", "", "")),
+			slice("b", "IPv6", 80, endpoint("fd00:ec2::254", "", "", ""), endpoint("64:ff9b::a9fe:a9fe", "", "", ""))},
+			want: []string{"10.0.0.1:80 10.0.0.1:80 ready"}},
 		{name: "a port of another protocol", objects: []string{service, strings.Replace(slice("a", "IPv4", 80, endpoint("10.0.0.1", "chat-1", "1", ready)), "TCP", "UDP", 1)}},
 		{name: "a port of another name", objects: []string{service, strings.Replace(slice("a", "IPv4", 80, endpoint("10.0.0.1", "chat-1", "1", ready)), "name: web", "name: metrics", 1)}},
 		{name: "headless, with a port without a name", objects: []string{

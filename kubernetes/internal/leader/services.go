@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/holdfast-ws/holdfast/kubernetes/internal/cluster"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/translate"
 )
 
@@ -28,12 +33,40 @@ func (w *Writer) writeServices(ctx context.Context, wanted *Wanted) (done bool) 
 		keep[client.ObjectKeyFromObject(desired)] = true
 		done = w.writeService(ctx, wanted, desired) && done
 	}
+	unwanted := map[types.UID]time.Time{}
 	for _, s := range wanted.Snapshot.Services {
-		if w.mine(s) && !keep[client.ObjectKeyFromObject(s)] && s.DeletionTimestamp == nil && ctx.Err() == nil {
+		if !w.mine(s) || keep[client.ObjectKeyFromObject(s)] || s.DeletionTimestamp != nil || ctx.Err() != nil || !gone(wanted.Snapshot, s) {
+			continue
+		}
+		since, ok := w.unwanted[s.UID]
+		if !ok {
+			since = time.Now()
+		}
+		unwanted[s.UID] = since
+		if time.Since(since) < w.options.DeleteAfter {
+			done = false // look again
+		} else {
 			done = w.deleteService(ctx, s) && done
 		}
 	}
+	w.unwanted = unwanted
 	return done
+}
+
+// gone reports whether the Gateway of a Service is gone for good: it was deleted, or has
+// another class. With a Service goes the address by which clients come. So neither the
+// class that is away for a moment counts, nor a Gateway API that isn't followed any more.
+func gone(s *cluster.Snapshot, service *corev1.Service) bool {
+	if len(s.GatewayClasses) == 0 {
+		return false
+	}
+	namespace, name, _ := strings.Cut(service.Annotations[translate.GatewayRef], "/")
+	gateway, ok := s.Find(&gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}).(*gatewayv1.Gateway)
+	if !ok {
+		return true
+	}
+	class := s.Find(&gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: string(gateway.Spec.GatewayClassName)}})
+	return class != nil
 }
 
 // mine reports whether a Service is one that this installation has made.

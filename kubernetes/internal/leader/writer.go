@@ -2,9 +2,11 @@ package leader
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +37,9 @@ type Options struct {
 	// is in their label app.kubernetes.io/instance: those of another installation in
 	// the same namespace are left alone.
 	Namespace, Instance string
+	// DeleteAfter is how long a Service must be unwanted before it is deleted; 0 means
+	// 30 s.
+	DeleteAfter time.Duration
 	// Stale is called when a status can't be written since the object has changed: the
 	// program should call Want with a new Snapshot. It must not block.
 	Stale func()
@@ -59,6 +64,10 @@ type Writer struct {
 	// The following are of the goroutine of Run.
 	written map[identity]string // the version of an object that a status was written over
 	failed  map[identity]failure
+	// unwanted are Services by UID, and since when.
+	unwanted map[types.UID]time.Time
+	// often are objects that are written often, see brake.
+	often map[identity][]time.Time
 }
 
 // identity is an object's.
@@ -81,7 +90,10 @@ func NewWriter(o Options) *Writer {
 	if o.Stale == nil {
 		o.Stale = func() {}
 	}
-	return &Writer{options: o, wake: make(chan struct{}, 1), written: map[identity]string{}, failed: map[identity]failure{}}
+	if o.DeleteAfter == 0 {
+		o.DeleteAfter = 30 * time.Second
+	}
+	return &Writer{often: map[identity][]time.Time{}, options: o, wake: make(chan struct{}, 1), written: map[identity]string{}, failed: map[identity]failure{}}
 }
 
 // Want says what should be in the cluster from now on.
@@ -131,12 +143,20 @@ func (w *Writer) write(ctx context.Context, wanted *Wanted) (done bool) {
 		current[identityOf(desired)] = true
 		done = w.writeStatus(ctx, wanted.Snapshot, desired) && done
 	}
+	for _, s := range wanted.Services {
+		current[identityOf(s)] = true
+	}
 	if w.options.Namespace != "" {
 		done = w.writeServices(ctx, wanted) && done
 	}
 	for id := range w.written {
 		if !current[id] {
 			delete(w.written, id)
+		}
+	}
+	for id := range w.often {
+		if !current[id] {
+			delete(w.often, id)
 		}
 	}
 	if w.options.Events != nil {
@@ -155,6 +175,9 @@ func (w *Writer) writeStatus(ctx context.Context, s *cluster.Snapshot, desired c
 	}
 	if w.written[id] == actual.GetResourceVersion() {
 		return true // written, and the Snapshot doesn't show it yet
+	}
+	if w.brake(id) {
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -175,6 +198,22 @@ func (w *Writer) writeStatus(ctx context.Context, s *cluster.Snapshot, desired c
 	delete(w.failed, id)
 	w.written[id] = actual.GetResourceVersion()
 	return true
+}
+
+// maxWrites is how often a status may be written in logEvery.
+const maxWrites = 10
+
+// brake reports whether an object is written too often, because somebody else writes
+// something else each time: two installations that serve the same class, for example.
+func (w *Writer) brake(id identity) bool {
+	recent := slices.DeleteFunc(w.often[id], func(at time.Time) bool { return time.Since(at) > logEvery })
+	if len(recent) >= maxWrites {
+		w.often[id] = recent
+		w.fail(id, "writing a status", errors.New("it was written ten times in a minute, and somebody else changes it each time: does another installation serve the same class?"))
+		return true
+	}
+	w.often[id] = append(recent, time.Now())
+	return false
 }
 
 // fail logs why something can't be written, once a minute for each object.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/cluster"
 	"github.com/holdfast-ws/holdfast/kubernetes/internal/translate"
@@ -40,6 +42,11 @@ metadata:
   labels: {app.kubernetes.io/managed-by: holdfast, app.kubernetes.io/instance: one}
   annotations: {holdfast.dev/gateway: shop/old}
 spec: {ports: [{port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: holdfast}
+spec: {controllerName: holdfast.dev/gateway}
 ---
 apiVersion: v1
 kind: Service
@@ -101,7 +108,7 @@ func newWorld(t *testing.T) *world {
 			return c.Delete(ctx, o, opts...)
 		},
 	}).Build()
-	w.Writer = NewWriter(Options{Client: w.client, Log: slog.New(slog.DiscardHandler), Namespace: "holdfast", Instance: "one", Stale: func() { w.stale++ }})
+	w.Writer = NewWriter(Options{Client: w.client, Log: slog.New(slog.DiscardHandler), Namespace: "holdfast", Instance: "one", DeleteAfter: time.Nanosecond, Stale: func() { w.stale++ }})
 	return w
 }
 
@@ -109,7 +116,9 @@ func newWorld(t *testing.T) *world {
 func (w *world) snapshot(t *testing.T) *cluster.Snapshot {
 	var ingresses networkingv1.IngressList
 	var services corev1.ServiceList
-	if err := errors.Join(w.client.List(t.Context(), &ingresses), w.client.List(t.Context(), &services)); err != nil {
+	var classes gatewayv1.GatewayClassList
+	var gateways gatewayv1.GatewayList
+	if err := errors.Join(w.client.List(t.Context(), &ingresses), w.client.List(t.Context(), &services), w.client.List(t.Context(), &classes), w.client.List(t.Context(), &gateways)); err != nil {
 		t.Fatal(err)
 	}
 	var all []client.Object
@@ -118,6 +127,12 @@ func (w *world) snapshot(t *testing.T) *cluster.Snapshot {
 	}
 	for i := range services.Items {
 		all = append(all, &services.Items[i])
+	}
+	for i := range classes.Items {
+		all = append(all, &classes.Items[i])
+	}
+	for i := range gateways.Items {
+		all = append(all, &gateways.Items[i])
 	}
 	s, err := cluster.New(all)
 	if err != nil {
@@ -148,9 +163,7 @@ func (w *world) expect(t *testing.T, what string, calls ...string) {
 func TestWriter(t *testing.T) {
 	w := newWorld(t)
 	first := w.wanted(t)
-	if !w.write(t.Context(), first) {
-		t.Error("not everything was written")
-	}
+	w.write(t.Context(), first)
 	w.expect(t, "the first time", "status chat", "create gw-new", "delete gw-old")
 	w.write(t.Context(), first)
 	w.expect(t, "again, before the snapshot shows it", "create gw-new", "delete gw-old") // which does nothing
@@ -175,9 +188,7 @@ func TestConflict(t *testing.T) {
 		t.Errorf("a conflict asks for %d new snapshots", w.stale)
 	}
 	w.refuse, w.calls = nil, nil
-	if !w.write(t.Context(), w.wanted(t)) {
-		t.Error("it isn't written after the conflict")
-	}
+	w.write(t.Context(), w.wanted(t))
 	w.expect(t, "after the conflict", "status chat", "create gw-new", "delete gw-old")
 }
 
@@ -189,6 +200,58 @@ func TestServiceOfSomebodyElse(t *testing.T) {
 	wanted.Services[1].Namespace = "shop"
 	w.write(t.Context(), wanted)
 	w.expect(t, "a name that is taken, and another namespace", "status chat", "delete gw-old")
+}
+
+// TestServicesStay: with a Service goes the address by which clients come, so it is deleted
+// only once its Gateway is gone for good.
+func TestServicesStay(t *testing.T) {
+	w := newWorld(t)
+	gateway := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "old"}, Spec: gatewayv1.GatewaySpec{GatewayClassName: "holdfast"}}
+	class := w.snapshot(t).GatewayClasses[0].DeepCopy()
+	unwanted := func() {
+		for range 2 {
+			w.write(t.Context(), &Wanted{Snapshot: w.snapshot(t)})
+		}
+	}
+	if err := errors.Join(w.client.Create(t.Context(), gateway), w.client.Delete(t.Context(), class)); err != nil {
+		t.Fatal(err)
+	}
+	w.calls = nil
+	unwanted()
+	w.expect(t, "no class is there")
+	class.ResourceVersion, class.Name = "", "other"
+	if err := w.client.Create(t.Context(), class); err != nil {
+		t.Fatal(err)
+	}
+	w.calls = nil
+	unwanted()
+	w.expect(t, "the class of the Gateway is away")
+	if err := w.client.Delete(t.Context(), gateway); err != nil {
+		t.Fatal(err)
+	}
+	w.calls = nil
+	w.options.DeleteAfter = time.Hour
+	unwanted()
+	w.expect(t, "the Gateway is gone since a moment")
+	w.options.DeleteAfter = time.Nanosecond
+	unwanted()
+	w.expect(t, "the Gateway is gone", "delete gw-old")
+}
+
+// TestBrake: an object that somebody else changes each time is left alone for a while.
+func TestBrake(t *testing.T) {
+	w := newWorld(t)
+	for range 2 * maxWrites {
+		clear(w.written)
+		wanted := w.wanted(t)
+		wanted.Snapshot.Ingresses[0].Status.LoadBalancer.Ingress = nil
+		wanted.Snapshot.Ingresses[0].ResourceVersion = w.snapshot(t).Ingresses[0].ResourceVersion
+		wanted.Services = nil
+		w.write(t.Context(), wanted)
+	}
+	if got := len(slices.DeleteFunc(w.calls, func(c string) bool { return c != "status chat" })); got != maxWrites {
+		t.Errorf("the status was written %d times, want %d", got, maxWrites)
+	}
 }
 
 func TestUpdatedKeepsWhatOthersSet(t *testing.T) {

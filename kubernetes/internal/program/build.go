@@ -52,10 +52,20 @@ type Plan struct {
 	parts *parts
 }
 
+// Builder makes Plans. If a translator panics, a mistake of ours that some object has
+// found, what it made last stands in for its result: such an object must not hold up
+// everybody else, nor end their sessions. The zero Builder is ready for use.
+type Builder struct {
+	Log  *slog.Logger // nil means no log
+	last map[int]*translate.Result
+}
+
+// Build makes one Plan.
+func Build(s *cluster.Snapshot, o Options) (*Plan, error) { return new(Builder).Build(s, o) }
+
 // Build makes a Plan. If it returns an error, nothing can be served that way, and what
 // was served before should go on.
-func Build(s *cluster.Snapshot, o Options) (_ *Plan, err error) {
-	// A mistake in a translator must not end the sessions of the whole balancer.
+func (b *Builder) Build(s *cluster.Snapshot, o Options) (_ *Plan, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("a mistake in holdfast: %v\n%s", p, debug.Stack())
@@ -63,8 +73,8 @@ func Build(s *cluster.Snapshot, o Options) (_ *Plan, err error) {
 	}()
 	p := &parts{options: o}
 	var results []*translate.Result
-	for _, translator := range o.Translators {
-		results = append(results, translator(s))
+	for i, translator := range o.Translators {
+		results = append(results, b.translate(i, s, translator))
 	}
 	if o.Policies != nil {
 		p.add(o.Policies(s, results))
@@ -74,6 +84,49 @@ func Build(s *cluster.Snapshot, o Options) (_ *Plan, err error) {
 	}
 	p.dedupe()
 	return p.plan()
+}
+
+// translate calls a translator.
+func (b *Builder) translate(i int, s *cluster.Snapshot, translator func(*cluster.Snapshot) *translate.Result) (r *translate.Result) {
+	defer func() {
+		p := recover()
+		switch {
+		case p == nil:
+			if b.last == nil {
+				b.last = map[int]*translate.Result{}
+			}
+			b.last[i] = copyOf(r)
+		case b.last[i] == nil:
+			panic(p)
+		default:
+			if b.Log != nil {
+				b.Log.Error("a mistake in holdfast: of one kind of objects, no change is used until it works again", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			}
+			// Statuses and Services of older objects would be wrong.
+			r = copyOf(b.last[i])
+			r.Statuses, r.Events = nil, nil
+		}
+	}()
+	return translator(s)
+}
+
+// copyOf copies what policies and Validate change in a result.
+func copyOf(r *translate.Result) *translate.Result {
+	if r == nil {
+		return &translate.Result{}
+	}
+	copied := *r
+	copied.Listeners, copied.Routes, copied.Pools = slices.Clone(r.Listeners), slices.Clone(r.Routes), slices.Clone(r.Pools)
+	for i := range copied.Listeners {
+		deepen(reflect.ValueOf(&copied.Listeners[i].Listener).Elem())
+	}
+	for i := range copied.Routes {
+		deepen(reflect.ValueOf(&copied.Routes[i].Route).Elem())
+	}
+	for i := range copied.Pools {
+		deepen(reflect.ValueOf(&copied.Pools[i].Pool).Elem())
+	}
+	return &copied
 }
 
 // parts are those of a configuration, with their owners.

@@ -315,3 +315,33 @@ func TestOthersAreServed(t *testing.T) {
 		}
 	})
 }
+
+// TestMistakeOfOneTranslator: what it made last stands in, and the others go on.
+func TestMistakeOfOneTranslator(t *testing.T) {
+	broken, host := false, "a.example"
+	o := options(&translate.Result{Listeners: []translate.Listener{on("web", ":80")}, Routes: []translate.Route{path("web", "old.example", "chat")}, Pools: []translate.Pool{pool("chat", nil)}})
+	first := o.Translators[0]
+	o.Translators[0] = func(s *cluster.Snapshot) *translate.Result {
+		if broken {
+			panic("index out of range")
+		}
+		return first(s)
+	}
+	o.Translators = append(o.Translators, func(*cluster.Snapshot) *translate.Result {
+		return &translate.Result{Listeners: []translate.Listener{on("gate", ":81")}, Routes: []translate.Route{path("gate", host, "api")}, Pools: []translate.Pool{pool("api", nil)}}
+	})
+	var b Builder
+	if _, err := b.Build(&cluster.Snapshot{}, o); err != nil {
+		t.Fatal(err)
+	}
+	broken, host = true, "b.example"
+	for range 2 {
+		plan, err := b.Build(&cluster.Snapshot{}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := shown(plan), "on web\non gate\nweb old.example > chat\ngate b.example > api\n  > 404\npool chat\npool api"; got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+}

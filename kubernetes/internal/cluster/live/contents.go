@@ -131,21 +131,21 @@ func (c *contents) read(ctx context.Context, name types.NamespacedName) (changed
 
 // Load reads the Secrets and ConfigMaps that were looked up in a Snapshot, and reports
 // whether there is now more to find: then the caller takes a new Snapshot. It blocks for
-// at most 5 s. Those that can't be read are tried again later, by a signal on Changed.
-func (w *Watcher) Load(ctx context.Context, s *cluster.Snapshot) (more bool) {
+// at most 5 s. missing says that some exist and can't be read; they are tried again later,
+// by a signal on Changed.
+func (w *Watcher) Load(ctx context.Context, s *cluster.Snapshot) (more, missing bool) {
 	secrets, configMaps := s.Wanted()
-	again := false
 	for _, l := range []struct {
 		contents *contents
 		names    []types.NamespacedName
 	}{{w.secrets, secrets}, {w.configMaps, configMaps}} {
 		changed, failed := l.contents.load(ctx, l.names)
-		more, again = more || changed, again || failed
+		more, missing = more || changed, missing || failed
 	}
-	if again {
+	if missing {
 		time.AfterFunc(readAgain, w.Signal)
 	}
-	return more
+	return more, missing
 }
 
 func emptySecret() client.Object    { return &corev1.Secret{} }

@@ -38,7 +38,7 @@ type Options struct {
 	Scheme *runtime.Scheme // cluster.NewScheme
 	Reader client.Reader   // asks the API server; for Secrets and ConfigMaps
 	// Namespaces are those that are watched; empty means all. Also has those whose
-	// Services, Secrets and ConfigMaps are needed besides: the controller's own.
+	// Services, EndpointSlices and Pods are needed besides: the controller's own.
 	Namespaces []string
 	Also       []string
 	GatewayAPI bool // whether its resources are followed if they are installed
@@ -104,12 +104,12 @@ func New(o Options) (*Watcher, error) {
 			by.Field = fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")
 		case "configmaps":
 			by.Field = fields.OneTermNotEqualSelector("metadata.name", "kube-root-ca.crt") // one in each namespace
-		case "services":
+		case "services", "endpointslices", "pods":
+			if len(o.Namespaces) > 0 {
+				by.Namespaces = namespaces(slices.Concat(o.Namespaces, o.Also))
+			}
 		default:
 			continue
-		}
-		if len(o.Namespaces) > 0 {
-			by.Namespaces = namespaces(slices.Concat(o.Namespaces, o.Also))
 		}
 		options.ByObject[k.object] = by
 	}
