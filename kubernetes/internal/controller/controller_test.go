@@ -234,6 +234,7 @@ func TestFollowsCluster(t *testing.T) {
 	}
 	c.Apply(t, ns, chatService+"---"+strings.Replace(chatIngress, "chat.example", "other.example", 2))
 	eventually(t, "the other host is served", func() bool { return get(web, "other.example") == "200 two" })
+	eventually(t, "the reload is logged", func() bool { return reloads() > before }) // which comes after it
 	if got := r.App().Status().Generation; got != generation+1 || reloads() != before+1 {
 		t.Errorf("100 equal slices and one Ingress made %d generations and %d reloads, want 1 and 1", got-generation, reloads()-before)
 	}
