@@ -15,7 +15,7 @@ const (
 	maxNamespaceRoutes = 20_000
 	maxAllRoutes       = 100_000
 	// maxPorts bounds the ports of the Gateways of a namespace.
-	maxPorts = 1000
+	maxPorts = 200
 )
 
 // room is what is left of these bounds. The zero value is all of it.

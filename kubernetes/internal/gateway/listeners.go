@@ -86,47 +86,72 @@ func (t *translator) checkListeners(g *gateway) {
 	// The listeners of a Gateway come before those of its sets, and an older set before a
 	// newer one, so that nobody takes a port or a host from somebody before. Within one
 	// object, none of those that conflict is better than the other.
-	var before []*listener
+	before := newClaims()
 	for rest := g.listeners; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].owner == rest[0].owner {
 			n++
 		}
-		before = append(before, conflicts(before, rest[:n])...)
+		conflicts(before, rest[:n])
 		rest = rest[n:]
 	}
 	g.ports = portsOf(g.listeners)
 }
 
-// conflicts marks the listeners of one object that conflict with those of others before or
-// with each other. It returns those that keep others away.
-func conflicts(before, own []*listener) (claims []*listener) {
-	for _, l := range own {
-		if l.family != unsupported {
-			l.conflict = conflictWith(l, before)
-			if l.conflict.ok() {
-				claims = append(claims, l)
-			}
-		}
-	}
-	for _, l := range claims {
-		l.conflict = conflictWith(l, claims)
-	}
-	return claims
+// claims are the ports and hosts of listeners, counted.
+type claims struct {
+	families map[int32]map[family]int // by port
+	hosts    map[hostClaim]int
 }
 
-func conflictWith(l *listener, others []*listener) verdict {
-	for _, o := range others {
-		if o != l && o.port == l.port && o.family != l.family {
+type hostClaim struct {
+	port int32
+	host string
+}
+
+func newClaims() *claims {
+	return &claims{map[int32]map[family]int{}, map[hostClaim]int{}}
+}
+
+func (c *claims) add(l *listener) {
+	if c.families[l.port] == nil {
+		c.families[l.port] = map[family]int{}
+	}
+	c.families[l.port][l.family]++
+	c.hosts[hostClaim{l.port, l.host}]++
+}
+
+// conflict is why l can't be beside those of c. own says how many of these are l itself.
+func (c *claims) conflict(l *listener, own int) verdict {
+	for f := range c.families[l.port] {
+		if f != l.family {
 			return verdict{string(gwv1.ListenerReasonProtocolConflict), fmt.Sprintf("another listener of the Gateway has port %d with another protocol or TLS mode", l.port)}
 		}
 	}
-	for _, o := range others {
-		if o != l && o.port == l.port && (o.host == l.host || l.family == tcp) {
-			return verdict{string(gwv1.ListenerReasonHostnameConflict), fmt.Sprintf("another listener of the Gateway has port %d with the same hostname", l.port)}
-		}
+	if c.hosts[hostClaim{l.port, l.host}] > own {
+		return verdict{string(gwv1.ListenerReasonHostnameConflict), fmt.Sprintf("another listener of the Gateway has port %d with the same hostname", l.port)}
 	}
 	return verdict{}
+}
+
+// conflicts marks the listeners of one object that conflict with those of others before or
+// with each other. It adds those to before that keep others away.
+func conflicts(before *claims, listeners []*listener) {
+	own := newClaims()
+	var claiming []*listener
+	for _, l := range listeners {
+		if l.family == unsupported {
+			continue
+		}
+		if l.conflict = before.conflict(l, 0); l.conflict.ok() {
+			own.add(l)
+			claiming = append(claiming, l)
+		}
+	}
+	for _, l := range claiming {
+		l.conflict = own.conflict(l, 1)
+		before.add(l)
+	}
 }
 
 // portsOf puts the distinct listeners together by their port.

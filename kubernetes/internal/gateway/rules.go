@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -183,11 +184,25 @@ func (r *rule) readPersistence(spec *gwv1.SessionPersistence) error {
 	return nil
 }
 
-// id names the rule, by its own name if it has one.
+// id names the rule, by its own name if it has one, or else by what makes its pools its own:
+// its number changes when another rule is put before it, and its sessions would lose their
+// pool.
 func (r *rule) id() string {
+	spec := &r.route.Spec.Rules[r.index]
 	name := r.name
+	for i := range r.route.Spec.Rules {
+		if i != r.index && string(deref(r.route.Spec.Rules[i].Name, "")) == name {
+			name = "" // it isn't its own
+		}
+	}
 	if name == "" {
-		name = strconv.Itoa(r.index)
+		var all strings.Builder
+		for _, ref := range spec.BackendRefs {
+			fmt.Fprintf(&all, "%q %q %d\n", deref(ref.Namespace, ""), ref.Name, deref(ref.Port, 0))
+		}
+		persistence, _ := json.Marshal(spec.SessionPersistence) // of plain values
+		retry, _ := json.Marshal(spec.Retry)
+		name = "rule-" + digest(all.String() + string(persistence) + string(retry))[:12]
 	}
 	return r.route.Namespace + "/" + r.route.Name + "/" + name
 }

@@ -128,6 +128,11 @@ func (t *translator) serviceOf(g *gateway) *corev1.Service {
 		},
 		Spec: corev1.ServiceSpec{Type: t.serviceType(), Selector: t.o.Selector, IPFamilyPolicy: &policy},
 	}
+	if s.Spec.Type != corev1.ServiceTypeClusterIP {
+		// With Cluster, a node may pass connections on in its own name, and the addresses of
+		// clients would be lost, by which policies admit them.
+		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	}
 	if i := g.object.Spec.Infrastructure; i != nil {
 		for k, v := range i.Labels {
 			s.Labels[string(k)] = string(v)
