@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,13 +168,24 @@ func objects(pods []*metav1.PartialObjectMetadata) (list []client.Object) {
 // recorder is a client that records patches.
 type recorder struct {
 	client.Client
-	err  error
+	err error
+
+	mu   sync.Mutex // guards the following
 	at   []time.Time
 	body []string
 }
 
+// written returns how many patches there were, and when the first was.
+func (r *recorder) written() (n int, first time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.at), r.at[0]
+}
+
 func (r *recorder) Patch(_ context.Context, o client.Object, p client.Patch, _ ...client.PatchOption) error {
 	data, _ := p.Data(o)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.at = append(r.at, time.Now())
 	r.body = append(r.body, o.GetNamespace()+"/"+o.GetName()+" "+string(p.Type())+" "+string(data))
 	return r.err
@@ -229,12 +241,14 @@ func TestPace(t *testing.T) {
 			return sessions(byPod), nil
 		}})
 		time.Sleep(Interval + time.Second + pause/2)
-		if got := len(r.at); got != 11 || r.at[0].Sub(began) != Interval {
-			t.Errorf("%d were written, the first after %v", got, r.at[0].Sub(began))
+		synctest.Wait()
+		if n, first := r.written(); n != 11 || first.Sub(began) != Interval {
+			t.Errorf("%d were written, the first after %v", n, first.Sub(began))
 		}
 		time.Sleep(Interval - 2*time.Second)
-		if got := len(r.at); got != atOnce {
-			t.Errorf("%d were written in a minute, want %d", got, atOnce)
+		synctest.Wait()
+		if n, _ := r.written(); n != atOnce {
+			t.Errorf("%d were written in a minute, want %d", n, atOnce)
 		}
 		cancel()
 		synctest.Wait()
