@@ -146,6 +146,9 @@ func byAge(a, b client.Object) int {
 func (t *translator) readGateways(classes map[string]verdict) {
 	for _, object := range t.s.Gateways {
 		rejected, ours := classes[string(object.Spec.GatewayClassName)]
+		if !ours && t.orphan(object) {
+			rejected, ours = verdict{string(gwv1.GatewayReasonPending), "there is no such GatewayClass"}, true
+		}
 		if !ours {
 			continue
 		}
@@ -162,6 +165,19 @@ func (t *translator) readGateways(classes map[string]verdict) {
 			})
 		}
 	}
+}
+
+// orphan reports whether the class of a Gateway doesn't exist, and was ours: the Gateway has
+// its Service still. It keeps that and its pools, so that a class that is made again, as by
+// a new installation, costs no session and no address.
+func (t *translator) orphan(g *gwv1.Gateway) bool {
+	for _, class := range t.s.GatewayClasses {
+		if class.Name == string(g.Spec.GatewayClassName) {
+			return false
+		}
+	}
+	s := t.s.Service(t.o.Namespace, serviceName(nameOf(g)))
+	return s != nil && s.Annotations[translate.GatewayRef] == nameOf(g).String()
 }
 
 // checkInfrastructure refuses parameters: there are none that this controller reads.

@@ -210,6 +210,7 @@ func TestPoolsOutliveMistakes(t *testing.T) {
 			}
 			return o
 		},
+		"without a GatewayClass": func(o client.Object) client.Object { return unless[*gwv1.GatewayClass](o) },
 		"with parameters": func(o client.Object) client.Object {
 			if class, ok := o.(*gwv1.GatewayClass); ok {
 				class = class.DeepCopy()
@@ -228,6 +229,9 @@ func TestPoolsOutliveMistakes(t *testing.T) {
 		bad := Translate(mustSnapshot(t, objects...), testOptions())
 		if got := pools(bad); !slices.Equal(got, want) {
 			t.Errorf("%s, the pools are %v, want %v", name, got, want)
+		}
+		if n := len(bad.Services); n != len(good.Services) {
+			t.Errorf("%s, there are %d Services, want %d", name, n, len(good.Services))
 		}
 	}
 }
