@@ -61,11 +61,14 @@ func (c *Controller) follow(ctx, leads context.Context, group *sync.WaitGroup) e
 			return nil
 		}
 		// What has changed during the pause is in the next Snapshot.
-		for _, changes := range []<-chan struct{}{c.watcher.Changed(), c.wake} {
-			select {
-			case <-changes:
-			default:
-			}
+		select {
+		case <-c.watcher.Changed():
+		default:
+		}
+		select {
+		case <-c.wake:
+			c.readSettings()
+		default:
 		}
 	}
 }
