@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/gateway-api/apis/v1alpha3"
 	"sigs.k8s.io/gateway-api/apis/v1beta1"
 	xv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
+	confv1 "sigs.k8s.io/gateway-api/conformance/apis/v1"
 	"sigs.k8s.io/gateway-api/conformance/utils/suite"
 	"sigs.k8s.io/yaml"
 )
@@ -40,6 +42,7 @@ func compare(t *testing.T, s *suite.ConformanceTestSuite) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	slices.SortFunc(report.ProfileReports, func(a, b confv1.ProfileReport) int { return strings.Compare(a.Name, b.Name) })
 	got, err := yaml.Marshal(report)
 	if err != nil {
 		t.Fatal(err)
