@@ -249,3 +249,27 @@ func unused(t *testing.T, c *lab.Cluster, rights []string) (left []string) {
 	}
 	return left
 }
+
+// With rights for one namespace it serves that one.
+func TestOneNamespace(t *testing.T) {
+	c := install(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Image("example.com/web", self, "web")
+	c.Image("ghcr.io/holdfast-ws/holdfast-kubernetes", lab.Build(t, "github.com/holdfast-ws/holdfast/kubernetes/cmd/holdfast-kubernetes"))
+	c.Apply(t, "chat", "apiVersion: v1\nkind: Namespace\nmetadata: {name: chat}\n---\n"+manifest(t, "one-namespace.yaml"))
+	c.Apply(t, "chat", application)
+	c.WaitDeployment(t, "holdfast", "holdfast")
+	address := c.WaitLoadBalancer(t, "holdfast", "holdfast")
+	testkit.Eventually(t, "an answer by the Ingress", func() bool {
+		status, body, err := get("plain.example.com", net.JoinHostPort(address, "80"))
+		return err == nil && status == 200 && body == "from the pod"
+	})
+	for _, u := range c.Audit(t, "holdfast", "holdfast") {
+		if !u.Allowed {
+			t.Errorf("a right is missing: %+v", u)
+		}
+	}
+}
