@@ -75,7 +75,10 @@ type server struct {
 	ctx context.Context // of Serve: streams end with it
 }
 
-// value returns the figure that a trigger asks for.
+// value returns the figure that a trigger asks for. While a replica doesn't say how many
+// sessions it has, that is an error beside the figure without it: KEDA and the
+// autoscaler leave everything as it is then, and remove no pods because of a sum that is
+// too small.
 func (s *server) value(ref *externalscaler.ScaledObjectRef) (t trigger, v float64, err error) {
 	if t, err = parse(ref); err != nil {
 		return t, 0, err
@@ -88,13 +91,17 @@ func (s *server) value(ref *externalscaler.ScaledObjectRef) (t trigger, v float6
 	if !ok {
 		return t, 0, failure(codes.NotFound, ref, "no Ingress or route of this controller leads to the Service %s", hint.Quote(t.service.Name))
 	}
-	return t, t.metric.of(load), nil
+	v = t.metric.of(load)
+	if len(loads.Missing) > 0 {
+		err = failure(codes.Unavailable, ref, "the replica %s doesn't say how many sessions it has", hint.Quote(loads.Missing[0]))
+	}
+	return t, v, err
 }
 
 // IsActive reports whether there is more than the trigger's activation.
 func (s *server) IsActive(_ context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
 	t, v, err := s.value(ref)
-	if err != nil {
+	if err != nil && (status.Code(err) != codes.Unavailable || v <= t.activation) {
 		return nil, err
 	}
 	return &externalscaler.IsActiveResponse{Result: v > t.activation}, nil

@@ -28,9 +28,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // busy is a source of loads.
 type busy struct {
-	mu   sync.Mutex
-	load scale.Load
-	err  error
+	mu      sync.Mutex
+	load    scale.Load
+	missing []string
+	err     error
 }
 
 func (b *busy) set(load scale.Load, err error) {
@@ -43,7 +44,7 @@ func (b *busy) Loads() (scale.Loads, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return scale.Loads{Services: map[types.NamespacedName]scale.Load{
-		{Namespace: "shop", Name: "chat"}: b.load, {Namespace: "shop", Name: "idle"}: {}}}, b.err
+		{Namespace: "shop", Name: "chat"}: b.load, {Namespace: "shop", Name: "idle"}: {}}, Missing: b.missing}, b.err
 }
 
 // start serves b and returns KEDA's own client of it, and a function that ends the server.
@@ -134,6 +135,26 @@ func TestFigures(t *testing.T) {
 		active, err := c.IsActive(patient(t), r)
 		if err != nil || active.Result != tt.active {
 			t.Errorf("%v: active %v, %v", tt.metadata, active, err)
+		}
+	}
+}
+
+// A sum that is too small, since a replica doesn't answer, removes no pods.
+func TestMissingReplica(t *testing.T) {
+	b := &busy{missing: []string{"holdfast-1"}}
+	c, _ := start(t, b, nil, insecure.NewCredentials())
+	for _, tt := range []struct {
+		sessions int
+		active   codes.Code
+	}{{0, codes.Unavailable}, {3, codes.OK}} {
+		b.set(scale.Load{Sessions: tt.sessions}, nil)
+		r, err := c.IsActive(patient(t), ref())
+		if status.Code(err) != tt.active || err == nil && !r.Result {
+			t.Errorf("%d sessions: active is %v, %v", tt.sessions, r, err)
+		}
+		_, err = c.GetMetrics(patient(t), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: "holdfast-sessions"})
+		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), `"holdfast-1"`) {
+			t.Errorf("%d sessions: the error is %v", tt.sessions, err)
 		}
 	}
 }
