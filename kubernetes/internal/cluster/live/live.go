@@ -2,8 +2,8 @@
 // something has changed.
 //
 // The objects come from the informers of controller-runtime. If the API server goes away,
-// they stay as they were. Snapshot takes a few milliseconds for ten thousand Pods; it and
-// Load are called by one goroutine, that of the program. Nothing else here blocks.
+// they stay as they were. Snapshot copies lists of pointers; it and Load are called by one
+// goroutine, that of the program. Nothing else here blocks.
 //
 // Of Pods, only the metadata is kept. Of Secrets and ConfigMaps, names and versions are
 // followed, and the content is read of those that something refers to. That costs one
