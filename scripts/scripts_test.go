@@ -81,6 +81,20 @@ esac
 	}
 }
 
+// The parts e2e and kube run at the same time: here each waits for the other.
+func TestPartsAtTheSameTime(t *testing.T) {
+	together := `case $2 in
+e2e) touch e2e; while [ ! -e kube ]; do :; done ;;
+kube) touch kube; while [ ! -e e2e ]; do :; done; echo "kube: output"; exit 3 ;;
+esac
+echo "$2 is done"`
+	out, status := runScript(t, "test.sh", map[string]string{"make": together}, "e2e", "kube", "fuzz")
+	expect(t, out, status, 1, "== e2e", "e2e is done", "== kube", "kube: output", "== fuzz", "fuzz is done", "== summary", "kube failed:")
+	// In another order, one after the other.
+	out, status = runScript(t, "test.sh", map[string]string{"make": `echo "$2 is done"`}, "kube", "e2e")
+	expect(t, out, status, 0, "== kube", "kube is done", "== e2e", "e2e is done", "== summary")
+}
+
 func TestAllPartsPass(t *testing.T) {
 	output, status := runScript(t, "test.sh", map[string]string{"make": "exit 0"})
 	expect(t, output, status, 0, "== summary")

@@ -13,16 +13,32 @@ scripts/setup-tests.sh || exit 1
 [ $# -gt 0 ] || set -- lint race e2e kube fuzz
 logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$logs"' EXIT
-for part; do
-	printf '\n== %s\n' "$part"
-	began=$SECONDS
-	if make --no-print-directory "$part" 2>&1 | tee "$logs/$part.log"; then
-		result=ok
-	else
+
+# run runs a part, with its output in a file of its own, too.
+run() {
+	local part=$1 began=$SECONDS result=ok
+	make --no-print-directory "$part" 2>&1 | tee "$logs/$part.log" || {
 		result=FAILED
 		touch "$logs/$part.failed"
-	fi
+	}
 	printf '%-6s %-6s %4d s\n' "$part" "$result" $((SECONDS - began)) >>"$logs/summary"
+}
+
+# The tests of e2e and kube mostly wait, so they run at the same time if both are to run.
+# The output of kube follows that of e2e.
+beside=
+for part; do
+	if [ "$part" = e2e ] && [[ " $* " == *" kube "* ]] && [ ! -e "$logs/kube.log" ]; then
+		run kube >"$logs/beside" &
+		beside=kube
+	fi
+	printf '\n== %s\n' "$part"
+	if [ "$part" = "$beside" ]; then
+		wait
+		cat "$logs/beside"
+	else
+		run "$part"
+	fi
 done
 
 printf '\n== summary\n'
