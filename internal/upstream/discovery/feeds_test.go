@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -135,7 +136,9 @@ func TestFedWithOthers(t *testing.T) {
 		w, feeds := newFedWorld(t)
 		defer w.Close()
 		file := t.TempDir() + "/b.json"
-		put(t, file, `[{"name": "a", "address": "10.9.0.1:80"}]`, 0)
+		if err := os.WriteFile(file, []byte(`[{"name": "a", "address": "10.9.0.1:80"}]`), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		feeds.Set("chat", list("a", "b"))
 		w.Apply(map[string]Spec{"chat": {File: file, Feed: "chat"}}, time.Second)
 		w.wantMembers("chat", "a", "b")
