@@ -318,7 +318,7 @@ func testNewPodWarmsUp(t *testing.T, cluster *lab.Cluster) {
 		}
 		return name != ""
 	})
-	share := fmt.Sprintf("holdfast_backend_share{backend=%q,pool=%q}", name, "ingress/"+i.ns+"/chat:80")
+	share := fmt.Sprintf("holdfast_backend_share{backend=%q,pool=%q}", name, "ingress/"+i.ns+"/chat/chat:80")
 	// The clients that arrive, and those that the new pod gets, while its share is below a half
 	// in both replicas, and after that until it is whole.
 	var arrived, got [2]int
