@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -180,7 +181,22 @@ func (r *rule) readPersistence(spec *gwv1.SessionPersistence) error {
 	case lifetime != gwv1.SessionCookieLifetimeType:
 		return fmt.Errorf("the lifetimeType %.64q is not supported", lifetime)
 	}
+	if err := checkCookie(c); err != nil {
+		return err
+	}
 	r.affinity = c
+	return nil
+}
+
+// checkCookie says what is wrong with a cookie. A rule that isn't served keeps its pools,
+// which must be valid.
+func checkCookie(c *config.Cookie) error {
+	all, pool, cookie := config.Defaults(), config.NewPool("p"), *c
+	pool.Feed, pool.Affinity.Cookie = translate.Feed("a", "a", 1), &cookie
+	all.Listeners, all.Pools = []config.Listener{{Name: "a"}}, []config.Pool{pool}
+	if err := all.Validate(); err != nil {
+		return errors.New(plain(err))
+	}
 	return nil
 }
 
