@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 # Number of runs of each fuzz target.
-export FUZZTIME ?= 5000x
+export FUZZTIME ?= 2000x
 
 .PHONY: build test lint race e2e kube fuzz clean
 
