@@ -57,7 +57,7 @@ type Options struct {
 	Lease string
 	// LeaseDuration is how long a leader may not be heard of; 0 means 15 s.
 	LeaseDuration time.Duration
-	// Poll is how often it is looked for new kinds of resources and for changes of
+	// Poll is the time between two looks for new kinds of resources and for changes of
 	// Settings; 0 means 10 s.
 	Poll time.Duration
 	// App has Version, LogTo, Collectors and so on.

@@ -288,7 +288,7 @@ func TestAPIServerIsAway(t *testing.T) {
 	if got := get(web, "chat.example"); !strings.Contains(got, "refused") {
 		t.Errorf("before the first list, clients get %s", got)
 	}
-	cable.mend()
+	cable.repair()
 	eventually(t, "the Ingress is served", func() bool { return get(web, "chat.example") == "200 one" })
 
 	eventually(t, "it leads", func() bool { return r.leads.Load() == 1 })
@@ -299,7 +299,7 @@ func TestAPIServerIsAway(t *testing.T) {
 	if got := get(web, "chat.example"); got != "200 one" || r.NotReady() != "" {
 		t.Errorf("without an API server, clients get %s, and NotReady() is %q", got, r.NotReady())
 	}
-	cable.mend()
+	cable.repair()
 	eventually(t, "what has changed is used", func() bool { return get(web, "chat.example") == "200 two" })
 }
 
@@ -335,7 +335,7 @@ func (c *cable) cut() {
 	c.conns = nil
 }
 
-func (c *cable) mend() {
+func (c *cable) repair() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.off = false
