@@ -142,16 +142,32 @@ func get(host, address string) (status int, body string, err error) {
 	return resp.StatusCode, string(data), err
 }
 
-// What kubernetes/deploy installs serves Ingresses and Gateways under Pod Security's
-// level restricted, with exactly the rights that it needs.
-func TestInstalled(t *testing.T) {
-	c := install(t)
+// images registers the programs of the pods.
+func images(t *testing.T, c *lab.Cluster) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Image("example.com/web", self, "web")
 	c.Image("ghcr.io/holdfast-ws/holdfast-kubernetes", lab.Build(t, "github.com/holdfast-ws/holdfast/kubernetes/cmd/holdfast-kubernetes"))
+}
+
+// wantNoneMissing fails for each request of the controller that its roles don't allow.
+func wantNoneMissing(t *testing.T, c *lab.Cluster) {
+	t.Helper()
+	for _, u := range c.Audit(t, "holdfast", "holdfast") {
+		if !u.Allowed {
+			t.Errorf("a right is missing: %+v", u)
+		}
+	}
+}
+
+// What kubernetes/deploy installs serves Ingresses and Gateways under Pod Security's
+// level restricted, with exactly the rights that it needs.
+func TestInstalled(t *testing.T) {
+	c := install(t)
+	images(t, c)
 	text := manifest(t, "load-balancer.yaml")
 	c.Apply(t, "holdfast", text)
 	ns := c.Namespace(t)
@@ -215,11 +231,7 @@ func TestInstalled(t *testing.T) {
 		left = unused(t, c, want)
 		return len(left) == 0
 	})
-	for _, u := range c.Audit(t, "holdfast", "holdfast") {
-		if !u.Allowed {
-			t.Errorf("a right is missing: %+v", u)
-		}
-	}
+	wantNoneMissing(t, c)
 }
 
 // rare are rights that the test doesn't use, and what they are for. Lists are for API
@@ -253,12 +265,7 @@ func unused(t *testing.T, c *lab.Cluster, rights []string) (left []string) {
 // With rights for one namespace it serves that one.
 func TestOneNamespace(t *testing.T) {
 	c := install(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Image("example.com/web", self, "web")
-	c.Image("ghcr.io/holdfast-ws/holdfast-kubernetes", lab.Build(t, "github.com/holdfast-ws/holdfast/kubernetes/cmd/holdfast-kubernetes"))
+	images(t, c)
 	c.Apply(t, "chat", "apiVersion: v1\nkind: Namespace\nmetadata: {name: chat}\n---\n"+manifest(t, "one-namespace.yaml"))
 	c.Apply(t, "chat", application)
 	c.WaitDeployment(t, "holdfast", "holdfast")
@@ -267,9 +274,5 @@ func TestOneNamespace(t *testing.T) {
 		status, body, err := get("plain.example.com", net.JoinHostPort(address, "80"))
 		return err == nil && status == 200 && body == "from the pod"
 	})
-	for _, u := range c.Audit(t, "holdfast", "holdfast") {
-		if !u.Allowed {
-			t.Errorf("a right is missing: %+v", u)
-		}
-	}
+	wantNoneMissing(t, c)
 }
