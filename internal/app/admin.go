@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
@@ -73,9 +74,9 @@ func (a *App) MetricsHandler() http.Handler {
 }
 
 // Status returns the status that the admin interface serves.
-func (a *App) Status() admin.Status {
+func (a *App) Status() api.Status {
 	c := a.current.Load()
-	s := admin.Status{
+	s := api.Status{
 		Version:       a.options.Version,
 		Started:       a.started,
 		Draining:      a.stopping(),
@@ -86,15 +87,15 @@ func (a *App) Status() admin.Status {
 	s.Engine = engineName(a.engine)
 	s.Loops, s.Processors = a.engine.Loops()
 	for _, l := range a.listeners.List() {
-		s.Listeners = append(s.Listeners, admin.Listener{Name: l.Name, Address: l.String()})
+		s.Listeners = append(s.Listeners, api.Listener{Name: l.Name, Address: l.String()})
 	}
 	for _, c := range a.certs.Certificates() {
-		s.Certificates = append(s.Certificates, admin.Certificate{Cert: c.File, Names: c.Names, Key: c.Key,
+		s.Certificates = append(s.Certificates, api.Certificate{Cert: c.File, Names: c.Names, Key: c.Key,
 			NotBefore: c.NotBefore, NotAfter: c.NotAfter, DaysLeft: c.DaysLeft(time.Now()), Problem: c.Problem})
 	}
 	s.Pools = a.poolStatus(c)
 	t := a.engine.Traffic()
-	s.Totals = admin.Totals{
+	s.Totals = api.Totals{
 		Active: a.engine.Active(), Requests: a.proxy.HTTPRequests(), Opened: a.opened.Load(),
 		FromClient: traffic(t[session.Client]), FromBackend: traffic(t[session.Backend]),
 	}
@@ -103,16 +104,16 @@ func (a *App) Status() admin.Status {
 
 // poolStatus lists the pools of c, then those that were removed and still have
 // sessions.
-func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
+func (a *App) poolStatus(c *config.Config) (list []api.Pool) {
 	members := map[*pool.Backend]pool.Member{}
 	rebalances, learned := a.rebalancer.States(), a.sticky.Stats()
 	index := map[string]int{}
 	for i := range c.Pools {
 		p := &c.Pools[i]
 		index[p.Name] = len(list)
-		list = append(list, admin.Pool{Name: p.Name, Balance: p.Balance, MaxSessions: p.MaxSessions, LearnedKeys: learned[p.Name].Keys})
+		list = append(list, api.Pool{Name: p.Name, Balance: p.Balance, MaxSessions: p.MaxSessions, LearnedKeys: learned[p.Name].Keys})
 		if r, ok := rebalances[p.Name]; ok {
-			list[i].Rebalance = &admin.Rebalance{Active: r.Active, Excess: r.Excess, Given: r.Given}
+			list[i].Rebalance = &api.Rebalance{Active: r.Active, Excess: r.Excess, Given: r.Given}
 			if r.Active {
 				list[i].Rebalance.Since = &r.Since
 			}
@@ -128,19 +129,19 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 	}
 	for _, d := range a.discovery.States() {
 		if i, ok := index[d.Pool]; ok {
-			list[i].Discovery = append(list[i].Discovery, admin.Discovery{Source: d.Source, Since: when(d.Answered), LastError: d.LastError})
+			list[i].Discovery = append(list[i].Discovery, api.Discovery{Source: d.Source, Since: when(d.Answered), LastError: d.LastError})
 		}
 	}
-	drains := map[*pool.Backend]*admin.Drain{}
+	drains := map[*pool.Backend]*api.Drain{}
 	for _, d := range a.drainer.States() {
-		drains[d.Backend] = &admin.Drain{Since: d.Since, Deadline: d.Deadline}
+		drains[d.Backend] = &api.Drain{Since: d.Since, Deadline: d.Deadline}
 	}
 	for _, b := range a.registry.Backends() {
 		i, ok := index[b.Pool]
 		if !ok {
 			i = len(list)
 			index[b.Pool] = i
-			list = append(list, admin.Pool{Name: b.Pool})
+			list = append(list, api.Pool{Name: b.Pool})
 		}
 		st := b.State()
 		list[i].Sessions += st.Sessions
@@ -149,7 +150,7 @@ func (a *App) poolStatus(c *config.Config) (list []admin.Pool) {
 		if st.Listed != pool.ListedReady {
 			listed = st.Listed.String()
 		}
-		list[i].Backends = append(list[i].Backends, admin.Backend{
+		list[i].Backends = append(list[i].Backends, api.Backend{
 			Name: b.Name, Address: b.Address, State: st.Name, Operational: st.Operational.String(), Admin: st.Admin.String(), Listed: listed,
 			Reason: st.Reason, Since: when(st.Since), Weight: members[b].Weight, Backup: members[b].Backup, Share: st.Share,
 			Sessions: st.Sessions, Requests: st.Requests, MaxSessions: st.MaxSessions, Drain: drains[b],
@@ -166,8 +167,8 @@ func when(t time.Time) *time.Time {
 	return &t
 }
 
-func traffic(t session.Traffic) admin.Traffic {
-	return admin.Traffic{Messages: t.Messages, Bytes: t.Bytes}
+func traffic(t session.Traffic) api.Traffic {
+	return api.Traffic{Messages: t.Messages, Bytes: t.Bytes}
 }
 
 // engineName is the word of the configuration for an engine.

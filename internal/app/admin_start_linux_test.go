@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
@@ -30,7 +30,7 @@ func TestStatusDuringStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := testkit.FreeAddress(t)
-	answers := make(chan admin.Status, 1)
+	answers := make(chan api.Status, 1)
 	go func() {
 		defer close(answers)
 		var conn net.Conn
@@ -53,7 +53,7 @@ func TestStatusDuringStart(t *testing.T) {
 			return
 		}
 		defer res.Body.Close()
-		var s admin.Status
+		var s api.Status
 		if err := json.NewDecoder(res.Body).Decode(&s); err != nil {
 			t.Error(err)
 		}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
@@ -59,7 +59,7 @@ func (f *fed) load() (*config.Config, error) {
 func (f *fed) set(members ...discovery.Member) { f.feeds.Set("chat", members) }
 
 // wantState waits until a backend is in a state, and returns its status.
-func (f *fed) wantState(name, state string) (b admin.Backend) {
+func (f *fed) wantState(name, state string) (b api.Backend) {
 	f.t.Helper()
 	testkit.Eventually(f.t, name+" is "+state, func() bool {
 		for _, p := range f.Status().Pools {

@@ -19,7 +19,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
@@ -202,7 +202,7 @@ func get(url string) (status int, body string) {
 	return resp.StatusCode, string(p)
 }
 
-func (r *running) status() (s admin.Status) {
+func (r *running) status() (s api.Status) {
 	r.t.Helper()
 	if _, body := get("http://" + r.AdminAddr() + "/status"); json.Unmarshal([]byte(body), &s) != nil {
 		r.t.Fatalf("status: %s", body)

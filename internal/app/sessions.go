@@ -1,20 +1,21 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
 	"sync"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
 
 // sessions implements admin.Options.Sessions; a place is a relay.Cursor in
 // decimal.
-func (a *App) sessions(after string, limit int, claim *admin.Claim) (list []admin.Session, next string, err error) {
+func (a *App) sessions(after string, limit int, claim *api.Claim) (list []api.Session, next string, err error) {
 	a.spare.enter()
 	defer a.spare.leave()
 	var from relay.Cursor
@@ -53,9 +54,9 @@ func (a *App) sessions(after string, limit int, claim *admin.Claim) (list []admi
 }
 
 // listed is a session as the admin interface lists it.
-func (a *App) listed(s *session.Summary) admin.Session {
+func (a *App) listed(s *session.Summary) api.Session {
 	w := a.words(&s.Info)
-	l := admin.Session{
+	l := api.Session{
 		ID: s.ID.String(), Client: s.Client.String(), Route: w.Route, Pool: w.Pool, Backend: w.Backend,
 		Age: s.Duration.Seconds(), FromClient: traffic(s.From[session.Client]), FromBackend: traffic(s.From[session.Backend]),
 	}
@@ -107,7 +108,7 @@ func (r *closeReasons) add(text string) error {
 }
 
 // closeByClaim implements admin.Options.Close.
-func (a *App) closeByClaim(claim admin.Claim, code int, reason string) (int, error) {
+func (a *App) closeByClaim(claim api.Claim, code int, reason string) (int, error) {
 	a.spare.enter()
 	defer a.spare.leave()
 	if err := config.CheckClose(code, reason); err != nil {
@@ -127,4 +128,14 @@ func (a *App) closeByClaim(claim admin.Claim, code int, reason string) (int, err
 		Close: relay.Close{Cause: session.AdminClosed, Code: uint16(code), Text: reason}})
 	a.slog.Info("sessions are being closed by a claim", "claim", claim.Name, "value", claim.Value, "sessions", n, "close_code", code, "close_reason", reason)
 	return n, nil
+}
+
+func (o operated) Sessions(context.Context, api.SessionQuery) (api.SessionPage, error) {
+	return api.SessionPage{}, notYet()
+}
+
+func (o operated) Session(id string) (api.Session, error) { return api.Session{}, notYet() }
+
+func (o operated) CloseSessions(context.Context, api.CloseRequest) (api.CloseResult, error) {
+	return api.CloseResult{}, notYet()
 }

@@ -71,13 +71,13 @@ var rules = []rule{
 	// What operators see, and the other commands. The simulation connects the
 	// same code to models, as the spine connects it to sockets.
 	{folder: "ops", mayImport: "session tally"},
-	{folder: "tool", mayImport: "ops/admin wire"},
+	{folder: "tool", mayImport: "ops wire"},
 	{folder: "tool/simulate", mayImport: "clock failure proxy/reservation retry session spread stage/balance stage/ratelimit tool/bench/histogram upstream"},
 
 	// The configuration, what builds a balancer from it, and the command line.
 	{folder: "config", mayImport: "hint session wire"},
 	{folder: "app", mayImport: "config httpproxy identity ops proxy relay session sock/transport stage tally tls/acme tls/backendtls tls/certs tls/tickets upstream wire"},
-	{folder: "cli", mayImport: "app config ops/admin tool upstream/discovery"},
+	{folder: "cli", mayImport: "app config ops tool upstream/discovery"},
 
 	{folder: "archtest"},
 

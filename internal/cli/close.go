@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
 type closeCommand struct {
@@ -29,7 +30,7 @@ Exit status: 0 done, also if there was no such session; 1 failed.`
 
 // Run closes sessions.
 func (c *closeCommand) Run(env *environment) error {
-	claim, err := admin.ParseClaim(c.Claim)
+	claim, err := api.ParseClaim(c.Claim)
 	if err != nil {
 		return usage("%v", err)
 	}

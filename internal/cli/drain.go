@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
 type drainCommand struct {
@@ -83,7 +84,7 @@ func (c *drainCommand) wait(env *environment, client admin.Client) error {
 	}
 }
 
-func progress(out io.Writer, b *admin.Backend) {
+func progress(out io.Writer, b *api.Backend) {
 	what := count(b.Sessions, "session")
 	if b.Requests > 0 {
 		what += ", " + count(b.Requests, "HTTP request")
@@ -93,7 +94,7 @@ func progress(out io.Writer, b *admin.Backend) {
 }
 
 // find returns the backend named POOL/BACKEND, or nil.
-func find(s *admin.Status, name string) *admin.Backend {
+func find(s *api.Status, name string) *api.Backend {
 	for _, p := range s.Pools {
 		for i := range p.Backends {
 			if b := &p.Backends[i]; p.Name+"/"+b.Name == name && b.State != "removed" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
 type statusCommand struct{ adminFlag }
@@ -71,7 +72,7 @@ func (c *statusCommand) Run(env *environment) error {
 }
 
 // problem says what is wrong with a certificate; "" for nothing.
-func problem(c *admin.Certificate) string {
+func problem(c *api.Certificate) string {
 	switch {
 	case c.Problem != "":
 		return "still the one before: " + c.Problem
@@ -82,7 +83,7 @@ func problem(c *admin.Certificate) string {
 }
 
 // why explains the state of a backend, and how long its drain still takes.
-func why(b *admin.Backend, now time.Time) string {
+func why(b *api.Backend, now time.Time) string {
 	if b.Drain == nil {
 		return b.Reason
 	}
@@ -102,7 +103,7 @@ func why(b *admin.Backend, now time.Time) string {
 }
 
 // stateOf is a backend's state, and whether it is a backup.
-func stateOf(b *admin.Backend) string {
+func stateOf(b *api.Backend) string {
 	if b.Backup {
 		return b.State + " (backup)"
 	}
@@ -110,14 +111,14 @@ func stateOf(b *admin.Backend) string {
 }
 
 // weight is a backend's weight, with its share of it if that is below 1.
-func weight(b *admin.Backend) string {
+func weight(b *api.Backend) string {
 	if b.Share >= 1 {
 		return strconv.Itoa(b.Weight)
 	}
 	return fmt.Sprintf("%d (%.0f %%)", b.Weight, 100*b.Share)
 }
 
-func sessions(b *admin.Backend) string {
+func sessions(b *api.Backend) string {
 	all := strconv.Itoa(b.Sessions)
 	if b.MaxSessions != 0 {
 		all += " of " + strconv.Itoa(b.MaxSessions)

@@ -10,17 +10,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
 // TestStatus checks the output for a given response of the balancer.
 func TestStatus(t *testing.T) {
 	started := time.Date(2026, 5, 4, 3, 2, 1, 0, time.Local)
 	ending := started.Add(time.Hour)
-	drain := func(left time.Duration) *admin.Drain {
-		return &admin.Drain{Since: started, Deadline: time.Now().Add(left)}
+	drain := func(left time.Duration) *api.Drain {
+		return &api.Drain{Since: started, Deadline: time.Now().Add(left)}
 	}
-	s := admin.Status{Version: "v1", Started: started, Draining: true, DrainingSince: &ending, Pools: []admin.Pool{{Name: "chat", LearnedKeys: 12, Backends: []admin.Backend{
+	s := api.Status{Version: "v1", Started: started, Draining: true, DrainingSince: &ending, Pools: []api.Pool{{Name: "chat", LearnedKeys: 12, Backends: []api.Backend{
 		{Name: "up", State: "up", Share: 1},
 		{Name: "spare", State: "up", Share: 1, Backup: true, Reason: "it is up again"},
 		{Name: "down", State: "down", Share: 1, Reason: "refused"},

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
 // Options of a Server. All functions must be safe for concurrent use.
@@ -47,12 +49,6 @@ type Options struct {
 	// Log must be given.
 	Log *slog.Logger
 }
-
-// Limits of GET /sessions.
-const (
-	DefaultSessions = 100
-	MaxSessions     = 10_000
-)
 
 // Server serves the admin address.
 type Server struct {
@@ -184,18 +180,18 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
-	limit := DefaultSessions
+	limit := api.DefaultSessions
 	if word := r.URL.Query().Get("limit"); word != "" {
 		n, err := strconv.Atoi(word)
-		if err != nil || n < 1 || n > MaxSessions {
-			http.Error(w, fmt.Sprintf("400: limit %q is not a number from 1 to %d", word, MaxSessions), http.StatusBadRequest)
+		if err != nil || n < 1 || n > api.MaxSessions {
+			http.Error(w, fmt.Sprintf("400: limit %q is not a number from 1 to %d", word, api.MaxSessions), http.StatusBadRequest)
 			return
 		}
 		limit = n
 	}
 	var claim *Claim
 	if text := r.URL.Query().Get("claim"); text != "" {
-		c, err := ParseClaim(text)
+		c, err := api.ParseClaim(text)
 		if err != nil {
 			http.Error(w, "400: "+err.Error(), http.StatusBadRequest)
 			return

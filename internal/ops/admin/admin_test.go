@@ -17,20 +17,22 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var sampleStatus = Status{
 	Version: "1.2.3", Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Generation: 4, ConfigFile: "holdfast.yaml",
-	Listeners: []Listener{{Name: "public", Address: "[::]:8080"}},
-	Pools: []Pool{{Name: "chat", Balance: "least_conn",
-		Backends: []Backend{{Name: "ws1", Address: "10.0.0.1:3000", State: "up", Weight: 2, Sessions: 17}}}},
-	Totals: Totals{Active: 17, Opened: 40, FromClient: Traffic{1, 2}, FromBackend: Traffic{3, 4}},
+	Listeners: []api.Listener{{Name: "public", Address: "[::]:8080"}},
+	Pools: []api.Pool{{Name: "chat", Balance: "least_conn",
+		Backends: []api.Backend{{Name: "ws1", Address: "10.0.0.1:3000", State: "up", Weight: 2, Sessions: 17}}}},
+	Totals: api.Totals{Active: 17, Opened: 40, FromClient: api.Traffic{1, 2}, FromBackend: api.Traffic{3, 4}},
 }
 
 var sampleSession = Session{ID: "0123456789ABCDEFGHIJ", Client: "192.0.2.1:5", Route: "r<1>", Pool: "chat", Backend: "ws1",
-	Age: 1.5, FromClient: Traffic{1, 2}, FromBackend: Traffic{3, 4}}
+	Age: 1.5, FromClient: api.Traffic{1, 2}, FromBackend: api.Traffic{3, 4}}
 
 // balancer provides the options of a server.
 type balancer struct {
@@ -124,7 +126,7 @@ func TestReload(t *testing.T) {
 
 func TestSessionsLimit(t *testing.T) {
 	b := new(balancer)
-	for query, want := range map[string]int64{"": DefaultSessions, "?limit=": DefaultSessions, "?limit=1": 1, "?limit=10000": MaxSessions} {
+	for query, want := range map[string]int64{"": api.DefaultSessions, "?limit=": api.DefaultSessions, "?limit=1": 1, "?limit=10000": api.MaxSessions} {
 		if got := b.ask("GET /sessions" + query); got.Code != 200 || b.limit.Load() != want {
 			t.Errorf("%q: %d with limit %d, want %d", query, got.Code, b.limit.Load(), want)
 		}

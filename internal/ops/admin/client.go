@@ -41,7 +41,7 @@ func (c Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/status", &s)
 }
 
-// Sessions lists at most limit live sessions; 0 means DefaultSessions. after is
+// Sessions lists at most limit live sessions; 0 means api.DefaultSessions. after is
 // the next of the previous call, "" to start; next is "" at the end. Sessions
 // that open or end between two calls may be missing.
 func (c Client) Sessions(ctx context.Context, after string, limit int) (list []Session, next string, err error) {

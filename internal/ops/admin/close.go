@@ -7,26 +7,9 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
+
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
-
-// Claim is a claim of clients' tokens, and its value.
-type Claim struct{ Name, Value string }
-
-// ParseClaim reads NAME=VALUE, such as sub=alice.
-func ParseClaim(s string) (c Claim, err error) {
-	name, value, ok := strings.Cut(s, "=")
-	if !ok || name == "" {
-		return c, fmt.Errorf("claim %q is not NAME=VALUE, such as sub=alice", s)
-	}
-	return Claim{name, value}, nil
-}
-
-func (c Claim) String() string { return c.Name + "=" + c.Value }
-
-// DefaultCloseCode is the code of Close frames if none is given: policy violation (RFC
-// 6455 section 7.4.1).
-const DefaultCloseCode = 1008
 
 // closeResponse is the response to POST /sessions/close.
 type closeResponse struct {
@@ -37,8 +20,8 @@ type closeResponse struct {
 
 func (s *Server) close(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	claim, err := ParseClaim(query.Get("claim"))
-	code := DefaultCloseCode
+	claim, err := api.ParseClaim(query.Get("claim"))
+	code := api.DefaultCloseCode
 	if text := query.Get("code"); err == nil && text != "" {
 		if code, err = strconv.Atoi(text); err != nil {
 			err = fmt.Errorf("code %q is not a number", text)
@@ -56,7 +39,7 @@ func (s *Server) close(w http.ResponseWriter, r *http.Request) {
 }
 
 // Close begins to close all sessions that show a claim, with a code and a reason, and
-// returns how many. Code 0 means DefaultCloseCode.
+// returns how many. Code 0 means api.DefaultCloseCode.
 func (c Client) Close(ctx context.Context, claim Claim, code int, reason string) (closed int, err error) {
 	query := url.Values{"claim": {claim.String()}}
 	if code != 0 {

@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
 // MaxServers is the maximum number of chat servers at a time.
@@ -48,7 +48,7 @@ type Options struct {
 type Balancer interface {
 	// Addresses returns the addresses that it listens on.
 	Addresses() []string
-	Status() admin.Status
+	Status() api.Status
 	// Shutdown closes all sessions. It blocks until that is done or ctx ends,
 	// and returns the number of sessions that were cut off.
 	Shutdown(ctx context.Context) (cut int)

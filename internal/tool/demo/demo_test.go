@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
 const testTimeout = 5 * time.Minute
@@ -310,7 +310,7 @@ func TestPageHasTheControls(t *testing.T) {
 // inspector calls inspect with the balancer's backends at the beginning of Shutdown.
 type inspector struct {
 	Balancer
-	inspect func([]admin.Backend)
+	inspect func([]api.Backend)
 }
 
 func (l inspector) Shutdown(ctx context.Context) int {
@@ -327,7 +327,7 @@ func TestBalancerStopsFirst(t *testing.T) {
 	reachable := 0
 	d := runDemo(t, Options{Servers: 2, Balance: func(file string) (Balancer, error) {
 		b, err := balance(file)
-		return inspector{b, func(backends []admin.Backend) {
+		return inspector{b, func(backends []api.Backend) {
 			for _, b := range backends {
 				conn, err := net.DialTimeout("tcp", b.Address, time.Second)
 				if err != nil {

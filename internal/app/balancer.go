@@ -1,0 +1,25 @@
+package app
+
+import (
+	"context"
+
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
+)
+
+// operated is the balancer as the admin API sees it.
+type operated struct{ *App }
+
+var _ admin.Balancer = operated{}
+
+func (o operated) Routes() []api.Route { return nil }
+
+func (o operated) Reload(context.Context) (api.ReloadResult, error) {
+	return api.ReloadResult{}, notYet()
+}
+
+func (o operated) Log() api.Log { return api.Log{} }
+
+func (o operated) SetLog(level string) (api.Log, error) { return api.Log{}, notYet() }
+
+func notYet() error { return api.Conflict("", "not implemented yet") }
