@@ -28,11 +28,11 @@ var sampleStatus = Status{
 	Listeners: []api.Listener{{Name: "public", Address: "[::]:8080"}},
 	Pools: []api.Pool{{Name: "chat", Balance: "least_conn",
 		Backends: []api.Backend{{Name: "ws1", Address: "10.0.0.1:3000", State: "up", Weight: 2, Sessions: 17}}}},
-	Totals: api.Totals{Active: 17, Opened: 40, FromClient: api.Traffic{1, 2}, FromBackend: api.Traffic{3, 4}},
+	Totals: api.Totals{Active: 17, Opened: 40, FromClient: api.Traffic{Messages: 1, Bytes: 2}, FromBackend: api.Traffic{Messages: 3, Bytes: 4}},
 }
 
 var sampleSession = Session{ID: "0123456789ABCDEFGHIJ", Client: "192.0.2.1:5", Route: "r<1>", Pool: "chat", Backend: "ws1",
-	Age: 1.5, FromClient: api.Traffic{1, 2}, FromBackend: api.Traffic{3, 4}}
+	Age: 1.5, FromClient: api.Traffic{Messages: 1, Bytes: 2}, FromBackend: api.Traffic{Messages: 3, Bytes: 4}}
 
 // balancer provides the options of a server.
 type balancer struct {
