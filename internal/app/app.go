@@ -19,6 +19,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/identity/jwtkeys"
 	"github.com/holdfast-ws/holdfast/internal/identity/subrequest"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
+	"github.com/holdfast-ws/holdfast/internal/ops/events"
 	"github.com/holdfast-ws/holdfast/internal/ops/logging"
 	"github.com/holdfast-ws/holdfast/internal/ops/metrics"
 	"github.com/holdfast-ws/holdfast/internal/proxy"
@@ -99,6 +101,8 @@ type App struct {
 	trimmer      memoryTrimmer
 	spare        processors
 	admin        *adminServer
+	events       *events.Broker
+	overloads    overloads
 
 	reload  sync.Mutex // held while the following change
 	current atomic.Pointer[config.Config]
@@ -125,7 +129,7 @@ func Start(o Options) (_ *App, err error) {
 	if !o.Admin.IsZero() {
 		c.Admin.Address = o.Admin
 	}
-	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}}
+	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}, events: events.New(events.Kept)}
 	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), Opened: proxy.ResultOpened, TLSResults: secure.Results(), BackendTLSResults: backendtls.Results(),
 		AffinityResults: generation.AffinityResults(), BackendStates: backendStates(o.Feeds != nil),
 		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results(), AuthResults: subrequest.Results(), Collectors: o.Collectors})
@@ -134,18 +138,19 @@ func Start(o Options) (_ *App, err error) {
 	}
 	a.log = logging.New(o.LogTo, c.Log.Format, level(c))
 	a.slog = a.log.Logger()
+	a.overloads.log = a.noted(api.EventOverload)
 	a.drainer = a.newDrainer()
-	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.slog, OnChange: a.backendChanged})
+	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.noted(api.EventBackend), OnChange: a.backendChanged})
 	a.checker = health.New(health.Options{Log: a.slog})
-	a.discovery = discovery.New(discovery.Options{Log: a.slog, OnChange: a.rediscover, Feeds: o.Feeds})
+	a.discovery = discovery.New(discovery.Options{Log: a.noted(api.EventBackends), OnChange: a.rediscover, Feeds: o.Feeds})
 	a.gate = overload.New(overload.Options{MaxSessions: overload.Within(c.Limits.MaxSessions), MaxHandshakes: c.Limits.MaxHandshakes,
 		PerAddress: c.Limits.MaxHandshakesPerAddress})
 	a.limiter = limit.New()
 	a.sticky = sticky.New(nil)
 	a.keys = jwtkeys.NewStore(jwtkeys.Options{Log: a.slog, Loaded: a.metrics.KeysRead})
 	a.asks = subrequest.NewStore(subrequest.Options{Done: a.metrics.AuthRequestDone})
-	a.acme = acme.NewGroup(a.slog, a.acmeChanged)
-	a.certs = certs.New(certs.Options{Log: a.slog, Source: a.acme})
+	a.acme = acme.NewGroup(a.noted(api.EventCertificate), a.acmeChanged)
+	a.certs = certs.New(certs.Options{Log: a.noted(api.EventCertificate), Source: a.acme})
 	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.drainer.Close, a.checker.Close, a.discovery.Close, a.certs.Close, a.acme.Close, a.keys.Close, a.asks.Close}
 	defer func() {
 		if err != nil {
@@ -230,7 +235,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	defer func() {
 		a.metrics.ConfigLoaded(err == nil, time.Now())
 		if err != nil {
-			a.slog.Error("reload refused; nothing has changed", "error", err)
+			a.noted(api.EventReload).Error("reload refused; nothing has changed", "error", err)
 		}
 	}()
 	if a.stopped {
@@ -288,7 +293,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	for _, what := range needRestart(old, c) {
 		warnings = append(warnings, fmt.Sprintf("%s: %s changed, which takes effect at the next start", cmp.Or(a.options.File, "the configuration"), what))
 	}
-	a.slog.Info("reloaded", "generation", g.Number, "backends_left", len(left))
+	a.noted(api.EventReload).Info("reloaded", "generation", g.Number, "backends_left", len(left))
 	a.warnOnce(warnings)
 	return warnings, nil
 }
@@ -310,7 +315,7 @@ func (a *App) rediscover(pools []string) {
 	}
 	g, left, err := a.build(c, a.backendTLS, a.auth, a.proxy.Generation().Number+1)
 	if err != nil {
-		a.slog.Error("what was discovered can't be used; nothing has changed", "pools", pools, "error", err)
+		a.noted(api.EventBackends).Error("what was discovered can't be used; nothing has changed", "pools", pools, "error", err)
 		return
 	}
 	a.proxy.Swap(g)
@@ -326,7 +331,7 @@ func (a *App) rediscover(pools []string) {
 				gone++
 			}
 		}
-		a.slog.Info("the backends of a pool changed", "pool", name, "generation", g.Number,
+		a.noted(api.EventBackends).Info("the backends of a pool changed", "pool", name, "generation", g.Number,
 			"backends", len(p.Picker.Members()), "backends_left", gone)
 	}
 }

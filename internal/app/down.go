@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
@@ -60,7 +61,7 @@ func (a *App) endSessionsOf(b *pool.Backend) {
 	if a.proxy == nil || a.stopped || p == nil || p.Health.OnDown != "close" {
 		return
 	}
-	log := a.slog.With("pool", b.Pool, "backend", b.Name)
+	log := a.noted(api.EventBackend).With("pool", b.Pool, "backend", b.Name)
 	if a.ignoresHealth(p) {
 		log.Warn("a backend is down, and its sessions go on: the pool has fewer available backends than min_healthy", "sessions", b.Sessions())
 		return

@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/upstream/drain"
@@ -17,7 +18,7 @@ import (
 
 func (a *App) newDrainer() *drain.Drainer {
 	return drain.New(drain.Options{
-		Log:  a.slog,
+		Log:  a.noted(api.EventDrain),
 		Plan: a.drainPlan,
 		Close: func(b *pool.Backend, cause session.Cause, p drain.Plan, spread time.Duration, move bool) int {
 			which := ofBackend(b)
@@ -138,7 +139,7 @@ func (a *App) drain(name, timeout string) (warning string, err error) {
 		return "", nil
 	}
 	warning = fmt.Sprintf("no backend of the pool %s takes new sessions now: new clients are refused with 503 until one does, or until holdfast undrain %s", b.Pool, name)
-	a.slog.Warn(warning, "pool", b.Pool, "backend", b.Name)
+	a.noted(api.EventDrain).Warn(warning, "pool", b.Pool, "backend", b.Name)
 	return warning, nil
 }
 

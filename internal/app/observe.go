@@ -48,6 +48,7 @@ func (w watcher) TLSDone(result string, t *transport.TLS) {
 func (w watcher) TLSLeft() { w.trimmer.note(time.Now()) }
 
 func (w watcher) HandshakeDone(at proxy.Where, result string, d time.Duration) {
+	w.overloads.note(at.Pool, result)
 	w.metrics.HandshakeDone(metrics.Labels(at), result, d)
 	w.trimmer.note(time.Now())
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
@@ -8,7 +9,7 @@ import (
 )
 
 func (a *App) newRebalancer() *rebalance.Rebalancer {
-	return rebalance.New(rebalance.Options{Log: a.slog, Pools: a.rebalanced, Leaving: a.engine.Leaving, Give: a.giveAway})
+	return rebalance.New(rebalance.Options{Log: a.noted(api.EventRebalance), Pools: a.rebalanced, Leaving: a.engine.Leaving, Give: a.giveAway})
 }
 
 // rebalanced lists the pools with rebalance.

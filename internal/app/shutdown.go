@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/stage/closing"
@@ -21,7 +22,7 @@ func (a *App) Announce() (delay time.Duration) {
 	delay = a.current.Load().Shutdown.Delay
 	if delay > 0 && !a.announced.Swap(true) {
 		a.noteEnd()
-		a.slog.Info("about to shut down; new sessions are still accepted", "delay", delay.String())
+		a.noted(api.EventShutdown).Info("about to shut down; new sessions are still accepted", "delay", delay.String())
 	}
 	return delay
 }
@@ -60,7 +61,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	n := a.engine.CloseSessions(relay.CloseRequest{Close: closeForShutdown, Spread: spread})
 	requests := a.proxy.HTTPRequests()
 	defer a.cutAnswers(spread)()
-	a.slog.Info("shutting down", "sessions", n, "http_requests", requests, "spread", spread.String())
+	a.noted(api.EventShutdown).Info("shutting down", "sessions", n, "http_requests", requests, "spread", spread.String())
 	httpDone := make(chan struct{})
 	go func() {
 		defer close(httpDone)
@@ -71,6 +72,8 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	cut = a.engine.Active()
 	a.engine.Abort(session.Shutdown)
 	a.engine.Close()
+	a.overloads.close()
+	a.events.Close()
 	if a.admin != nil {
 		a.admin.close()
 	}

@@ -37,5 +37,7 @@ type Balancer interface {
 	// Events calls f with each event after that ID, first with those that happened
 	// already and are still known, until ctx is done or f returns an error, which it
 	// returns. If there are some that are no longer known, the first is EventMissed.
-	Events(ctx context.Context, after uint64, f func(api.Event) error) error
+	// Without follow it returns nil after those that are known; with it, it does so when
+	// the balancer ends.
+	Events(ctx context.Context, after uint64, follow bool, f func(api.Event) error) error
 }
