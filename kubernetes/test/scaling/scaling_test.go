@@ -82,9 +82,24 @@ func start(t *testing.T, c *lab.Cluster, pods int, policy string) *application {
 	c.Apply(t, i.ns, fmt.Sprintf(manifests, pods, i.host)+policy)
 	c.WaitDeployment(t, i.ns, "chat")
 	i.url = "ws://" + c.WaitLoadBalancer(t, "holdfast", "holdfast") + "/"
-	testkit.Eventually(t, "the Ingress is served by both replicas", func() bool { return len(i.loads(t)) == 2 })
+	// The endpoints come later than the Service, and the policy may need checks to pass.
+	testkit.Eventually(t, "all pods are up in both replicas", func() bool {
+		up := 0
+		for _, p := range i.pods(t) {
+			series := fmt.Sprintf("holdfast_backend_state{backend=%q,pool=%q,state=\"up\"}", p.Name, i.pool())
+			for _, in := range i.scrape(t, series) {
+				if in == 1 {
+					up++
+				}
+			}
+		}
+		return up == 2*pods
+	})
 	return i
 }
+
+// pool is the name of the chat's pool.
+func (i *application) pool() string { return "ingress/" + i.ns + "/chat/chat:80" }
 
 const manifests = `
 apiVersion: apps/v1
@@ -318,7 +333,7 @@ func testNewPodWarmsUp(t *testing.T, cluster *lab.Cluster) {
 		}
 		return name != ""
 	})
-	share := fmt.Sprintf("holdfast_backend_share{backend=%q,pool=%q}", name, "ingress/"+i.ns+"/chat/chat:80")
+	share := fmt.Sprintf("holdfast_backend_share{backend=%q,pool=%q}", name, i.pool())
 	// The clients that arrive, and those that the new pod gets, while its share is below a half
 	// in both replicas, and after that until it is whole.
 	var arrived, got [2]int
