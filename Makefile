@@ -62,6 +62,11 @@ image:
 	done
 	go run ./scripts/image -o bin/holdfast-kubernetes.tar $(if $(VERSION),-version $(VERSION)) amd64=bin/amd64/holdfast-kubernetes arm64=bin/arm64/holdfast-kubernetes
 
+# Makes the website of docs/: bin/site. The pages need no server.
+.PHONY: site
+site:
+	go run ./scripts/site -o bin/site $(if $(VERSION),-version $(VERSION))
+
 # Measures holdfast, nginx and HAProxy, and writes docs/performance.md. It takes
 # about 15 minutes on an idle machine. BENCHFLAGS="-rounds 1 -out -" is quicker.
 .PHONY: bench
