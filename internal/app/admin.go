@@ -134,7 +134,7 @@ func (a *App) poolStatus(c *config.Config) (list []api.Pool) {
 	}
 	drains := map[*pool.Backend]*api.Drain{}
 	for _, d := range a.drainer.States() {
-		drains[d.Backend] = &api.Drain{Since: d.Since, Deadline: d.Deadline}
+		drains[d.Backend] = &api.Drain{Since: d.Since, Deadline: d.Deadline, Sessions: d.Sessions}
 	}
 	for _, b := range a.registry.Backends() {
 		i, ok := index[b.Pool]

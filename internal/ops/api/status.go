@@ -183,6 +183,8 @@ type Drain struct {
 	Since time.Time `json:"since"`
 	// Deadline is when the last session is closed.
 	Deadline time.Time `json:"deadline"`
+	// Sessions is how many were live when it began.
+	Sessions int `json:"sessions"`
 }
 
 // Totals are counted since the start, except Active and Requests.

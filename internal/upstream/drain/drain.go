@@ -129,6 +129,7 @@ type drain struct {
 	terms    terms
 	since    time.Time
 	deadline time.Time
+	sessions int // live when it began
 	loop     clock.Loop
 	log      *slog.Logger
 	stopped  bool        // it was cancelled; guarded by Drainer.mu
@@ -175,14 +176,14 @@ func (d *Drainer) Reconcile(b *pool.Backend) {
 	switch under := d.drains[b]; {
 	case d.closed:
 	case wanted && under == nil:
-		d.begin(b, d.o.Clock.Now())
+		d.begin(b, d.o.Clock.Now(), b.Sessions())
 	case wanted && under.terms != termsOf(b):
 		timeout, given := d.timeout[b]
 		d.end(b)
 		if given {
 			d.timeout[b] = timeout
 		}
-		d.begin(b, under.since)
+		d.begin(b, under.since, under.sessions)
 	case !wanted && under != nil:
 		d.end(b)
 	}
@@ -206,8 +207,9 @@ func (d *Drainer) SessionArrived(b *pool.Backend) {
 	}
 }
 
-// begin starts a drain, whose time counts from since. mu must be held.
-func (d *Drainer) begin(b *pool.Backend, since time.Time) {
+// begin starts a drain, whose time counts from since, when there were so many sessions. mu
+// must be held.
+func (d *Drainer) begin(b *pool.Backend, since time.Time, sessions int) {
 	plan := d.o.Plan(b)
 	if timeout, ok := d.timeout[b]; ok {
 		plan.Timeout, plan.Spread = timeout, min(plan.Spread, timeout)
@@ -215,7 +217,7 @@ func (d *Drainer) begin(b *pool.Backend, since time.Time) {
 	now := d.o.Clock.Now()
 	plan = plan.within(b, since, now)
 	dr := &drain{backend: b, cause: session.BackendDrained, plan: plan, terms: termsOf(b),
-		since: since, deadline: now.Add(plan.Timeout), sweep: now.Add(plan.Timeout),
+		since: since, sessions: sessions, deadline: now.Add(plan.Timeout), sweep: now.Add(plan.Timeout),
 		log: d.o.Log.With("pool", b.Pool, "backend", b.Name)}
 	dr.loop = d.o.Clock.Loop(func() (time.Duration, bool) { return d.step(dr) })
 	if b.Removed() {
@@ -341,6 +343,7 @@ type State struct {
 	Backend  *pool.Backend
 	Since    time.Time
 	Deadline time.Time
+	Sessions int // live when it began
 }
 
 // States lists all drains, including those of backends that are empty by now, by
@@ -350,7 +353,7 @@ func (d *Drainer) States() []State {
 	defer d.mu.Unlock()
 	var all []State
 	for b, dr := range d.drains {
-		all = append(all, State{b, dr.since, dr.deadline})
+		all = append(all, State{b, dr.since, dr.deadline, dr.sessions})
 	}
 	slices.SortFunc(all, func(a, b State) int { return cmp.Compare(a.Backend.ID, b.Backend.ID) })
 	return all

@@ -115,7 +115,7 @@ func TestSessionsAreClosedTowardsTheDeadline(t *testing.T) {
 				begin(r)
 				time.Sleep(239 * time.Second)
 				r.want(t)
-				if s := r.States(); len(s) != 1 || s[0].Backend != r.a || s[0].Deadline.Sub(s[0].Since) != 300*time.Second {
+				if s := r.States(); len(s) != 1 || s[0].Backend != r.a || s[0].Deadline.Sub(s[0].Since) != 300*time.Second || s[0].Sessions != r.a.Sessions() {
 					t.Errorf("states %+v", s)
 				}
 				time.Sleep(2 * time.Second)
