@@ -32,15 +32,10 @@ func (a *App) newAdmin(address config.Address) (*adminServer, error) {
 	}
 	s := &adminServer{
 		Server: admin.New(admin.Options{
+			Balancer: operated{a},
 			Host:     address.Host,
 			Draining: a.stopping,
 			Metrics:  a.MetricsHandler(),
-			Reload:   func(context.Context) ([]string, error) { return a.Reload() },
-			Status:   a.Status,
-			Drain:    a.drain,
-			Undrain:  a.undrain,
-			Sessions: a.sessions,
-			Close:    a.closeByClaim,
 			Log:      a.slog,
 		}),
 		listener: ln,

@@ -46,7 +46,7 @@ func TestStatusDuringStart(t *testing.T) {
 		defer unlock()
 		// Start looks for the lock every 10 ms, in which it could answer too early.
 		trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { unlock() }}
-		req, _ := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", "http://"+at+"/status", nil)
+		req, _ := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", "http://"+at+"/v1/status", nil)
 		res, err := client.Do(req)
 		if err != nil {
 			t.Error(err)

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,7 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/api"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 
@@ -140,16 +141,20 @@ func TestChangedDrainAppliesToRemovedBackends(t *testing.T) {
 // doesn't.
 func TestDrainOfTheLastBackendWarns(t *testing.T) {
 	r := start(t, pools("portable", "pools: {a: {backends: [{name: one, address: "+backend(t, "one")+"}, {name: two, address: "+backend(t, "two")+"}]}}"))
-	client := admin.Client{Address: r.AdminAddr()}
+	client := r.client()
 	for i, want := range []bool{false, true} {
-		name := []string{"a/one", "a/two"}[i]
-		warning, err := client.Drain(t.Context(), name, "")
+		name := []string{"one", "two"}[i]
+		result, err := client.Drain(t.Context(), "a", name, "")
+		warning := strings.Join(result.Warnings, "\n")
 		if err != nil || strings.Contains(warning, "no backend of the pool a takes new sessions now") != want || (warning != "") != want {
-			t.Errorf("drain %s: %q, %v", name, warning, err)
+			t.Errorf("drain a/%s: %q, %v", name, warning, err)
+		}
+		if result.Backend.Name != name || result.Backend.State != "drain" {
+			t.Errorf("drain a/%s answers with %+v", name, result.Backend)
 		}
 	}
-	for _, name := range []string{"a/one", "a/two"} {
-		if err := client.Undrain(t.Context(), name); err != nil {
+	for _, name := range []string{"one", "two"} {
+		if _, err := client.Undrain(t.Context(), "a", name); err != nil {
 			t.Error(err)
 		}
 	}
@@ -407,7 +412,7 @@ func TestShutdownDuringAHandshake(t *testing.T) {
 	})
 }
 
-// The duration of POST /drain follows the rules of the configuration.
+// The duration of a drain follows the rules of the configuration.
 func TestDrainTimeoutIsBounded(t *testing.T) {
 	r := start(t, fmt.Sprintf(`
 listeners: [{address: "127.0.0.1:0"}]
@@ -422,18 +427,9 @@ admin: {address: "127.0.0.1:0"}
 		"soon":     "write numbers with the units ms, s, m or h",
 		"8760h":    "", "0": "", "90s": "", "": "",
 	} {
-		resp, err := http.Post("http://"+r.AdminAddr()+"/drain?backend=all/one&timeout="+timeout, "", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var answer struct {
-			OK    bool
-			Error string
-		}
-		err = json.NewDecoder(resp.Body).Decode(&answer)
-		resp.Body.Close()
-		if err != nil || answer.OK != (refused == "") || !strings.Contains(answer.Error, refused) {
-			t.Errorf("timeout %q: %d %+v (%v), want %q", timeout, resp.StatusCode, answer, err, refused)
+		_, err := r.client().Drain(t.Context(), "all", "one", timeout)
+		if p, ok := errors.AsType[*api.Problem](err); ok != (refused != "") || ok && (p.Status != 422 || p.Field != "timeout" || !strings.Contains(p.Detail, refused)) {
+			t.Errorf("timeout %q: %v, want %q", timeout, err, refused)
 		}
 	}
 }

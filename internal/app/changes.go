@@ -10,8 +10,30 @@ func (o operated) RemoveBackend(pool, backend, timeout string) (api.BackendResul
 	return api.BackendResult{}, notYet()
 }
 
-func (o operated) PatchBackend(pool, backend string, p api.BackendPatch) (api.BackendResult, error) {
-	return api.BackendResult{}, notYet()
+func (o operated) PatchBackend(pool, backend string, p api.BackendPatch) (r api.BackendResult, err error) {
+	warning := ""
+	switch p.Admin {
+	case "drain":
+		warning, err = o.drain(pool, backend, p.Timeout)
+	case "ready":
+		err = o.undrain(pool, backend)
+	default:
+		err = notYet()
+	}
+	if err != nil {
+		return r, err
+	}
+	if warning != "" {
+		r.Warnings = []string{warning}
+	}
+	for _, p := range o.Status().Pools {
+		for _, b := range p.Backends {
+			if p.Name == pool && b.Name == backend && b.State != "removed" {
+				r.Backend = b
+			}
+		}
+	}
+	return r, nil
 }
 
 func (o operated) Changes() []api.Change { return nil }

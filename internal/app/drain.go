@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
@@ -90,47 +89,27 @@ func (a *App) movesOnDrain(b *pool.Backend) bool {
 	return p != nil && p.Reattach.Allows(session.Drain)
 }
 
-// backend finds a backend by "POOL/BACKEND".
-func (a *App) backend(name string) (*pool.Backend, error) {
+// backend finds a backend.
+func (a *App) backend(in, name string) (*pool.Backend, error) {
 	for _, b := range a.registry.Backends() {
-		if b.Pool+"/"+b.Name == name && !b.Removed() {
+		if b.Pool == in && b.Name == name && !b.Removed() {
 			return b, nil
 		}
 	}
-	return nil, fmt.Errorf("there is no backend %q: want POOL/BACKEND, as holdfast status lists them%s", name, a.meant(name))
-}
-
-// meant proposes backends for a name that doesn't exist: those with that name and
-// no pool, or with the two parts in the wrong order.
-func (a *App) meant(name string) string {
-	swapped := name
-	if first, second, ok := strings.Cut(name, "/"); ok {
-		swapped = second + "/" + first
-	}
-	var found []string
-	for _, b := range a.registry.Backends() {
-		full := b.Pool + "/" + b.Name
-		if !b.Removed() && (b.Name == name || full == swapped) {
-			found = append(found, fmt.Sprintf("%q", full))
-		}
-	}
-	if len(found) == 0 || len(found) > 3 {
-		return ""
-	}
-	return " (did you mean " + strings.Join(found, " or ") + "?)"
+	return nil, api.NotFound("backend", "the pool %q has no backend %q", in, name)
 }
 
 // drain drains a backend. timeout is a duration by the rules of the
 // configuration; "" means the pool's. The warning is "" if the pool has other
 // backends for new sessions.
-func (a *App) drain(name, timeout string) (warning string, err error) {
+func (a *App) drain(in, name, timeout string) (warning string, err error) {
 	within := time.Duration(-1)
 	if timeout != "" {
 		if within, err = config.ParseDuration(timeout); err != nil {
-			return "", fmt.Errorf("timeout: %w", err)
+			return "", api.Invalid("timeout", "timeout: %v", err)
 		}
 	}
-	b, err := a.backend(name)
+	b, err := a.backend(in, name)
 	if err != nil {
 		return "", err
 	}
@@ -138,7 +117,7 @@ func (a *App) drain(name, timeout string) (warning string, err error) {
 	if a.serves(b.Pool) {
 		return "", nil
 	}
-	warning = fmt.Sprintf("no backend of the pool %s takes new sessions now: new clients are refused with 503 until one does, or until holdfast undrain %s", b.Pool, name)
+	warning = fmt.Sprintf("no backend of the pool %s takes new sessions now: new clients are refused with 503 until one does, or until holdfast undrain %s/%s", b.Pool, b.Pool, b.Name)
 	a.noted(api.EventDrain).Warn(warning, "pool", b.Pool, "backend", b.Name)
 	return warning, nil
 }
@@ -158,8 +137,8 @@ func (a *App) serves(name string) bool {
 	return slices.ContainsFunc(p.Picker.Members(), func(m pool.Member) bool { return m.Backend.Availability() <= worst })
 }
 
-func (a *App) undrain(name string) error {
-	b, err := a.backend(name)
+func (a *App) undrain(in, name string) error {
+	b, err := a.backend(in, name)
 	if err == nil {
 		a.drainer.Undrain(b, "asked for")
 	}

@@ -7,6 +7,9 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
+// LastEvent implements admin.Balancer.
+func (o operated) LastEvent() uint64 { return o.events.Last() }
+
 // Events implements admin.Balancer.
 func (o operated) Events(ctx context.Context, after uint64, follow bool, f func(api.Event) error) error {
 	return o.events.Follow(ctx, after, follow, f)

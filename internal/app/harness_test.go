@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
+	"github.com/holdfast-ws/holdfast/internal/ops/client"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
@@ -202,9 +203,20 @@ func get(url string) (status int, body string) {
 	return resp.StatusCode, string(p)
 }
 
+// client returns a client of the admin interface, which is closed with the test.
+func (r *running) client() *client.Client {
+	r.t.Helper()
+	c, err := client.New(client.Options{Address: r.AdminAddr()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(c.Close)
+	return c
+}
+
 func (r *running) status() (s api.Status) {
 	r.t.Helper()
-	if _, body := get("http://" + r.AdminAddr() + "/status"); json.Unmarshal([]byte(body), &s) != nil {
+	if _, body := get("http://" + r.AdminAddr() + "/v1/status"); json.Unmarshal([]byte(body), &s) != nil {
 		r.t.Fatalf("status: %s", body)
 	}
 	return s

@@ -74,12 +74,12 @@ func TestEventStreams(t *testing.T) {
 		if b := s.Pools[0].Backends[0]; b.Sessions != 0 || b.Requests != 1 || s.Totals.Requests != 1 || s.Pools[0].Requests != 1 {
 			t.Errorf("of one request the status tells %+v, %+v", s.Totals, s.Pools)
 		}
-		if code, body := post("http://" + r.AdminAddr() + "/drain?backend=a/one"); code != 200 {
+		if code, body := post("http://" + r.AdminAddr() + "/v1/pools/a/backends/one/drain"); code != 200 {
 			t.Fatalf("drain: %d %s", code, body)
 		}
 		wantCut(t, ended)
 		testkit.Eventually(t, "no request is left", func() bool { return r.status().Pools[0].Backends[0].Requests == 0 })
-		post("http://" + r.AdminAddr() + "/undrain?backend=a/one")
+		post("http://" + r.AdminAddr() + "/v1/pools/a/backends/one/undrain")
 
 		ended = r.openEvents()
 		r.mustReload(file("two", two))

@@ -60,7 +60,7 @@ func TestReattachToADrainingBackend(t *testing.T) {
 				go_(r, file(at("a", a, 256)+at("c", c, 1)))
 				answer <- struct{}{}
 				testkit.Eventually(t, "the session is with c", func() bool {
-					_, body := get("http://" + r.AdminAddr() + "/sessions")
+					_, body := get("http://" + r.AdminAddr() + "/v1/sessions")
 					return strings.Contains(body, `"backend": "c"`)
 				})
 				w.echo("2", "three: 2")

@@ -10,7 +10,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
@@ -24,7 +23,8 @@ func reattachFile(engine, on string, backends ...string) string {
 
 func (r *running) drain(backend string) {
 	r.t.Helper()
-	if _, err := (admin.Client{Address: r.AdminAddr()}).Drain(context.Background(), backend, ""); err != nil {
+	pool, name, _ := strings.Cut(backend, "/")
+	if _, err := r.client().Drain(context.Background(), pool, name, ""); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -38,7 +38,7 @@ func TestReattach(t *testing.T) {
 		w.echo("1", "one: 1")
 		r.drain("chat/a")
 		testkit.Eventually(t, "the session is with b", func() bool {
-			_, body := get("http://" + r.AdminAddr() + "/sessions")
+			_, body := get("http://" + r.AdminAddr() + "/v1/sessions")
 			return strings.Contains(body, `"backend": "b"`) && !strings.Contains(body, `"backend": "a"`)
 		})
 		w.echo("2", "two: 2")

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -130,12 +131,46 @@ func (a *App) closeByClaim(claim api.Claim, code int, reason string) (int, error
 	return n, nil
 }
 
-func (o operated) Sessions(context.Context, api.SessionQuery) (api.SessionPage, error) {
-	return api.SessionPage{}, notYet()
+func (o operated) Sessions(_ context.Context, q api.SessionQuery) (api.SessionPage, error) {
+	claim, err := onlyClaim(q.SessionFilter)
+	if err != nil {
+		return api.SessionPage{}, err
+	}
+	list, next, err := o.sessions(q.After, q.Limit, claim)
+	if err != nil {
+		return api.SessionPage{}, api.Invalid("", "%v", err)
+	}
+	return api.SessionPage{Sessions: list, Next: next}, nil
+}
+
+// onlyClaim returns the claim of a filter that has nothing else, nil for one without.
+func onlyClaim(f api.SessionFilter) (*api.Claim, error) {
+	if f != (api.SessionFilter{Claim: f.Claim}) {
+		return nil, notYet()
+	}
+	if f.Claim == "" {
+		return nil, nil
+	}
+	c, err := api.ParseClaim(f.Claim)
+	if err != nil {
+		return nil, api.Invalid("claim", "%v", err)
+	}
+	return &c, nil
 }
 
 func (o operated) Session(id string) (api.Session, error) { return api.Session{}, notYet() }
 
-func (o operated) CloseSessions(context.Context, api.CloseRequest) (api.CloseResult, error) {
-	return api.CloseResult{}, notYet()
+func (o operated) CloseSessions(_ context.Context, r api.CloseRequest) (api.CloseResult, error) {
+	claim, err := onlyClaim(r.SessionFilter)
+	if err == nil && (claim == nil || r.Rate != 0 || r.DryRun) {
+		err = notYet()
+	}
+	if err != nil {
+		return api.CloseResult{}, err
+	}
+	n, err := o.closeByClaim(*claim, cmp.Or(r.Code, api.DefaultCloseCode), r.Reason)
+	if err != nil {
+		return api.CloseResult{}, api.Invalid("", "%v", err)
+	}
+	return api.CloseResult{Sessions: n}, nil
 }

@@ -155,7 +155,7 @@ pools:
 		r.open("/").echo("1", "three: 1")
 		r.drain("chat/a")
 		testkit.Eventually(t, "the session is with b", func() bool {
-			_, body := get("http://" + r.AdminAddr() + "/sessions")
+			_, body := get("http://" + r.AdminAddr() + "/v1/sessions")
 			return strings.Contains(body, `"backend": "b"`) && !strings.Contains(body, `"backend": "a"`)
 		})
 		w.echo("2", "two: 2")

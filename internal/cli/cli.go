@@ -1,7 +1,7 @@
 // Package cli is the command line of holdfast: it parses arguments, runs one
 // command and returns the exit status. cmd/holdfast calls Main. The commands
 // only convert flags to options and print results; the work is done by
-// internal/app (run, demo), internal/ops/admin (reload, drain, status) and
+// internal/app (run, demo), internal/ops/client (reload, drain, status) and
 // internal/tool (doctor, simulate, bench).
 package cli
 
@@ -22,7 +22,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/app"
 	"github.com/holdfast-ws/holdfast/internal/config"
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/client"
 	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
 )
 
@@ -226,7 +226,12 @@ func count(n int, thing string) string {
 
 // adminFlag is the flag of commands that talk to a running balancer.
 type adminFlag struct {
-	Admin string `env:"HOLDFAST_ADMIN" default:"127.0.0.1:9900" placeholder:"ADDRESS" help:"Admin address of the running balancer (default 127.0.0.1:9900)."`
+	Admin string `env:"HOLDFAST_ADMIN" placeholder:"ADDRESS" help:"Admin address of the running balancer (default 127.0.0.1:9900)."`
+}
+
+// client returns the client of the balancer that is meant.
+func (f adminFlag) client() (*client.Client, error) {
+	return client.New(client.Options{Address: f.Admin})
 }
 
 type reloadCommand struct{ adminFlag }
@@ -245,11 +250,16 @@ Exit status: 0 reloaded, 1 failed.`
 func (c *reloadCommand) Run(env *environment) error {
 	ctx, cancel := context.WithTimeout(env.ctx, 30*time.Second)
 	defer cancel()
-	warnings, err := admin.Client{Address: c.Admin}.Reload(ctx)
+	balancer, err := c.client()
 	if err != nil {
 		return err
 	}
-	for _, w := range warnings {
+	defer balancer.Close()
+	result, err := balancer.Reload(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range result.Warnings {
 		env.warn(w)
 	}
 	fmt.Fprintln(env.out, "reloaded")

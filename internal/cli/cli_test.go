@@ -22,7 +22,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
 	"github.com/holdfast-ws/holdfast/internal/config/importer/formats"
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
+	"github.com/holdfast-ws/holdfast/internal/ops/client"
 	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
 	"github.com/holdfast-ws/holdfast/internal/wire/hostport"
 )
@@ -117,8 +117,11 @@ func occupy(ts *testscript.TestScript, _ bool, args []string) {
 func ready(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
+	balancer, err := client.New(client.Options{Address: args[0]})
+	ts.Check(err)
+	defer balancer.Close()
 	for poll := time.NewTicker(20 * time.Millisecond); ; {
-		if _, err := (admin.Client{Address: args[0]}).Status(ctx); err == nil {
+		if _, err := balancer.Status(ctx); err == nil {
 			poll.Stop()
 			return
 		} else if ctx.Err() != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
@@ -36,10 +35,15 @@ func (c *closeCommand) Run(env *environment) error {
 	}
 	ctx, cancel := context.WithTimeout(env.ctx, 10*time.Second)
 	defer cancel()
-	n, err := admin.Client{Address: c.Admin}.Close(ctx, claim, c.Code, c.Reason)
+	balancer, err := c.client()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(env.out, "%s closed\n", count(n, "session"))
+	defer balancer.Close()
+	r, err := balancer.CloseSessions(ctx, api.CloseRequest{SessionFilter: api.SessionFilter{Claim: claim.String()}, Code: c.Code, Reason: c.Reason})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.out, "%s closed\n", count(r.Sessions, "session"))
 	return nil
 }

@@ -6,8 +6,8 @@ import (
 	"io"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
+	"github.com/holdfast-ws/holdfast/internal/ops/client"
 )
 
 type drainCommand struct {
@@ -32,36 +32,44 @@ Exit status: 0 drain begun, or with --wait the backend is empty; 1 failed.`
 
 // Run starts a drain.
 func (c *drainCommand) Run(env *environment) error {
-	client := admin.Client{Address: c.Admin}
+	balancer, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer balancer.Close()
 	ctx, cancel := context.WithTimeout(env.ctx, 10*time.Second)
 	defer cancel()
 	timeout := "" // the pool's
 	if c.Timeout != nil {
 		timeout = c.Timeout.String()
 	}
-	warning, err := client.Drain(ctx, c.Backend, timeout)
+	pool, name, err := balancer.Resolve(ctx, c.Backend)
 	if err != nil {
 		return err
 	}
-	if warning != "" {
-		env.warn(warning)
+	result, err := balancer.Drain(ctx, pool, name, timeout)
+	if err != nil {
+		return err
+	}
+	for _, w := range result.Warnings {
+		env.warn(w)
 	}
 	if !c.Wait {
 		fmt.Fprintf(env.out, "%s gets no new sessions\n", c.Backend)
 		return nil
 	}
-	return c.wait(env, client)
+	return c.wait(env, balancer)
 }
 
 // wait prints the number of remaining sessions each second until the backend is
 // empty.
-func (c *drainCommand) wait(env *environment, client admin.Client) error {
+func (c *drainCommand) wait(env *environment, balancer *client.Client) error {
 	const poll = 250 * time.Millisecond
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
 		ctx, cancel := context.WithTimeout(env.ctx, 10*time.Second)
-		status, err := client.Status(ctx)
+		status, err := balancer.Status(ctx)
 		cancel()
 		if err != nil {
 			return err
@@ -123,7 +131,16 @@ Exit status: 0 done, 1 failed.`
 func (c *undrainCommand) Run(env *environment) error {
 	ctx, cancel := context.WithTimeout(env.ctx, 10*time.Second)
 	defer cancel()
-	if err := (admin.Client{Address: c.Admin}).Undrain(ctx, c.Backend); err != nil {
+	balancer, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer balancer.Close()
+	pool, name, err := balancer.Resolve(ctx, c.Backend)
+	if err != nil {
+		return err
+	}
+	if _, err := balancer.Undrain(ctx, pool, name); err != nil {
 		return err
 	}
 	fmt.Fprintf(env.out, "%s gets new sessions again\n", c.Backend)

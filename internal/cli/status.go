@@ -8,7 +8,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
@@ -17,7 +16,7 @@ type statusCommand struct{ adminFlag }
 // Help is kong's detailed help.
 func (*statusCommand) Help() string {
 	return `Shows a line for each backend, with its state, its sessions and the reason for
-its state, and one for each certificate. The admin address answers GET /status with the same as JSON.
+its state, and one for each certificate. The admin address answers GET /v1/status with the same as JSON.
 
   holdfast status
 
@@ -27,7 +26,12 @@ Exit status: 0 shown, 1 failed.`
 func (c *statusCommand) Run(env *environment) error {
 	ctx, cancel := context.WithTimeout(env.ctx, 10*time.Second)
 	defer cancel()
-	s, err := admin.Client{Address: c.Admin}.Status(ctx)
+	balancer, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer balancer.Close()
+	s, err := balancer.Status(ctx)
 	if err != nil {
 		return err
 	}

@@ -40,4 +40,6 @@ type Balancer interface {
 	// Without follow it returns nil after those that are known; with it, it does so when
 	// the balancer ends.
 	Events(ctx context.Context, after uint64, follow bool, f func(api.Event) error) error
+	// LastEvent is the ID of the newest event, 0 if there was none.
+	LastEvent() uint64
 }

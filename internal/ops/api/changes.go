@@ -23,6 +23,11 @@ type BackendPatch struct {
 	Timeout string `json:"timeout,omitempty"`
 }
 
+// Timeout is the body of the short forms of BackendPatch that drain a backend.
+type Timeout struct {
+	Timeout string `json:"timeout,omitempty"` // as BackendPatch.Timeout
+}
+
 // BackendResult is the response to a change of a backend.
 type BackendResult struct {
 	Backend Backend `json:"backend"`

@@ -70,6 +70,13 @@ func (b *Broker) Publish(e api.Event) {
 	b.wake()
 }
 
+// Last returns the ID of the latest event, 0 if there was none.
+func (b *Broker) Last() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last
+}
+
 func (b *Broker) wake() {
 	if b.came != nil {
 		close(b.came)

@@ -159,11 +159,11 @@ func TestTokens(t *testing.T) {
 				Claims map[string]string
 			}
 		}
-		status, text := b.Get(t, "/sessions?claim=sub%3Dalice")
+		status, text := b.Get(t, "/v1/sessions?claim=sub%3Dalice")
 		if err := json.Unmarshal([]byte(text), &listed); status != 200 || err != nil || len(listed.Sessions) != 2 || listed.Sessions[0].Claims["sub"] != "alice" {
 			t.Errorf("her sessions: %d %s", status, text)
 		}
-		if status, text := b.Get(t, "/sessions?claim=tenant%3Dx"); status != 400 || !strings.Contains(text, "session_claims") {
+		if status, text := b.Get(t, "/v1/sessions?claim=tenant%3Dx"); status != 422 || !strings.Contains(text, "session_claims") {
 			t.Errorf("by a claim that isn't shown: %d %s", status, text)
 		}
 		if got := b.Command(t, 0, "close", "--claim", "sub=alice", "--code", "4001", "--reason", "signed out"); got != "2 sessions closed\n" {

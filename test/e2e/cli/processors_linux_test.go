@@ -23,7 +23,7 @@ type loopStatus struct {
 
 func loops(t testing.TB, b *kit.Balancer) (s loopStatus) {
 	t.Helper()
-	_, body := b.Get(t, "/status")
+	_, body := b.Get(t, "/v1/status")
 	if err := json.Unmarshal([]byte(body), &s); err != nil {
 		t.Fatalf("%v: %s", err, body)
 	}

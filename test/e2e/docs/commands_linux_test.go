@@ -39,7 +39,7 @@ var notRun = []struct{ prefix, why string }{
 	{"bench/", "it takes minutes"},
 	{"holdfast bench wss://localhost:8443/ --ca", "the balancer of this test isn't at localhost; curl tries the same"},
 	{"NODE_EXTRA_CA_CERTS=", "client.js is the reader's own"},
-	{"curl -s '127.0.0.1:9900/sessions?claim=", "it needs clients with tokens; test/e2e/auth has some"},
+	{"curl -s '127.0.0.1:9900/v1/sessions?claim=", "it needs clients with tokens; test/e2e/auth has some"},
 	{"holdfast close --claim", "it needs clients with tokens; test/e2e/auth has some"},
 	{"holdfast bench-server --listen ", "this test has servers of its own"},
 	{"holdfast run -c l7-", "test/e2e/layer4 runs the files of examples/two-tier"},

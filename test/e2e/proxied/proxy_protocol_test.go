@@ -77,7 +77,7 @@ func TestProxyProtocol(t *testing.T) {
 		}
 		for _, b := range []*kit.Balancer{first, second} {
 			b.FindLog(t, "session open", 0, "client=203.0.113.9:1234")
-			if _, body := b.Get(t, "/sessions"); !strings.Contains(body, "203.0.113.9:1234") {
+			if _, body := b.Get(t, "/v1/sessions"); !strings.Contains(body, "203.0.113.9:1234") {
 				t.Errorf("sessions: %s", body)
 			}
 			testkit.Eventually(t, "the backend is up by its checks", func() bool { return b.Pool(t, "main").Backends[0].State == "up" })

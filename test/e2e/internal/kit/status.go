@@ -33,7 +33,7 @@ type BackendStatus struct {
 // Pool asks for the status of a pool.
 func (b *Balancer) Pool(t testing.TB, name string) PoolStatus {
 	t.Helper()
-	_, body := b.Get(t, "/status")
+	_, body := b.Get(t, "/v1/status")
 	var status struct{ Pools []PoolStatus }
 	if err := json.Unmarshal([]byte(body), &status); err != nil {
 		t.Fatalf("%v: %s", err, body)

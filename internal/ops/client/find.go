@@ -1,0 +1,31 @@
+package client
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// Default addresses, see Find.
+const (
+	defaultSocket  = "/run/holdfast/admin.sock"
+	defaultAddress = "127.0.0.1:9900"
+)
+
+// Find returns the admin address of the balancer on this machine: HOLDFAST_ADMIN if that
+// is set, else the socket that exists of $XDG_RUNTIME_DIR/holdfast/admin.sock and
+// /run/holdfast/admin.sock, else 127.0.0.1:9900. It doesn't connect.
+func Find() string {
+	if address := os.Getenv("HOLDFAST_ADMIN"); address != "" {
+		return address
+	}
+	var sockets []string
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		sockets = append(sockets, filepath.Join(dir, "holdfast", "admin.sock"))
+	}
+	for _, path := range append(sockets, defaultSocket) {
+		if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+			return path
+		}
+	}
+	return defaultAddress
+}
