@@ -23,11 +23,13 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/ops/events"
 	"github.com/holdfast-ws/holdfast/internal/ops/logging"
 	"github.com/holdfast-ws/holdfast/internal/ops/metrics"
+	"github.com/holdfast-ws/holdfast/internal/ops/service"
 	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/activation"
 	"github.com/holdfast-ws/holdfast/internal/stage/closing"
 	"github.com/holdfast-ws/holdfast/internal/stage/limit"
 	"github.com/holdfast-ws/holdfast/internal/stage/listener"
@@ -63,6 +65,10 @@ type Options struct {
 	Admin   config.Address
 	Version string
 	LogTo   io.Writer
+	// Systemd makes the balancer use the sockets that systemd gives it, and tell systemd
+	// what it is doing; see sd_listen_fds(3) and sd_notify(3). Without systemd it has no
+	// effect.
+	Systemd bool
 	// Collectors have metrics of the program that runs the balancer, which are served with
 	// its own. They are asked at every scrape, the first of which may be before Start returns.
 	Collectors []prometheus.Collector
@@ -103,6 +109,9 @@ type App struct {
 	admin        *adminServer
 	events       *events.Broker
 	overloads    overloads
+	manager      *service.Manager    // nil if there is none
+	sockets      *activation.Sockets // nil if there are none
+	managing     managing
 
 	reload  sync.Mutex // held while the following change
 	current atomic.Pointer[config.Config]
@@ -139,6 +148,10 @@ func Start(o Options) (_ *App, err error) {
 	a.log = logging.New(o.LogTo, c.Log.Format, level(c))
 	a.slog = a.log.Logger()
 	a.overloads.log = a.noted(api.EventOverload)
+	if err := a.useSystemd(); err != nil {
+		a.log.Close()
+		return nil, err
+	}
 	a.drainer = a.newDrainer()
 	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.noted(api.EventBackend), OnChange: a.backendChanged})
 	a.checker = health.New(health.Options{Log: a.slog})
@@ -151,7 +164,7 @@ func Start(o Options) (_ *App, err error) {
 	a.asks = subrequest.NewStore(subrequest.Options{Done: a.metrics.AuthRequestDone})
 	a.acme = acme.NewGroup(a.noted(api.EventCertificate), a.acmeChanged)
 	a.certs = certs.New(certs.Options{Log: a.noted(api.EventCertificate), Source: a.acme})
-	undo := []func(){func() { a.log.Close() }, a.registry.Close, a.drainer.Close, a.checker.Close, a.discovery.Close, a.certs.Close, a.acme.Close, a.keys.Close, a.asks.Close}
+	undo := []func(){func() { a.log.Close() }, a.sockets.Close, a.registry.Close, a.drainer.Close, a.checker.Close, a.discovery.Close, a.certs.Close, a.acme.Close, a.keys.Close, a.asks.Close}
 	defer func() {
 		if err != nil {
 			for i := len(undo) - 1; i >= 0; i-- {
@@ -213,7 +226,7 @@ func Start(o Options) (_ *App, err error) {
 	}
 	a.metrics.ConfigStarted(a.started)
 	a.tellOrigin(c)
-	a.warnOnce(texts(c.Warnings, expiring(a.backendTLS, c)))
+	a.warnOnce(append(texts(c.Warnings, expiring(a.backendTLS, c)), listening.unused...))
 	if short := overload.Shortage(c.Limits.MaxSessions); short != "" {
 		a.slog.Warn(short)
 	}
@@ -221,6 +234,7 @@ func Start(o Options) (_ *App, err error) {
 	a.slog.Info("started", "version", o.Version, "listeners", a.Addresses(), "admin", a.AdminAddr(),
 		"engine", engineName(a.engine), "loops", loops, "max_sessions", a.gate.Limits().MaxSessions)
 	a.explainSelfSigned()
+	a.runManager()
 	return a, nil
 }
 
@@ -232,6 +246,10 @@ func (a *App) Reload() (warnings []string, err error) {
 	defer a.spare.leave()
 	a.reload.Lock()
 	defer a.reload.Unlock()
+	if !a.stopping() {
+		a.manager.Reloading()
+		defer func() { a.reloaded(err) }()
+	}
 	defer func() {
 		a.metrics.ConfigLoaded(err == nil, time.Now())
 		if err != nil {
@@ -289,7 +307,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.gate.SetPerAddress(c.Limits.MaxHandshakesPerAddress)
 	a.log.SetFormatLevel(c.Log.Format, level(c))
 	a.tellOrigin(c)
-	warnings = texts(c.Warnings, listening.untimely(c), expiring(backendTLS, c))
+	warnings = append(texts(c.Warnings, listening.untimely(c), expiring(backendTLS, c)), listening.unused...)
 	for _, what := range needRestart(old, c) {
 		warnings = append(warnings, fmt.Sprintf("%s: %s changed, which takes effect at the next start", cmp.Or(a.options.File, "the configuration"), what))
 	}

@@ -27,6 +27,7 @@ type listening struct {
 	stores  []*certs.Store // of the listeners with TLS
 	tickets map[ticketsID]*tickets.Keys
 	acme    *acme.Plan
+	unused  []string // warnings about sockets of systemd
 }
 
 // ticketsID says who shares ticket keys: those with the same secret, and without one
@@ -68,6 +69,7 @@ func (a *App) prepareListeners(c *config.Config, set *authSet) (_ *listening, er
 		}
 		l.specs = append(l.specs, spec)
 	}
+	l.unused = a.assignSockets(l.specs)
 	return l, nil
 }
 

@@ -23,6 +23,7 @@ func (a *App) Announce() (delay time.Duration) {
 	if delay > 0 && !a.announced.Swap(true) {
 		a.noteEnd()
 		a.noted(api.EventShutdown).Info("about to shut down; new sessions are still accepted", "delay", delay.String())
+		a.tellOfEnd(delay)
 	}
 	return delay
 }
@@ -52,6 +53,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	defer cancel()
 	a.spare.enter() // until the process ends
 	a.noteEnd()
+	a.tellOfEnd(0)
 	a.gate.Stop()
 	a.listeners.Close()
 	for _, q := range a.queues { // nothing changes them any more
@@ -70,6 +72,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.waitForSessions(ctx)
 	<-httpDone
 	cut = a.engine.Active()
+	a.stopManager()
 	a.engine.Abort(session.Shutdown)
 	a.engine.Close()
 	a.overloads.close()

@@ -60,7 +60,7 @@ cutting sessions, 2 errors in the file or the flags.`
 }
 
 func (c *runCommand) options(env *environment) (app.Options, error) {
-	o := app.Options{Version: Version(), LogTo: env.err}
+	o := app.Options{Version: Version(), LogTo: env.err, Systemd: true}
 	file, err := oneFile(c.Config, c.File)
 	if err != nil {
 		return o, err

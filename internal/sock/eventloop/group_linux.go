@@ -258,6 +258,29 @@ func listenUnix(path string, mode fs.FileMode) (fd int, remove func(), err error
 	return fd, remove, err
 }
 
+// duplicate returns a non-blocking duplicate of a given socket.
+func duplicate(g *transport.Given) (fd int, bound netip.AddrPort, err error) {
+	fd = -1
+	c, err := g.File.SyscallConn()
+	if err != nil {
+		return fd, bound, err
+	}
+	err2 := c.Control(func(from uintptr) {
+		if fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			return
+		}
+		unix.SetNonblock(fd, true)
+		// Accepted sockets inherit it. There is no such thing for a unix socket.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	})
+	if hostport.IsUnix(g.Address) {
+		bound = hostport.UnixPeer
+	} else if at, parseErr := netip.ParseAddrPort(g.Address); parseErr == nil {
+		bound = at
+	}
+	return fd, bound, errors.Join(err, err2)
+}
+
 // takeFD returns the non-blocking descriptor of a listener, which it closes.
 func takeFD(ln interface {
 	io.Closer

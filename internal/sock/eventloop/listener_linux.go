@@ -26,6 +26,7 @@ type listener struct {
 	spec   *atomic.Pointer[transport.ListenerSpec]
 	close  sync.Once
 	remove func() // removes the file of a unix socket; nil for TCP
+	given  bool   // another process has the socket, too
 }
 
 // loopListener is a listener's socket on one loop.
@@ -42,14 +43,18 @@ type loopListener struct {
 }
 
 // Listen implements transport.Network, with a socket of its own for each loop. Of a unix
-// socket there can be only one, which is on the first loop.
+// socket there can be only one, and of a given one there is only one. It is on the first
+// loop, which spreads the connections.
 func (g *Group) Listen(spec transport.ListenerSpec, serve func(transport.Conn)) (transport.Listener, error) {
 	ln := &listener{group: g, spec: new(atomic.Pointer[transport.ListenerSpec])}
 	ln.SetSpec(spec)
 	var fds []int
 	var spread *Group
 	a, err := hostport.ParseListen(spec.Address, "")
-	if err == nil && a.Path != "" {
+	if spec.Given != nil {
+		fds, spread, ln.given = []int{-1}, g, true
+		fds[0], ln.bound, err = duplicate(spec.Given)
+	} else if err == nil && a.Path != "" {
 		fds, ln.bound, spread = []int{-1}, hostport.UnixPeer, g
 		fds[0], ln.remove, err = listenUnix(a.Path, spec.SocketMode)
 	} else {
@@ -95,7 +100,8 @@ func (ln *listener) Addr() netip.AddrPort { return ln.bound }
 func (ln *listener) SetSpec(spec transport.ListenerSpec) { ln.spec.Store(&spec) }
 
 // Close first accepts the connections that the kernel has already completed, so
-// that those clients are served and not reset.
+// that those clients are served and not reset. Those of a given socket stay in the kernel
+// until whoever has it accepts them.
 func (ln *listener) Close() error {
 	ln.close.Do(func() {
 		if ln.remove != nil {
@@ -103,7 +109,9 @@ func (ln *listener) Close() error {
 		}
 		ln.group.Each(func(_ int, l *Loop) {
 			if ll := l.listeners[ln.number]; ll != nil {
-				ll.acceptAll()
+				if !ln.given {
+					ll.acceptAll()
+				}
 				ll.close()
 			}
 		})

@@ -40,6 +40,10 @@ func (n *Network) Listen(spec transport.ListenerSpec, serve func(transport.Conn)
 }
 
 func (ln *listener) bind(spec *transport.ListenerSpec) (err error) {
+	if spec.Given != nil {
+		ln.Listener, err = net.FileListener(spec.Given.File)
+		return err
+	}
 	if a, err := hostport.ParseListen(spec.Address, ""); err == nil && a.Path != "" {
 		inner, remove, err := unixsock.Listen(a.Path, spec.SocketMode)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -221,6 +222,8 @@ type ListenerSpec struct {
 	Address string
 	// SocketMode has the permissions of a unix socket.
 	SocketMode fs.FileMode
+	// Given is an open socket that is used instead of one at Address; nil if there is none.
+	Given *Given
 
 	// Proxies reads who the client is from the proxies in front, which must say so; nil
 	// if there are none.
@@ -238,6 +241,13 @@ type ListenerSpec struct {
 	MaxSessions int
 	// Policy is what the listener asks of clients. It is the spine's.
 	Policy any
+}
+
+// Given is a listening socket that another process has opened, and keeps open. Listen uses
+// a duplicate.
+type Given struct {
+	File    *os.File
+	Address string // as ListenerSpec.Address, but as the kernel tells it
 }
 
 // Mode is what the balancer takes the bytes of a listener's connections for.

@@ -30,6 +30,14 @@ type Set struct {
 	closed bool
 }
 
+// address is what b accepts on.
+func (b *bound) address() string {
+	if b.Given != nil {
+		return b.Given.Address
+	}
+	return b.Address
+}
+
 type bound struct {
 	Spec
 	transport.Listener
@@ -56,7 +64,7 @@ func (e *OpenError) Error() string { return fmt.Sprintf("listener %q: %v", e.Lis
 func (e *OpenError) Unwrap() error { return e.Err }
 
 // Apply opens and closes listeners so that they match specs. Listeners are
-// identified by address; several with port 0 keep the ports they got, in their
+// identified by address and given socket; several with port 0 keep the ports they got, in their
 // order. Apply first opens the new ones. If one can't be opened, nothing
 // changes, and the error is an *OpenError. Listeners that stay get their new Spec, and
 // those that are not in specs any more are closed last.
@@ -69,7 +77,7 @@ func (s *Set) Apply(specs []Spec) error {
 	before := slices.Clone(s.open)
 	var next, opened []*bound
 	for _, spec := range specs {
-		if i := slices.IndexFunc(before, func(b *bound) bool { return b.Address == spec.Address }); i >= 0 {
+		if i := slices.IndexFunc(before, func(b *bound) bool { return b.Address == spec.Address && b.Given == spec.Given }); i >= 0 {
 			next = append(next, &bound{spec, before[i].Listener})
 			before = slices.Delete(before, i, i+1)
 			continue
@@ -86,7 +94,7 @@ func (s *Set) Apply(specs []Spec) error {
 	}
 	for _, b := range next {
 		b.SetSpec(b.Spec)
-		if path, ok := strings.CutPrefix(b.Address, "unix:"); ok && hostport.IsUnix(b.Address) {
+		if path, ok := strings.CutPrefix(b.Address, "unix:"); ok && hostport.IsUnix(b.Address) && b.Given == nil {
 			os.Chmod(path, b.SocketMode) // if the file is gone, nobody can connect anyway
 		}
 	}
@@ -104,8 +112,8 @@ func (s *Set) List() []Info {
 	var all []Info
 	for _, b := range s.open {
 		info := Info{Name: b.Name, Addr: b.Addr()}
-		if hostport.IsUnix(b.Address) {
-			info.unix = b.Address
+		if at := b.address(); hostport.IsUnix(at) {
+			info.unix = at
 		}
 		all = append(all, info)
 	}

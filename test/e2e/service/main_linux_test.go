@@ -1,0 +1,9 @@
+package service
+
+import (
+	"testing"
+
+	"github.com/holdfast-ws/holdfast/test/e2e/internal/kit"
+)
+
+func TestMain(m *testing.M) { kit.Main(m) }
