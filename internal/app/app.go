@@ -139,7 +139,7 @@ func Start(o Options) (_ *App, err error) {
 		c.Admin.Address = o.Admin
 	}
 	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}, events: events.New(events.Kept)}
-	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), Opened: proxy.ResultOpened, TLSResults: secure.Results(), BackendTLSResults: backendtls.Results(),
+	a.metrics = metrics.New(source{a}, metrics.Options{Version: o.Version, HandshakeResults: proxy.Results(), Opened: proxy.ResultOpened, TLSResults: secure.Results(), BackendTLSResults: backendtls.Results(), CheckResults: health.Results(),
 		AffinityResults: generation.AffinityResults(), BackendStates: backendStates(o.Feeds != nil),
 		ReattachReasons: reattach.Reasons(), ReattachResults: reattach.Results(), AuthResults: subrequest.Results(), Collectors: o.Collectors})
 	if a.backendTLS, err = a.readBackendTLS(c); err != nil {
@@ -154,7 +154,7 @@ func Start(o Options) (_ *App, err error) {
 	}
 	a.drainer = a.newDrainer()
 	a.registry = pool.New(pool.Options{Resolver: o.Resolver, Logger: a.noted(api.EventBackend), OnChange: a.backendChanged})
-	a.checker = health.New(health.Options{Log: a.slog})
+	a.checker = health.New(health.Options{Log: a.slog, Checked: a.checked})
 	a.discovery = discovery.New(discovery.Options{Log: a.noted(api.EventBackends), OnChange: a.rediscover, Feeds: o.Feeds})
 	a.gate = overload.New(overload.Options{MaxSessions: overload.Within(c.Limits.MaxSessions), MaxHandshakes: c.Limits.MaxHandshakes,
 		PerAddress: c.Limits.MaxHandshakesPerAddress})

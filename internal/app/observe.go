@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
+	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
 
 // watcher implements proxy.Watcher: it writes the log and counts the metrics.
@@ -57,7 +58,12 @@ func (a *App) httpDone(at proxy.Where, status int, d time.Duration) {
 	a.metrics.HTTPDone(metrics.Labels(at), status, d)
 }
 
-func (w watcher) AffinityDone(result string) { w.metrics.AffinityDone(result) }
+func (w watcher) AffinityDone(pool, result string) { w.metrics.AffinityDone(pool, result) }
+
+// checked counts a health check.
+func (a *App) checked(b *pool.Backend, result string, took time.Duration) {
+	a.metrics.Checked(metrics.Labels{Pool: b.Pool, Backend: b.Name}, result, took)
+}
 
 func (w watcher) SessionMoved(m reattach.Move) {
 	from, to := w.words(&m.Info), m.Info

@@ -117,7 +117,7 @@ func TestAffinityOfRefusedHandshakesIsCounted(t *testing.T) {
 	counted := func(result string) string {
 		_, body := get("http://" + r.AdminAddr() + "/metrics")
 		for line := range strings.Lines(body) {
-			if n, ok := strings.CutPrefix(line, `holdfast_affinity_total{result="`+result+`"} `); ok {
+			if n, ok := strings.CutPrefix(line, `holdfast_affinity_total{pool="a",result="`+result+`"} `); ok {
 				return strings.TrimSpace(n)
 			}
 		}

@@ -21,12 +21,21 @@ func (s source) BackendTraffic() map[uint32][2]session.Traffic {
 	return s.engine.BackendTraffic(func(backend uint32) bool { return s.registry.Backend(backend) != nil })
 }
 
-func (s source) Pools() (names []string) {
-	c := s.current.Load()
-	for i := range c.Pools {
-		names = append(names, c.Pools[i].Name)
+func (s source) Pools() (all []metrics.PoolStat) {
+	g := s.proxy.Generation()
+	for _, p := range s.current.Load().Pools {
+		st := metrics.PoolStat{Name: p.Name, MaxSessions: p.MaxSessions}
+		if made := g.Pools[p.Name]; made != nil {
+			for _, m := range made.Picker.Members() {
+				st.Backends++
+				if m.Backend.Availability() == pool.Available {
+					st.Available++
+				}
+			}
+		}
+		all = append(all, st)
 	}
-	return names
+	return all
 }
 
 func (s source) Active() int        { return s.engine.Active() }
@@ -34,7 +43,13 @@ func (s source) Opened() uint64     { return s.opened.Load() }
 func (s source) Backlog() int64     { return s.engine.Backlog() }
 func (s source) LogDropped() uint64 { return s.log.Dropped() }
 
-func (s source) Limits() metrics.LimitStat { return metrics.LimitStat(s.limiter.Stats()) }
+func (s source) ShuttingDown() bool { return s.stopping() }
+
+func (s source) Limits() metrics.LimitStat {
+	counted, gate, limits := s.limiter.Stats(), s.gate.Stats(), s.gate.Limits()
+	return metrics.LimitStat{Counted: counted.Counted, Buckets: counted.Buckets,
+		Sessions: gate.Sessions, MaxSessions: limits.MaxSessions, Handshakes: gate.Handshakes, MaxHandshakes: limits.MaxHandshakes}
+}
 
 func (s source) Backends() []metrics.BackendStat {
 	var all []metrics.BackendStat
@@ -46,7 +61,7 @@ func (s source) Backends() []metrics.BackendStat {
 		st := b.State()
 		deadline, draining := deadlines[b]
 		all = append(all, metrics.BackendStat{ID: b.ID, Pool: b.Pool, Name: b.Name, Sessions: st.Sessions, Requests: st.Requests,
-			Removed: b.Removed(), State: st.Name, Share: st.Share, Changes: st.Changes, Draining: draining, DrainLeft: time.Until(deadline)})
+			Removed: b.Removed(), MaxSessions: st.MaxSessions, State: st.Name, Share: st.Share, Changes: st.Changes, Draining: draining, DrainLeft: time.Until(deadline)})
 	}
 	return all
 }

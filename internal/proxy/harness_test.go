@@ -265,7 +265,7 @@ func (b *balancer) TLSDone(result string, _ *transport.TLS) {
 	b.note(func() { b.secured = append(b.secured, result) })
 }
 func (b *balancer) TLSLeft() { b.note(func() { b.left++ }) }
-func (b *balancer) AffinityDone(result string) {
+func (b *balancer) AffinityDone(_, result string) {
 	b.note(func() { b.affinity = append(b.affinity, result) })
 }
 func (b *balancer) HandshakeDone(_ proxy.Where, result string, _ time.Duration) {

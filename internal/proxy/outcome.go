@@ -131,7 +131,7 @@ func (h *clientHandshake) where() (at Where) {
 // own backend didn't answer was moved.
 func (h *clientHandshake) countAffinity() {
 	if h.affinity != "" {
-		h.p.Watcher.AffinityDone(h.affinity)
+		h.p.Watcher.AffinityDone(h.rule.Pool, h.affinity)
 		h.affinity = ""
 	}
 }

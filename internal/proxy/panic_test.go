@@ -30,7 +30,7 @@ func (results) TLSLeft()                                                      {}
 func (results) SessionCame(uint32)                                            {}
 func (results) SessionMoved(reattach.Move)                                    {}
 func (results) SessionNotKept(session.Info)                                   {}
-func (r results) AffinityDone(string)                                         {}
+func (r results) AffinityDone(_, _ string)                                    {}
 func (r results) HandshakeDone(_ proxy.Where, result string, _ time.Duration) { r <- result }
 
 // TestPanic: a bug of ours costs the one handshake it strikes, which is told

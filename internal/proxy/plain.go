@@ -130,7 +130,7 @@ func (u upstream) Pick(r *http.Request, tried, own []uint32) (httpproxy.Target, 
 	c, marked, result, err := pool.TakePlain(s.parts(), t, own)
 	count := func() {
 		if result != "" {
-			u.p.Watcher.AffinityDone(result)
+			u.p.Watcher.AffinityDone(rule.Pool, result)
 		}
 	}
 	if err != nil {

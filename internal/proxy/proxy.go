@@ -63,7 +63,7 @@ type Watcher interface {
 	HandshakeDone(at Where, result string, d time.Duration)
 	// AffinityDone is called for each choice in a pool with affinity; see
 	// generation.AffinityResults.
-	AffinityDone(result string)
+	AffinityDone(pool, result string)
 	reattach.Watcher
 }
 

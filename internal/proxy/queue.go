@@ -127,7 +127,7 @@ func (w *queuedHandshake) gone() {
 	w.ticket.Leave()
 	w.hold.Release()
 	if w.affinity != "" {
-		w.proxy.Watcher.AffinityDone(w.affinity) // as for a client that leaves while its backend is asked
+		w.proxy.Watcher.AffinityDone(w.pool, w.affinity) // as for a client that leaves while its backend is asked
 	}
 	w.proxy.Watcher.HandshakeDone(Where{Pool: w.pool}, failure.ClientGone.Result(), time.Since(w.began))
 }

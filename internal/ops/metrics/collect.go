@@ -33,7 +33,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.refreshing.Lock()
 	defer c.refreshing.Unlock()
-	all, backends := c.refresh(true)
+	all, backends := c.refresh()
 	c.collectSource(emitter{out: out}, backends)
 	for _, s := range all {
 		c.collectSeries(s, emitter{out: out, labels: []string{s.Pool, s.Backend}, always: s.Labels == Labels{}})
@@ -48,6 +48,8 @@ func (c collector) collectSeries(s *series, e emitter) {
 	c.collectMoves(&s.moves, e)
 	s.closes.collect(e)
 	s.requests.collect(e)
+	s.checks.collect(e)
+	c.collectAffinity(s, e)
 	if s.backendTLS != nil {
 		s.backendTLS.collect(emitter{out: e.out, labels: []string{s.Pool}})
 	}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,8 @@ var (
 		"WebSocket handshakes, by result and by the last backend that was chosen.", "result")
 	handshakeDesc = newSeriesDesc("holdfast_handshake_duration_seconds",
 		"Time from the first byte of a WebSocket handshake to its response, including time in the queue.")
+	affinityDesc = newDesc("holdfast_affinity_total",
+		"Choices of a backend in pools with affinity, by what happened to the client's cookie, token or key.", "pool", "result")
 )
 
 type handshakes struct {
@@ -44,14 +47,17 @@ func (m *Metrics) collectHandshakes(h *handshakes, e emitter) {
 	e.histogram(handshakeDesc, &h.duration)
 }
 
-func (m *Metrics) registerAffinity(results []string) map[string]prometheus.Counter {
-	return m.counters("holdfast_affinity_total",
-		"Choices of a backend in pools with affinity, by what happened to the client's cookie or token.", "result", results...)
+// AffinityDone counts a choice in a pool with affinity.
+func (m *Metrics) AffinityDone(pool, result string) {
+	if i := slices.Index(m.options.AffinityResults, result); i >= 0 {
+		m.series.get(Labels{Pool: pool}).affinity[i].Add(1)
+	}
 }
 
-// AffinityDone counts a choice in a pool with affinity.
-func (m *Metrics) AffinityDone(result string) {
-	if c, ok := m.affinity[result]; ok {
-		c.Inc()
+func (m *Metrics) collectAffinity(s *series, e emitter) {
+	for i := range s.affinity {
+		if n := s.affinity[i].Load(); n > 0 || e.always {
+			e.out <- prometheus.MustNewConstMetric(affinityDesc, prometheus.CounterValue, float64(n), s.Pool, m.options.AffinityResults[i])
+		}
 	}
 }

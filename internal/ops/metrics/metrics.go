@@ -4,7 +4,7 @@
 //
 // Each file but series.go and collect.go has one subject: its metrics with their
 // help texts, the method that counts an event, and the function that collects
-// them. docs/monitoring.md lists all metrics.
+// them. docs/metrics.md lists all metrics.
 //
 // The methods for events run on event loops. They cost a few atomic operations:
 // no lock, no allocation, and no lookup by a set of labels.
@@ -44,6 +44,9 @@ type Options struct {
 	AuthResults []string
 	// Opened is the one of HandshakeResults that means a session.
 	Opened string
+	// CheckResults are the results that Checked is called with. Any other is counted as
+	// "other".
+	CheckResults []string
 	// BackendStates are the values of BackendStat.State, except that of removed
 	// backends.
 	BackendStates []string
@@ -59,16 +62,16 @@ type Metrics struct {
 	options  Options
 	series   *table
 	reloads  *reloads
+	admin    *adminRequests
 	tls      *tlsHandshakes
 	auth     *authentications
 
-	handshakeResults map[string]int    // to the index in series.handshakes
-	moveResults      map[[2]string]int // reason and result, to the index in series.moves
-	affinity         map[string]prometheus.Counter
+	handshakeResults map[string]int                // to the index in series.handshakes
+	moveResults      map[[2]string]int             // reason and result, to the index in series.moves
 	httpCut          map[string]prometheus.Counter // by cause
 
-	// refreshing guards meters and messages, and in each series traffic, removedAt and
-	// scraped. It is held while src waits for event loops.
+	// refreshing guards meters and messages, and in each series traffic and removedAt. It
+	// is held while src waits for event loops.
 	refreshing sync.Mutex
 	meters     map[uint32]*meter // by backend
 	messages   map[string]uint64 // of both sides, by pool; see Messages
@@ -99,9 +102,11 @@ func New(src Source, o Options) *Metrics {
 			Labels:     l,
 			handshakes: handshakes{results: make([]atomic.Uint64, len(o.HandshakeResults)+1)},
 			moves:      moves{results: make([]atomic.Uint64, len(m.moveResults))},
+			checks:     checks{words: o.CheckResults},
 		}
 		if l.Backend == "" {
 			s.backendTLS = newTLSHandshakes(backendTLSHandshakesDesc, o.BackendTLSResults)
+			s.affinity = make([]atomic.Uint64, len(o.AffinityResults))
 		}
 		return s
 	})
@@ -120,9 +125,9 @@ func New(src Source, o Options) *Metrics {
 		collector{m}, build,
 	)
 	m.registry.MustRegister(o.Collectors...)
-	m.affinity = m.registerAffinity(o.AffinityResults)
 	m.httpCut = m.registerHTTPCut()
 	m.reloads = m.registerReloads()
+	m.admin = m.registerAdmin()
 	m.auth = m.registerAuth(o.AuthResults)
 	return m
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"flag"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -22,12 +23,17 @@ func (fixedSource) BackendTraffic() map[uint32][2]session.Traffic {
 		9: {{Messages: 5, Bytes: 5}, {Messages: 5, Bytes: 5}}, // unknown
 	}
 }
-func (fixedSource) Pools() []string    { return []string{"chat", "empty"} }
+func (fixedSource) Pools() []PoolStat {
+	return []PoolStat{{Name: "chat", Backends: 2, Available: 1, MaxSessions: 500}, {Name: "empty"}}
+}
 func (fixedSource) Active() int        { return 3 }
 func (fixedSource) Opened() uint64     { return 7 }
 func (fixedSource) Backlog() int64     { return 65536 }
 func (fixedSource) LogDropped() uint64 { return 5 }
-func (fixedSource) Limits() LimitStat  { return LimitStat{Counted: 6, Buckets: 7} }
+func (fixedSource) ShuttingDown() bool { return false }
+func (fixedSource) Limits() LimitStat {
+	return LimitStat{Counted: 6, Buckets: 7, Sessions: 9, MaxSessions: 1000, Handshakes: 2, MaxHandshakes: 250}
+}
 func (fixedSource) Learned() []LearnedStat {
 	return []LearnedStat{{Pool: "chat", Keys: 90, Learned: 100, Expired: 3, Evicted: 7}}
 }
@@ -44,7 +50,7 @@ func (fixedSource) Rebalances() []RebalanceStat {
 func (fixedSource) Backends() []BackendStat {
 	return []BackendStat{
 		{ID: 1, Pool: "chat", Name: "ws1", Sessions: 1, Removed: true},
-		{ID: 2, Pool: "chat", Name: "ws1", Sessions: 1, Requests: 3, State: "up", Share: 1},
+		{ID: 2, Pool: "chat", Name: "ws1", Sessions: 1, Requests: 3, State: "up", Share: 1, MaxSessions: 400},
 		{ID: 3, Pool: "chat", Name: "ws2", State: "down", Share: .25, Changes: 3, Draining: true, DrainLeft: 90 * time.Second},
 		{ID: 4, Pool: "api", Name: "ws\xff1", Sessions: 1, State: "up", Share: 1},
 	}
@@ -80,8 +86,10 @@ func holdfastLines(text string) string {
 func newTestMetrics() *Metrics {
 	return New(fixedSource{}, Options{Version: "1.2.3", HandshakeResults: []string{"ok", "no_route", "no_backend"}, TLSResults: []string{"ok", "refused"}, BackendTLSResults: []string{"ok", "untrusted"},
 		AffinityResults: []string{"kept", "moved"}, BackendStates: []string{"up", "down"},
-		ReattachReasons: []string{"drain", "loss"}, ReattachResults: []string{"moved", "no_backend"}, AuthResults: []string{"permitted", "cached"}})
+		ReattachReasons: []string{"drain", "loss"}, ReattachResults: []string{"moved", "no_backend"}, AuthResults: []string{"permitted", "cached"}, CheckResults: []string{"passed", "failed"}})
 }
+
+var update = flag.Bool("update", false, "write the golden file")
 
 func TestGolden(t *testing.T) {
 	m := newTestMetrics()
@@ -97,8 +105,15 @@ func TestGolden(t *testing.T) {
 	m.TLSDone("what is this", "1.1", true)
 	m.BackendTLSDone("chat", "ok", "1.3", true)
 	m.BackendTLSDone("empty", "untrusted", "", false)
-	m.AffinityDone("kept")
-	m.AffinityDone("what is this")
+	m.AffinityDone("chat", "kept")
+	m.AffinityDone("chat", "what is this")
+	m.Checked(ws, "passed", 2*time.Millisecond)
+	m.Checked(ws, "failed", 3*time.Second)
+	m.Checked(ws, "what is this", time.Millisecond)
+	m.AdminDone("GET /v1/status", 200)
+	m.AdminDone("GET /v1/status", 403)
+	m.AdminDone("", 404)
+	m.AdminDone("POST /v1/reload", 0)
 	m.SessionMoved(ws, "drain", "moved", true, 2*time.Millisecond)
 	m.SessionMoved(ws, "loss", "no_backend", false, time.Minute)
 	m.SessionMoved(ws, "what is this", "moved", false, 0)
@@ -124,6 +139,11 @@ func TestGolden(t *testing.T) {
 	text := scrape(t, m)
 
 	const file = "testdata/metrics.txt"
+	if *update {
+		if err := os.WriteFile(file, []byte(holdfastLines(text)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -178,6 +198,16 @@ func TestCodeLabels(t *testing.T) {
 	}
 }
 
+func TestCallersOfAdminCannotMakeLabels(t *testing.T) {
+	m := newTestMetrics()
+	for i := range 1000 {
+		m.AdminDone(fmt.Sprint("GET /v1/", i), i)
+	}
+	if n := strings.Count(scrape(t, m), "\nholdfast_admin_requests_total{"); n > maxEndpoints+7 {
+		t.Errorf("%d series", n)
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	m := newTestMetrics()
 	var all sync.WaitGroup
@@ -210,6 +240,8 @@ var hotPath = map[string]func(*Metrics){
 	"HandshakeDone": func(m *Metrics) { m.HandshakeDone(ws, "no_route", 3*time.Millisecond) },
 	"SessionClosed": func(m *Metrics) { m.SessionClosed(ws, session.BackendClosed, 4001) },
 	"SessionMoved":  func(m *Metrics) { m.SessionMoved(ws, "loss", "moved", true, time.Second) },
+	"AffinityDone":  func(m *Metrics) { m.AffinityDone("chat", "moved") },
+	"Checked":       func(m *Metrics) { m.Checked(ws, "failed", time.Millisecond) },
 	"HTTPDone":      func(m *Metrics) { m.HTTPDone(ws, 200, time.Millisecond) },
 }
 

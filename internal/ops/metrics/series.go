@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,15 +27,16 @@ type series struct {
 	moves      moves
 	closes     closes
 	requests   requests
-	backendTLS *tlsHandshakes // of a pool; nil for a backend
-	opened     atomic.Uint64  // sessions of a pool; 0 for a backend
+	checks     checks
+	backendTLS *tlsHandshakes  // of a pool; nil for a backend
+	affinity   []atomic.Uint64 // of a pool, by index in Options.AffinityResults; nil for a backend
+	opened     atomic.Uint64   // sessions of a pool; 0 for a backend
 
 	// Metrics.refreshing guards the rest.
 	traffic traffic
 	// removedAt is when the backend or pool was first found to be removed; zero
-	// while it exists. scraped means that a scrape has included the series since.
+	// while it exists.
 	removedAt time.Time
-	scraped   bool
 }
 
 // table finds series without a lock. A series is created by its first event, or
@@ -104,9 +106,14 @@ func (t *table) deleteFunc(del func(*series) bool) {
 	}
 }
 
-// maxUnscraped is how long the series of a removed backend wait for a last
-// scrape.
-const maxUnscraped = 5 * time.Minute
+// The series of a removed backend or pool stay for keepRemoved, so that all who scrape
+// see its last counts: there may be two Prometheus servers, and people who look by hand.
+// If more than maxRemoved are kept, as after many short-lived backends, those that were
+// removed first go at once.
+const (
+	keepRemoved = 5 * time.Minute
+	maxRemoved  = 1000
+)
 
 // Refresh deletes the series of removed backends and pools. It is called after
 // each change of the backends, so that series don't accumulate if nobody scrapes.
@@ -114,7 +121,7 @@ const maxUnscraped = 5 * time.Minute
 func (m *Metrics) Refresh() {
 	m.refreshing.Lock()
 	defer m.refreshing.Unlock()
-	m.refresh(false)
+	m.refresh()
 }
 
 // Messages returns how many messages both sides of the sessions of each pool have sent,
@@ -122,7 +129,7 @@ func (m *Metrics) Refresh() {
 func (m *Metrics) Messages() map[string]uint64 {
 	m.refreshing.Lock()
 	defer m.refreshing.Unlock()
-	m.refresh(false)
+	m.refresh()
 	return maps.Clone(m.messages)
 }
 
@@ -138,15 +145,14 @@ func (m *Metrics) Opened() map[string]uint64 {
 	return opened
 }
 
-// refresh updates traffic and deletes the series of removed backends and pools
-// once a scrape has included them, or after 5 minutes, so that their last counts
-// aren't lost. The caller holds refreshing.
-func (m *Metrics) refresh(scrape bool) (list []*series, backends []BackendStat) {
+// refresh updates traffic and deletes the series of backends and pools that were removed
+// long enough ago. The caller holds refreshing.
+func (m *Metrics) refresh() (list []*series, backends []BackendStat) {
 	sent := m.src.BackendTraffic()
 	backends = m.src.Backends()
 	known := map[Labels]bool{{}: true}
-	for _, pool := range m.src.Pools() {
-		known[Labels{Pool: pool}.valid()] = true
+	for _, p := range m.src.Pools() {
+		known[Labels{Pool: p.Name}.valid()] = true
 	}
 	exists := make(map[uint32]bool, len(backends))
 	var missing []Labels
@@ -172,22 +178,36 @@ func (m *Metrics) refresh(scrape bool) (list []*series, backends []BackendStat) 
 		}
 	}
 	maps.DeleteFunc(m.messages, func(pool string, _ uint64) bool { return !known[Labels{Pool: pool}] })
+	m.deleteRemoved(known)
+	return m.series.list(), backends
+}
+
+// deleteRemoved deletes the series whose labels aren't known any more, when their time is
+// up or when there are too many of them.
+func (m *Metrics) deleteRemoved(known map[Labels]bool) {
 	now := time.Now()
-	m.series.deleteFunc(func(s *series) bool {
-		if known[s.Labels] {
-			s.removedAt, s.scraped = time.Time{}, false
-			return false
-		}
-		if s.removedAt.IsZero() {
+	var removed []*series
+	for _, s := range m.series.list() {
+		switch {
+		case known[s.Labels]:
+			s.removedAt = time.Time{}
+			continue
+		case s.removedAt.IsZero():
 			s.removedAt = now
 		}
-		return s.scraped || now.Sub(s.removedAt) > maxUnscraped
-	})
-	list = m.series.list()
-	if scrape {
-		for _, s := range list {
-			s.scraped = !s.removedAt.IsZero()
+		removed = append(removed, s)
+	}
+	if len(removed) == 0 {
+		return
+	}
+	slices.SortFunc(removed, func(a, b *series) int { return b.removedAt.Compare(a.removedAt) })
+	gone := map[*series]bool{}
+	for i, s := range removed {
+		if i >= maxRemoved || now.Sub(s.removedAt) > keepRemoved {
+			gone[s] = true
 		}
 	}
-	return list, backends
+	if len(gone) > 0 {
+		m.series.deleteFunc(func(s *series) bool { return gone[s] })
+	}
 }

@@ -15,11 +15,11 @@ type changing struct {
 	fixedSource
 	backends []BackendStat
 	sent     map[uint32]uint64 // messages of clients, by backend
-	pools    []string
+	pools    []PoolStat
 }
 
 func (c *changing) Backends() []BackendStat { return c.backends }
-func (c *changing) Pools() []string         { return c.pools }
+func (c *changing) Pools() []PoolStat       { return c.pools }
 func (c *changing) BackendTraffic() map[uint32][2]session.Traffic {
 	all := make(map[uint32][2]session.Traffic)
 	for id, n := range c.sent {
@@ -38,38 +38,110 @@ func with(text, scraped string) (n int) {
 	return n
 }
 
+// All who scrape see the last counts of a removed backend, for some minutes. Then its
+// series go.
 func TestSeriesOfRemovedBackendsAreDeleted(t *testing.T) {
-	src := &changing{backends: []BackendStat{{ID: 1, Pool: "chat", Name: "ws1"}, {ID: 2, Pool: "chat", Name: "ws2"}},
-		sent: map[uint32]uint64{1: 5, 2: 7}, pools: []string{"chat"}}
-	m := New(src, Options{HandshakeResults: []string{"ok"}})
-	m.HandshakeDone(Labels{"chat", "ws2"}, "ok", time.Millisecond)
-	m.HandshakeDone(Labels{Pool: "chat"}, "ok", time.Millisecond)
-	scrape(t, m)
+	synctest.Test(t, func(t *testing.T) {
+		src := &changing{backends: []BackendStat{{ID: 1, Pool: "chat", Name: "ws1"}, {ID: 2, Pool: "chat", Name: "ws2"}},
+			sent: map[uint32]uint64{1: 5, 2: 7}, pools: []PoolStat{{Name: "chat"}}}
+		m := New(src, Options{HandshakeResults: []string{"ok"}, CheckResults: []string{"passed"}, AffinityResults: []string{"kept"}})
+		m.HandshakeDone(Labels{"chat", "ws2"}, "ok", time.Millisecond)
+		m.HandshakeDone(Labels{Pool: "chat"}, "ok", time.Millisecond)
+		m.Checked(Labels{"chat", "ws2"}, "passed", time.Millisecond)
+		m.AffinityDone("chat", "kept")
+		scrape(t, m)
 
-	// ws2 is removed. One more scrape includes its last events.
-	src.backends, src.sent[2] = src.backends[:1], 9
-	m.SessionClosed(Labels{"chat", "ws2"}, session.BackendDrained, 1001)
-	m.Refresh()
-	text := scrape(t, m)
-	for _, want := range []string{
-		`holdfast_messages_total{backend="ws2",direction="from_client",pool="chat"} 9`,
-		`holdfast_session_closes_total{backend="ws2",cause="backend_drained",code="1001",pool="chat"} 1`,
-	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("the last scrape lacks %s", want)
+		src.backends, src.sent[2] = src.backends[:1], 9
+		m.SessionClosed(Labels{"chat", "ws2"}, session.BackendDrained, 1001)
+		m.Refresh()
+		for range 10 { // by two Prometheus servers, and by hand
+			time.Sleep(keepRemoved / 11)
+			text := scrape(t, m)
+			for _, want := range []string{
+				`holdfast_messages_total{backend="ws2",direction="from_client",pool="chat"} 9`,
+				`holdfast_session_closes_total{backend="ws2",cause="backend_drained",code="1001",pool="chat"} 1`,
+			} {
+				if !strings.Contains(text, want) {
+					t.Fatalf("the last scrapes lack %s", want)
+				}
+			}
+			delete(src.sent, 2)
 		}
-	}
-	delete(src.sent, 2)
-	if n := with("ws2", scrape(t, m)); n > 0 {
-		t.Errorf("%d series of a removed backend", n)
-	}
+		time.Sleep(keepRemoved)
+		if n := with("ws2", scrape(t, m)); n > 0 {
+			t.Errorf("%d series of a removed backend", n)
+		}
 
-	// So is a pool, with its series without a backend.
-	src.backends, src.pools = nil, nil
-	scrape(t, m)
-	if n := with("chat", holdfastLines(scrape(t, m))); n != with("chat", fixedLines) {
-		t.Errorf("%d series of a removed pool, want only those of the source", n)
+		// So is a pool, with its series without a backend.
+		src.backends, src.pools = nil, nil
+		scrape(t, m)
+		time.Sleep(keepRemoved + time.Second)
+		if n := with("chat", holdfastLines(scrape(t, m))); n != with("chat", fixedLines) {
+			t.Errorf("%d series of a removed pool, want only those of the source", n)
+		}
+	})
+}
+
+// Pods come and go for weeks, each with a new name. How many series there are depends on
+// how many pods there are at a time, whether somebody scrapes or not.
+func TestSeriesAreBoundedForWeeks(t *testing.T) {
+	for _, scraped := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			src := &changing{pools: []PoolStat{{Name: "chat"}}}
+			m := New(src, Options{HandshakeResults: []string{"opened"}, BackendStates: []string{"up", "down"}, CheckResults: []string{"passed"}})
+			const pods, weeks = 20, 3
+			most := 0
+			for hour := range weeks * 7 * 24 {
+				src.backends, src.sent = nil, map[uint32]uint64{}
+				for i := range pods { // a rollout every hour
+					b := BackendStat{ID: uint32(hour*pods + i + 1), Pool: "chat", Name: fmt.Sprintf("pod-%d-%d", hour, i), State: "up"}
+					src.backends = append(src.backends, b)
+					src.sent[b.ID] = 1
+					at := Labels{b.Pool, b.Name}
+					m.HandshakeDone(at, "opened", time.Millisecond)
+					m.Checked(at, "passed", time.Millisecond)
+					m.SessionClosed(at, session.ClientClosed, 1000)
+				}
+				m.Refresh()
+				if scraped && hour%100 == 99 {
+					most = max(most, strings.Count(holdfastLines(scrape(t, m)), "\n"))
+				}
+				time.Sleep(time.Hour)
+			}
+			// The pods of now and of the last rollout.
+			if n := len(m.series.list()); n > 2*pods+2 {
+				t.Errorf("%d tables of %d pods at a time", n, pods)
+			}
+			if n := len(m.meters); n > pods {
+				t.Errorf("%d meters of %d pods", n, pods)
+			}
+			if scraped && (most > 150*pods || most == 0) {
+				t.Errorf("%d lines for %d pods", most, pods)
+			}
+		})
 	}
+}
+
+// Many that go at once don't stay for minutes.
+func TestManyRemovedSeries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &changing{}
+		m := New(src, Options{})
+		for i := range 3 * maxRemoved {
+			m.SessionClosed(Labels{"chat", fmt.Sprint("pod-", i)}, session.ClientClosed, 1000)
+			if i%500 == 499 {
+				m.Refresh()
+				time.Sleep(time.Second)
+			}
+		}
+		m.Refresh()
+		if n := len(m.series.list()); n > maxRemoved+1 {
+			t.Errorf("%d series, want %d", n, maxRemoved)
+		}
+		if s := (*m.series.all.Load())[Labels{"chat", fmt.Sprint("pod-", 3*maxRemoved-1)}]; s == nil {
+			t.Error("the one that was removed last is gone, rather than those before it")
+		}
+	})
 }
 
 // fixedLines are the metrics of fixedSource for the pool "chat".
@@ -109,29 +181,11 @@ func TestCountersAreMonotonic(t *testing.T) {
 	want(10)
 }
 
-// Without scrapes, removed backends leave no series behind.
-func TestSeriesAreDeletedWithoutScrapes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		src := &changing{}
-		m := New(src, Options{})
-		for i := range uint32(1000) {
-			src.backends = []BackendStat{{ID: i + 1, Pool: "chat", Name: fmt.Sprint("pod-", i)}}
-			m.SessionClosed(Labels{"chat", fmt.Sprint("pod-", i)}, session.ClientClosed, 1000)
-			m.Refresh()
-			time.Sleep(time.Minute)
-		}
-		if n := len(m.series.list()); n > 10 {
-			t.Errorf("%d series of one backend at a time", n)
-		}
-		if n := len(m.meters); n > 1 {
-			t.Errorf("%d meters, want 1", n)
-		}
-	})
-}
-
 // The sessions of a pool are counted whichever backends it has, and forgotten with the pool.
-func TestOpened(t *testing.T) {
-	src := &changing{backends: []BackendStat{{ID: 1, Pool: "chat", Name: "ws1"}, {ID: 2, Pool: "chat", Name: "ws2"}}, pools: []string{"chat"}}
+func TestOpened(t *testing.T) { synctest.Test(t, testOpened) }
+
+func testOpened(t *testing.T) {
+	src := &changing{backends: []BackendStat{{ID: 1, Pool: "chat", Name: "ws1"}, {ID: 2, Pool: "chat", Name: "ws2"}}, pools: []PoolStat{{Name: "chat"}}}
 	m := New(src, Options{HandshakeResults: []string{"opened", "refused"}, Opened: "opened"})
 	m.HandshakeDone(Labels{"chat", "ws1"}, "opened", time.Millisecond)
 	m.HandshakeDone(Labels{"chat", "ws2"}, "opened", time.Millisecond)
@@ -145,6 +199,7 @@ func TestOpened(t *testing.T) {
 	}
 	src.backends, src.pools = nil, nil
 	scrape(t, m)
+	time.Sleep(keepRemoved + time.Second)
 	scrape(t, m)
 	if n, ok := m.Opened()["chat"]; ok {
 		t.Errorf("%d sessions of a pool that was removed", n)

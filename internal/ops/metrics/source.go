@@ -21,7 +21,7 @@ type Source interface {
 	// may wait for the event loops.
 	BackendTraffic() map[uint32][2]session.Traffic
 	// Pools lists the configured pools.
-	Pools() []string
+	Pools() []PoolStat
 	// Discovery lists the sources of discovery.
 	Discovery() []DiscoveryStat
 	// Queues lists the pools with a queue for handshakes.
@@ -34,6 +34,8 @@ type Source interface {
 	Certificates() []CertificateStat
 	// LogDropped is the number of log lines that were dropped.
 	LogDropped() uint64
+	// ShuttingDown reports whether the balancer is being stopped.
+	ShuttingDown() bool
 	// Limits is what is counted for limits.
 	Limits() LimitStat
 }
@@ -47,13 +49,23 @@ type BackendStat struct {
 	// Removed means that the backend is no longer configured. The fields below
 	// aren't used then.
 	Removed bool
-	State   string  // one of Options.BackendStates
-	Share   float64 // of its weight, from 0 to 1
-	Changes uint64  // of state
+	// MaxSessions is its limit; 0 is none.
+	MaxSessions int
+	State       string  // one of Options.BackendStates
+	Share       float64 // of its weight, from 0 to 1
+	Changes     uint64  // of state
 	// Draining means that the backend is drained; DrainLeft is the time until
 	// its last session is closed.
 	Draining  bool
 	DrainLeft time.Duration
+}
+
+// PoolStat has the values of one pool.
+type PoolStat struct {
+	Name string
+	// Backends is how many it has, Available how many of them take new sessions.
+	Backends, Available int
+	MaxSessions         int // 0 is no limit
 }
 
 // DiscoveryStat has the values of one source of a pool's backends.
@@ -88,6 +100,10 @@ type LearnedStat struct {
 type LimitStat struct {
 	Counted int // addresses, claims and listeners with sessions
 	Buckets int // addresses whose new sessions or requests are counted
+	// Sessions and Handshakes are what counts for limits.max_sessions and
+	// limits.max_handshakes now.
+	Sessions, MaxSessions     int
+	Handshakes, MaxHandshakes int
 }
 
 var (
@@ -101,6 +117,20 @@ var (
 		"Open WebSocket sessions of a backend.", "pool", "backend")
 	backendRequestsDesc = newDesc("holdfast_backend_http_requests",
 		"Running plain HTTP requests of a backend.", "pool", "backend")
+	backendLimitDesc = newDesc("holdfast_backend_session_limit",
+		"Most sessions that a backend may have, if it has a limit.", "pool", "backend")
+	poolBackendsDesc = newDesc("holdfast_pool_backends",
+		"Backends of a pool, by the configuration and by discovery.", "pool")
+	poolAvailableDesc = newDesc("holdfast_pool_backends_available",
+		"Backends of a pool that take new sessions.", "pool")
+	poolLimitDesc = newDesc("holdfast_pool_session_limit",
+		"Most sessions that a pool may have, if it has a limit.", "pool")
+	limitUsedDesc = newDesc("holdfast_limit_used",
+		"What counts for a limit of the process now.", "limit")
+	limitDesc = newDesc("holdfast_limit",
+		"A limit of the process.", "limit")
+	shutdownDesc = newDesc("holdfast_shutting_down",
+		"1 while the balancer is being stopped.")
 	stateDesc = newDesc("holdfast_backend_state",
 		"1 for the current state of a backend, 0 for the others.", "pool", "backend", "state")
 	shareDesc = newDesc("holdfast_backend_share",
@@ -139,6 +169,22 @@ func (m *Metrics) collectSource(e emitter, backends []BackendStat) {
 	limits := m.src.Limits()
 	e.gauge(countedDesc, float64(limits.Counted))
 	e.gauge(bucketsDesc, float64(limits.Buckets))
+	for _, l := range []struct {
+		name     string
+		now, max int
+	}{{"max_sessions", limits.Sessions, limits.MaxSessions}, {"max_handshakes", limits.Handshakes, limits.MaxHandshakes}} {
+		e.gauge(limitUsedDesc, float64(l.now), l.name)
+		e.gauge(limitDesc, float64(l.max), l.name)
+	}
+	e.gauge(shutdownDesc, boolValue(m.src.ShuttingDown()))
+	for _, p := range m.src.Pools() {
+		pool := validUTF8(p.Name)
+		e.gauge(poolBackendsDesc, float64(p.Backends), pool)
+		e.gauge(poolAvailableDesc, float64(p.Available), pool)
+		if p.MaxSessions > 0 {
+			e.gauge(poolLimitDesc, float64(p.MaxSessions), pool)
+		}
+	}
 	m.collectBackends(e, backends)
 	m.tls.collect(e)
 	m.collectCertificates(e)
@@ -183,6 +229,9 @@ func (m *Metrics) collectBackends(e emitter, backends []BackendStat) {
 			e.gauge(drainDesc, max(b.DrainLeft.Seconds(), 0), l.Pool, l.Backend)
 		}
 		e.counter(changesDesc, b.Changes, l.Pool, l.Backend)
+		if b.MaxSessions > 0 {
+			e.gauge(backendLimitDesc, float64(b.MaxSessions), l.Pool, l.Backend)
+		}
 	}
 	for l, n := range sessions {
 		e.gauge(backendDesc, float64(n), l.Pool, l.Backend)

@@ -149,7 +149,7 @@ func (p *agentCheck) run(ctx context.Context, addr hostport.Endpoint) result {
 	a := result{reportsLoad: true}
 	line, err := p.readReply(ctx, addr)
 	if err != nil {
-		a.problem = err.Error() + "; its last reply stays in force"
+		a.problem, a.silent = err.Error()+"; its last reply stays in force", true
 		return a
 	}
 	a.reply = parseAgentReply(line)

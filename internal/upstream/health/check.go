@@ -25,7 +25,21 @@ type result struct {
 	capacity    float64
 	problem     string // "" is none
 
-	reply agentReply // of an agent check
+	reply  agentReply // of an agent check
+	silent bool       // an agent's reply couldn't be read
+}
+
+// word is the one of Results for it; f is what follows from it.
+func (a *result) word(f finding) string {
+	switch {
+	case a.silent:
+		return resultSilent
+	case f.verdict == passed:
+		return resultPassed
+	case f.verdict == drains:
+		return resultDraining
+	}
+	return resultFailed
 }
 
 // check checks one backend once. ctx has the deadline for all of it. Each run

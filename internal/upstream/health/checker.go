@@ -41,11 +41,26 @@ type Options struct {
 	// Dial opens the connection of a check; nil means a plain net.Dialer. It must
 	// respect ctx.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Checked is called after each check, with one of Results and the time that it took.
+	// It must not block, and may be nil.
+	Checked func(b *pool.Backend, result string, took time.Duration)
 }
+
+// The results of checks.
+const (
+	resultFailed   = "failed"
+	resultPassed   = "passed"
+	resultDraining = "draining"  // it takes no more sessions
+	resultSilent   = "no_answer" // an agent can't be reached, which changes nothing
+)
+
+// Results lists the results of checks.
+func Results() []string { return []string{resultPassed, resultFailed, resultDraining, resultSilent} }
 
 // Checker runs the checks. The caller must Close it.
 type Checker struct {
 	log       *slog.Logger
+	checked   func(*pool.Backend, string, time.Duration)
 	newChecks func(pool.Member, Spec) []check
 	running   sync.WaitGroup
 
@@ -63,8 +78,12 @@ func New(o Options) *Checker {
 		// A check ends long before a TCP keepalive would be due.
 		o.Dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
+	if o.Checked == nil {
+		o.Checked = func(*pool.Backend, string, time.Duration) {}
+	}
 	return &Checker{
 		log:       o.Log,
+		checked:   o.Checked,
 		newChecks: func(m pool.Member, s Spec) []check { return newChecks(o.Dial, m, s) },
 		targets:   map[*pool.Backend]*target{},
 	}
@@ -97,7 +116,7 @@ func (c *Checker) Apply(pools map[string]*pool.Pool, specs map[string]Spec) {
 			case old != nil && old.spec.Equal(spec) && (old.host == m.Host || spec.TLS == nil) && old.port == m.HealthPort:
 				targets[b] = old
 			default:
-				targets[b] = newTarget(m, spec, c.newChecks(m, spec), c.log, old)
+				targets[b] = newTarget(m, spec, c.newChecks(m, spec), c, old)
 				started = append(started, targets[b])
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
@@ -28,12 +29,17 @@ type fixture struct {
 	asked   map[string][]time.Time // by backend and kind
 	answers map[string]result
 	delay   map[string]time.Duration
+	counted map[string]int // by backend, result and time
 }
 
 func newLab(t testing.TB) *fixture {
-	l := &fixture{asked: map[string][]time.Time{}, answers: map[string]result{}, delay: map[string]time.Duration{}}
+	l := &fixture{asked: map[string][]time.Time{}, answers: map[string]result{}, delay: map[string]time.Duration{}, counted: map[string]int{}}
 	l.registry = pool.New(pool.Options{Logger: l.log.logger()})
-	l.Checker = New(Options{Log: l.log.logger()})
+	l.Checker = New(Options{Log: l.log.logger(), Checked: func(b *pool.Backend, result string, took time.Duration) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.counted[fmt.Sprint(b.Name, " ", result, " ", took)]++
+	}})
 	l.newChecks = func(m pool.Member, s Spec) (checks []check) {
 		for _, c := range s.Checks {
 			checks = append(checks, fakeCheck(func(ctx context.Context) result { return l.answer(ctx, key(m.Backend.Name, kindOf(c)), s.Timeout) }))
@@ -118,6 +124,33 @@ func TestIntervals(t *testing.T) {
 		}
 		if b.Operational() != pool.Up || l.log.take() != "" {
 			t.Error("a backend that passes from the start does not stay up silently")
+		}
+	})
+}
+
+func TestChecksAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		http, agent := key(a1, kindHTTP), key(a1, kindAgent)
+		l.set(http, fail)
+		l.set(agent, says("0%"))
+		l.delay[http], l.delay[agent] = 300*time.Millisecond, 5*time.Second // longer than its timeout
+		spec := health10
+		spec.Checks = append(spec.Checks, Agent{Port: 8081})
+		apply(l.registry, l.Checker, spec, a1)
+		time.Sleep(spec.Timeout)
+		settle()
+		l.delay[agent] = 0
+		time.Sleep(9 * time.Second)
+		settle()
+		l.set(agent, result{reportsLoad: true, silent: true})
+		time.Sleep(11 * time.Second)
+		settle()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		want := map[string]int{a1 + " failed 300ms": 3, a1 + " passed 2s": 1, a1 + " draining 0s": 1, a1 + " no_answer 0s": 1}
+		if !maps.Equal(l.counted, want) {
+			t.Errorf("counted %v, want %v", l.counted, want)
 		}
 	})
 }

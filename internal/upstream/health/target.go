@@ -21,7 +21,8 @@ type target struct {
 	spec    Spec
 	checks  []check // of spec.Checks
 	log     *slog.Logger
-	cancel  context.CancelFunc // ends run
+	checked func(*pool.Backend, string, time.Duration) // Options.Checked
+	cancel  context.CancelFunc                         // ends run
 
 	mu      sync.Mutex // guards the following and, until stopped, changes of the backend
 	stopped bool
@@ -39,10 +40,10 @@ type report struct {
 
 // newTarget makes the target of a backend. old is its previous target with another
 // Spec or name, or nil; newTarget stops it.
-func newTarget(m pool.Member, s Spec, checks []check, log *slog.Logger, old *target) *target {
+func newTarget(m pool.Member, s Spec, checks []check, c *Checker, old *target) *target {
 	b := m.Backend
 	t := &target{
-		backend: b, host: m.Host, port: m.HealthPort, spec: s, checks: checks, log: log,
+		backend: b, host: m.Host, port: m.HealthPort, spec: s, checks: checks, log: c.log, checked: c.checked,
 		agent:   newAgentState(),
 		machine: newStateMachine(s, b.Operational(), true),
 		reports: make([]report, len(s.Checks)),
@@ -134,7 +135,9 @@ func (t *target) round(ctx context.Context) time.Duration {
 		asking.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, t.spec.Timeout)
 			defer cancel()
-			t.apply(i, c.run(ctx, addr))
+			began := time.Now()
+			found := c.run(ctx, addr)
+			t.apply(i, found, time.Since(began))
 		})
 	}
 	asking.Wait()
@@ -147,8 +150,8 @@ func (t *target) round(ctx context.Context) time.Duration {
 	return t.spec.Interval
 }
 
-// apply acts on a result of spec.Checks[i].
-func (t *target) apply(i int, a result) {
+// apply acts on a result of spec.Checks[i], which took that long.
+func (t *target) apply(i int, a result, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stopped {
@@ -169,6 +172,7 @@ func (t *target) apply(i int, a result) {
 		}
 		f = t.agent.finding()
 	}
+	t.checked(t.backend, a.word(f), took)
 	t.updateLoad()
 	f.reason = label + ": " + f.reason
 	switch {

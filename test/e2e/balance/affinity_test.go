@@ -71,7 +71,7 @@ func affinities(t testing.TB, b *kit.Balancer) map[string]int {
 	t.Helper()
 	counts := map[string]int{}
 	for series, value := range b.Metrics(t) {
-		if result, ok := strings.CutPrefix(series, `holdfast_affinity_total{result="`); ok && value > 0 {
+		if result, ok := strings.CutPrefix(series, `holdfast_affinity_total{pool="main",result="`); ok && value > 0 {
 			counts[strings.TrimSuffix(result, `"}`)] = int(value)
 		}
 	}

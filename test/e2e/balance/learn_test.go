@@ -113,8 +113,8 @@ func TestLearnFirst(t *testing.T) {
 			`holdfast_affinity_learned_keys{pool="main"}`:                          most,
 			`holdfast_affinity_forgotten_keys_total{pool="main",reason="full"}`:    clients - most,
 			`holdfast_affinity_forgotten_keys_total{pool="main",reason="expired"}`: 0,
-			`holdfast_affinity_total{result="new"}`:                                clients,
-			`holdfast_affinity_total{result="kept"}`:                               3 * clients,
+			`holdfast_affinity_total{pool="main",result="new"}`:                    clients,
+			`holdfast_affinity_total{pool="main",result="kept"}`:                   3 * clients,
 		} {
 			if got, ok := m[series]; !ok || got != want {
 				t.Errorf("%s is %v, want %v", series, got, want)

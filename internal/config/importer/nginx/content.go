@@ -109,7 +109,7 @@ func (sc *scope) content(lv *level, loc *location, path string, d *syntax.Direct
 		return []*route{r}
 	}
 	if s := handler(lv, "stub_status"); s != nil {
-		cv.differ(s, "holdfast's metrics are at the address of admin, see docs/monitoring.md; here the answer is 404")
+		cv.differ(s, "holdfast's metrics are at the address of admin, see docs/metrics.md; here the answer is 404")
 		cv.skipAll(lv.list, "the location has nothing to guard")
 		return sc.nothing(d)
 	}
