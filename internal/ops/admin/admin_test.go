@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -152,15 +153,17 @@ func (b *balancer) Events(ctx context.Context, after uint64, follow bool, f func
 	}
 }
 
-func (b *balancer) server() *Server {
-	return New(Options{
+func (b *balancer) server() *Server { return New(b.options()) }
+
+func (b *balancer) options() Options {
+	return Options{
 		Balancer: b,
 		Host:     "admin.example.com",
 		Draining: b.draining.Load,
 		Metrics:  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics") }),
 		Pages:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "page") }),
 		Log:      slog.New(slog.DiscardHandler),
-	})
+	}
 }
 
 // ask sends "METHOD target" or "METHOD target body" with headers as pairs.
@@ -314,6 +317,46 @@ func problemOf(t *testing.T, line string, got *httptest.ResponseRecorder) (p api
 	return p
 }
 
+// Done is told of each request.
+func TestDone(t *testing.T) {
+	for line, want := range map[string]string{
+		"GET /v1/pools/chat":               "GET /v1/pools/{pool} 200",
+		"HEAD /v1/status":                  "GET /v1/status 200",
+		"GET /v1/pools/other":              "GET /v1/pools/{pool} 404",
+		"POST /v1/status":                  " 405",
+		"GET /nothing":                     " 404",
+		"GET /health":                      "GET /health 200",
+		"GET /v1/events?follow=false":      "GET /v1/events 200",
+		"DELETE /v1/changes/chat/a%2Fb%20": "DELETE /v1/changes/{pool}/{backend} 200",
+	} {
+		b := new(balancer)
+		o := b.options()
+		got := ""
+		o.Done = func(endpoint string, status int) { got += fmt.Sprint(endpoint, " ", status) }
+		method, target, _ := strings.Cut(line, " ")
+		r := httptest.NewRequest(method, target, nil)
+		r.Host = "localhost"
+		New(o).http.Handler.ServeHTTP(httptest.NewRecorder(), r)
+		if got != want {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// NewHealth serves /health only.
+func TestHealthOnly(t *testing.T) {
+	b := new(balancer)
+	h := NewHealth(Options{Draining: b.draining.Load, Log: slog.New(slog.DiscardHandler)}).http.Handler
+	for line, want := range map[string]int{"GET /health": 200, "HEAD /health": 200, "POST /health": 405, "GET /": 404, "GET /metrics": 404, "GET /v1/status": 404, "POST /v1/reload": 404, "GET /assets/x": 404} {
+		method, target, _ := strings.Cut(line, " ")
+		got := httptest.NewRecorder()
+		h.ServeHTTP(got, httptest.NewRequest(method, target, nil))
+		if got.Code != want {
+			t.Errorf("%s: %d, want %d", line, got.Code, want)
+		}
+	}
+}
+
 func TestMethodNotAllowed(t *testing.T) {
 	got := new(balancer).ask("DELETE /v1/log")
 	if got.Code != 405 || got.Header().Get("Allow") != "GET, PUT" {
@@ -392,6 +435,12 @@ func TestForeignPages(t *testing.T) {
 		{"GET /v1/status", []string{"Sec-Fetch-Site", "none"}, 200}, // typed by the operator
 		{"GET /metrics", []string{"Host", "monitor.internal"}, 200},
 		{"GET /", []string{"Host", "evil.example"}, 403},
+		{"GET /v1/sessions", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"}, 403},
+		{"GET /v1/sessions", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}, 403},
+		{"GET /v1/events", []string{"Origin", "http://127.0.0.1:3000"}, 403},
+		{"GET /", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}, 200}, // a link
+		{"GET /", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"}, 403},
+		{"GET /assets/x.js", []string{"Sec-Fetch-Site", "same-origin"}, 200},
 	} {
 		b := new(balancer)
 		got := b.ask(test.line, test.headers...)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -18,18 +19,32 @@ import (
 func (s *Server) guard(next http.Handler) http.Handler {
 	crossOrigin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.knownHost(r.Host) {
-			s.fail(w, problem(http.StatusForbidden, "", fmt.Sprintf("host %q is not this balancer's admin address: use an IP address, localhost or the configured host", r.Host)))
-			return
-		}
-		if err := crossOrigin.Check(r); err != nil {
-			s.fail(w, problem(http.StatusForbidden, "", "other web pages may not change anything here"))
-			return
-		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		next.ServeHTTP(w, r)
+		switch {
+		case !s.knownHost(r.Host):
+			s.fail(w, problem(http.StatusForbidden, "", fmt.Sprintf("host %q is not this balancer's admin address: use an IP address, localhost or the configured host", r.Host)))
+		case crossOrigin.Check(r) != nil || foreign(r):
+			s.fail(w, problem(http.StatusForbidden, "", "pages of other origins have no access"))
+		default:
+			next.ServeHTTP(w, r)
+		}
 	})
+}
+
+// foreign reports whether a page of another origin sends a request, apart from following a
+// link to the dashboard. It couldn't read the response, but would keep the balancer busy.
+func foreign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		return r.Header.Get("Sec-Fetch-Mode") != "navigate" || strings.HasPrefix(r.URL.Path, "/v1/")
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return false
+	}
+	u, err := url.Parse(origin)
+	return err != nil || u.Host != r.Host
 }
 
 func (s *Server) knownHost(hostport string) bool {

@@ -53,32 +53,73 @@ func (s *Server) endpoints() []endpoint {
 	}
 }
 
-// handler puts everything behind guard except /health and /metrics: these have nothing
-// secret, and monitoring may use any host name for them.
+// handler is everything. /health needs no token, since it has nothing secret, and neither do
+// the dashboard's pages, which ask for one. Monitoring may use any host name for /health
+// and /metrics.
 func (s *Server) handler() http.Handler {
-	guarded := http.NewServeMux()
+	v1 := http.NewServeMux()
 	methods := map[string]map[string]http.HandlerFunc{} // by path
 	for _, e := range s.endpoints() {
 		if methods[e.path] == nil {
 			methods[e.path] = map[string]http.HandlerFunc{}
-			guarded.HandleFunc(e.path, s.byMethod(methods[e.path]))
+			v1.HandleFunc(e.path, s.byMethod(e.path, methods[e.path]))
 		}
 		methods[e.path][e.method] = e.serve
 	}
-	guarded.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, api.NotFound("", "there is nothing at %s: the API is under /v1/", r.URL.Path))
-	})
-	if s.o.Pages != nil {
-		pages := s.byMethod(map[string]http.HandlerFunc{"GET": s.o.Pages.ServeHTTP})
-		guarded.HandleFunc("/{$}", pages)
-		guarded.HandleFunc("/assets/", pages)
-	}
+	v1.HandleFunc("/", s.nothing)
 	all := http.NewServeMux()
-	all.HandleFunc("/health", s.byMethod(map[string]http.HandlerFunc{"GET": s.health}))
-	all.HandleFunc("/metrics", s.byMethod(map[string]http.HandlerFunc{"GET": s.o.Metrics.ServeHTTP}))
-	all.Handle("/", s.guard(guarded))
-	return s.clean(all)
+	all.HandleFunc("/health", s.get("/health", s.health))
+	all.Handle("/metrics", s.authorized(s.get("/metrics", s.o.Metrics.ServeHTTP)))
+	all.Handle("/v1/", s.guard(s.authorized(v1)))
+	all.Handle("/", s.guard(http.HandlerFunc(s.nothing)))
+	if s.o.Pages != nil {
+		all.Handle("/{$}", s.guard(s.get("/", s.o.Pages.ServeHTTP)))
+		all.Handle("/assets/", s.guard(s.get("/assets/", s.o.Pages.ServeHTTP)))
+	}
+	return s.observed(s.clean(all))
 }
+
+func (s *Server) healthOnly() http.Handler {
+	all := http.NewServeMux()
+	all.HandleFunc("/health", s.get("/health", s.health))
+	all.HandleFunc("/", s.nothing)
+	return s.observed(s.clean(all))
+}
+
+func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
+	s.fail(w, api.NotFound("", "there is nothing at %s", r.URL.Path))
+}
+
+func (s *Server) get(path string, serve http.HandlerFunc) http.HandlerFunc {
+	return s.byMethod(path, map[string]http.HandlerFunc{"GET": serve})
+}
+
+// observed reports each request to Done.
+func (s *Server) observed(next http.Handler) http.Handler {
+	if s.o.Done == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+		defer func() { s.o.Done(rec.endpoint, rec.status) }()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+// recorder notes the status of a response.
+type recorder struct {
+	http.ResponseWriter
+	endpoint string
+	status   int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // clean refuses paths that http.ServeMux would redirect to another one.
 func (s *Server) clean(next http.Handler) http.Handler {
@@ -92,14 +133,17 @@ func (s *Server) clean(next http.Handler) http.Handler {
 	})
 }
 
-// byMethod serves a path. HEAD is as GET; net/http leaves out the body.
-func (s *Server) byMethod(methods map[string]http.HandlerFunc) http.HandlerFunc {
+// byMethod serves a path, a pattern. HEAD is as GET; net/http leaves out the body.
+func (s *Server) byMethod(path string, methods map[string]http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		method := r.Method
 		if method == http.MethodHead {
 			method = http.MethodGet
 		}
 		if serve := methods[method]; serve != nil {
+			if rec, ok := w.(*recorder); ok {
+				rec.endpoint = method + " " + path
+			}
 			serve(w, r)
 			return
 		}

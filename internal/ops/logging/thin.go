@@ -12,10 +12,11 @@ import (
 // a session. If too many are alike, which means that they have the same message and
 // the same value of this attribute, the others are only counted.
 var thinned = map[string]string{
-	"handshake refused":                    "result",
-	"handshake declined by the backend":    "status",
-	"plain HTTP request failed":            "status",
-	"a backend doesn't answer a handshake": "backend",
+	"handshake refused":                     "result",
+	"the admin interface refused a request": "why",
+	"handshake declined by the backend":     "status",
+	"plain HTTP request failed":             "status",
+	"a backend doesn't answer a handshake":  "backend",
 }
 
 // alikeRate is how many lines that are alike are written. reportEvery is how often
