@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/config"
 )
 
@@ -23,7 +24,7 @@ func normalize(args []string) []string {
 	case args[0] == "help" && len(args) == 1:
 		return []string{"--help"}
 	case args[0] == "help" && !strings.HasPrefix(args[1], "-"):
-		return []string{args[1], "--help"}
+		return append(slices.Clone(args[1:]), "--help")
 	}
 	return args
 }
@@ -33,6 +34,9 @@ func explain(parser *kong.Kong, args []string, err error) string {
 	text := strings.ReplaceAll(err.Error(), `expected string value but got "EOL" (<EOL>)`, "it needs a value")
 	if args[0] != "" && args[0][0] == '-' && strings.HasPrefix(text, "unknown flag") {
 		return fmt.Sprintf("%s: the command comes first, such as: holdfast run %s", firstPart(text), strings.Join(args, " "))
+	}
+	if words, ok := strings.CutPrefix(text, "expected one of "); ok {
+		return "which one? It needs one of the commands " + strings.ReplaceAll(words, `"`, "")
 	}
 	if missing, ok := strings.CutPrefix(text, "expected "); ok {
 		return "missing argument " + strings.ReplaceAll(missing, `"`, "")
@@ -55,15 +59,30 @@ func explain(parser *kong.Kong, args []string, err error) string {
 	if first < 0 || !slices.Contains(names, args[first]) {
 		return fmt.Sprintf("%s: unknown command; the commands are %s", text, strings.Join(names, ", "))
 	}
+	if names := below(parser, args[first]); len(names) > 0 {
+		return fmt.Sprintf("%s: the commands of %s are %s", text, args[first], strings.Join(names, ", "))
+	}
 	switch _, err := time.ParseDuration(extra); {
 	case args[first] == "drain" && err == nil:
 		return fmt.Sprintf("%s: use --timeout %s", text, extra)
-	case args[first] == "drain" || args[first] == "undrain":
+	case slices.Contains([]string{"drain", "undrain", "maint", "ready"}, args[first]):
 		return fmt.Sprintf("%s: name one backend as POOL/BACKEND, such as chat/ws1", text)
 	case args[first] == "reload":
 		return text + ": a running balancer reloads the file that it was started with"
 	}
 	return text
+}
+
+// below lists the commands of a command.
+func below(parser *kong.Kong, command string) (names []string) {
+	for _, c := range parser.Model.Children {
+		for _, sub := range c.Children {
+			if c.Name == command && !sub.Hidden {
+				names = append(names, sub.Name)
+			}
+		}
+	}
+	return names
 }
 
 // firstPart is the parser's error without its suggestion.
@@ -91,7 +110,7 @@ var durations = kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFun
 // oneFile returns the file that was given either as an argument or after -c.
 func oneFile(flag, argument string) (string, error) {
 	if flag != "" && argument != "" {
-		return "", usage("two files given, %s and %s: use only one", flag, argument)
+		return "", env.Usage("two files given, %s and %s: use only one", flag, argument)
 	}
 	return flag + argument, nil
 }

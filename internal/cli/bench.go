@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/tool/bench"
 	"github.com/holdfast-ws/holdfast/internal/tool/bench/server"
@@ -56,12 +57,12 @@ and still reports; a second Ctrl-C ends at once.
 Exit status: 0 no failures, 1 failures, 2 invalid flags.`
 }
 
-func (c *benchCommand) options(env *environment) (o bench.Options, err error) {
+func (c *benchCommand) options(e *env.Env) (o bench.Options, err error) {
 	o = bench.Options{
 		URL: c.URL, Mode: bench.Mode(c.Mode), Sessions: c.Sessions, Hold: c.Hold, Size: c.Size, Text: c.Text,
 		Duration: c.Duration, Senders: c.Senders, Parallel: c.Parallel, Rounds: c.Rounds,
 		Capacity: c.Capacity, CapacityP99: c.CapacityP99, Timeout: c.Timeout,
-		Subprotocols: c.Subprotocol, Insecure: c.Insecure, Resume: c.Resume, Progress: env.err, Live: isTerminal(env.err),
+		Subprotocols: c.Subprotocol, Insecure: c.Insecure, Resume: c.Resume, Progress: e.Err, Live: env.IsTerminal(e.Err),
 	}
 	if o.Ramp, err = perSecond("--ramp", c.Ramp); err != nil {
 		return o, err
@@ -97,12 +98,12 @@ func (c *benchCommand) options(env *environment) (o bench.Options, err error) {
 	return o, o.Check()
 }
 
-func (c *benchCommand) Run(env *environment) error {
-	o, err := c.options(env)
+func (c *benchCommand) Run(e *env.Env) error {
+	o, err := c.options(e)
 	if err != nil {
-		return usage("%v", err)
+		return env.Usage("%v", err)
 	}
-	ctx, cancel := untilStopped(env.ctx)
+	ctx, cancel := untilStopped(e.Ctx)
 	defer cancel()
 	context.AfterFunc(ctx, cancel) // the second signal ends the process
 	report, err := bench.Run(ctx, o)
@@ -110,12 +111,12 @@ func (c *benchCommand) Run(env *environment) error {
 		return err
 	}
 	if !c.JSON {
-		report.Print(env.out)
-	} else if err := report.PrintJSON(env.out); err != nil {
+		report.Print(e.Out)
+	} else if err := report.PrintJSON(e.Out); err != nil {
 		return err
 	}
 	if n := report.Failed(); n > 0 {
-		return errors.New(count(int(n), "failure"))
+		return errors.New(env.Count(int(n), "failure"))
 	}
 	return nil
 }
@@ -169,8 +170,8 @@ func (*benchServerCommand) Help() string {
   holdfast bench-server --listen 127.0.0.1:3001`
 }
 
-func (c *benchServerCommand) Run(env *environment) error {
-	ctx, cancel := untilStopped(env.ctx)
+func (c *benchServerCommand) Run(e *env.Env) error {
+	ctx, cancel := untilStopped(e.Ctx)
 	defer cancel()
 	address, err := config.ParseListen("--listen", c.Listen)
 	if err != nil {
@@ -180,6 +181,6 @@ func (c *benchServerCommand) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(env.out, "serving ws://%s/echo, /broadcast and /sink\n", l.Addr())
+	fmt.Fprintf(e.Out, "serving ws://%s/echo, /broadcast and /sink\n", l.Addr())
 	return new(server.Server).Serve(ctx, l)
 }

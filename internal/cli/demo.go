@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/holdfast-ws/holdfast/internal/app"
+	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 	"github.com/holdfast-ws/holdfast/internal/tool/demo"
@@ -34,16 +35,16 @@ who can open the page can do the same.
 Everything runs on this machine. Ctrl-C stops it.`
 }
 
-func (c *demoCommand) Run(env *environment) error {
+func (c *demoCommand) Run(e *env.Env) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	if c.Servers < 1 || c.Servers > demo.MaxServers {
-		return usage("--servers must be 1 to %d", demo.MaxServers)
+		return env.Usage("--servers must be 1 to %d", demo.MaxServers)
 	}
 	if c.Guests < 0 || c.Guests > 1000 {
-		return usage("--guests must be 0 to 1000")
+		return env.Usage("--guests must be 0 to 1000")
 	}
 	// Check it here, so that an error names the flag and not the generated file.
 	if _, err := config.Quick(config.Flags{Listen: []string{c.Listen}, Backend: []string{"127.0.0.1:1"}}); err != nil {
@@ -61,15 +62,15 @@ func (c *demoCommand) Run(env *environment) error {
 			return err
 		}
 	}
-	ctx, cancel := untilStopped(env.ctx)
+	ctx, cancel := untilStopped(e.Ctx)
 	defer cancel()
 	return demo.Run(ctx, demo.Options{
 		Listen: c.Listen, Servers: c.Servers, Guests: c.Guests, Redis: c.Redis, LogLevel: c.Log,
-		Stdout: env.out, Executable: exe,
+		Stdout: e.Out, Executable: exe,
 		Balance: func(file string) (demo.Balancer, error) {
 			return app.Start(app.Options{
 				Load: func() (*config.Config, error) { return yaml.Load(file) }, File: file,
-				Admin: admin, Version: Version(), LogTo: env.err,
+				Admin: admin, Version: Version(), LogTo: e.Err,
 			})
 		},
 	})
@@ -93,6 +94,6 @@ type demoServerCommand struct {
 	Listen string `required:""`
 }
 
-func (c *demoServerCommand) Run(env *environment) error {
-	return demo.Serve(env.ctx, demo.ServerOptions{Name: c.Name, Listen: c.Listen, Stdout: env.out, Commands: os.Stdin})
+func (c *demoServerCommand) Run(e *env.Env) error {
+	return demo.Serve(e.Ctx, demo.ServerOptions{Name: c.Name, Listen: c.Listen, Stdout: e.Out, Commands: os.Stdin})
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/tool/doctor"
 )
 
@@ -48,11 +49,11 @@ server stops: for that, start a server only for this test and give its PID.
 Exit status: 0 nothing to fix, 1 something to fix, 2 invalid flags.`
 }
 
-func (c *doctorCommand) options(env *environment) (o doctor.Options, err error) {
+func (c *doctorCommand) options(e *env.Env) (o doctor.Options, err error) {
 	o = doctor.Options{
 		URL: c.URL, Subprotocol: c.Subprotocol, Insecure: c.Insecure, CA: c.CA, ServerName: c.ServerName, Cert: c.Cert, Key: c.Key, Health: c.Health, Interval: c.Interval,
 		NoReattach: c.NoReattach, Stateless: c.Stateless, Say: c.Say, Ask: c.Ask, Idle: c.Idle, Timeout: c.Timeout, PID: c.PID, Drain: c.Drain, Sessions: c.Sessions,
-		DrainTimeout: c.DrainTimeout, Progress: env.err,
+		DrainTimeout: c.DrainTimeout, Progress: e.Err,
 	}
 	if c.Answer != "" {
 		if o.Answer, err = regexp.Compile(c.Answer); err != nil {
@@ -69,15 +70,15 @@ func (c *doctorCommand) options(env *environment) (o doctor.Options, err error) 
 	return o, o.Check()
 }
 
-func (c *doctorCommand) Run(env *environment) error {
-	o, err := c.options(env)
+func (c *doctorCommand) Run(e *env.Env) error {
+	o, err := c.options(e)
 	if err != nil {
-		return usage("%v", err)
+		return env.Usage("%v", err)
 	}
 	if !c.JSON {
-		o.Each = func(l doctor.CheckResult) { printLine(env, l) }
+		o.Each = func(l doctor.CheckResult) { printLine(e, l) }
 	}
-	ctx, cancel := untilStopped(env.ctx)
+	ctx, cancel := untilStopped(e.Ctx)
 	defer cancel()
 	context.AfterFunc(ctx, cancel) // the second signal ends the process
 	report, err := doctor.Examine(ctx, o)
@@ -88,7 +89,7 @@ func (c *doctorCommand) Run(env *environment) error {
 		return err
 	}
 	if c.JSON {
-		out := json.NewEncoder(env.out)
+		out := json.NewEncoder(e.Out)
 		out.SetEscapeHTML(false)
 		out.SetIndent("", "  ")
 		if err := out.Encode(report); err != nil {
@@ -96,15 +97,15 @@ func (c *doctorCommand) Run(env *environment) error {
 		}
 	}
 	if report.ToFix > 0 {
-		return fmt.Errorf("%s to fix", count(report.ToFix, "thing"))
+		return fmt.Errorf("%s to fix", env.Count(report.ToFix, "thing"))
 	}
 	return nil
 }
 
-func printLine(env *environment, l doctor.CheckResult) {
-	fmt.Fprintf(env.out, "%2d %-12s  %-7s  %s\n", l.Number, l.Check, l.Result, l.Found)
+func printLine(e *env.Env, l doctor.CheckResult) {
+	fmt.Fprintf(e.Out, "%2d %-12s  %-7s  %s\n", l.Number, l.Check, l.Result, l.Found)
 	if l.Advice != "" {
 		const indent = "                         "
-		fmt.Fprintf(env.out, "%s%s\n%s%s\n", indent, l.Advice, indent, l.See)
+		fmt.Fprintf(e.Out, "%s%s\n%s%s\n", indent, l.Advice, indent, l.See)
 	}
 }

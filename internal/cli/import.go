@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer/formats"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
@@ -52,7 +53,7 @@ func importFormats() string {
 	return names
 }
 
-func (c *importCommand) Run(env *environment) error {
+func (c *importCommand) Run(e *env.Env) error {
 	l, err := (&formatFlags{AcceptLoss: c.AcceptLoss}).loader()
 	if err != nil {
 		return err
@@ -60,9 +61,9 @@ func (c *importCommand) Run(env *environment) error {
 	f, err := l.Find(c.Format)
 	if err != nil {
 		if _, missing := os.Stat(c.Format); missing == nil {
-			return usage("the format comes first, such as: holdfast import %s %s", l.Formats[0].Name, c.Format)
+			return env.Usage("the format comes first, such as: holdfast import %s %s", l.Formats[0].Name, c.Format)
 		}
-		return usage("%v", err)
+		return env.Usage("%v", err)
 	}
 	if _, err := os.Stat(c.Output); c.Output != "" && err == nil && !c.Force {
 		return fmt.Errorf("%s exists: name another file, or overwrite it with --force", c.Output)
@@ -70,7 +71,7 @@ func (c *importCommand) Run(env *environment) error {
 	if out, err := os.Stat(c.Output); err == nil {
 		for _, name := range c.Files {
 			if in, err := os.Stat(name); err == nil && os.SameFile(in, out) {
-				return usage("%s is the file to read: name another one for -o", c.Output)
+				return env.Usage("%s is the file to read: name another one for -o", c.Output)
 			}
 		}
 	}
@@ -87,16 +88,16 @@ func (c *importCommand) Run(env *environment) error {
 		return fmt.Errorf("what was made of %s isn't a valid configuration, which is a bug of holdfast import: please report it with the file\n%v", c.Files[0], err)
 	}
 	if c.Output == "" {
-		_, err = env.out.Write(text.Bytes())
+		_, err = e.Out.Write(text.Bytes())
 	} else {
 		err = c.write(text.Bytes(), res.Config)
 	}
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(env.err, res.Config.Origin)
+	fmt.Fprintln(e.Err, res.Config.Origin)
 	for _, w := range res.Config.Warnings {
-		env.warn(w)
+		e.Warn(w)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"reflect"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/app"
+	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/config"
 )
 
@@ -59,8 +59,8 @@ Exit status: 0 stopped, 1 failed (a port in use, for example) or stopped after
 cutting sessions, 2 errors in the file or the flags.`
 }
 
-func (c *runCommand) options(env *environment) (app.Options, error) {
-	o := app.Options{Version: Version(), LogTo: env.err, Systemd: true}
+func (c *runCommand) options(e *env.Env) (app.Options, error) {
+	o := app.Options{Version: Version(), LogTo: e.Err, Systemd: true}
 	file, err := oneFile(c.Config, c.File)
 	if err != nil {
 		return o, err
@@ -70,14 +70,14 @@ func (c *runCommand) options(env *environment) (app.Options, error) {
 	}
 	if flags := c.flags(); !reflect.ValueOf(flags).IsZero() {
 		if c.formatFlags != (formatFlags{}) {
-			return o, usage("--format and --accept-loss are for files: leave them out, or --listen and --backend")
+			return o, env.Usage("--format and --accept-loss are for files: leave them out, or --listen and --backend")
 		}
 		if file != "" {
-			return o, usage("use either --config, or --listen and --backend, not both: what other flags say has keys in the file")
+			return o, env.Usage("use either --config, or --listen and --backend, not both: what other flags say has keys in the file")
 		}
 		o.Load = func() (*config.Config, error) {
 			cfg, err := config.Quick(flags)
-			if err == nil && isTerminal(env.err) {
+			if err == nil && env.IsTerminal(e.Err) {
 				cfg.Log.Format = "text"
 			}
 			return cfg, err
@@ -88,7 +88,7 @@ func (c *runCommand) options(env *environment) (app.Options, error) {
 	if o.File == "" {
 		o.File = "holdfast.yaml"
 		if _, err := os.Stat(o.File); err != nil {
-			return o, usage("no holdfast.yaml in this directory: use -c FILE, or --listen ADDRESS and --backend ADDRESS")
+			return o, env.Usage("no holdfast.yaml in this directory: use -c FILE, or --listen ADDRESS and --backend ADDRESS")
 		}
 	}
 	loader, err := c.loader()
@@ -119,8 +119,8 @@ func adminAddress(s string) (config.Address, error) {
 	return config.ParseAdmin("--admin", s)
 }
 
-func (c *runCommand) Run(env *environment) error {
-	o, err := c.options(env)
+func (c *runCommand) Run(e *env.Env) error {
+	o, err := c.options(e)
 	if err != nil {
 		return err
 	}
@@ -170,20 +170,10 @@ func shutDown(a *app.App, stop <-chan os.Signal, signals int) error {
 	case cut == 0:
 		return nil
 	case ctx.Err() != nil && signals < 2:
-		return fmt.Errorf("%s cut at the second signal", count(cut, "session"))
+		return fmt.Errorf("%s cut at the second signal", env.Count(cut, "session"))
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s cut at the third signal", count(cut, "session"))
+		return fmt.Errorf("%s cut at the third signal", env.Count(cut, "session"))
 	default:
-		return fmt.Errorf("%s cut at the end of timeouts.shutdown", count(cut, "session"))
+		return fmt.Errorf("%s cut at the end of timeouts.shutdown", env.Count(cut, "session"))
 	}
-}
-
-// isTerminal reports whether w is a terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 
+	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/config/schema"
 )
 
@@ -16,9 +17,9 @@ types, words and ranges; holdfast check knows the other rules, too.
   holdfast schema > holdfast.schema.json`
 }
 
-func (schemaCommand) Run(env *environment) error {
-	e := json.NewEncoder(env.out)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(schema.File(nil))
+func (schemaCommand) Run(e *env.Env) error {
+	out := json.NewEncoder(e.Out)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	return out.Encode(schema.File(nil))
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/scenario"
 	"github.com/holdfast-ws/holdfast/internal/tool/simulate"
@@ -35,16 +36,16 @@ are scaled out and in. The same seed gives the same figures.
 docs/simulate.md explains the keys of a scenario and the columns of the result.`
 }
 
-func (c *simulateCommand) Run(env *environment) error {
+func (c *simulateCommand) Run(e *env.Env) error {
 	cfg, err := scenario.Load(c.Scenario)
 	if err != nil {
 		return err
 	}
 	for _, w := range cfg.Warnings {
-		env.warn(w)
+		e.Warn(w)
 	}
 	if c.Sessions < 0 || c.Sessions > 10*cfg.Sessions {
-		return usage("--sessions %d: must be more than 0, and at most ten times the scenario's %d", c.Sessions, cfg.Sessions)
+		return env.Usage("--sessions %d: must be more than 0, and at most ten times the scenario's %d", c.Sessions, cfg.Sessions)
 	}
 	s := simulated(cfg)
 	s.Name = cmp.Or(s.Name, c.Scenario)
@@ -54,9 +55,9 @@ func (c *simulateCommand) Run(env *environment) error {
 	if c.Sessions > 0 {
 		scale(s, c.Sessions)
 	}
-	ctx, cancel := untilStopped(env.ctx)
+	ctx, cancel := untilStopped(e.Ctx)
 	defer cancel()
-	results, err := simulateAll(ctx, env, s)
+	results, err := simulateAll(ctx, e, s)
 	if err != nil {
 		return err
 	}
@@ -67,20 +68,20 @@ func (c *simulateCommand) Run(env *environment) error {
 		}
 	}
 	if c.JSON {
-		return report.PrintJSON(env.out)
+		return report.PrintJSON(e.Out)
 	}
-	return report.Print(env.out)
+	return report.Print(e.Out)
 }
 
 // simulateAll runs each pool with each kind of clients, as many in parallel as
 // there are processors. The results are in the scenario's order.
-func simulateAll(ctx context.Context, env *environment, s *simulate.Scenario) ([]*simulate.Result, error) {
+func simulateAll(ctx context.Context, e *env.Env, s *simulate.Scenario) ([]*simulate.Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	results := make([]*simulate.Result, len(s.Pools)*len(s.Clients))
 	semaphore := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var running sync.WaitGroup
-	var mu sync.Mutex // guards env.err
+	var mu sync.Mutex // guards e.Err
 	for i := range results {
 		pool, clients := i/len(s.Clients), i%len(s.Clients)
 		running.Go(func() {
@@ -95,7 +96,7 @@ func simulateAll(ctx context.Context, env *environment, s *simulate.Scenario) ([
 			results[i] = r
 			mu.Lock()
 			defer mu.Unlock()
-			fmt.Fprintf(env.err, "%s, %s: simulated in %.1f s\n", r.Pool, r.Clients, time.Since(began).Seconds())
+			fmt.Fprintf(e.Err, "%s, %s: simulated in %.1f s\n", r.Pool, r.Clients, time.Since(began).Seconds())
 		})
 	}
 	running.Wait()

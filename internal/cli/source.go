@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
 	"github.com/holdfast-ws/holdfast/internal/config/importer/formats"
 )
@@ -19,7 +20,7 @@ func (f *formatFlags) loader() (*formats.Loader, error) {
 	l := &formats.Loader{Formats: formats.All, Format: f.Format, Options: importer.Options{AcceptLoss: f.AcceptLoss, Env: os.LookupEnv}}
 	if f.Format != "" && f.Format != formats.Own {
 		if _, err := l.Find(f.Format); err != nil {
-			return nil, usage("%v", err)
+			return nil, env.Usage("%v", err)
 		}
 	}
 	return l, nil
