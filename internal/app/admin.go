@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
+	"github.com/holdfast-ws/holdfast/internal/ops/dashboard"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
@@ -36,6 +37,7 @@ func (a *App) newAdmin(address config.Address) (*adminServer, error) {
 			Host:     address.Host,
 			Draining: a.stopping,
 			Metrics:  a.MetricsHandler(),
+			Pages:    dashboard.Handler(),
 			Log:      a.slog,
 		}),
 		listener: ln,
