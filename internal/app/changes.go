@@ -39,3 +39,5 @@ func (o operated) PatchBackend(pool, backend string, p api.BackendPatch) (r api.
 func (o operated) Changes() []api.Change { return nil }
 
 func (o operated) Revert(pool, backend string) ([]api.Change, error) { return nil, notYet() }
+
+func notYet() error { return api.Conflict("", "not implemented yet") }

@@ -1,7 +1,5 @@
 package app
 
-import "strings"
-
 // PoolLoad is how busy a pool is, for a program that scales it.
 type PoolLoad struct {
 	Pool string
@@ -25,14 +23,14 @@ type BackendLoad struct {
 // Loads returns the load of every pool, in the order of the configuration. It asks the
 // event loops once, and may be called every second.
 func (a *App) Loads() []PoolLoad {
-	messages, opened := a.metrics.Messages(), a.metrics.Opened()
+	counts := a.metrics.Counts()
 	c, pools := a.current.Load(), a.proxy.Generation().Pools
 	list, index := make([]PoolLoad, len(c.Pools)), make(map[string]int, len(c.Pools))
 	for i := range c.Pools {
 		p := &c.Pools[i]
 		index[p.Name] = i
-		label := strings.ToValidUTF8(p.Name, "?")
-		list[i] = PoolLoad{Pool: p.Name, Feed: p.Feed, Messages: messages[label], Opened: opened[label]}
+		n := counts.Pool(p.Name)
+		list[i] = PoolLoad{Pool: p.Name, Feed: p.Feed, Messages: n.Messages(), Opened: n.Opened}
 		if g := pools[p.Name]; g != nil && g.Admit != nil {
 			list[i].Waiting = g.Admit.Waiting()
 		}

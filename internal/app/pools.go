@@ -53,6 +53,19 @@ func (a *App) backendsOf(p *config.Pool) (all []pool.BackendSpec) {
 	return all
 }
 
+// sourcesOf says where the backends of a pool come from, by name: "file", or a source of
+// discovery.
+func (a *App) sourcesOf(p *config.Pool) map[string]string {
+	sources := map[string]string{}
+	if p.Discovers() {
+		sources = a.discovery.Sources(p.Name)
+	}
+	for _, b := range p.Backends {
+		sources[b.Name] = "file"
+	}
+	return sources
+}
+
 // listed has the words of upstream/pool for those of upstream/discovery.
 var listed = map[discovery.MemberState]pool.Listed{
 	discovery.Ready: pool.ListedReady, discovery.Unready: pool.ListedUnready, discovery.Terminating: pool.ListedTerminating,

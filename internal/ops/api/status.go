@@ -89,7 +89,7 @@ type Rebalance struct {
 
 // Discovery is the state of one source of a pool's backends.
 type Discovery struct {
-	Source string `json:"source"`
+	Source string `json:"source,omitempty"`
 	// Since is the time of the last success.
 	Since *time.Time `json:"since,omitempty"`
 	// LastError is why the last query failed, "" if it succeeded. The last
@@ -118,8 +118,8 @@ type Backend struct {
 	MaxSessions int        `json:"max_sessions,omitempty"`
 	Backup      bool       `json:"backup,omitempty"` // gets sessions only while no other can
 	// Source is where the backend comes from: "file" (the configuration), "runtime" (the
-	// API), or a source of discovery, as in Discovery.Source.
-	Source string `json:"source"`
+	// API), or a source of discovery, as in Discovery.Source; "" once it has left.
+	Source string `json:"source,omitempty"`
 	// Changed lists what differs from the configuration, or from discovery, because it was
 	// changed at run time: "added", "weight", "max_sessions" or "admin".
 	Changed []string `json:"changed,omitempty"`
@@ -169,7 +169,10 @@ type Rates struct {
 	Bytes    float64 `json:"bytes"`
 }
 
-// Latency is the time that handshakes took, in seconds, from the client's request to its 101.
+// Latency is the time that handshakes took, in seconds, from their first byte to the
+// response, also of those that failed. It is by the buckets of the metric
+// holdfast_handshake_duration_seconds, between whose bounds handshakes are taken to be
+// spread evenly.
 type Latency struct {
 	Over  float64 `json:"over_seconds"`
 	Count uint64  `json:"count"`

@@ -61,6 +61,12 @@ func (l *Log) SetFormatLevel(format string, level slog.Level) {
 	l.level.Set(level)
 }
 
+// Level returns the lowest level that is written.
+func (l *Log) Level() slog.Level { return l.level.Level() }
+
+// SetLevel sets the level of later lines.
+func (l *Log) SetLevel(level slog.Level) { l.level.Set(level) }
+
 // Dropped returns the number of lines dropped since New, because the buffer was
 // full, a write failed, or the log was closed.
 func (l *Log) Dropped() uint64 { return l.queue.droppedLines() }

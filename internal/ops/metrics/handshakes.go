@@ -30,9 +30,6 @@ func (m *Metrics) HandshakeDone(l Labels, result string, d time.Duration) {
 		i = len(h.results) - 1
 	}
 	h.results[i].Add(1)
-	if result == m.options.Opened && l.Backend != "" {
-		m.series.get(Labels{Pool: l.Pool}).opened.Add(1)
-	}
 	h.duration.observe(d)
 }
 

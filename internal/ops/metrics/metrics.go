@@ -70,11 +70,13 @@ type Metrics struct {
 	moveResults      map[[2]string]int             // reason and result, to the index in series.moves
 	httpCut          map[string]prometheus.Counter // by cause
 
-	// refreshing guards meters and messages, and in each series traffic and removedAt. It
-	// is held while src waits for event loops.
+	opened int // index in series.handshakes of sessions
+
+	// refreshing guards meters and gone, and in each series traffic and removedAt. It is
+	// held while src waits for event loops.
 	refreshing sync.Mutex
-	meters     map[uint32]*meter // by backend
-	messages   map[string]uint64 // of both sides, by pool; see Messages
+	meters     map[uint32]*meter  // by backend
+	gone       map[string]*Counts // by pool, of backends whose series were deleted
 }
 
 // New creates the metrics. src is called at every scrape, from any goroutine.
@@ -86,7 +88,8 @@ func New(src Source, o Options) *Metrics {
 		handshakeResults: make(map[string]int),
 		moveResults:      make(map[[2]string]int),
 		meters:           make(map[uint32]*meter),
-		messages:         make(map[string]uint64),
+		gone:             make(map[string]*Counts),
+		opened:           openedIndex(&o),
 	}
 	for i, result := range o.HandshakeResults {
 		m.handshakeResults[result] = i

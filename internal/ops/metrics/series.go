@@ -30,7 +30,6 @@ type series struct {
 	checks     checks
 	backendTLS *tlsHandshakes  // of a pool; nil for a backend
 	affinity   []atomic.Uint64 // of a pool, by index in Options.AffinityResults; nil for a backend
-	opened     atomic.Uint64   // sessions of a pool; 0 for a backend
 
 	// Metrics.refreshing guards the rest.
 	traffic traffic
@@ -124,27 +123,6 @@ func (m *Metrics) Refresh() {
 	m.refresh()
 }
 
-// Messages returns how many messages both sides of the sessions of each pool have sent,
-// since the start or since the pool is there. It must not be called on an event loop.
-func (m *Metrics) Messages() map[string]uint64 {
-	m.refreshing.Lock()
-	defer m.refreshing.Unlock()
-	m.refresh()
-	return maps.Clone(m.messages)
-}
-
-// Opened returns how many sessions clients have opened in each pool, since the start or
-// since the pool is there.
-func (m *Metrics) Opened() map[string]uint64 {
-	opened := map[string]uint64{}
-	for _, s := range m.series.list() {
-		if s.Backend == "" && s.Pool != "" {
-			opened[s.Pool] = s.opened.Load()
-		}
-	}
-	return opened
-}
-
 // refresh updates traffic and deletes the series of backends and pools that were removed
 // long enough ago. The caller holds refreshing.
 func (m *Metrics) refresh() (list []*series, backends []BackendStat) {
@@ -172,13 +150,13 @@ func (m *Metrics) refresh() (list []*series, backends []BackendStat) {
 		}
 	}
 	for id, meter := range m.meters {
-		m.messages[meter.series.Pool] += meter.add(sent[id])
+		meter.add(sent[id])
 		if !exists[id] {
 			delete(m.meters, id)
 		}
 	}
-	maps.DeleteFunc(m.messages, func(pool string, _ uint64) bool { return !known[Labels{Pool: pool}] })
 	m.deleteRemoved(known)
+	m.forgetPools(known)
 	return m.series.list(), backends
 }
 
@@ -205,6 +183,7 @@ func (m *Metrics) deleteRemoved(known map[Labels]bool) {
 	for i, s := range removed {
 		if i >= maxRemoved || now.Sub(s.removedAt) > keepRemoved {
 			gone[s] = true
+			m.keep(s)
 		}
 	}
 	if len(gone) > 0 {

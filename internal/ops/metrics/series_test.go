@@ -180,28 +180,3 @@ func TestCountersAreMonotonic(t *testing.T) {
 	src.sent[2] = 4
 	want(10)
 }
-
-// The sessions of a pool are counted whichever backends it has, and forgotten with the pool.
-func TestOpened(t *testing.T) { synctest.Test(t, testOpened) }
-
-func testOpened(t *testing.T) {
-	src := &changing{backends: []BackendStat{{ID: 1, Pool: "chat", Name: "ws1"}, {ID: 2, Pool: "chat", Name: "ws2"}}, pools: []PoolStat{{Name: "chat"}}}
-	m := New(src, Options{HandshakeResults: []string{"opened", "refused"}, Opened: "opened"})
-	m.HandshakeDone(Labels{"chat", "ws1"}, "opened", time.Millisecond)
-	m.HandshakeDone(Labels{"chat", "ws2"}, "opened", time.Millisecond)
-	m.HandshakeDone(Labels{"chat", "ws2"}, "refused", time.Millisecond)
-	m.HandshakeDone(Labels{Pool: "chat"}, "refused", time.Millisecond)
-	src.backends = src.backends[:1]
-	scrape(t, m)
-	scrape(t, m)
-	if n := m.Opened()["chat"]; n != 2 {
-		t.Errorf("%d sessions opened, want 2, also of the backend that was removed", n)
-	}
-	src.backends, src.pools = nil, nil
-	scrape(t, m)
-	time.Sleep(keepRemoved + time.Second)
-	scrape(t, m)
-	if n, ok := m.Opened()["chat"]; ok {
-		t.Errorf("%d sessions of a pool that was removed", n)
-	}
-}

@@ -19,15 +19,14 @@ type meter struct {
 	seen   traffic // what was already added
 }
 
-// add adds what was sent since the last call, and returns how many messages. The total can be lower than at the
+// add adds what was sent since the last call. The total can be lower than at the
 // last call: a pong of the balancer's own pings is subtracted, and an event loop
 // may not have answered.
-func (m *meter) add(total traffic) (messages uint64) {
+func (m *meter) add(total traffic) {
 	for side, now := range total {
 		sum, seen := &m.series.traffic[side], &m.seen[side]
 		if now.Messages > seen.Messages {
 			sum.Messages += now.Messages - seen.Messages
-			messages += now.Messages - seen.Messages
 			seen.Messages = now.Messages
 		}
 		if now.Bytes > seen.Bytes {
@@ -35,7 +34,6 @@ func (m *meter) add(total traffic) (messages uint64) {
 			seen.Bytes = now.Bytes
 		}
 	}
-	return messages
 }
 
 func collectTraffic(t *traffic, e emitter) {

@@ -132,7 +132,8 @@ type TLS struct {
 	// ServerName is the name that the client asked for (SNI), and Protocol what was
 	// chosen by ALPN; "" without one.
 	ServerName, Protocol string
-	// Certificate is the peer's, verified; nil if it has shown none.
+	// Certificate is the peer's, nil if it has shown none. A client's is verified, a
+	// server's as far as the configuration of the handshake says.
 	Certificate *x509.Certificate
 }
 

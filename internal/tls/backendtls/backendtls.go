@@ -67,6 +67,7 @@ type Client struct {
 	contents contents
 	base     *tls.Config // without ServerName and ClientSessionCache
 	sessions tls.ClientSessionCache
+	shown    *shown // the same as before a change of the files
 
 	mu      sync.Mutex                 // guards the following
 	configs map[string]*tlsconn.Config // by server name
@@ -84,7 +85,10 @@ func New(o Options, before *Client) (*Client, error) {
 	if before != nil && before.options.equal(o) && before.contents == read {
 		return before, nil
 	}
-	c := &Client{options: o, contents: read, sessions: tls.NewLRUClientSessionCache(maxSessions), configs: map[string]*tlsconn.Config{}}
+	c := &Client{options: o, contents: read, sessions: tls.NewLRUClientSessionCache(maxSessions), shown: &shown{}, configs: map[string]*tlsconn.Config{}}
+	if before != nil {
+		c.shown = before.shown
+	}
 	c.base = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         []string{"http/1.1"},
@@ -142,9 +146,11 @@ func (c *Client) Secure(conn transport.Conn, host string, addr hostport.Endpoint
 	secured, err := tlsconn.Client(conn, c.configOf(name), addr)
 	if err != nil {
 		c.count(resultOf(err), "", false)
+		c.shown.note(addr, rejectedCert(err))
 		return nil, c.explain(err, name)
 	}
 	facts := secured.Facts()
+	c.shown.note(addr, facts.Certificate)
 	c.count(OK, facts.VersionWord(), facts.Resumed)
 	return secured, nil
 }
@@ -177,9 +183,11 @@ func (c *Client) Client(ctx context.Context, conn net.Conn, host string) (net.Co
 	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		c.count(resultOf(err), "", false)
+		c.shown.note(endpointOf(conn), rejectedCert(err))
 		return nil, c.explain(err, config.ServerName)
 	}
 	cs := secured.ConnectionState()
+	c.shown.note(endpointOf(conn), cs.PeerCertificates[0]) // crypto/tls has checked that there is one
 	c.count(OK, (&transport.TLS{Version: cs.Version}).VersionWord(), cs.DidResume)
 	return &clientConn{secured, c}, nil
 }

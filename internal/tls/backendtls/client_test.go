@@ -80,6 +80,16 @@ func judge(t *testing.T, s scene, c *Client, err error) {
 	if all := c.options.Counter.(*counted).all; len(all) != 1 || all[0] != want {
 		t.Errorf("%q was counted, want %q", all, want)
 	}
+	// What a backend has shown is remembered, whether or not it was accepted.
+	wantShown := s.result() == OK || s.result() == Untrusted
+	for addr, cert := range c.shown.last {
+		if !wantShown || c.Shown(addr) != cert || len(c.shown.last) != 1 {
+			t.Errorf("%d certificates are remembered, one of %v: %v", len(c.shown.last), addr, cert.DNSNames)
+		}
+	}
+	if wantShown && len(c.shown.last) == 0 {
+		t.Error("no certificate is remembered")
+	}
 	var e *Error
 	switch {
 	case s.want == "" && err != nil:

@@ -93,7 +93,7 @@ func (h *handshake) run(c transport.Conn, conn *tls.Conn) (*Conn, error) {
 		h.giveBack()
 		return nil, err
 	}
-	l := &link{state: state, facts: factsOf(&cs), isClient: h.isClient}
+	l := &link{state: state, facts: factsOf(&cs, h.isClient), isClient: h.isClient}
 	l.cipher = h.wire.end()
 	if h.isClient && cs.Version == tls.VersionTLS13 && h.config.ClientSessionCache != nil {
 		// In TLS 1.3 tickets come after the handshake.
@@ -126,12 +126,12 @@ func (h *handshake) state(cs *tls.ConnectionState) (tlsrec.State, error) {
 }
 
 // factsOf is what the handshake has agreed on.
-func factsOf(cs *tls.ConnectionState) *transport.TLS {
+func factsOf(cs *tls.ConnectionState, isClient bool) *transport.TLS {
 	f := &transport.TLS{
 		Version: cs.Version, Suite: cs.CipherSuite, Resumed: cs.DidResume,
 		ServerName: cs.ServerName, Protocol: cs.NegotiatedProtocol,
 	}
-	if len(cs.VerifiedChains) > 0 {
+	if len(cs.VerifiedChains) > 0 || isClient && len(cs.PeerCertificates) > 0 {
 		f.Certificate = cs.PeerCertificates[0]
 	}
 	return f

@@ -178,6 +178,25 @@ func (w *Watcher) Members(pool string) []Member {
 	return nil
 }
 
+// Sources says which list each of Members is from, by its name, as State.Source does. The
+// result is the caller's.
+func (w *Watcher) Sources(pool string) map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	sources := map[string]string{}
+	if g := w.pools[pool]; g != nil {
+		for _, f := range g.feeds {
+			source := f.source.String()
+			for _, m := range f.members {
+				if sources[m.Name] == "" {
+					sources[m.Name] = source
+				}
+			}
+		}
+	}
+	return sources
+}
+
 // States describes each list that is followed, by pool.
 func (w *Watcher) States() (states []State) {
 	w.mu.Lock()

@@ -139,6 +139,22 @@ func (c *Checker) Apply(pools map[string]*pool.Pool, specs map[string]Spec) {
 	}
 }
 
+// Last returns what the last round of the checks of each backend has found. Backends that
+// weren't checked yet are missing.
+func (c *Checker) Last() map[*pool.Backend]Last {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[*pool.Backend]Last, len(c.targets))
+	for b, t := range c.targets {
+		t.mu.Lock()
+		if !t.last.At.IsZero() {
+			all[b] = t.last
+		}
+		t.mu.Unlock()
+	}
+	return all
+}
+
 // Close ends all checks and waits for them. Backends keep their states. Apply does
 // nothing after that.
 func (c *Checker) Close() {

@@ -30,6 +30,15 @@ type target struct {
 	agent   agentState
 	reports []report // of spec.Checks
 	stale   bool     // the reason of the backend's state is from other checks
+	last    Last
+}
+
+// Last is what the last round of a backend's checks has found.
+type Last struct {
+	At       time.Time // when it began; zero if there was none yet
+	OK       bool      // all checks have passed
+	Reason   string    // of the first that hasn't
+	Duration time.Duration
 }
 
 // report is what a check reported last, apart from its findings.
@@ -57,7 +66,7 @@ func newTarget(m pool.Member, s Spec, checks []check, c *Checker, old *target) *
 	old.stop()
 	old.mu.Lock()
 	defer old.mu.Unlock()
-	t.stale = true
+	t.stale, t.last = true, old.last
 	t.machine = newStateMachine(s, old.machine.state, false)
 	t.machine.cold = old.machine.cold
 	for i, c := range s.Checks {
@@ -130,6 +139,8 @@ func (t *target) round(ctx context.Context) time.Duration {
 	if !ok {
 		return t.spec.shortInterval()
 	}
+	begun := time.Now()
+	findings := make([]finding, len(t.checks))
 	var asking sync.WaitGroup
 	for i, c := range t.checks {
 		asking.Go(func() {
@@ -137,25 +148,32 @@ func (t *target) round(ctx context.Context) time.Duration {
 			defer cancel()
 			began := time.Now()
 			found := c.run(ctx, addr)
-			t.apply(i, found, time.Since(began))
+			findings[i] = t.apply(i, found, time.Since(began))
 		})
 	}
 	asking.Wait()
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.stopped {
+		t.last = Last{At: begun, OK: true, Duration: time.Since(begun)}
+		if i := slices.IndexFunc(findings, func(f finding) bool { return f.verdict != passed }); i >= 0 {
+			t.last.OK, t.last.Reason = false, findings[i].reason
+		}
+	}
 	if t.machine.state == pool.Warming {
 		return t.spec.shortInterval()
 	}
 	return t.spec.Interval
 }
 
-// apply acts on a result of spec.Checks[i], which took that long.
-func (t *target) apply(i int, a result, took time.Duration) {
+// apply acts on a result of spec.Checks[i], which took that long, and returns what follows
+// from it.
+func (t *target) apply(i int, a result, took time.Duration) (f finding) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stopped {
-		return
+		return f
 	}
 	if a.reportsLoad {
 		t.logProblem(i, a.problem)
@@ -163,7 +181,8 @@ func (t *target) apply(i int, a result, took time.Duration) {
 			t.reports[i].capacity = a.capacity
 		}
 	}
-	f, label := a.finding, t.spec.Checks[i].label()
+	label := t.spec.Checks[i].label()
+	f = a.finding
 	if _, ok := t.spec.Checks[i].(Agent); ok {
 		t.agent.apply(a.reply)
 		t.reports[i].capacity = t.agent.capacity
@@ -183,6 +202,7 @@ func (t *target) apply(i int, a result, took time.Duration) {
 		t.backend.UpdateReason(t.machine.state, f.reason)
 		t.stale = false
 	}
+	return f
 }
 
 // updatesReason reports whether a finding that didn't change the state is the better
