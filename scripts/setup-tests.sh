@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what the tests need: Go, gcc for the race detector, make, Node.js with
 # the packages of test/e2e/node and of the examples in Node, Chromium, OpenSSL, curl, ip,
-# the tools of systemd, and the servers that tests start: Redis, nginx and HAProxy;
-# builds Pebble and the API server of Kubernetes. No service is started. If everything is there, it does nothing.
+# the tools of systemd, and the servers that tests start: Redis, nginx, HAProxy and
+# Prometheus; builds Pebble and the API server of Kubernetes. No service is started. If
+# everything is there, it does nothing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,6 +28,7 @@ need openssl openssl
 need curl curl
 need redis-server redis-server
 need ip iproute2
+need promtool prometheus
 need systemd-analyze systemd # its tools, not its services
 need /usr/sbin/nginx nginx # its folder isn't on the PATH of every user
 need /usr/sbin/haproxy haproxy

@@ -147,7 +147,7 @@ func TestDocumentedCommands(t *testing.T) {
 			// An address of its own for each document of each run.
 			n := os.Getpid()
 			r := &reader{t: t, dir: t.TempDir(), host: fmt.Sprintf("127.%d.%d.%d", 64+i, n>>8&255, 1+n%254)}
-			for _, name := range []string{"docs", "examples"} {
+			for _, name := range []string{"docs", "examples", "deploy"} {
 				from, err := filepath.Abs(kit.ModulePath(name))
 				if err == nil {
 					err = os.Symlink(from, filepath.Join(r.dir, name))
@@ -232,7 +232,7 @@ func (r *reader) follow(c command) {
 	case strings.HasPrefix(text, "holdfast bench "):
 		r.serveEcho("3001", "8080")
 		r.run(c, r.elsewhere(text))
-	case fields[0] == "openssl":
+	case fields[0] == "openssl", fields[0] == "promtool":
 		r.run(c, r.elsewhere(text))
 	case fields[0] == "curl": // a certificate must have the name that is written
 		r.run(c, strings.Replace(text, "curl", "curl -sS --connect-to ::"+r.host+":", 1))
