@@ -38,8 +38,9 @@ type controls struct {
 
 // live has what is only available once the balancer runs.
 type live struct {
-	balancer Balancer
-	guests   *guests
+	balancer  Balancer
+	guests    *guests
+	dashboard string // its URL, "" for none
 }
 
 // status is the answer to GET /demo/status.
@@ -47,6 +48,8 @@ type status struct {
 	Servers []row        `json:"servers"`
 	Max     int          `json:"most"` // maximum number of servers
 	Guests  *guestCounts `json:"guests"`
+	// Dashboard is the URL of the balancer's dashboard, "" for none.
+	Dashboard string `json:"dashboard"`
 }
 
 type row struct {
@@ -54,8 +57,10 @@ type row struct {
 	Sessions int `json:"sessions"` // counted by the balancer
 }
 
-// setLive adds the balancer's sessions and the guests to the status.
-func (c *controls) setLive(b Balancer, g *guests) { c.live.Store(&live{b, g}) }
+// setLive adds the balancer's sessions, the guests and the dashboard to the status.
+func (c *controls) setLive(b Balancer, g *guests, dashboard string) {
+	c.live.Store(&live{b, g, dashboard})
+}
 
 // serve serves the API on l until stop is called.
 func (c *controls) serve(l net.Listener) (stop func()) {
@@ -142,7 +147,7 @@ func (c *controls) status() status {
 				sessions[b.Name] += b.Sessions
 			}
 		}
-		st.Guests = l.guests.counts()
+		st.Guests, st.Dashboard = l.guests.counts(), l.dashboard
 	}
 	for _, s := range c.servers.status() {
 		st.Servers = append(st.Servers, row{s, sessions[s.Name]})

@@ -48,6 +48,8 @@ type Options struct {
 type Balancer interface {
 	// Addresses returns the addresses that it listens on.
 	Addresses() []string
+	// AdminAddr returns the admin address, "" if there is none.
+	AdminAddr() string
 	Status() api.Status
 	// Shutdown closes all sessions. It blocks until that is done or ctx ends,
 	// and returns the number of sessions that were cut off.
@@ -101,9 +103,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	address := browserAddress(balancer.Addresses()[0])
 	guests := &guests{url: "ws://" + address + "/ws", number: o.Guests}
-	panel.setLive(balancer, guests)
+	dashboard := ""
+	if a := balancer.AdminAddr(); a != "" {
+		dashboard = "http://" + browserAddress(a) + "/"
+	}
+	panel.setLive(balancer, guests, dashboard)
 	out.printf("configuration of the balancer: %s\n", file)
 	out.printf("open http://%s\n", address)
+	if dashboard != "" {
+		out.printf("dashboard of the balancer: %s\n", dashboard)
+	}
 	out.printf("drain, kill and add servers on the page, or kill -9 one of the pids above; Ctrl-C stops the demo\n")
 
 	var running sync.WaitGroup

@@ -90,6 +90,8 @@ type demoSeen struct {
 	Total    string         // as the page says it
 	Serves   string         // Cleo's page
 
+	Dashboard string // what the page links to
+
 	Guests  string
 	Focus   []string // after the servers' rows had changed
 	TooWide []string // who would have to scroll sideways
@@ -180,6 +182,9 @@ func (d *demo) checkShown(t *testing.T, seen demoSeen) {
 	const all = 60 + 3 // guests and pages
 	if sum != all || seen.Total != fmt.Sprintf("%d · sessions %d", len(seen.Rows), all) {
 		t.Errorf("the rows' sessions add up to %d, the page says %q", sum, seen.Total)
+	}
+	if want := "http://" + d.admin + "/"; seen.Dashboard != want || !strings.Contains(d.Stdout.String(), "\ndashboard of the balancer: "+want+"\n") {
+		t.Errorf("the page links to %q, want %q, and the output is\n%s", seen.Dashboard, want, d.Stdout.String())
 	}
 	if len(here) != 1 || here[0] != seen.Serves {
 		t.Errorf("the page is served by %s, and marks %q", seen.Serves, here)

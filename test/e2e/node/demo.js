@@ -71,7 +71,7 @@ class Controls {
 }
 
 async function balancerSessions() {
-  const { pools } = await (await fetch(`http://${task.admin}/status`)).json();
+  const { pools } = await (await fetch(`http://${task.admin}/v1/status`)).json();
   const all = pools.find((pool) => pool.name === "chat").backends;
   return Object.fromEntries(all.filter((b) => b.state !== "removed").map((b) => [b.name, b.sessions]));
 }
@@ -134,6 +134,7 @@ run(() => withBrowser(task.chromium, async (browser) => {
   result.rows = await controls.atRest(10);
   result.balancer = await balancerSessions();
   result.total = await controls.text("total");
+  result.dashboard = await byTestId(cleo.page, "dashboard").getAttribute("href");
   result.added = result.rows.map((row) => row.server).find((server) => !left.includes(server));
   result.focus = [await controls.focused()];
   result.serves = await cleo.server();

@@ -24,6 +24,7 @@ const ui = {
   list: element("ul", { className: "servers" }),
   add: element("button", { type: "button", testid: "add", textContent: "Add a server" }),
   guests: element("p", { className: "soft", testid: "guests", hidden: true }),
+  dashboard: element("a", { testid: "dashboard", target: "_blank", rel: "noopener", hidden: true, textContent: "The balancer's dashboard" }),
   said: element("p", { className: "said soft", testid: "said", role: "status",
     textContent: "Drain or kill a server, and watch its sessions." }),
 };
@@ -31,7 +32,7 @@ ui.add.addEventListener("click", () => act(ui.add, "add", "A server was added. S
 
 const title = element("h2", { id: "demo-title" }, "Servers ", ui.total);
 const section = element("section", { className: "card demo", testid: "demo" },
-  title, ui.list, element("div", { className: "below" }, ui.add, ui.guests), ui.said);
+  title, ui.list, element("div", { className: "below" }, ui.add, ui.guests), ui.said, ui.dashboard);
 section.setAttribute("aria-labelledby", title.id);
 
 document.head.append(element("link", { rel: "stylesheet", href: "/demo/controls.css" }));
@@ -136,7 +137,7 @@ document.addEventListener("visibilitychange", () => document.hidden ? clearTimeo
 new MutationObserver(mark).observe(serves, { childList: true, characterData: true, subtree: true });
 poll();
 
-function show({ servers, most, guests }) {
+function show({ servers, most, guests, dashboard }) {
   section.classList.remove("ended");
   const now = performance.now() / 1000;
   for (const [name, row] of rows) if (!servers.some((s) => s.name === name)) remove(name, row);
@@ -153,6 +154,8 @@ function show({ servers, most, guests }) {
   const total = servers.reduce((sum, s) => sum + s.sessions, 0);
   ui.total.textContent = `${servers.length} · sessions ${total}`;
   enable(ui.add, servers.length < most);
+  ui.dashboard.hidden = !dashboard;
+  if (dashboard) ui.dashboard.href = dashboard;
   ui.guests.hidden = !guests;
   if (guests) ui.guests.textContent = `${guests.sessions} guests · ${guests.moves} moves · ${guests.reconnects} reconnects`;
 }
