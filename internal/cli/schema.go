@@ -21,5 +21,5 @@ func (schemaCommand) Run(e *env.Env) error {
 	out := json.NewEncoder(e.Out)
 	out.SetEscapeHTML(false)
 	out.SetIndent("", "  ")
-	return out.Encode(schema.File(nil))
+	return out.Encode(schema.File(schema.Describe))
 }

@@ -169,6 +169,9 @@ func (k *Key) Bounds() (lo, hi float64, zero, ok bool) {
 	return k.bounds.lo, k.bounds.hi, k.bounds.zero, k.bounds.hi > 0
 }
 
+// ZeroIsUnset reports whether 0 stands for a value that was left out.
+func (k *Key) ZeroIsUnset() bool { return k.unset }
+
 // Flags lists the words of a key that is a list of words, see Key.
 func (k *Key) Flags() (words []string, ok bool) { return k.Words, k.flags != nil }
 
