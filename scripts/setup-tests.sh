@@ -28,6 +28,9 @@ need openssl openssl
 need curl curl
 need redis-server redis-server
 need ip iproute2
+need zsh zsh # with fish and bash, for the completion of commands
+need fish fish
+need groff groff-base # checks the man pages
 need promtool prometheus
 need systemd-analyze systemd # its tools, not its services
 need /usr/sbin/nginx nginx # its folder isn't on the PATH of every user

@@ -70,7 +70,10 @@ type commands struct {
 	Bench       benchCommand       `cmd:"" group:"test" help:"Load-test a WebSocket server or balancer."`
 	BenchServer benchServerCommand `cmd:"" name:"bench-server" group:"test" help:"Run a fast WebSocket server for bench to connect to."`
 
+	Completion completionCommand `cmd:"" group:"shell" help:"Print a script for the completion of bash, zsh or fish."`
+	Man        manCommand        `cmd:"" group:"shell" help:"Print a man page."`
 	Version    versionCommand    `cmd:"" group:"shell" help:"Print the version."`
+	Complete   completeCommand   `cmd:"" name:"__complete" passthrough:"" hidden:"" help:"What the scripts of completion call."`
 	DemoServer demoServerCommand `cmd:"" name:"demo-server" hidden:"" help:"Run one chat server of the demo."`
 }
 

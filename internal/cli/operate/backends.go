@@ -27,7 +27,7 @@ func (*Backends) Help() string {
 
 // ListBackends is "holdfast backends list".
 type ListBackends struct {
-	Pool string `arg:"" optional:"" help:"Only the backends of this pool."`
+	Pool string `arg:"" optional:"" name:"POOL" help:"Only the backends of this pool."`
 	Output
 	Flags
 }

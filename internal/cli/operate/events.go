@@ -16,7 +16,7 @@ import (
 // Events is "holdfast events".
 type Events struct {
 	Follow bool     `short:"f" help:"Go on with events as they happen, until Ctrl-C. A lost connection is made again."`
-	Kind   []string `placeholder:"KIND" help:"Only events of this kind: backend, drain, backends, change, reload, rebalance, sessions, certificate, overload or shutdown. Repeatable."`
+	Kind   []string `placeholder:"KIND" complete:"backend drain backends change reload rebalance sessions certificate overload shutdown" help:"Only events of this kind: backend, drain, backends, change, reload, rebalance, sessions, certificate, overload or shutdown. Repeatable."`
 	Pool   string   `placeholder:"POOL" help:"Only events about this pool."`
 	After  uint64   `placeholder:"ID" help:"Only events after this one."`
 	Output

@@ -44,7 +44,7 @@ func (c *Reload) Run(e *env.Env) error {
 
 // Log is "holdfast log".
 type Log struct {
-	Level string `arg:"" optional:"" help:"New level: debug, info, warn or error."`
+	Level string `arg:"" optional:"" complete:"debug info warn error" help:"New level: debug, info, warn or error."`
 	Output
 	Flags
 }
