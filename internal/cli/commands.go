@@ -49,6 +49,7 @@ type commands struct {
 	Schema schemaCommand `cmd:"" group:"run" help:"Print a JSON Schema of configuration files, for editors."`
 
 	Status       operate.Status       `cmd:"" group:"see" help:"Show the backends and sessions."`
+	Top          operate.Top          `cmd:"" group:"see" help:"Watch it in the terminal, find and close sessions, drain backends."`
 	Sessions     operate.Sessions     `cmd:"" group:"see" help:"List live sessions, or show one."`
 	Events       operate.Events       `cmd:"" group:"see" help:"Show what happened, and what happens."`
 	Routes       operate.Routes       `cmd:"" group:"see" help:"List the routes."`

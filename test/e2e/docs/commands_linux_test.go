@@ -34,6 +34,7 @@ var notRun = []struct{ prefix, why string }{
 	{"npm ", "it installs, as scripts/setup-tests.sh does"},
 	{"apt", "it installs"},
 	{"holdfast demo", "its ports are fixed; TestDemo runs it with ports of its own"},
+	{"holdfast top", "it needs a terminal; test/e2e/top has one"},
 	{"holdfast doctor ws://127.0.0.1:8080/ws --health ", "TestBalancerPassesDoctor does that"},
 	{"holdfast doctor ws://10.0.0.1:3000/ws --drain", "it asks for a server to be stopped by hand; internal/tool/doctor tests it"},
 	{"bench/", "it takes minutes"},
