@@ -39,7 +39,7 @@ func (a *App) sessions(after string, limit int, claim *api.Claim) (list []api.Se
 	}
 	for {
 		var some []session.Summary
-		some, from = a.engine.Sessions(from, limit-len(list))
+		some, from = a.engine.Sessions(from, limit-len(list), nil)
 		for i := range some {
 			if only == nil || only[some[i].ID] {
 				list = append(list, a.listed(&some[i]))

@@ -257,7 +257,7 @@ func (d *driver) finish(slot int32, r *record) {
 	if m := d.moves[slot]; m != nil {
 		d.endMove(slot, r, m)
 	}
-	summary := r.summary()
+	summary := r.summary(d.conns.Now())
 	summary.Reason, summary.TLSError = d.closeTexts.take(slot), d.tlsErrors.take(slot)
 	d.conns.remove(slot, r)
 	if sr := d.abandoned[slot]; sr != nil {

@@ -159,11 +159,12 @@ type Engine interface {
 	Leaving() map[uint32]int
 	// Abort ends all sessions now, cutting their connections.
 	Abort(cause session.Cause)
-	// Sessions lists at most limit sessions, which must be more than 0, and
-	// returns the Cursor for the next call; 0 means that there are no more. A
-	// session that exists from the first call to the last is listed once. The
-	// cause is None while it is open.
-	Sessions(from Cursor, limit int) ([]session.Summary, Cursor)
+	// Sessions lists at most limit sessions, which must be more than 0, of those
+	// that the Filter includes (nil includes all), and returns the Cursor for the
+	// next call; 0 means that there are no more. There may be more even if it lists
+	// none, since it looks at lookAtMost places at most. A session that exists from
+	// the first call to the last is listed once. The cause is None while it is open.
+	Sessions(from Cursor, limit int, of *Filter) ([]session.Summary, Cursor)
 	// Each calls f for every session, as Sessions lists them.
 	Each(f func(session.Summary))
 	// Traffic is what all sessions together have sent so far, by session.Side.

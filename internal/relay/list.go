@@ -6,16 +6,20 @@ import "github.com/holdfast-ws/holdfast/internal/session"
 // result the end. It is valid for one engine only.
 type Cursor uint64
 
+// lookAtMost is how many places of the list a call of Engine.Sessions looks at, so that
+// its caller can stop in between, about.
+const lookAtMost = 1 << 16
+
 // eachPortion is how many sessions Each has in memory at a time.
 const eachPortion = 1000
 
 // each is Engine.Each for an engine that has Sessions.
 func each(e interface {
-	Sessions(from Cursor, limit int) ([]session.Summary, Cursor)
+	Sessions(from Cursor, limit int, of *Filter) ([]session.Summary, Cursor)
 }, f func(session.Summary)) {
 	for from, more := Cursor(0), true; more; more = from != 0 {
 		var list []session.Summary
-		list, from = e.Sessions(from, eachPortion)
+		list, from = e.Sessions(from, eachPortion, nil)
 		for _, s := range list {
 			f(s)
 		}

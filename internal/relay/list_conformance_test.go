@@ -21,7 +21,7 @@ func testSessionsPages(t *testing.T, e engine) {
 		pages := 0
 		for from, more := relay.Cursor(0), true; more; more = from != 0 {
 			var page []session.Summary
-			if page, from = r.engine.Sessions(from, limit); len(page) > limit {
+			if page, from = r.engine.Sessions(from, limit, nil); len(page) > limit {
 				t.Fatalf("%d on a page of %d", len(page), limit)
 			}
 			for _, s := range page {
@@ -40,7 +40,7 @@ func testSessionsPages(t *testing.T, e engine) {
 		r.mu.Unlock()
 	}
 	for _, from := range []relay.Cursor{1 << 63, ^relay.Cursor(0), 1 << 40, 1<<32 - 1} {
-		if page, next := r.engine.Sessions(from, 10); next != 0 && len(page) == 0 {
+		if page, next := r.engine.Sessions(from, 10, nil); next != 0 && len(page) == 0 {
 			t.Errorf("behind the place %d come no sessions, and then place %d", from, next)
 		}
 	}

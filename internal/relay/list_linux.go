@@ -14,8 +14,12 @@ const (
 	// portion is how many chunks of records are visited at once. It takes about a
 	// millisecond (BenchmarkLook).
 	portion = 16
-	// turnPortion is how many sessions are scheduled or listed at once.
+	// turnPortion is how many sessions are scheduled at once.
 	turnPortion = 1000
+	// listChunks is how many chunks of records are looked at at once for a list, and
+	// listSessions how many sessions are listed at once (BenchmarkList).
+	listChunks   = 4
+	listSessions = 256
 )
 
 // visit calls f for every session, on its loop, one at a time.
@@ -97,35 +101,41 @@ func (e *Epoll) Leaving() map[uint32]int {
 }
 
 // Sessions implements Engine. A Cursor is a loop and a slot.
-func (e *Epoll) Sessions(from Cursor, limit int) (list []session.Summary, next Cursor) {
+func (e *Epoll) Sessions(from Cursor, limit int, of *Filter) (list []session.Summary, next Cursor) {
 	const bits = 32
-	slot := int32(from & (1<<bits - 1) >> 1)
+	slot, looked := int32(from&(1<<bits-1)>>1), 0
+	turn := make([]session.Summary, 0, min(limit, listSessions)) // so that a loop allocates nothing
 	for loop := int(min(from>>bits, Cursor(len(e.loops)))); loop < len(e.loops); loop, slot = loop+1, 0 {
 		for more := true; more; {
-			if len(list) >= limit {
+			if len(list) >= limit || looked >= lookAtMost {
 				return list, Cursor(loop)<<bits | Cursor(slot)<<1 | 1
 			}
+			first := slot
+			turn = turn[:0:min(limit-len(list), cap(turn))]
 			more = false
 			e.Group.On(loop, func(int, *eventloop.Loop) {
-				slot, more = e.loops[loop].list(&list, slot, min(limit, len(list)+turnPortion))
+				turn, slot, more = e.loops[loop].list(turn, slot, of)
 			})
+			list = append(list, turn...)
+			looked += int(slot - first)
 		}
 	}
 	return list, 0
 }
 
-// list appends the summaries of sessions from a slot on, up to a length of most. It
+// list appends the summaries of sessions from a slot on, up to the capacity of list. It
 // returns the next slot, and whether there may be more.
-func (el *epollLoop) list(list *[]session.Summary, slot int32, most int) (next int32, more bool) {
-	end := int32(min(len(el.records), int(slot)/chunkRecords+portion) * chunkRecords)
-	for ; slot < end && len(*list) < most; slot++ {
+func (el *epollLoop) list(list []session.Summary, slot int32, of *Filter) (_ []session.Summary, next int32, more bool) {
+	end := int32(min(len(el.records), int(slot)/chunkRecords+listChunks) * chunkRecords)
+	now := el.Now()
+	for ; slot < end && len(list) < cap(list); slot++ {
 		if el.records[slot/chunkRecords] == nil {
 			slot |= chunkRecords - 1
-		} else if r := el.at(slot); r.live {
-			*list = append(*list, r.summary())
+		} else if r := el.at(slot); r.live && of.includes(r, now) {
+			list = append(list, r.summary(now))
 		}
 	}
-	return slot, int(slot) < len(el.records)*chunkRecords
+	return list, slot, int(slot) < len(el.records)*chunkRecords
 }
 
 // Each implements Engine.

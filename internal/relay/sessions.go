@@ -65,16 +65,20 @@ func (e *Portable) Abort(cause session.Cause) {
 }
 
 // Sessions implements Engine. A Cursor is a slot plus 1.
-func (e *Portable) Sessions(from Cursor, limit int) (list []session.Summary, next Cursor) {
-	e.mu.Lock()
-	some, slot := e.sessions.from(int(min(max(from, 1)-1, math.MaxInt32)), limit)
-	e.mu.Unlock()
-	for _, ps := range some {
-		ps.mu.Lock()
-		if ps.r.live {
-			list = append(list, ps.r.summary())
+func (e *Portable) Sessions(from Cursor, limit int, of *Filter) (list []session.Summary, next Cursor) {
+	slot := int(min(max(from, 1)-1, math.MaxInt32))
+	for end := slot + lookAtMost; slot >= 0 && slot < end && len(list) < limit; {
+		var some []*portableSession
+		e.mu.Lock()
+		some, slot = e.sessions.from(slot, limit-len(list))
+		e.mu.Unlock()
+		for _, ps := range some {
+			ps.mu.Lock()
+			if now := e.now(); ps.r.live && of.includes(&ps.r, now) {
+				list = append(list, ps.r.summary(now))
+			}
+			ps.mu.Unlock()
 		}
-		ps.mu.Unlock()
 	}
 	return list, Cursor(slot + 1)
 }

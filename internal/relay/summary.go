@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/wire/frame"
 )
 
@@ -18,9 +19,9 @@ func (r *record) info() session.Info {
 	}
 }
 
-func (r *record) summary() session.Summary {
+func (r *record) summary(now eventloop.Tick) session.Summary {
 	i := r.info()
-	s := session.Summary{Info: i, Cause: r.cause, Code: r.code, Duration: time.Since(i.Started)}
+	s := session.Summary{Info: i, Cause: r.cause, Code: r.code, Duration: time.Since(i.Started), Idle: r.idleFor(now)}
 	for i := range r.sides {
 		w := &r.sides[i].walker
 		s.From[i] = session.Traffic{Messages: w.Messages, Bytes: r.sides[i].bytes}

@@ -85,7 +85,7 @@ const (
 	MaxLifetime
 	// TokenExpired: the token with which the client opened it has expired.
 	TokenExpired
-	// AdminClosed: an operator closed it by a claim of its client.
+	// AdminClosed: an operator closed it through the admin API.
 	AdminClosed
 	// BackendRemoved: the backend left the configuration.
 	BackendRemoved
@@ -200,12 +200,13 @@ type Traffic struct {
 	Bytes    uint64
 }
 
-// Summary describes a session that has ended.
+// Summary describes a session that has ended, or one that is listed.
 type Summary struct {
 	Info
 	Cause    Cause
 	Code     uint16 // of the first Close frame, the balancer's or a peer's; 0 if there was none
 	Duration time.Duration
+	Idle     time.Duration // since a side sent a message, at layer 4 any byte
 	From     [2]Traffic // by Side: what that side sent
 
 	// Reason is the text of the first Close frame, if a peer sent it: at most 123
