@@ -97,7 +97,12 @@ func open(t *testing.T, url string) *ws {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
-	c, resp, err := websocket.Dial(ctx, url, nil)
+	return opened(t, ctx, url, nil)
+}
+
+func opened(t *testing.T, ctx context.Context, url string, o *websocket.DialOptions) *ws {
+	t.Helper()
+	c, resp, err := websocket.Dial(ctx, url, o)
 	if err != nil {
 		t.Fatalf("%s: %v (%v)", url, err, resp)
 	}

@@ -168,6 +168,8 @@ var suite = []conformance{
 	{"opaque: idle while half-closed", testOpaqueIdleHalfClosed},
 
 	{"a list in pages", testSessionsPages},
+	{"a list while sessions come and go", testListUnderChurn},
+	{"the idle time of a list", testIdleOfList},
 	{"abort", testAbort},
 	{"close of the engine", testEngineClose},
 	{"start refuses connections of others", testStartRefuses},

@@ -42,6 +42,14 @@ func (n *Names) Number(word string) uint32 {
 	return i
 }
 
+// Find returns the number of word, if it has one.
+func (n *Names) Find(word string) (number uint32, ok bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	number, ok = n.index[word]
+	return number, ok
+}
+
 // Word is the inverse of Number. It is "" for a number that was never assigned.
 func (n *Names) Word(i uint32) string {
 	n.mu.RLock()

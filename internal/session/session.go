@@ -207,7 +207,7 @@ type Summary struct {
 	Code     uint16 // of the first Close frame, the balancer's or a peer's; 0 if there was none
 	Duration time.Duration
 	Idle     time.Duration // since a side sent a message, at layer 4 any byte
-	From     [2]Traffic // by Side: what that side sent
+	From     [2]Traffic    // by Side: what that side sent
 
 	// Reason is the text of the first Close frame, if a peer sent it: at most 123
 	// bytes of UTF-8. The peer chose it freely, so it isn't to be trusted.
