@@ -82,6 +82,8 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	}
 	a.certs.Close()
 	a.acme.Close()
+	a.keys.Close()
+	a.asks.Close()
 	a.discovery.Close()
 	a.checker.Close()
 	a.registry.Close()
