@@ -28,6 +28,8 @@ for os in linux darwin windows; do
 	check "build for $os" env GOOS=$os CGO_ENABLED=0 go build -o /dev/null ./cmd/holdfast
 done
 
+check "go vet without the demo" go vet -tags nodemo ./internal/cli ./cmd/holdfast
+
 # The nested module is for Linux only. make kube vets it.
 for arch in amd64 arm64; do
 	check "build of kubernetes for $arch" env -C kubernetes GOOS=linux GOARCH=$arch CGO_ENABLED=0 go build -o /dev/null ./cmd/...

@@ -160,8 +160,15 @@ func (versionCommand) Run(e *env.Env) error {
 	return nil
 }
 
-// Version is the version of the module as built: a tag, or the commit.
+// version is set by the linker in releases.
+var version string
+
+// Version is the version of the release, or that of the module as built: a tag, or the
+// commit.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
