@@ -6,4 +6,4 @@ import (
 	"github.com/holdfast-ws/holdfast/test/e2e/internal/kit"
 )
 
-func TestMain(m *testing.M) { kit.Main(m) }
+func TestMain(m *testing.M) { kit.Main(m, kit.Role{Name: confinedRole, Run: confine}) }
