@@ -24,11 +24,15 @@ race:
 
 # Not cached, since these tests test the binary. Without -race, which would need
 # several times the memory and the time. All packages test the same binary. They
-# mostly wait, so two run in parallel even on two processors.
+# mostly wait, so two run in parallel even on two processors. The packages of packaging/
+# are installed with that binary, too.
 e2e:
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	go build $${HOLDFAST_E2E_RACE:+-race} -o "$$dir/holdfast" ./cmd/holdfast; \
-	HOLDFAST_E2E_BINARY=$$dir/holdfast go test -count=1 -p 2 -parallel 3 -timeout 60m ./test/e2e/...
+	status=0; export HOLDFAST_E2E_BINARY=$$dir/holdfast; \
+	go test -count=1 -p 2 -parallel 3 -timeout 60m ./test/e2e/... || status=$$?; \
+	cd packaging; go vet ./... && go test -count=1 ./... || status=$$?; \
+	exit $$status
 
 # The nested module. Its tests start an API server for each package that needs one, and
 # share the program that they test. go test would check a part of what go vet has checked.
@@ -66,6 +70,19 @@ image:
 .PHONY: site
 site:
 	go run ./scripts/site -o bin/site $(if $(VERSION),-version $(VERSION))
+
+# Makes the files of a release in dist/: archives, packages, an image, lists of what is in
+# them, and checksums; see docs/install.md. The same source gives the same bytes, which
+# release-twice checks. Each takes some minutes.
+.PHONY: release release-twice
+release:
+	go run -C packaging ./release -source .. -o ../dist $(if $(VERSION),-version $(VERSION))
+
+release-twice: release
+	@dir=$$(mktemp -d); trap 'git worktree remove --force "$$dir/source"; rm -rf "$$dir"' EXIT; \
+	git worktree add --quiet --detach "$$dir/source" HEAD; \
+	cd packaging; GOCACHE=$$dir/cache go run ./release -source "$$dir/source" -o "$$dir/dist" $(if $(VERSION),-version $(VERSION)); \
+	diff -r ../dist "$$dir/dist"; echo "release-twice: the same bytes"
 
 # Measures holdfast, nginx and HAProxy, and writes docs/performance.md. It takes
 # about 15 minutes on an idle machine. BENCHFLAGS="-rounds 1 -out -" is quicker.

@@ -31,6 +31,7 @@ need ip iproute2
 need zsh zsh # with fish and bash, for the completion of commands
 need fish fish
 need groff groff-base # checks the man pages
+need rpm rpm # reads the packages for other systems
 need promtool prometheus
 need systemd-analyze systemd # its tools, not its services
 need /usr/sbin/nginx nginx # its folder isn't on the PATH of every user

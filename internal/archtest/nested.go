@@ -26,11 +26,19 @@ var nested = []nestedRule{
 	{"kubernetes/test", "testkit"},
 }
 
-// nestedPackages lists the packages of the nested module, except those of tests only.
+// nestedModules are the folders of the modules with a go.mod of their own. What makes
+// releases, packaging, imports nothing of internal/.
+var nestedModules = []string{"kubernetes", "packaging"}
+
+func inNestedModule(name string) bool {
+	return slices.ContainsFunc(nestedModules, func(m string) bool { return within(name, m) })
+}
+
+// nestedPackages lists the packages of the nested modules, except those of tests only.
 func nestedPackages(tree fs.FS) (packages []string, err error) {
 	err = walk(tree, func(name string, text []byte) error {
 		dir := path.Dir(name)
-		if within(name, "kubernetes") && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && !slices.Contains(packages, dir) {
+		if inNestedModule(name) && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && !slices.Contains(packages, dir) {
 			packages = append(packages, dir)
 		}
 		return nil
@@ -38,11 +46,11 @@ func nestedPackages(tree fs.FS) (packages []string, err error) {
 	return packages, err
 }
 
-// checkNested checks the imports of the nested module, and that only its tests import the
+// checkNested checks the imports of the nested modules, and that only its tests import the
 // laboratory that they run in.
 func checkNested(tree fs.FS, rules []nestedRule) (broken []string, err error) {
 	err = walk(tree, func(name string, text []byte) error {
-		if !within(name, "kubernetes") || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+		if !inNestedModule(name) || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return nil
 		}
 		may := ""

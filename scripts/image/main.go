@@ -1,9 +1,11 @@
 // Command image packs static binaries into a container image, without Docker: an OCI
 // image layout (https://github.com/opencontainers/image-spec) in a tar file, with one
-// image for each architecture, which has nothing in it but the binary. Equal binaries give
-// an equal file.
+// image for each architecture, which has nothing in it but the binary and what is added.
+// Equal files give an equal image.
 //
 //	go run ./scripts/image -o image.tar -version 1.2.3 amd64=bin/amd64/holdfast arm64=bin/arm64/holdfast
+//
+// -add puts in more files, and -writable makes folders that belong to the image's user.
 //
 // skopeo copy oci-archive:image.tar docker://REGISTRY/NAME:TAG pushes it, and podman load
 // or ctr images import reads it.
@@ -21,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,18 +32,54 @@ import (
 func main() {
 	out := flag.String("o", "image.tar", "file to write")
 	version := flag.String("version", "", "version, for the image's labels and its name in the file")
+	o := options{}
+	cmd := flag.String("cmd", "", "arguments of the program if none are given, with commas between them")
+	flag.Func("add", "PATH=FILE: a file in the image, readable for everyone; repeatable", func(s string) error {
+		to, from, ok := strings.Cut(s, "=")
+		if !ok || !strings.HasPrefix(to, "/") {
+			return errors.New("want /PATH=FILE")
+		}
+		o.add = append(o.add, addition{to, from})
+		return nil
+	})
+	flag.Func("writable", "a folder that the program may write to; repeatable", func(s string) error {
+		if !strings.HasPrefix(s, "/") {
+			return errors.New("want /PATH")
+		}
+		o.writable = append(o.writable, s)
+		return nil
+	})
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: image [-o FILE] [-version VERSION] ARCHITECTURE=BINARY...")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(*out, *version, flag.Args()); err != nil {
+	o.version = *version
+	if *cmd != "" {
+		o.cmd = strings.Split(*cmd, ",")
+	}
+	if err := run(*out, o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1)
 	}
 }
 
-func run(out, version string, args []string) error {
+// options are what is in an image beside its binary.
+type options struct {
+	version  string
+	cmd      []string
+	add      []addition
+	writable []string
+}
+
+// addition is a file of the image.
+type addition struct{ to, from string }
+
+// user is the user and the group of the image. A number, so that runAsNonRoot can be
+// checked.
+const user = 65532
+
+func run(out string, o options, args []string) error {
 	if len(args) == 0 {
 		return errors.New("no binary: write for example amd64=bin/holdfast")
 	}
@@ -61,7 +100,7 @@ func run(out, version string, args []string) error {
 		name, binaries[arch] = filepath.Base(path), data
 	}
 	var file bytes.Buffer
-	if err := write(&file, name, version, binaries); err != nil {
+	if err := write(&file, name, o, binaries); err != nil {
 		return err
 	}
 	return os.WriteFile(out, file.Bytes(), 0o644)
@@ -95,7 +134,7 @@ type layout struct {
 }
 
 // write writes the layout of one image for each binary, which has the path /NAME.
-func write(w io.Writer, name, version string, binaries map[string][]byte) error {
+func write(w io.Writer, name string, o options, binaries map[string][]byte) error {
 	l := &layout{tar: tar.NewWriter(w), have: map[string]bool{}}
 	if err := l.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
 		return err
@@ -108,7 +147,7 @@ func write(w io.Writer, name, version string, binaries map[string][]byte) error 
 	index := map[string]any{"schemaVersion": 2, "mediaType": indexType}
 	var images []descriptor
 	for _, arch := range architectures {
-		d, err := l.image(name, version, arch, binaries[arch])
+		d, err := l.image(name, o, arch, binaries[arch])
 		if err != nil {
 			return err
 		}
@@ -120,8 +159,8 @@ func write(w io.Writer, name, version string, binaries map[string][]byte) error 
 		if err != nil {
 			return err
 		}
-		if version != "" {
-			all.Annotations = map[string]string{"org.opencontainers.image.ref.name": version}
+		if o.version != "" {
+			all.Annotations = map[string]string{"org.opencontainers.image.ref.name": o.version}
 		}
 		index["manifests"] = []descriptor{all}
 	}
@@ -135,15 +174,9 @@ func write(w io.Writer, name, version string, binaries map[string][]byte) error 
 	return l.tar.Close()
 }
 
-func (l *layout) image(name, version, arch string, binary []byte) (descriptor, error) {
+func (l *layout) image(name string, o options, arch string, binary []byte) (descriptor, error) {
 	var raw, packed bytes.Buffer
-	t := tar.NewWriter(&raw)
-	// A time of its own would make each image another one.
-	err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(binary)), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR})
-	if err == nil {
-		_, err = t.Write(binary)
-	}
-	if err = errors.Join(err, t.Close()); err != nil {
+	if err := content(&raw, name, o, binary); err != nil {
 		return descriptor{}, err
 	}
 	z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
@@ -162,13 +195,16 @@ func (l *layout) image(name, version, arch string, binary []byte) (descriptor, e
 		"org.opencontainers.image.source":   "https://github.com/holdfast-ws/holdfast",
 		"org.opencontainers.image.licenses": "Apache-2.0",
 	}
-	if version != "" {
-		labels["org.opencontainers.image.version"] = version
+	if o.version != "" {
+		labels["org.opencontainers.image.version"] = o.version
+	}
+	settings := map[string]any{"User": fmt.Sprintf("%d:%d", user, user), "Entrypoint": []string{"/" + name}, "Labels": labels}
+	if len(o.cmd) > 0 {
+		settings["Cmd"] = o.cmd
 	}
 	config, err := l.json(configType, map[string]any{
 		"architecture": arch, "os": "linux",
-		// Not root, and a number, so that runAsNonRoot can be checked.
-		"config": map[string]any{"User": "65532:65532", "Entrypoint": []string{"/" + name}, "Labels": labels},
+		"config": settings,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{digest(raw.Bytes())}},
 	})
 	if err != nil {
@@ -179,6 +215,53 @@ func (l *layout) image(name, version, arch string, binary []byte) (descriptor, e
 	})
 	d.Platform = &platform{Architecture: arch, OS: "linux"}
 	return d, err
+}
+
+// content writes the layer of an image. Times of its own would make each image another
+// one, so there are none.
+func content(w io.Writer, name string, o options, binary []byte) error {
+	t := tar.NewWriter(w)
+	folders := map[string]bool{}
+	folder := func(path string, owner int) (err error) {
+		path = strings.TrimPrefix(path, "/")
+		for i, c := range path + "/" {
+			if c != '/' || folders[path[:i]] {
+				continue
+			}
+			folders[path[:i]] = true
+			id := 0
+			if i == len(path) {
+				id = owner
+			}
+			err = errors.Join(err, t.WriteHeader(&tar.Header{Name: path[:i] + "/", Mode: 0o755, Uid: id, Gid: id, Typeflag: tar.TypeDir, Format: tar.FormatUSTAR}))
+		}
+		return err
+	}
+	file := func(path string, mode int64, data []byte) error {
+		err := t.WriteHeader(&tar.Header{Name: path, Mode: mode, Size: int64(len(data)), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR})
+		if err == nil {
+			_, err = t.Write(data)
+		}
+		return err
+	}
+	for _, path := range o.writable {
+		if err := folder(path, user); err != nil {
+			return err
+		}
+	}
+	for _, a := range o.add {
+		data, err := os.ReadFile(a.from)
+		if err != nil {
+			return err
+		}
+		if at := path.Dir(a.to); at != "/" {
+			err = folder(at, 0)
+		}
+		if err = errors.Join(err, file(strings.TrimPrefix(a.to, "/"), 0o644, data)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(file(name, 0o755, binary), t.Close())
 }
 
 func (l *layout) json(mediaType string, v any) (descriptor, error) {

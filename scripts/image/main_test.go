@@ -61,7 +61,12 @@ func TestImage(t *testing.T) {
 		args = append(args, arch+"="+path)
 	}
 	out := filepath.Join(dir, "image.tar")
-	if err := run(out, "1.2.3", args); err != nil {
+	added := filepath.Join(dir, "added")
+	if err := os.WriteFile(added, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := options{version: "1.2.3", cmd: []string{"run", "-v"}, add: []addition{{"/etc/a/b", added}}, writable: []string{"/run/a"}}
+	if err := run(out, o, args); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(out)
@@ -69,7 +74,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	args[0], args[1] = args[1], args[0]
-	if err := run(out, "1.2.3", args); err != nil {
+	if err := run(out, o, args); err != nil {
 		t.Fatal(err)
 	}
 	if again, err := os.ReadFile(out); err != nil || !bytes.Equal(data, again) {
@@ -98,13 +103,14 @@ func TestImage(t *testing.T) {
 			Config       struct {
 				User       string
 				Entrypoint []string
+				Cmd        []string
 			}
 			RootFS struct {
 				DiffIDs []string `json:"diff_ids"`
 			}
 		}
 		follow(t, files, manifest.Config, &config)
-		if config.Architecture != arch || config.Config.User != "65532:65532" || config.Config.Entrypoint[0] != "/holdfast" {
+		if config.Architecture != arch || config.Config.User != "65532:65532" || config.Config.Entrypoint[0] != "/holdfast" || len(config.Config.Cmd) != 2 {
 			t.Errorf("%s: configuration %+v", arch, config)
 		}
 		z, err := gzip.NewReader(bytes.NewReader(follow(t, files, manifest.Layers[0], nil)))
@@ -116,15 +122,33 @@ func TestImage(t *testing.T) {
 			t.Errorf("%s: the layer isn't what the configuration says: %v", arch, err)
 		}
 		want := map[string]string{"amd64": "one", "arm64": "another"}[arch]
-		if in := read(t, bytes.NewReader(raw)); len(in) != 1 || string(in["holdfast"]) != want {
-			t.Errorf("%s: the image has %v", arch, in)
+		in := read(t, bytes.NewReader(raw))
+		for name, text := range map[string]string{"holdfast": want, "etc/": "", "etc/a/": "", "etc/a/b": "text", "run/": "", "run/a/": ""} {
+			if got, ok := in[name]; !ok || string(got) != text {
+				t.Errorf("%s: %s is %q, %v; want %q", arch, name, got, ok, text)
+			}
+		}
+		if len(in) != 6 {
+			t.Errorf("%s: the image has %d entries", arch, len(in))
+		}
+		for tr := tar.NewReader(bytes.NewReader(raw)); ; {
+			h, err := tr.Next()
+			if err != nil {
+				break
+			}
+			if mine := h.Name == "run/a/"; mine != (h.Uid == user) || mine != (h.Gid == user) {
+				t.Errorf("%s belongs to %d:%d", h.Name, h.Uid, h.Gid)
+			}
 		}
 	}
 }
 
 func TestBadArguments(t *testing.T) {
+	if err := run(filepath.Join(t.TempDir(), "x"), options{add: []addition{{"/a", "no such file"}}}, []string{"amd64=main.go"}); err == nil {
+		t.Error("a file that isn't there: no error")
+	}
 	for _, args := range [][]string{nil, {"holdfast"}, {"amd64=" + t.TempDir() + "/none"}} {
-		if err := run(filepath.Join(t.TempDir(), "x"), "", args); err == nil {
+		if err := run(filepath.Join(t.TempDir(), "x"), options{}, args); err == nil {
 			t.Errorf("%q: no error", args)
 		}
 	}
