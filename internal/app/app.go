@@ -134,8 +134,8 @@ func Start(o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if !o.Admin.IsZero() {
-		c.Admin.Address = o.Admin
+	if err := o.overrideAdmin(c); err != nil {
+		return nil, err
 	}
 	a := &App{options: o, started: time.Now(), queues: map[string]*ratelimit.Limiter{}, events: events.New(events.Kept)}
 	a.rates.Bounds = metrics.Bounds()
@@ -211,19 +211,15 @@ func Start(o Options) (_ *App, err error) {
 	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
 	a.trimmer.collect() // the start leaves garbage behind, too
 	// Requests to the admin interface wait until there is something to tell of.
-	if !c.Admin.Address.IsZero() {
-		if a.admin, err = a.newAdmin(c.Admin.Address); err != nil {
-			return nil, err
-		}
-		undo = append(undo, a.admin.close)
+	if a.admin, err = a.newAdmin(&c.Admin); err != nil {
+		return nil, err
 	}
+	undo = append(undo, a.admin.close)
 	if err = a.listeners.Apply(listening.specs); err != nil {
 		return nil, err
 	}
-	a.useListeners(listening)
-	if a.admin != nil {
-		a.admin.start(a.slog)
-	}
+	a.useListeners(c, listening)
+	a.admin.start(a.slog)
 	a.metrics.ConfigStarted(a.started)
 	a.tellOrigin(c)
 	a.warnOnce(append(texts(c.Warnings, expiring(a.backendTLS, c)), listening.unused...))
@@ -231,7 +227,7 @@ func Start(o Options) (_ *App, err error) {
 		a.slog.Warn(short)
 	}
 	loops, _ := a.engine.Loops()
-	a.slog.Info("started", "version", o.Version, "listeners", a.Addresses(), "admin", a.AdminAddr(),
+	a.slog.Info("started", "version", o.Version, "listeners", a.Addresses(), "admin", a.AdminAddr(), "admin_socket", a.AdminSocket(),
 		"engine", engineName(a.engine), "loops", loops, "max_sessions", a.gate.Limits().MaxSessions)
 	a.explainSelfSigned()
 	a.runManager()
@@ -267,14 +263,6 @@ func (a *App) Addresses() []string {
 		all = append(all, l.String())
 	}
 	return all
-}
-
-// AdminAddr returns the bound admin address; "" if there is none.
-func (a *App) AdminAddr() string {
-	if a.admin == nil {
-		return ""
-	}
-	return a.admin.listener.Addr().String()
 }
 
 // Log returns the balancer's log.

@@ -23,13 +23,16 @@ func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) 
 	for i, s := range stores {
 		for j, cert := range s.Certificates() {
 			if cert.Warn(time.Now()) {
-				warnings = append(warnings, config.Error{Path: paths[i].Key("certificates").Index(j).Key("cert"),
+				warnings = append(warnings, config.Error{Path: pairPath(paths[i], j).Key("cert"),
 					Msg: fmt.Sprintf("the certificate expires at %s: renew it; a running balancer takes the new file by itself", cert.NotAfter.UTC().Format(time.RFC3339))})
 			}
 		}
 	}
 	errs = append(errs, authErrors(c)...)
 	var more config.Errors
+	if _, err := adminTokens(c); errors.As(err, &more) {
+		errs = append(errs, more...)
+	}
 	if _, err := acmePlan(c); errors.As(err, &more) {
 		errs = append(errs, more...)
 	}

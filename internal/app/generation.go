@@ -117,15 +117,32 @@ func clientCertPolicy(c *config.Config) *clientcert.Policy {
 
 // needRestart names the keys that changed and take effect only at the next start.
 func needRestart(old, now *config.Config) (keys []string) {
-	if old.Admin.Address != now.Admin.Address {
-		keys = append(keys, "admin.address")
-	}
+	keys = adminRestart(&old.Admin, &now.Admin)
 	if old.Engine != now.Engine {
 		keys = append(keys, "engine")
 	}
 	before, after := old.Limits, now.Limits // the others take effect at once
 	if before.MaxSessions != after.MaxSessions || before.MaxHandshakes != after.MaxHandshakes {
 		keys = append(keys, "limits")
+	}
+	return keys
+}
+
+// adminRestart is needRestart for the section admin.
+func adminRestart(old, now *config.Admin) (keys []string) {
+	for _, k := range []struct {
+		name    string
+		changed bool
+	}{
+		{"admin.socket", old.Socket != now.Socket},
+		{"admin.socket_mode", old.Permissions() != now.Permissions()},
+		{"admin.address", old.Address != now.Address},
+		{"admin.tls", (old.TLS == nil) != (now.TLS == nil)},
+		{"admin.health", old.Health != now.Health},
+	} {
+		if k.changed {
+			keys = append(keys, k.name)
+		}
 	}
 	return keys
 }

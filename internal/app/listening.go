@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/introduce"
 	"github.com/holdfast-ws/holdfast/internal/stage/listener"
@@ -24,7 +25,9 @@ import (
 // keys that the configuration before had too are the same.
 type listening struct {
 	specs   []listener.Spec
-	stores  []*certs.Store // of the listeners with TLS
+	stores  []*certs.Store // of the listeners with TLS, and then admin
+	admin   *certs.Store   // of the admin address; nil without TLS
+	tokens  *admin.Tokens  // for the admin address; nil for none
 	tickets map[ticketsID]*tickets.Keys
 	acme    *acme.Plan
 	unused  []string // warnings about sockets of systemd
@@ -45,6 +48,12 @@ func (a *App) prepareListeners(c *config.Config, set *authSet) (_ *listening, er
 	specs, paths := certSpecs(c)
 	if l.stores, err = a.certs.Load(specs); err != nil {
 		return nil, configErrors(c, err, paths)
+	}
+	if c.Admin.TLS != nil {
+		l.admin = l.stores[len(l.stores)-1]
+	}
+	if l.tokens, err = adminTokens(c); err != nil {
+		return nil, err
 	}
 	stores := l.stores
 	for i := range c.Listeners {
@@ -107,7 +116,7 @@ func (l *listening) untimely(c *config.Config) (warnings []config.Error) {
 			default:
 				continue
 			}
-			warnings = append(warnings, config.Error{Path: paths[i].Key("certificates").Index(j).Key("cert"), Msg: text})
+			warnings = append(warnings, config.Error{Path: pairPath(paths[i], j).Key("cert"), Msg: text})
 		}
 	}
 	c.Locate(warnings)
@@ -116,9 +125,17 @@ func (l *listening) untimely(c *config.Config) (warnings []config.Error) {
 
 // useListeners follows the files of l from now on, and gets its certificates by ACME.
 // The listeners are open, since they answer challenges.
-func (a *App) useListeners(l *listening) {
+func (a *App) useListeners(c *config.Config, l *listening) {
 	a.listening = l
-	a.certs.Use(l.stores)
+	stores := l.stores
+	if a.admin.pending(&c.Admin) {
+		stores = slices.DeleteFunc(slices.Clone(stores), func(s *certs.Store) bool { return s == l.admin })
+		if before := a.admin.certs.Load(); before != nil {
+			stores = append(stores, before)
+		}
+	}
+	a.certs.Use(stores)
+	a.useAdmin(&c.Admin, l)
 	a.acme.Apply(l.acme)
 }
 
@@ -139,7 +156,7 @@ func (a *App) explainSelfSigned() {
 		"to_trust_it", fmt.Sprintf("openssl s_client -connect %s </dev/null | openssl x509 >holdfast.pem; then name that file as an authority, as in curl --cacert holdfast.pem https://%s/", host, host))
 }
 
-// certSpecs are those of the listeners with TLS, with the paths of their tls.
+// certSpecs are those of the listeners with TLS and of the admin address, with the paths of their tls.
 func certSpecs(c *config.Config) (specs []certs.Spec, paths []config.Path) {
 	for i := range c.Listeners {
 		t := c.Listeners[i].TLS
@@ -161,7 +178,21 @@ func certSpecs(c *config.Config) (specs []certs.Spec, paths []config.Path) {
 		}
 		specs, paths = append(specs, s), append(paths, config.Path("listeners").Index(i).Key("tls"))
 	}
+	if t := c.Admin.TLS; t != nil {
+		specs = append(specs, certs.Spec{Pairs: []certs.Pair{{Cert: t.Cert, Key: t.Key}}, Names: [][]string{nil}, ClientCA: certs.CAFile{Path: t.ClientCA}})
+		paths = append(paths, adminTLS)
+	}
 	return specs, paths
+}
+
+const adminTLS = config.Path("admin.tls")
+
+// pairPath is where the files of the i-th certificate are, of a section tls.
+func pairPath(p config.Path, i int) config.Path {
+	if p == adminTLS {
+		return p
+	}
+	return p.Key("certificates").Index(i)
 }
 
 func pairOf(c *config.Certificate) certs.Pair {
@@ -242,9 +273,9 @@ func configErrors(c *config.Config, err error, paths []config.Path) (all config.
 			case certs.ClientCA:
 				e.Path = e.Path.Key("client_ca")
 			case certs.Key:
-				e.Path = e.Path.Key("certificates").Index(f.Pair).Key("key")
+				e.Path = pairPath(e.Path, f.Pair).Key("key")
 			case certs.Cert:
-				e.Path = e.Path.Key("certificates").Index(f.Pair).Key("cert")
+				e.Path = pairPath(e.Path, f.Pair).Key("cert")
 			}
 		}
 		all = append(all, e)

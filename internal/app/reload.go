@@ -37,8 +37,8 @@ func (a *App) Reload() (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if !a.options.Admin.IsZero() {
-		c.Admin.Address = a.options.Admin
+	if err := a.options.overrideAdmin(c); err != nil {
+		return nil, err
 	}
 	backendTLS, err := a.readBackendTLS(c)
 	if err != nil {
@@ -70,7 +70,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.useAuth(auth, firstFound)
 	a.proxy.Swap(g)
 	a.backendTLS = backendTLS
-	a.useListeners(listening)
+	a.useListeners(c, listening)
 	a.tune(c)
 	a.current.Store(c)
 	a.metrics.Refresh()

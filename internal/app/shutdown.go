@@ -77,9 +77,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.engine.Close()
 	a.overloads.close()
 	a.events.Close()
-	if a.admin != nil {
-		a.admin.close()
-	}
+	a.admin.close()
 	a.certs.Close()
 	a.acme.Close()
 	a.keys.Close()

@@ -76,7 +76,7 @@ var rules = []rule{
 
 	// The configuration, what builds a balancer from it, and the command line.
 	{folder: "config", mayImport: "hint session wire"},
-	{folder: "app", mayImport: "config failure hint httpproxy identity ops proxy relay session sock/activation sock/transport stage tally tls/acme tls/backendtls tls/certs tls/tickets upstream wire"},
+	{folder: "app", mayImport: "config failure hint httpproxy identity ops proxy relay session sock/activation sock/transport sock/unixsock stage tally tls/acme tls/backendtls tls/certs tls/tickets upstream wire"},
 	{folder: "cli", mayImport: "app config ops tool upstream/discovery"},
 
 	{folder: "archtest"},

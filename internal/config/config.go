@@ -39,7 +39,7 @@ type Config struct {
 	ResponseHeaders HeaderEdits `key:"response_headers" want:"a mapping with set, add and remove"`
 	HTTP            HTTP        `key:"http" want:"a mapping of what holds for plain HTTP"`
 	Limits          Limits      `key:"limits" want:"a mapping of limits"`
-	Admin           Admin       `key:"admin" want:"a mapping with an address"`
+	Admin           Admin       `key:"admin" want:"a mapping with socket and address"`
 	Log             Log         `key:"log" want:"a mapping with format and level"`
 	Engine          string      `key:"engine" words:"auto epoll portable"`
 
@@ -96,6 +96,7 @@ func Defaults() Config {
 		},
 		Keepalive: Keepalive{Interval: 25 * time.Second, Timeout: 10 * time.Second},
 		Limits:    Limits{RouteLimits: RouteLimits{SessionLimits: DefaultSessionLimits()}, SendBuffer: 256 << 10, BacklogMemory: 256 << 20},
+		Admin:     Admin{Socket: SocketAuto},
 		Log:       Log{Format: "json", Level: "info"},
 		Engine:    "auto",
 	}
@@ -196,12 +197,6 @@ type HTTP struct {
 	MaxConnectionsPerAddress int  `key:"max_connections_per_address" range:"0..100000000"`
 	AbortOnClose             bool `key:"abort_on_close"`
 	Via                      bool `key:"via"`
-}
-
-// Admin is the address of the admin interface, which always has a host. The zero
-// Address means off.
-type Admin struct {
-	Address hostport.Address `key:"address" want:"an address such as 127.0.0.1:9900" empty:"ok" example:"127.0.0.1:9900"`
 }
 
 // Log says how and how much is logged.

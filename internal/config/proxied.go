@@ -97,10 +97,4 @@ func checkPermissions(s string) error {
 }
 
 // Permissions are those of the socket of a listener with a unix socket.
-func (l *Listener) Permissions() fs.FileMode {
-	n, err := strconv.ParseUint(l.SocketMode, 8, 32)
-	if err != nil {
-		return 0o660
-	}
-	return fs.FileMode(n)
-}
+func (l *Listener) Permissions() fs.FileMode { return permissions(l.SocketMode) }

@@ -47,22 +47,7 @@ func (v *Validator) listeners(c *Config) {
 		v.Fail(Path("listeners").Index(0).Key("redirect"), "every listener only redirects to https, and none serves: add one with tls")
 	}
 	v.challengePorts(c)
-	a, p := c.Admin.Address, Path("admin.address")
-	if text, _ := v.source.Text(p); !v.OK(p) || a.IsZero() && text == "" {
-		return
-	}
-	// The host must be spelled out, so that nobody opens admin to every network
-	// by leaving it out.
-	if a.HostString() == "" {
-		v.Fail(p, "%s", exposesAdmin(a.String(), a))
-		return
-	}
-	v.port(taken, "admin address", p, a)
-}
-
-func exposesAdmin(text string, a hostport.Address) string {
-	return fmt.Sprintf("%s would expose admin to every network: write 127.0.0.1:%d for this machine only, or 0.0.0.0:%d if every network is meant",
-		hint.Quote(text), a.Port, a.Port)
+	v.admin(taken, &c.Admin)
 }
 
 func (v *Validator) distinctPools(pools []Pool) {

@@ -54,6 +54,7 @@ var texts = map[string]struct {
 	"protocol":      {"a protocol such as h2", plain(checkProtocol)},
 	"profile":       {"a word such as shortlived", plain(checkProfile)},
 	"permissions":   {"permissions such as 0660", plain(checkPermissions)},
+	"admin socket":  {"auto, off or a path such as /run/holdfast/admin.sock", plain(checkSocket)},
 	"server name":   {"a name such as chat.internal", normal(parseServerName)},
 	"file":          {"the path of a file", absolute(checkFile)},
 	"folder":        {"the path of a folder", absolute(checkFolder)},

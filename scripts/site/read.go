@@ -131,13 +131,16 @@ func (s *site) readPage(file, title string) (*page, error) {
 	return p, err
 }
 
-// htmlName is the name of a document's page: the README is the first one.
+// htmlName is the name of a document's page: the README is the first one, and there is a
+// docs/security.md, too.
 func htmlName(file string) string {
-	name := strings.ToLower(strings.TrimSuffix(path.Base(file), ".md"))
-	if file == "README.md" {
-		name = "index"
+	switch file {
+	case "README.md":
+		return "index.html"
+	case "SECURITY.md":
+		return "report.html"
 	}
-	return name + ".html"
+	return strings.ToLower(strings.TrimSuffix(path.Base(file), ".md")) + ".html"
 }
 
 var notInID = regexp.MustCompile(`[^\p{L}\p{N}\p{M} _-]`)

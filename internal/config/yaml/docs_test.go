@@ -84,6 +84,7 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"forwarded": names[config.Forwarded](),
 		"limits":    names[config.Limits](),
 		"admin":     names[config.Admin](),
+		"admin tls": names[config.AdminTLS](),
 		"log":       names[config.Log](),
 		"engine":    {"engine"},
 	}

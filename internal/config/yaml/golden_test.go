@@ -125,6 +125,13 @@ func dump(c *config.Config, f *File) string {
 		admin = c.Admin.Address.String()
 	}
 	line("admin {Address:%s}", admin)
+	if rest := c.Admin; rest != (config.Admin{Socket: config.SocketAuto, Address: rest.Address}) {
+		secure := config.AdminTLS{}
+		if rest.TLS != nil {
+			secure = *rest.TLS
+		}
+		line("  socket %s mode %s token_file %s tls %+v health %s", rest.Socket, rest.Permissions(), rest.TokenFile, secure, rest.Health)
+	}
 	line("log %+v", c.Log)
 	line("engine %s", c.Engine)
 	for _, w := range c.Warnings {

@@ -6,6 +6,7 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -91,10 +92,14 @@ func newServer(o Options) *Server {
 // SetTokens sets the tokens that requests by TCP need from now on; nil for none.
 func (s *Server) SetTokens(t *Tokens) { s.tokens.Store(t) }
 
-// Serve accepts connections on l until Shutdown, and then returns nil. It closes
-// l. Several calls may run at once.
-func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+// Serve accepts connections on l until Shutdown, with TLS unless secure is nil, and then
+// returns nil. It closes l. Several calls may run at once.
+func (s *Server) Serve(l net.Listener, secure *tls.Config) error {
+	l = netutil.LimitListener(l, maxConnections)
+	if secure != nil {
+		l = tls.NewListener(l, secure)
+	}
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

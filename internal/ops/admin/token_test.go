@@ -133,7 +133,7 @@ func serve(t *testing.T, s *Server, network, address string) string {
 		t.Fatal(err)
 	}
 	served := make(chan error)
-	go func() { served <- s.Serve(l) }()
+	go func() { served <- s.Serve(l, nil) }()
 	t.Cleanup(func() {
 		if err := s.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
 			t.Errorf("Shutdown: %v", err)

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
@@ -37,6 +38,7 @@ type Client struct {
 	address string // for people
 	base    string // of URLs
 	token   string
+	sockets []string // that Find has looked for in vain
 	http    *http.Client
 }
 
@@ -45,14 +47,17 @@ const maxResponse = 64 << 20
 
 // New returns a Client, or an error that says which option is wrong. It doesn't connect.
 func New(o Options) (*Client, error) {
+	var sockets []string
 	if o.Address == "" {
-		o.Address = Find()
+		if o.Address = Find(); o.Address == defaultAddress && os.Getenv("HOLDFAST_ADMIN") == "" {
+			sockets = tried()
+		}
 	}
 	secure, err := tlsConfig(o)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{address: o.Address, token: o.Token}
+	c := &Client{address: o.Address, token: o.Token, sockets: sockets}
 	// A transport of its own, since the default one would use HTTP_PROXY.
 	transport := &http.Transport{TLSClientConfig: secure, MaxIdleConnsPerHost: 4}
 	c.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

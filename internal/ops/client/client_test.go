@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,6 +161,11 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s:\n got %v\nwant %s", test.address, err, test.want)
 		}
 	}
+	if _, err := connect(t, Options{Address: closed}).Reload(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("%v isn't that of the connection", err)
+	} else if u, ok := errors.AsType[*Unreachable](err); !ok || u.Address != closed {
+		t.Errorf("%T isn't an Unreachable", err)
+	}
 	_, err = connect(t, Options{Address: weight}).Reload(t.Context())
 	if p, ok := errors.AsType[*api.Problem](err); !ok || p.Field != "weight" || p.Status != 422 {
 		t.Errorf("%v is not the problem of the field weight", err)
@@ -180,6 +186,14 @@ func TestFind(t *testing.T) {
 	}
 	t.Setenv("HOLDFAST_ADMIN", "")
 	if got := Find(); got != "127.0.0.1:9900" && got != "/run/holdfast/admin.sock" {
+		t.Error(got)
+	}
+	lost := Client{address: defaultAddress, sockets: tried()}
+	if got := lost.explain(syscall.ECONNREFUSED); !strings.Contains(got, "there is no socket "+dir+"/holdfast/admin.sock or /run/holdfast/admin.sock, and nothing listens at 127.0.0.1:9900") {
+		t.Error(got)
+	}
+	denied := Client{address: dir}
+	if got := denied.explain(syscall.EACCES); !strings.HasPrefix(got, "no permission for "+dir+": use sudo, or join the group ") || strings.HasSuffix(got, " ") {
 		t.Error(got)
 	}
 	path := filepath.Join(dir, "holdfast", "admin.sock")

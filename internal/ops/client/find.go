@@ -11,6 +11,14 @@ const (
 	defaultAddress = "127.0.0.1:9900"
 )
 
+// tried lists where the socket of a balancer on this machine may be.
+func tried() (sockets []string) {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		sockets = append(sockets, filepath.Join(dir, "holdfast", "admin.sock"))
+	}
+	return append(sockets, defaultSocket)
+}
+
 // Find returns the admin address of the balancer on this machine: HOLDFAST_ADMIN if that
 // is set, else the socket that exists of $XDG_RUNTIME_DIR/holdfast/admin.sock and
 // /run/holdfast/admin.sock, else 127.0.0.1:9900. It doesn't connect.
@@ -18,11 +26,7 @@ func Find() string {
 	if address := os.Getenv("HOLDFAST_ADMIN"); address != "" {
 		return address
 	}
-	var sockets []string
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		sockets = append(sockets, filepath.Join(dir, "holdfast", "admin.sock"))
-	}
-	for _, path := range append(sockets, defaultSocket) {
+	for _, path := range tried() {
 		if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
 			return path
 		}

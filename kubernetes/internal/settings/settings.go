@@ -12,12 +12,13 @@ import (
 
 // Defaults are those of a balancer in a cluster. They differ from those of a file where
 // users of Kubernetes expect something else: backends learn the client's address and a
-// request's ID in the usual fields, and no Via. The admin interface is on, for this
-// machine only, which in a cluster is the pod.
+// request's ID in the usual fields, and no Via. The admin interface is on, at an
+// address for this machine only, which in a cluster is the pod.
 func Defaults() *config.Config {
 	c := config.Defaults()
 	c.Forwarded.XRealIP, c.Forwarded.RequestID = true, true
 	c.HTTP.Via = false
+	c.Admin.Socket = config.SocketOff
 	c.Admin.Address = config.Address{IP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Port: 9900}
 	return &c
 }

@@ -16,7 +16,7 @@ func TestParse(t *testing.T) {
 	if c.Timeouts.Idle != 2*time.Hour || c.Limits.MaxSessions != 5000 || len(c.Forwarded.Trust) != 1 || c.Log.Level != "warn" || c.Shutdown.Delay != 10*time.Second {
 		t.Errorf("what is in the file is not in %+v", c)
 	}
-	if c.Forwarded.RequestID || !c.Forwarded.XRealIP || c.HTTP.Via || c.Admin.Address.String() != "127.0.0.1:9900" {
+	if c.Forwarded.RequestID || !c.Forwarded.XRealIP || c.HTTP.Via || c.Admin.Address.String() != "127.0.0.1:9900" || c.Admin.Socket != "off" {
 		t.Errorf("request_id is %t, x_real_ip %t, via %t, admin %s", c.Forwarded.RequestID, c.Forwarded.XRealIP, c.HTTP.Via, c.Admin.Address)
 	}
 	if len(c.Listeners)+len(c.Routes)+len(c.Pools) > 0 {

@@ -182,7 +182,7 @@ func TestAdminNotReachable(t *testing.T) {
 	ln.Close()
 	for _, command := range []string{"reload", "status"} {
 		kit.WantOneLine(t, kit.Run(t, command, "--admin", free), 1, "no balancer answers at "+free, "--admin")
-		kit.WantOneLine(t, kit.Run(t, command, "--admin", "nonsense"), 1, `"nonsense" is not host:port`)
+		kit.WantOneLine(t, kit.Run(t, command, "--admin", "nonsense"), 2, `"nonsense" is not host:port`)
 	}
 }
 

@@ -154,7 +154,7 @@ func TestDocumentedCommands(t *testing.T) {
 			t.Parallel()
 			// An address of its own for each document of each run.
 			n := os.Getpid()
-			r := &reader{t: t, dir: t.TempDir(), host: fmt.Sprintf("127.%d.%d.%d", 64+i, n>>8&255, 1+n%254)}
+			r := &reader{t: t, dir: t.TempDir(), runtime: filepath.Dir(testkit.SocketPath(t)), host: fmt.Sprintf("127.%d.%d.%d", 64+i, n>>8&255, 1+n%254)}
 			for _, name := range []string{"docs", "examples", "deploy"} {
 				from, err := filepath.Abs(kit.ModulePath(name))
 				if err == nil {
@@ -180,7 +180,7 @@ func TestMinimalExampleHasTheUsualAdmin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reader{t: t, dir: t.TempDir(), host: fmt.Sprintf("127.60.%d.%d", os.Getpid()>>8&255, 1+os.Getpid()%254)}
+	r := &reader{t: t, dir: t.TempDir(), runtime: filepath.Dir(testkit.SocketPath(t)), host: fmt.Sprintf("127.60.%d.%d", os.Getpid()>>8&255, 1+os.Getpid()%254)}
 	r.follow(command{"examples/minimal/holdfast.yaml", "holdfast run -c holdfast.yaml", string(text)})
 	drain := regexp.MustCompile("`(holdfast drain [^`]+)`").FindSubmatch(text)
 	if drain == nil {
@@ -200,6 +200,7 @@ type reader struct {
 	kit      *kit.Backend
 	chat     string // the built examples/chat
 	named    map[string]*process.Process
+	runtime  string // the folder for the admin socket
 	pem      []byte // a certificate and its key, for commands with TLS
 }
 
@@ -242,6 +243,9 @@ func (r *reader) follow(c command) {
 		r.run(c, r.elsewhere(text))
 	case fields[0] == "openssl", fields[0] == "promtool":
 		r.run(c, r.elsewhere(text))
+	case strings.HasPrefix(text, "curl --unix-socket "):
+		text = strings.Replace(text, "/run/holdfast/admin.sock", `"$XDG_RUNTIME_DIR"/holdfast/admin.sock`, 1)
+		r.run(c, strings.Replace(text, "curl", "curl -sS --fail-with-body", 1))
 	case fields[0] == "curl": // a certificate must have the name that is written
 		r.run(c, strings.Replace(text, "curl", "curl -sS --connect-to ::"+r.host+":", 1))
 	case fields[0] == "holdfast":
@@ -272,11 +276,11 @@ func (r *reader) follow(c command) {
 }
 
 // shell returns a command in the reader's directory. holdfast is the binary
-// under test, and finds a balancer at the usual port of the reader's address.
+// under test, and finds the reader's balancer by its admin socket.
 func (r *reader) shell(text string) *exec.Cmd {
 	cmd := exec.CommandContext(r.t.Context(), "sh", "-c", text)
 	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(kit.Binary)+":"+os.Getenv("PATH"), "HOLDFAST_ADMIN="+r.host+":9900")
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(kit.Binary)+":"+os.Getenv("PATH"), "XDG_RUNTIME_DIR="+r.runtime)
 	return cmd
 }
 

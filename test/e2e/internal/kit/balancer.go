@@ -51,7 +51,8 @@ type Balancer struct {
 	*process.Process
 	File    string // its configuration
 	Address string // for clients
-	Admin   string // address
+	Admin   string // address; "" if there is none
+	Socket  string // path of the admin socket; "" if there is none
 }
 
 // StartBalancer starts a balancer and waits until it serves.
@@ -64,10 +65,13 @@ func StartBalancer(t testing.TB, yaml string) *Balancer {
 	return b
 }
 
-// StartHoldfast starts the binary under test with arguments.
+// StartHoldfast starts the binary under test with arguments. It has a folder of its own for
+// its admin socket.
 func StartHoldfast(t testing.TB, args ...string) *process.Process {
 	t.Helper()
-	return process.Start(t, "holdfast", exec.Command(Binary, args...))
+	cmd := exec.Command(Binary, args...)
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Dir(testkit.SocketPath(t)))
+	return process.Start(t, "holdfast", cmd)
 }
 
 // AwaitReady waits until the balancer serves, and sets its addresses.
@@ -75,7 +79,7 @@ func (b *Balancer) AwaitReady(t testing.TB) {
 	t.Helper()
 	started := b.FindLog(t, "started", 0)
 	b.Address = started["listeners"].([]any)[0].(string)
-	b.Admin = started["admin"].(string)
+	b.Admin, b.Socket = started["admin"].(string), started["admin_socket"].(string)
 }
 
 // WriteConfig replaces the configuration file. Unless yaml sets it, shutdowns

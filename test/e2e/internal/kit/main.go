@@ -42,6 +42,9 @@ func Main(m *testing.M, roles ...Role) {
 			os.Exit(r.Run())
 		}
 	}
+	// A folder that isn't there: only balancers of StartHoldfast have an admin socket.
+	os.Setenv("XDG_RUNTIME_DIR", filepath.Join(os.TempDir(), "holdfast-e2e-none", "run"))
+	os.Unsetenv("HOLDFAST_ADMIN")
 	remove := func() {}
 	if Binary = os.Getenv(binaryEnv); Binary == "" {
 		dir, err := os.MkdirTemp("", "holdfast-e2e-")
