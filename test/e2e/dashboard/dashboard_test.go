@@ -65,7 +65,7 @@ func wantNone(t *testing.T, findings []finding) {
 
 const secret = "a secret of at least thirty-two bytes, for tests"
 
-// file is a configuration of two backends, with tokens that the clients at /claims show.
+// file is a configuration of two backends, with tokens that the clients at /quiet show.
 func file(t *testing.T, backends []*kit.Backend, more string) string {
 	t.Helper()
 	keys := filepath.Join(t.TempDir(), "secret")
@@ -76,12 +76,12 @@ func file(t *testing.T, backends []*kit.Backend, more string) string {
 listeners: [{name: public, address: "127.0.0.1:0"}]
 admin: {address: "127.0.0.1:0"%s}
 routes:
-  - {match: {path: /claims}, pool: main, auth: {jwt: {secret_file: %q, issuer: any, audience: any, token: [query:access_token], session_claims: [sub]}}}
+  - {match: {path: /quiet}, pool: main, auth: {jwt: {secret_file: %q, issuer: any, audience: any, token: [query:access_token], session_claims: [sub]}}}
   - {match: {path: /idle}, pool: idle}
   - {pool: main}
 pools:
   main:
-    drain: {timeout: 5m, spread: 20s}
+    drain: {timeout: 5m, spread: 2m}
     backends: [{name: a, address: %q}, {name: b, address: %q}]
   idle:
     backends: [{name: nobody, address: "127.0.0.1:1"}]

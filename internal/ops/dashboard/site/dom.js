@@ -12,7 +12,7 @@ export function h(tag, props = {}, ...children) {
     else if (/^(class|for|role|list|aria-.*|data-.*)$/.test(name)) e.setAttribute(name, value);
     else e[name] = value;
   }
-  e.append(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
+  e.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
   return e;
 }
 

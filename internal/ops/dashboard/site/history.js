@@ -65,6 +65,13 @@ export class History {
     for (const key of this.#series.keys()) if (!seen.has(key)) this.#series.delete(key);
   }
 
+  // span returns how many minutes to show at time t: the last of the choices, or the first
+  // one that is long enough for what there is.
+  span(t, choices) {
+    const first = this.#series.get(ALL)?.points[0]?.t ?? t;
+    return choices.find((minutes) => t - first <= minutes * 60_000) ?? choices.at(-1);
+  }
+
   // pause makes the next points begin after a gap.
   pause() { for (const s of this.#series.values()) s.pause(); }
 

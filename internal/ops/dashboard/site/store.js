@@ -6,7 +6,7 @@ import { follow } from "./stream.js";
 import { History } from "./history.js";
 
 const INTERVAL = 2000; // ms between two polls of the status
-const SHARE = 20; // a balancer with many backends takes longer, and is asked less often
+const SHARE = 10; // a balancer with many backends takes longer, and is asked less often
 const MAX_INTERVAL = 15_000; // ms
 const EVENTS = 500; // that are kept
 

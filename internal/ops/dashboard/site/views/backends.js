@@ -8,7 +8,7 @@ import { store } from "../store.js";
 import { changeWeight, drain, maint, ready, undrain } from "./backend/actions.js";
 import { Progress } from "./backend/progress.js";
 
-const SPARK = 5 * 60_000; // ms
+const SPARK = [1, 5]; // minutes
 
 const columns = [
   { name: "backend", label: "Backend" },
@@ -89,7 +89,7 @@ function backendRow(pool, first) {
   const { element, cells } = row(columns, "backend", { "data-testid": "backend", "data-backend": id });
   const address = h("span", { class: "soft mono" });
   const notes = h("span", { class: "notes" });
-  cells.backend.append(h("strong", {}, first.name), " ", address, notes);
+  cells.backend.append(h("strong", {}, first.name), address, notes);
   const state = badge("");
   const reason = h("p", { class: "reason" });
   const progress = new Progress(id);
@@ -124,7 +124,7 @@ function backendRow(pool, first) {
     text(number, count(b.sessions));
     attr(number, { "aria-label": `${plural(b.sessions, "session")} of ${id}` });
     text(most, b.max_sessions ? ` / ${count(b.max_sessions)}` : "");
-    const from = store.at - SPARK;
+    const from = store.at - store.history.span(store.at, SPARK) * 60_000;
     spark.update(store.history.points(key, from).map((p) => [p.t, p.sessions]), from, store.at);
     text(cells.weight, b.share < 1 && b.share > 0 ? `${count(b.weight)} × ${Math.round(b.share * 100)}%` : count(b.weight));
     text(cells.opened, rate(b.rates?.opened));
@@ -133,7 +133,7 @@ function backendRow(pool, first) {
     text(cells.p99, latency(b.handshake?.p99));
     const c = b.last_check;
     attr(check, { class: c && !c.ok ? "bad" : null });
-    text(check, !c ? "none" : c.ok ? "ok" : c.reason || "failed");
+    text(check, !c ? "none" : c.ok ? "ok" : !c.reason || b.reason?.includes(c.reason) ? "failed" : c.reason);
     text(checked, c ? `${latency(c.duration_seconds)}, ${ago(c.at, store.at)}` : "");
     const cert = b.certificate;
     text(certificate, cert ? daysLeft(cert.days_left) : "–");

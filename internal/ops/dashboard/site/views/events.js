@@ -13,7 +13,7 @@ export function eventItem(e) {
     h("span", { class: "kind" }, e.kind),
     e.level === "info" ? null : h("strong", { class: "level" }, e.level),
     h("span", { class: "message" }, e.message),
-    e.pool && !`${e.message}`.includes(e.backend || e.pool)
+    e.pool && !e.message.includes(e.backend ? `${e.pool}/${e.backend}` : e.pool)
       ? h("a", { href: `#backends?pool=${encodeURIComponent(e.pool)}` }, e.backend ? `${e.pool}/${e.backend}` : e.pool) : null);
   return { element, update() {} };
 }

@@ -33,6 +33,7 @@ export function overview() {
   const scope = h("select", { id: "scope", on: { change: () => update() } });
   const range = h("select", { id: "range", on: { change: () => update() } },
     RANGES.map((m) => h("option", { value: m, selected: m === 5 }, `${m} minutes`)));
+  const sofar = h("span", { class: "soft" });
   const charts = {
     sessions: new Chart("Sessions", count, { id: "chart-sessions" }),
     opened: new Chart("Connects per second", rate, { id: "chart-connects" }),
@@ -51,7 +52,7 @@ export function overview() {
     figures.parent, box,
     h("section", { class: "card", "aria-labelledby": "charts-title" },
       h("div", { class: "bar" }, h("h2", { id: "charts-title" }, "Traffic"),
-        h("div", { class: "controls" }, pair("Show", scope), pair("of the last", range))),
+        h("div", { class: "controls" }, pair("Show", scope), pair("of the last", range), sofar)),
       h("div", { class: "charts" }, Object.values(charts).map((c) => c.element))),
     h("section", { class: "card", "aria-labelledby": "pools-title" }, h("h2", { id: "pools-title" }, "Pools"), pools.element),
     h("section", { class: "card", "aria-labelledby": "latest-title" },
@@ -66,20 +67,15 @@ export function overview() {
     attention.update(needs, (n) => n.level + n.words);
     updateScopes(scope, s.pools);
     const to = store.at;
-    const from = to - window(to) * 60000;
+    const chosen = Number(range.value);
+    const minutes = store.history.span(to, [1, ...RANGES].filter((m) => m <= chosen));
+    text(sofar, minutes < chosen ? "(since this page was opened)" : "");
+    const from = to - minutes * 60000;
     const [pool, backend] = scope.value ? JSON.parse(scope.value) : [];
     const lines = linesOf(s, pool, backend, from);
     for (const [name, chart] of Object.entries(charts)) chart.update(lines[name], from, to);
     poolRows.update(s.pools, (p) => p.name);
     updateEvents();
-  }
-
-  // window is how many minutes the charts show: not more than there are, if that is less than
-  // what was chosen.
-  function window(to) {
-    const chosen = Number(range.value);
-    const first = store.history.points(ALL, to - chosen * 60000)[0]?.t ?? to;
-    return Math.min(chosen, [1, ...RANGES].find((m) => to - first <= m * 60000) ?? chosen);
   }
 
   function updateEvents() {
