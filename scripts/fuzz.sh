@@ -1,36 +1,52 @@
 #!/usr/bin/env bash
 # Runs each fuzz target for FUZZTIME (default 2000x), even if another has failed.
 # Each failure is a line "fuzz: ..." at the end.
+#
+# A package for each processor at the same time: linking and the runs that find out what
+# the known inputs cover use one each.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 # A number of runs instead of a time: at the end of a time, the fuzzer sometimes
 # fails with just "context deadline exceeded".
 time=${FUZZTIME:-2000x}
-failures=()
-
-packages=$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -r -n1 dirname | sort -u)
-[ -n "$packages" ] || failures+=("finding a target")
 built=$(mktemp -d) || exit 1
 trap 'rm -rf "$built"' EXIT
+failed=$built/failed
+touch "$failed"
 
-for package in $packages; do
+packages=$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -r -n1 dirname | sort -u)
+[ -n "$packages" ] || echo "finding a target" >>"$failed"
+
+# fuzz runs the targets of a package. Its second argument is a name for its files.
+fuzz() {
+	local package=$1 binary=$built/$2.test path target
 	# One test binary for all targets of a package; go test would link one for each.
-	path=$(cd "$package" && go test -c -fuzz . -o "$built/fuzz.test" && go list) || {
-		failures+=("$package: building it")
-		continue
+	path=$(cd "$package" && go test -c -fuzz . -o "$binary" && go list) || {
+		echo "$package: building it" >>"$failed"
+		return
 	}
-	for target in $(cd "$package" && "$built/fuzz.test" -test.list '^Fuzz'); do
+	for target in $(cd "$package" && "$binary" -test.list '^Fuzz'); do
 		echo "fuzz $path $target"
 		# The default for minimizing, a minute for every input found, would take
 		# longer than the fuzzing.
-		(cd "$package" && "$built/fuzz.test" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$time" -test.fuzzminimizetime 5x \
-			-test.fuzzcachedir "$(go env GOCACHE)/fuzz/$path" </dev/null) ||
-			failures+=("$path $target")
+		(cd "$package" && "$binary" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$time" -test.fuzzminimizetime 5x \
+			-test.parallel 1 -test.fuzzcachedir "$(go env GOCACHE)/fuzz/$path" </dev/null) ||
+			echo "$path $target" >>"$failed"
 	done
-done
+	rm -f "$binary"
+}
 
-for failure in "${failures[@]}"; do
-	echo "fuzz: $failure failed"
+number=0
+for package in $packages; do
+	number=$((number + 1))
+	[ $number -le "$(nproc 2>/dev/null || echo 2)" ] || wait -n 2>/dev/null || wait # the latter for old versions of bash
+	{
+		fuzz "$package" $number >"$built/$number.log" 2>&1
+		cat "$built/$number.log"
+	} &
 done
-[ ${#failures[@]} -eq 0 ]
+wait
+
+sed 's/^/fuzz: /; s/$/ failed/' "$failed"
+[ ! -s "$failed" ]

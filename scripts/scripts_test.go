@@ -121,7 +121,8 @@ func TestFuzzReportsAll(t *testing.T) {
 	// The test binary of package/one has two targets, that of package/three one.
 	programs := func(failing string) map[string]string {
 		return map[string]string{
-			"git": `mkdir -p one two three; printf '%s\n' one/a_test.go one/b_test.go two/a_test.go three/a_test.go`,
+			"nproc": "echo 1", // one after another, in order
+			"git":   `mkdir -p one two three; printf '%s\n' one/a_test.go one/b_test.go two/a_test.go three/a_test.go`,
 			"go": `here=$(basename "$PWD")
 case $1 in
 list) echo "package/$here" ;;
