@@ -49,7 +49,9 @@ export const patch = (target, body) => call("PATCH", target, body);
 export const del = (target) => call("DELETE", target);
 
 async function call(method, target, body, options = {}) {
-  const response = await send(method, target, body, { signal: AbortSignal.timeout(TIMEOUT), ...options });
+  const late = AbortSignal.timeout(TIMEOUT);
+  const signal = options.signal ? AbortSignal.any([options.signal, late]) : late;
+  const response = await send(method, target, body, { signal });
   if (response.status === 204) return null;
   try {
     return await response.json();

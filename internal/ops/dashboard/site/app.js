@@ -104,6 +104,12 @@ ui.signout.addEventListener("click", () => {
   location.reload();
 });
 
+// The address after # is the view, so the link must not change it.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  ui.main.focus();
+});
+
 initTheme(ui.theme);
 watchStates();
 addEventListener("hashchange", show);

@@ -2,6 +2,7 @@
 // backend, by polling. The API has counts since the start; the history has rates.
 
 const LENGTH = 15 * 60 * 1000; // ms that are kept
+const MANY = 100; // series; with more of them, less is kept of each
 
 // Names of series. A pool's name may contain anything but a slash is unlikely, so a key is
 // JSON.
@@ -16,14 +17,14 @@ class Series {
   points = [];
   #last = null;
 
-  add(t, sessions, c) {
+  add(t, sessions, c, length) {
     const now = {
       t, opened: c.opened ?? 0, failed: c.failed ?? 0, closes: c.closes ?? {},
       fromClient: c.from_client?.messages ?? 0, fromBackend: c.from_backend?.messages ?? 0,
     };
     this.points.push({ t, sessions, ...rates(this.#last, now) });
     this.#last = now;
-    while (this.points.length && t - this.points[0].t > LENGTH) this.points.shift();
+    while (this.points.length && t - this.points[0].t > length) this.points.shift();
   }
 
   pause() { this.#last = null; }
@@ -52,10 +53,11 @@ export class History {
   // add takes a status that came at time t.
   add(t, status) {
     const seen = new Set();
+    const length = LENGTH / Math.max(1, this.#series.size / MANY);
     const put = (key, sessions, counts) => {
       seen.add(key);
       if (!this.#series.has(key)) this.#series.set(key, new Series());
-      this.#series.get(key).add(t, sessions, counts);
+      this.#series.get(key).add(t, sessions, counts, length);
     };
     put(ALL, status.totals.active, sum(status.pools));
     for (const p of status.pools) {

@@ -9,6 +9,8 @@ const INTERVAL = 2000; // ms between two polls of the status
 const SHARE = 10; // a balancer with many backends takes longer, and is asked less often
 const MAX_INTERVAL = 15_000; // ms
 const EVENTS = 500; // that are kept
+const AGAIN = 1000; // ms until a stream that has ended is opened again; doubled while it fails
+const STEADY = 5000; // ms after which a stream counts as one that works
 
 export const store = Object.assign(new EventTarget(), {
   status: null,
@@ -18,7 +20,6 @@ export const store = Object.assign(new EventTarget(), {
   // link is "connecting", "live", "lost" or "paused"; problem is why it is lost.
   link: "connecting",
   problem: null,
-  drains: new Map(), // key of a backend → sessions at the start of its drain, as far as seen
 });
 
 const changed = (what) => store.dispatchEvent(new Event(what));
@@ -73,14 +74,16 @@ let stop = null; // of the stream that is open
 let last = 0; // ID of the last event
 
 async function watch() {
-  while (!document.hidden) {
+  for (let failures = 0; !document.hidden; ) {
     stop = new AbortController();
+    const began = performance.now();
     try {
       await follow(last, receive, stop.signal);
     } catch { /* the poll says what is wrong */ }
     if (stop.signal.aborted) last = store.events[0]?.id ?? 0;
+    failures = performance.now() - began > STEADY ? 0 : failures + 1;
+    await new Promise((done) => setTimeout(done, Math.min(MAX_INTERVAL, AGAIN * 2 ** failures)));
     // Wait until the balancer answers again.
-    await new Promise((done) => setTimeout(done, 1000));
     while (store.link !== "live" && !document.hidden) await new Promise((done) => store.addEventListener("link", done, { once: true }));
   }
   stop = null;

@@ -42,9 +42,10 @@ export function sessions() {
   const t = table("Sessions", columns, { id: "sessions" });
   const rows = new Keyed(t.body, sessionRow);
   const problem = h("div", { class: "problem", role: "alert", "data-testid": "filter-problem" });
-  const found = h("p", { class: "soft", role: "status", "data-testid": "found" });
-  const back = button("Previous", () => { trail.pop(); load(); }, { "data-testid": "previous" });
-  const forward = button("Next", () => { trail.push(next); load(); }, { "data-testid": "next" });
+  const found = h("p", { class: "soft", "data-testid": "found" });
+  const heard = h("p", { class: "hidden", role: "status" }); // the same, but only after what the user did
+  const back = button("Previous", () => { trail.pop(); load(true); }, { "data-testid": "previous" });
+  const forward = button("Next", () => { trail.push(next); load(true); }, { "data-testid": "next" });
   const clear = button("Clear", () => { for (const e of Object.values(inputs)) e.value = ""; listBackends(); first(); });
   const all = button("Close all that match…", async () => { if (await closeMatching(filter())) load(); }, { "data-testid": "close-all", class: "danger-quiet" });
   const form = h("form", { class: "filters", role: "search", "aria-label": "Sessions", on: { submit: (e) => { e.preventDefault(); first(); } } },
@@ -52,7 +53,7 @@ export function sessions() {
   const element = h("div", { class: "view" }, h("h1", { class: "hidden" }, "Sessions"),
     h("section", { class: "card", "aria-labelledby": "sessions-title" },
       h("div", { class: "bar" }, h("h2", { id: "sessions-title" }, "Sessions"), all), form, problem,
-      h("div", { class: "bar" }, found, h("div", { class: "pages" }, back, forward)), t.element));
+      heard, h("div", { class: "bar" }, found, h("div", { class: "pages" }, back, forward)), t.element));
 
   let trail = [""]; // the cursors of the pages up to the one that is shown
   let next = "";
@@ -74,10 +75,10 @@ export function sessions() {
 
   function first() {
     trail = [""];
-    load();
+    load(true);
   }
 
-  async function load() {
+  async function load(asked = false) {
     clearTimeout(timer);
     loading?.abort();
     const mine = loading = new AbortController();
@@ -92,6 +93,7 @@ export function sessions() {
       const from = (trail.length - 1) * PAGE;
       text(found, page.sessions.length ? `Sessions ${count(from + 1)} to ${count(from + page.sessions.length)}${next ? ", and there are more" : ""}`
         : Object.keys(filter()).length ? "No session matches." : "There are no sessions.");
+      if (asked) text(heard, found.textContent);
       enable(back, trail.length > 1);
       enable(forward, next !== "");
     } catch (error) {
@@ -138,7 +140,7 @@ export function sessions() {
   function sessionRow(first) {
     const { element, cells } = row(columns, "client", { "data-testid": "session", "data-id": first.id });
     let s = first;
-    const open = button(first.client, () => details(s, load), { class: "linklike mono", "data-testid": "details" });
+    const open = button(first.client, () => details(s, () => load()), { class: "linklike mono", "data-testid": "details" });
     attr(open, { "aria-haspopup": "dialog" });
     cells.client.append(open, h("span", { class: "soft mono id" }, first.id));
     cells.actions.append(button("Close…", async () => { if (await closeOne(s)) load(); }, { "data-testid": "close", "aria-label": `Close the session of ${first.client}` }));
