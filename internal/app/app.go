@@ -95,6 +95,7 @@ type App struct {
 	keys         *jwtkeys.Store
 	asks         *subrequest.Store
 	claims       sessionClaims
+	traces       traces
 	closeReasons closeReasons
 	names        session.Names
 	engine       relay.Engine
@@ -176,6 +177,10 @@ func Start(o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	tracing, err := loadTracing(c)
+	if err != nil {
+		return nil, err
+	}
 	listening, err := a.prepareListeners(c, auth)
 	if err != nil {
 		return nil, err
@@ -199,6 +204,8 @@ func Start(o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.useAuth(auth, firstFound)
+	a.useTracing(tracing)
+	undo = append(undo, a.traces.close)
 	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Limiter: a.limiter, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, ACMEChallenge: a.acme.Answer, HTTPDone: a.httpDone, HTTPCut: a.metrics.HTTPCut,
 		HTTPBegins: a.spare.enter, HTTPEnds: a.spare.leave, Ended: closer.Ended, Release: a.releaseLease, BackendName: a.backendName}, g)
 	undo = append(undo, func() {
@@ -239,6 +246,7 @@ func (a *App) release(s session.Summary) {
 	a.releaseLease(s.Backend)
 	a.proxy.Forget(s.ID)
 	a.claims.remove(s.ID)
+	a.traces.spans.remove(s.ID)
 	a.gate.SessionEnded()
 	a.limiter.Ended(s.ID)
 	a.trimmer.note(time.Now())

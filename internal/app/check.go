@@ -33,6 +33,9 @@ func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) 
 	if _, err := adminTokens(c); errors.As(err, &more) {
 		errs = append(errs, more...)
 	}
+	if _, err := loadTracing(c); errors.As(err, &more) {
+		errs = append(errs, more...)
+	}
 	if _, err := acmePlan(c); errors.As(err, &more) {
 		errs = append(errs, more...)
 	}

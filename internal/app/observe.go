@@ -73,6 +73,7 @@ func (w watcher) SessionMoved(m reattach.Move) {
 		from.Pool, from.Backend = w.words(&to).Pool, m.From
 		at.Pool, at.Backend = from.Pool, from.Backend
 	}
+	w.sessionMoved(&m, from.Pool, from.Backend, w.words(&to).Backend)
 	w.metrics.SessionMoved(at, m.Why.String(), m.Result, m.Result == reattach.Moved, m.Gap)
 	if m.Result == reattach.Moved {
 		w.slog.Info("session moved", "id", m.Info.ID.String(), "pool", from.Pool, "from", from.Backend, "to", w.words(&to).Backend,

@@ -48,6 +48,10 @@ func (a *App) Reload() (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	tracing, err := loadTracing(c)
+	if err != nil {
+		return nil, err
+	}
 	listening, err := a.prepareListeners(c, auth)
 	if err != nil {
 		return nil, err
@@ -68,6 +72,7 @@ func (a *App) Reload() (warnings []string, err error) {
 		return nil, errors.Join(err, a.listeners.Apply(a.listening.specs))
 	}
 	a.useAuth(auth, firstFound)
+	a.useTracing(tracing)
 	a.proxy.Swap(g)
 	a.backendTLS = backendTLS
 	a.useListeners(c, listening)

@@ -43,6 +43,15 @@ func (s source) Opened() uint64     { return s.opened.Load() }
 func (s source) Backlog() int64     { return s.engine.Backlog() }
 func (s source) LogDropped() uint64 { return s.log.Dropped() }
 
+func (s source) Traces() metrics.TraceStat { return metrics.TraceStat(s.traces.stats()) }
+
+func (s source) Events() metrics.EventStat {
+	st := s.events.Stats()
+	return metrics.EventStat{Streams: st.Followers, Missed: st.Missed}
+}
+
+func (s source) Changes() int { return len(operated{s.App}.Changes()) }
+
 func (s source) ShuttingDown() bool { return s.stopping() }
 
 func (s source) Limits() metrics.LimitStat {

@@ -85,6 +85,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.discovery.Close()
 	a.checker.Close()
 	a.registry.Close()
+	a.traces.close()
 	a.slog.Info("stopped", "sessions_cut", cut)
 	a.log.Close()
 	return cut

@@ -41,7 +41,9 @@ type Config struct {
 	Limits          Limits      `key:"limits" want:"a mapping of limits"`
 	Admin           Admin       `key:"admin" want:"a mapping with socket and address"`
 	Log             Log         `key:"log" want:"a mapping with format and level"`
-	Engine          string      `key:"engine" words:"auto epoll portable"`
+	// Tracing is nil if there are no traces.
+	Tracing *Tracing `key:"tracing" want:"a mapping with endpoint"`
+	Engine  string   `key:"engine" words:"auto epoll portable"`
 
 	// Origin is one line for the log about a Config that was made from something else than
 	// a file of ours; "" is none.

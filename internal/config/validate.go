@@ -60,6 +60,7 @@ func Check(c *Config, s Source, r *Report) {
 	v.routes(c)
 	v.claimKeys(c)
 	v.limits(c)
+	v.tracing(c.Tracing)
 	v.trust("forwarded.trust", c.Forwarded.Trust, "any client can claim to be any other")
 	v.forwarding(c)
 }

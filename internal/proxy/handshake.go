@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/proxy/timing"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
@@ -53,8 +54,9 @@ type clientHandshake struct {
 	id       session.ID         // of the session, from when a backend is asked
 	reattach handshake.Reattach // req.Upgrade's, if the pool has reattach
 
-	request []byte // for backends
-	answer  []byte // for the client
+	trace   *timing.Trace // nil unless it is traced
+	request []byte        // for backends
+	answer  []byte        // for the client
 }
 
 func (h *clientHandshake) reset(p *Proxy, c transport.Conn, waited *queuedHandshake) {
@@ -66,6 +68,12 @@ func (h *clientHandshake) reset(p *Proxy, c transport.Conn, waited *queuedHandsh
 	h.aside, h.tries, h.tried, h.waitFor, h.affinity = nil, 0, balance.Tried{}, 0, ""
 	if waited != nil {
 		h.tries = waited.tries
+	}
+	if h.trace = nil; waited != nil {
+		h.trace = waited.trace
+		h.trace.Waited(timing.Queue, waited.since)
+	} else if p.Watcher.Tracing() {
+		h.trace = timing.New()
 	}
 	h.id = session.ID{}
 	h.request, h.answer = h.request[:0], h.answer[:0]
@@ -150,7 +158,9 @@ func (h *clientHandshake) secure() error {
 	if err := h.limitTLS(); err != nil {
 		return err
 	}
+	h.trace.Begin(timing.TLS)
 	conn, err := h.req.Meta.Listener.TLS.Secure(h.conn)
+	h.trace.End(err)
 	if err != nil {
 		h.p.Watcher.TLSDone(secure.Result(err), nil)
 		return err
@@ -182,7 +192,9 @@ func (h *clientHandshake) enterClient() error {
 }
 
 func (h *clientHandshake) readRequest() error {
+	h.trace.Begin(timing.Request)
 	err := h.req.Read(h.conn, h.gen)
+	h.trace.End(err)
 	h.asked = h.asked || err == nil
 	h.began = h.req.Began
 	if h.waited != nil {
@@ -219,6 +231,8 @@ func (h *clientHandshake) handToHTTP() error {
 }
 
 func (h *clientHandshake) chooseRoute() (err error) {
+	h.trace.Begin(timing.Route)
+	defer func() { h.trace.End(err) }()
 	if h.req.Meta.Opaque() {
 		hello := h.hello
 		if t := h.req.Meta.TLS; t != nil { // it ends here
@@ -289,7 +303,10 @@ func (h *clientHandshake) connect() error {
 	dialer := h.gen.Dialer(h.req.Forward())
 	deadline := time.Now().Add(dialer.Timeout + h.gen.AnswerTimeout(h.req.Forward()))
 	h.conn.SetDeadline(deadline.Add(time.Second)) // the backend's deadline comes first
-	return h.try.Connect(h.conn, &h.req, dialer, deadline)
+	h.beginWith(timing.Dial)
+	err := h.try.Connect(h.conn, &h.req, dialer, deadline)
+	h.trace.End(err)
+	return err
 }
 
 // exchange sends the request to the backend and reads its answer.
@@ -303,5 +320,8 @@ func (h *clientHandshake) exchange() error {
 		}
 		h.request = append(h.req.AppendRequest(h.request, h.gen), h.req.Body()...)
 	}
-	return h.try.Ask(h.request, &h.req, time.Now().Add(h.gen.AnswerTimeout(h.req.Forward())))
+	h.beginWith(timing.Handshake)
+	err := h.try.Ask(h.request, &h.req, time.Now().Add(h.gen.AnswerTimeout(h.req.Forward())))
+	h.trace.End(err)
+	return err
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
+	"github.com/holdfast-ws/holdfast/internal/proxy/timing"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/session/claims"
@@ -264,7 +265,11 @@ func (b *balancer) SessionOpened(i session.Info, o proxy.Opened) {
 func (b *balancer) TLSDone(result string, _ *transport.TLS) {
 	b.note(func() { b.secured = append(b.secured, result) })
 }
-func (b *balancer) TLSLeft() { b.note(func() { b.left++ }) }
+func (b *balancer) TLSLeft()      { b.note(func() { b.left++ }) }
+func (b *balancer) Tracing() bool { return false }
+
+func (b *balancer) HandshakeTraced(*timing.Trace) {}
+
 func (b *balancer) AffinityDone(_, result string) {
 	b.note(func() { b.affinity = append(b.affinity, result) })
 }

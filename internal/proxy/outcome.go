@@ -67,6 +67,7 @@ func (h *clientHandshake) conclude(err error) {
 	}
 	at, result := h.where(), f.Code.Result()
 	h.p.Watcher.HandshakeDone(at, result, took)
+	h.traced(result, err, f.Refusal != nil && f.Refusal.Status >= http.StatusInternalServerError)
 	h.p.Log.Info("handshake refused", slices.Concat(h.aboutForLog(err), []any{"result", result, "client", h.req.Client.String()}, h.target(),
 		[]any{"pool", at.Pool, "backend", at.Backend, "error", err})...)
 	switch inTLS := secure.Result(f); {
@@ -257,6 +258,7 @@ func (h *clientHandshake) passBack() error {
 	}
 	at, result := h.where(), failure.Declined.Result()
 	h.p.Watcher.HandshakeDone(at, result, took)
+	h.traced(result, nil, h.try.Resp.Status >= http.StatusInternalServerError)
 	about := slices.Concat(h.aboutForLog(nil), []any{"result", result, "client", h.req.Client.String()}, h.target(),
 		[]any{"status", h.try.Resp.Status, "pool", at.Pool, "backend", at.Backend})
 	if err != nil {

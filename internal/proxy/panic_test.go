@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/proxy"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
+	"github.com/holdfast-ws/holdfast/internal/proxy/timing"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
@@ -30,6 +31,8 @@ func (results) TLSLeft()                                                      {}
 func (results) SessionCame(uint32)                                            {}
 func (results) SessionMoved(reattach.Move)                                    {}
 func (results) SessionNotKept(session.Info)                                   {}
+func (r results) Tracing() bool                                               { return false }
+func (r results) HandshakeTraced(*timing.Trace)                               {}
 func (r results) AffinityDone(_, _ string)                                    {}
 func (r results) HandshakeDone(_ proxy.Where, result string, _ time.Duration) { r <- result }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/proxy/timing"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
 )
@@ -77,7 +78,9 @@ func (h *clientHandshake) authenticate() error {
 	}
 	asked := auth.Asked{Request: &h.req, Method: string(h.req.Head.Method), Client: h.req.ClientIP().String(),
 		URL: h.req.Meta.Scheme() + "://" + string(h.req.Head.Host) + string(h.req.Head.Path) + string(h.req.Head.Query)}
+	h.trace.Begin(timing.Auth)
 	grant, err := policy.Permit(&asked, h.await)
+	h.trace.End(err)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@
 //     of ACME, TLS on a plain port
 //   - limits.go: what a client and a listener may have
 //   - outcome.go: what a refused client gets, and what is logged and counted
+//   - traced.go: what a trace shows of a handshake
 //   - plain.go: everything that isn't a WebSocket, which goes to net/http
 //     (internal/httpproxy)
 //
@@ -38,6 +39,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
 	"github.com/holdfast-ws/holdfast/internal/proxy/reattach"
+	"github.com/holdfast-ws/holdfast/internal/proxy/timing"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/session/claims"
@@ -64,6 +66,9 @@ type Watcher interface {
 	// AffinityDone is called for each choice in a pool with affinity; see
 	// generation.AffinityResults.
 	AffinityDone(pool, result string)
+	// HandshakeTraced is called after HandshakeDone, for a handshake that began while
+	// Tracing was true.
+	HandshakeTraced(*timing.Trace)
 	reattach.Watcher
 }
 

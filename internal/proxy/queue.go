@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/proxy/timing"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 	"github.com/holdfast-ws/holdfast/internal/stage/auth"
@@ -41,6 +42,7 @@ type queuedHandshake struct {
 	since    time.Time    // it has waited
 	auth     *auth.Policy // with grant, what clientHandshake.authenticate has found out
 	grant    *auth.Grant
+	trace    *timing.Trace // nil unless it is traced
 	entry    *ratelimit.Entry
 
 	// Written by TryStart, which is called before goOn, and before entry.Leave
@@ -77,6 +79,7 @@ func (h *clientHandshake) wait() error {
 		return failure.Wrap(failure.ClientGone, err)
 	}
 	w.ticket, w.hold = h.ticket.Wait(), h.hold.Move()
+	w.trace = h.about(h.trace)
 	return errWaiting
 }
 
@@ -130,6 +133,12 @@ func (w *queuedHandshake) gone() {
 		w.proxy.Watcher.AffinityDone(w.pool, w.affinity) // as for a client that leaves while its backend is asked
 	}
 	w.proxy.Watcher.HandshakeDone(Where{Pool: w.pool}, failure.ClientGone.Result(), time.Since(w.began))
+	if t := w.trace; t != nil {
+		t.Waited(timing.Queue, w.since)
+		t.Result = failure.ClientGone.Result()
+		t.Finish()
+		w.proxy.Watcher.HandshakeTraced(t)
+	}
 }
 
 // leave takes it out of the queue, if it is there.

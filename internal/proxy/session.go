@@ -52,6 +52,7 @@ func (h *clientHandshake) newSession() relay.Start {
 func (h *clientHandshake) start(start *relay.Start, o Opened) {
 	h.countAffinity()
 	h.p.Watcher.HandshakeDone(h.where(), ResultOpened, start.Info.Started.Sub(h.began))
+	h.traced(ResultOpened, nil, false)
 	h.p.Watcher.SessionOpened(start.Info, o)
 	h.ticket.Opened()
 	h.hold.Opened(h.id)

@@ -86,6 +86,7 @@ func TestDocsHaveEveryKey(t *testing.T) {
 		"admin":     names[config.Admin](),
 		"admin tls": names[config.AdminTLS](),
 		"log":       names[config.Log](),
+		"tracing":   names[config.Tracing](),
 		"engine":    {"engine"},
 	}
 	for _, key := range names[config.Config]() {

@@ -133,6 +133,9 @@ func dump(c *config.Config, f *File) string {
 		line("  socket %s mode %s token_file %s tls %+v health %s", rest.Socket, rest.Permissions(), rest.TokenFile, secure, rest.Health)
 	}
 	line("log %+v", c.Log)
+	if t := c.Tracing; t != nil {
+		line("tracing %+v", *t)
+	}
 	line("engine %s", c.Engine)
 	for _, w := range c.Warnings {
 		line("warning %v", w)

@@ -31,6 +31,9 @@ func (fixedSource) Opened() uint64     { return 7 }
 func (fixedSource) Backlog() int64     { return 65536 }
 func (fixedSource) LogDropped() uint64 { return 5 }
 func (fixedSource) ShuttingDown() bool { return false }
+func (fixedSource) Traces() TraceStat  { return TraceStat{Exported: 70, Dropped: 8, Failed: 9} }
+func (fixedSource) Events() EventStat  { return EventStat{Streams: 2, Missed: 3} }
+func (fixedSource) Changes() int       { return 4 }
 func (fixedSource) Limits() LimitStat {
 	return LimitStat{Counted: 6, Buckets: 7, Sessions: 9, MaxSessions: 1000, Handshakes: 2, MaxHandshakes: 250}
 }

@@ -34,6 +34,11 @@ type Source interface {
 	Certificates() []CertificateStat
 	// LogDropped is the number of log lines that were dropped.
 	LogDropped() uint64
+	// Traces counts spans, Events those who follow events of the admin interface.
+	Traces() TraceStat
+	Events() EventStat
+	// Changes is how many changes of backends were made at run time.
+	Changes() int
 	// ShuttingDown reports whether the balancer is being stopped.
 	ShuttingDown() bool
 	// Limits is what is counted for limits.
@@ -66,6 +71,19 @@ type PoolStat struct {
 	// Backends is how many it has, Available how many of them take new sessions.
 	Backends, Available int
 	MaxSessions         int // 0 is no limit
+}
+
+// TraceStat has the values of tracing, in spans since the start.
+type TraceStat struct {
+	Exported uint64
+	Dropped  uint64 // the queue was full
+	Failed   uint64 // the collector didn't take them
+}
+
+// EventStat has the values of the event streams of the admin interface.
+type EventStat struct {
+	Streams int    // now
+	Missed  uint64 // events that a stream was too slow for
 }
 
 // DiscoveryStat has the values of one source of a pool's backends.
@@ -129,6 +147,14 @@ var (
 		"What counts for a limit of the process now.", "limit")
 	limitDesc = newDesc("holdfast_limit",
 		"A limit of the process.", "limit")
+	spansDesc = newDesc("holdfast_trace_spans_total",
+		"Spans of traces, by whether the collector has them.", "result")
+	streamsDesc = newDesc("holdfast_event_streams",
+		"Streams of events of the admin interface that are open.")
+	missedDesc = newDesc("holdfast_events_missed_total",
+		"Events that a stream has missed because it was too slow.")
+	runtimeDesc = newDesc("holdfast_runtime_changes",
+		"Changes of backends that were made at run time, and aren't in the configuration.")
 	shutdownDesc = newDesc("holdfast_shutting_down",
 		"1 while the balancer is being stopped.")
 	stateDesc = newDesc("holdfast_backend_state",
@@ -176,6 +202,14 @@ func (m *Metrics) collectSource(e emitter, backends []BackendStat) {
 		e.gauge(limitUsedDesc, float64(l.now), l.name)
 		e.gauge(limitDesc, float64(l.max), l.name)
 	}
+	traces := m.src.Traces()
+	e.counter(spansDesc, traces.Exported, "exported")
+	e.counter(spansDesc, traces.Dropped, "dropped")
+	e.counter(spansDesc, traces.Failed, "failed")
+	events := m.src.Events()
+	e.gauge(streamsDesc, float64(events.Streams))
+	e.counter(missedDesc, events.Missed)
+	e.gauge(runtimeDesc, float64(m.src.Changes()))
 	e.gauge(shutdownDesc, boolValue(m.src.ShuttingDown()))
 	for _, p := range m.src.Pools() {
 		pool := validUTF8(p.Name)

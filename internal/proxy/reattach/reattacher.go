@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/proxy/timing"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
@@ -31,6 +32,8 @@ type Watcher interface {
 	// SessionNotKept is called for a session that can't be given another
 	// backend, since its handshake is too large to be saved.
 	SessionNotKept(session.Info)
+	// Tracing reports whether traces are wanted.
+	Tracing() bool
 }
 
 // Options of a Reattacher. All functions are called on event loops and must not
@@ -55,6 +58,7 @@ type Reattacher struct {
 	handshakes   savedHandshakes
 	reservations reservations
 	left         sync.Map // session.ID to the name of the backend it has left, between Swapped and Moved
+	traces       sync.Map // session.ID to *timing.Trace, of the searches of a move
 	searches     sync.Pool
 }
 
@@ -113,6 +117,13 @@ func (r *Reattacher) Reattach(parent transport.Conn, m relay.ReattachRequest) (f
 		}
 		r.put(s)
 	}()
+	if r.Watcher.Tracing() {
+		s.trace = timing.New()
+		if before, ok := r.traces.Load(m.Info.ID); ok { // of an earlier search of this move
+			s.trace = before.(*timing.Trace)
+		}
+		r.traces.Store(m.Info.ID, s.trace)
+	}
 	if err = s.run(parent); err != nil {
 		return found, err
 	}
@@ -140,6 +151,10 @@ func (r *Reattacher) Moved(m relay.ReattachRequest, to uint32, gap time.Duration
 		if reserved := r.reservations.take(m.Info.ID); reserved != nil {
 			reserved.Cancel()
 		}
+	}
+	if trace, ok := r.traces.LoadAndDelete(m.Info.ID); ok {
+		move.Trace = trace.(*timing.Trace)
+		move.Trace.Finish()
 	}
 	// Before the lease is released, so that the name can be looked up.
 	r.Watcher.SessionMoved(move)

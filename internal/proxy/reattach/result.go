@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
+	"github.com/holdfast-ws/holdfast/internal/proxy/timing"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
@@ -18,6 +19,7 @@ type Move struct {
 	Gap    time.Duration // during which the client was not read
 	Result string        // one of Results
 	Err    error         // nil if Result is Moved
+	Trace  *timing.Trace // of its searches; nil if there was none, or none is wanted
 }
 
 // Moved is the Result of a session that was moved. The others are

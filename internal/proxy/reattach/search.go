@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/proxy/attempt"
 	"github.com/holdfast-ws/holdfast/internal/proxy/generation"
+	"github.com/holdfast-ws/holdfast/internal/proxy/timing"
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/retry"
 	"github.com/holdfast-ws/holdfast/internal/session"
@@ -38,16 +39,18 @@ type search struct {
 	out      []byte             // to the backend
 
 	try       attempt.Try
-	asked     int  // backends, including the one of try
-	byMove    bool // the last deadline was the move's, not the backend's
-	retryable bool // a backend that was asked may do better in a moment
-	control   bool // the backend that was found wants notices
+	asked     int           // backends, including the one of try
+	byMove    bool          // the last deadline was the move's, not the backend's
+	retryable bool          // a backend that was asked may do better in a moment
+	control   bool          // the backend that was found wants notices
+	trace     *timing.Trace // nil unless it is traced
 }
 
 func (r *Reattacher) newSearch(h *savedHandshake, m relay.ReattachRequest) *search {
 	s := r.searches.Get().(*search)
 	s.r, s.saved, s.request = r, h, m
 	s.asked, s.byMove, s.retryable, s.control = 0, false, false, false
+	s.trace = nil
 	s.try.Reset()
 	return s
 }
@@ -200,14 +203,28 @@ func (s *search) choose(tried balance.Tried) (c balance.Choice, err error) {
 
 func (s *search) connect(parent transport.Conn) error {
 	dialer := s.gen.Dialer(s.req.Forward())
-	return s.try.Connect(parent, &s.req, dialer, s.within(dialer.Timeout+s.gen.AnswerTimeout(s.req.Forward())))
+	s.beginWith(timing.Dial)
+	err := s.try.Connect(parent, &s.req, dialer, s.within(dialer.Timeout+s.gen.AnswerTimeout(s.req.Forward())))
+	s.trace.End(err)
+	return err
+}
+
+// beginWith begins a stage of the trace, with the backend of the present try.
+func (s *search) beginWith(stage timing.Stage) {
+	if s.trace != nil {
+		c := &s.try.Choice
+		s.trace.BeginWith(stage, c.Backend.Name, c.Addr.String())
+	}
 }
 
 // exchange is the handshake. Its outcome must be that of the first one.
 func (s *search) exchange() error {
 	s.reattach.Attempt = s.asked
 	s.out = s.req.AppendRequest(s.out[:0], s.gen)
-	if err := s.try.Ask(s.out, &s.req, s.within(s.gen.AnswerTimeout(s.req.Forward()))); err != nil {
+	s.beginWith(timing.Handshake)
+	err := s.try.Ask(s.out, &s.req, s.within(s.gen.AnswerTimeout(s.req.Forward())))
+	s.trace.End(err)
+	if err != nil {
 		return err
 	}
 	agreed := s.req.Upgrade.Agreed(&s.try.Resp)

@@ -39,6 +39,7 @@ const (
 type IDs struct {
 	request []byte // nil unless there is one; own, or a slice of the head
 	trace   []byte // likewise
+	context []byte // the traceparent that trace is of
 	replace bool   // the trace context is made here
 
 	own    [20]byte
@@ -49,7 +50,7 @@ type IDs struct {
 // trusted says whether its peer is believed. Ids that are made here come from seed,
 // which is random, and from its text: the same seed gives the same ids.
 func (d *IDs) Set(p Policy, in httphead.Fields, trusted bool, seed [seedSize]byte, text []byte) {
-	d.request, d.trace, d.replace = nil, nil, false
+	d.request, d.trace, d.context, d.replace = nil, nil, nil, false
 	if p.RequestID {
 		id, _ := in.Get(fieldRequest)
 		if !trusted || in.Count(fieldRequest) != 1 || !validID(id) {
@@ -60,7 +61,7 @@ func (d *IDs) Set(p Policy, in httphead.Fields, trusted bool, seed [seedSize]byt
 	if p.TraceContext {
 		value, _ := in.Get(fieldParent)
 		if in.Count(fieldParent) == 1 {
-			d.trace = traceOf(value)
+			d.trace, d.context = traceOf(value), value
 		}
 		if d.trace == nil {
 			d.replace = true
@@ -85,7 +86,7 @@ func (d *IDs) makeTrace(seed [seedSize]byte) {
 	var parent [8]byte
 	binary.BigEndian.PutUint64(parent[:], xxhash.Sum64(id[:])|1) // not 0 (§3.2.2.4)
 	b = hex.AppendEncode(append(b, '-'), parent[:])
-	_ = append(b, "-01"...)
+	d.context = append(b, "-01"...)
 }
 
 // Request is the X-Request-ID; nil if there is none.
@@ -93,6 +94,29 @@ func (d *IDs) Request() []byte { return d.request }
 
 // Trace is the trace id in hexadecimal; nil unless the Policy has TraceContext.
 func (d *IDs) Trace() []byte { return d.trace }
+
+// Context is a trace context in binary.
+type Context struct {
+	Trace [16]byte // zero if there is none
+	// Parent is the id of the span that what the sender does belongs to. If Made, this
+	// balancer has made the context: Parent is its own span, which backends see.
+	Parent  [8]byte
+	Sampled bool // the sender records its part
+	Made    bool
+}
+
+// Context returns the trace context, as backends get it; zero without one.
+func (d *IDs) Context() (c Context) {
+	if d.trace == nil {
+		return Context{}
+	}
+	var flags [1]byte
+	hex.Decode(c.Trace[:], d.context[3:35]) // traceOf has checked the digits
+	hex.Decode(c.Parent[:], d.context[36:52])
+	hex.Decode(flags[:], d.context[53:55])
+	c.Sampled, c.Made = flags[0]&1 != 0, d.replace
+	return c
+}
 
 // Replaces reports whether a field of that name isn't passed on to a backend, since
 // Append sets it.
