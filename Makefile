@@ -84,6 +84,14 @@ release-twice: release
 	cd packaging; GOCACHE=$$dir/cache go run ./release -source "$$dir/source" -o "$$dir/dist" $(if $(VERSION),-version $(VERSION)); \
 	diff -r ../dist "$$dir/dist"; echo "release-twice: the same bytes"
 
+# Installs the .deb in a new Debian, the smallest one, and uses, upgrades and removes it. make
+# e2e does the same in a copy of this machine. It needs root, a network and mmdebstrap.
+.PHONY: install-test
+install-test:
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	mmdebstrap --variant=minbase stable "$$dir/root"; \
+	cd packaging; HOLDFAST_ROOT=$$dir/root go test -count=1 -v -run TestInstall ./release
+
 # Measures holdfast, nginx and HAProxy, and writes docs/performance.md. It takes
 # about 15 minutes on an idle machine. BENCHFLAGS="-rounds 1 -out -" is quicker.
 .PHONY: bench

@@ -12,7 +12,7 @@ import (
 // TestInstall installs the .deb as its users do, and upgrades and removes it:
 // testdata/install.sh has the steps. What it changes is in a copy of this machine's files,
 // which is thrown away, with a network of its own. HOLDFAST_ROOT is the folder of another
-// system to do it in, such as one that "make clean-root" makes.
+// system to do it in, such as the smallest Debian: "make install-test" does that.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	holdfast := os.Getenv("HOLDFAST_E2E_BINARY")

@@ -49,9 +49,10 @@ in_root holdfast check -c /etc/holdfast/holdfast.yaml
 
 step "edit the example"
 for port in 3001 3002; do
-	in_root holdfast bench-server --listen 127.0.0.1:$port >/dev/null 2>&1 &
+	(exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . holdfast bench-server --listen 127.0.0.1:$port) >/dev/null 2>&1 &
+	server=$! # the last
 done
-sed -i 's/":8080"/":80"/; s/server1/chat1/' etc/holdfast/holdfast.yaml
+sed -i 's/":8080"/":80"/; s/server1/chat1/; s/tcp: true/tcp: true, interval: 1s, timeout: 500ms/' etc/holdfast/holdfast.yaml
 echo 'shutdown: {delay: 0}' >>etc/holdfast/holdfast.yaml
 in_root holdfast check -c /etc/holdfast/holdfast.yaml
 
@@ -84,6 +85,43 @@ step "status"
 in_root holdfast status >tmp/status
 grep -q chat1 tmp/status || fail "$(cat tmp/status)"
 
+# await waits until the output of a command has a text.
+await() {
+	local text=$1 output
+	shift
+	for _ in $(seq 600); do
+		output=$(in_root "$@" || true)
+		! grep -q "$text" <<<"$output" || return 0
+		sleep 0.1
+	done
+	fail "no $text in: $output"
+}
+
+step "drain a backend while 1,000 sessions talk"
+in_root holdfast bench ws://127.0.0.1:80/echo --sessions 1000 --ramp 1000/s --rate 500/s --duration 5m >tmp/bench 2>&1 &
+talkers=$!
+await '"active": *1000' holdfast status --output json
+in_root holdfast drain app/chat1 --timeout 2s --wait >/dev/null
+in_root holdfast status >tmp/status
+grep chat1 tmp/status | grep -q drain || fail "$(cat tmp/status)"
+in_root holdfast undrain app/chat1 >/dev/null
+await 'chat1 .* up ' holdfast status
+
+step "find one session and close it"
+id=$(in_root holdfast sessions --backend app/server2 --limit 1 --output json | grep -o '"id": *"[A-Z0-9]*"' | head -1 | grep -o '[A-Z0-9]\{20\}') || fail "no session on server2"
+in_root holdfast close "$id" --reason "signed out" --yes >/dev/null
+await . sh -c "grep 'session closed' /tmp/log | grep $id"
+kill $talkers
+wait $talkers || true
+
+step "read why a backend is down"
+kill $server
+await 'server2 .* down.*refused' holdfast status
+
+step "change the log level"
+in_root holdfast log debug >/dev/null
+await debug holdfast log
+
 step "upgrade, with the edited configuration"
 in_root dpkg -i /tmp/new.deb </dev/null
 [ "$(in_root dpkg-query -W -f '${Version}' holdfast)" = 1.2.4 ]
@@ -106,7 +144,7 @@ in_root dpkg -r holdfast
 step "purge"
 in_root dpkg -P holdfast
 [ ! -e etc/holdfast ] && [ ! -e var/lib/holdfast ] || fail "left: $(ls etc/holdfast var/lib/holdfast 2>&1)"
-left=$(find usr/bin usr/lib/systemd usr/lib/sysusers.d usr/share -name '*holdfast*' | head)
+left=$(find usr/bin usr/lib usr/share -name '*holdfast*' | head)
 [ -z "$left" ] || fail "left: $left"
 
 echo "ok: $current"
