@@ -78,6 +78,17 @@ type commands struct {
 	DemoServer demoServerCommand `cmd:"" name:"demo-server" hidden:"" help:"Run one chat server of the demo."`
 }
 
+// Operates reports whether a command is for a running balancer. Other programs with a
+// balancer in them have these commands, too.
+func Operates(command string) bool {
+	for _, c := range newParser().Model.Children {
+		if c.Name == command && c.Group != nil {
+			return c.Group.Key == "see" || c.Group.Key == "change"
+		}
+	}
+	return false
+}
+
 // newParser returns a parser of the command line. options are more of kong's.
 func newParser(options ...kong.Option) *kong.Kong {
 	parser, err := kong.New(new(commands), append([]kong.Option{

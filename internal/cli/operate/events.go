@@ -84,6 +84,13 @@ func (c *Events) one(e *env.Env, v *api.Event) error {
 		}
 		return err
 	}
-	_, err := fmt.Fprintf(e.Out, "%s  %-5s  %-11s  %s\n", v.Time.Local().Format(time.DateTime), table.Escape(v.Level), table.Escape(v.Kind), table.Escape(v.Message))
+	about := v.Pool
+	if v.Backend != "" {
+		about += "/" + v.Backend
+	}
+	if about != "" {
+		about += ": "
+	}
+	_, err := fmt.Fprintf(e.Out, "%s  %-5s  %-11s  %s\n", v.Time.Local().Format(time.DateTime), table.Escape(v.Level), table.Escape(v.Kind), table.Escape(about+v.Message))
 	return err
 }

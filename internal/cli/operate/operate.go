@@ -148,8 +148,11 @@ func size(n uint64) string {
 	return fmt.Sprintf("%.1f %s", f, units[at])
 }
 
-// rate is a number of things a second, with a decimal if it is small.
-func rate(f float64) string {
+// rate is one of r, with a decimal if it is small; "-" if there are none yet.
+func rate(r *api.Rates, f float64) string {
+	if r.Over == 0 {
+		return "-"
+	}
 	if f > 0 && f < 10 {
 		return fmt.Sprintf("%.1f", f)
 	}

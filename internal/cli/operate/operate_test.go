@@ -169,7 +169,7 @@ func (b *balancer) serve(t *testing.T) string {
 	}
 	s := admin.New(admin.Options{Balancer: b, Draining: func() bool { return false }, Metrics: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler)})
 	served := make(chan error)
-	go func() { served <- s.Serve(l) }()
+	go func() { served <- s.Serve(l, nil) }()
 	t.Cleanup(func() {
 		s.Shutdown(context.Background())
 		<-served

@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -93,8 +94,8 @@ type Routes struct {
 
 // Help is kong's detailed help.
 func (*Routes) Help() string {
-	return `The routes in the order in which they match. TO is a pool, several with their weights,
-or an answer.
+	return `The routes in the order in which they match; "*" matches everything. TO is a pool,
+several with their weights, or an answer.
 
   holdfast routes
 
@@ -127,7 +128,7 @@ func routeTable(list []api.Route) *table.Table {
 			}
 			to = strings.Join(parts, ", ")
 		}
-		t.Row(r.Name, to, strings.Join(r.Listener, " "), strings.Join(r.Auth, ", "))
+		t.Row(cmp.Or(r.Name, "*"), to, strings.Join(r.Listener, " "), strings.Join(r.Auth, ", "))
 	}
 	return t
 }

@@ -23,7 +23,8 @@ type Status struct {
 func (*Status) Help() string {
 	return `A line for each backend: its state, its sessions, new sessions and messages a second,
 the 99th percentile of the time that handshakes took, and the reason for its state.
-Then a line for each certificate. A narrow terminal has fewer columns.
+Then a line for each certificate. A narrow terminal has fewer columns. A "-" is for what
+isn't known yet: rates are averages since somebody asked before.
 
   holdfast status
   holdfast status --output json
@@ -80,7 +81,7 @@ func backendTable(pools []api.Pool, now time.Time) *table.Table {
 		}
 		for j := range p.Backends {
 			b := &p.Backends[j]
-			t.Row(p.Name, b.Name, b.Address, stateOf(b), weight(b), sessions(b), rate(b.Rates.Opened), rate(b.Rates.Messages), latency(b.Handshake), why(b, now))
+			t.Row(p.Name, b.Name, b.Address, stateOf(b), weight(b), sessions(b), rate(&b.Rates, b.Rates.Opened), rate(&b.Rates, b.Rates.Messages), latency(b.Handshake), why(b, now))
 		}
 		switch {
 		case p.Queued == 1:

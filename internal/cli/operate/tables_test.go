@@ -19,11 +19,11 @@ func status() api.Status {
 	drain := func(left time.Duration) *api.Drain {
 		return &api.Drain{Since: started, Deadline: started.Add(left)}
 	}
-	up := api.Rates{Opened: 0.5, Messages: 1234}
+	up := api.Rates{Over: 10, Opened: 0.5, Messages: 1234}
 	backends := []api.Backend{
 		{Name: "ws1", Address: "10.0.0.1:3000", State: "up", Weight: 2, Share: 1, Sessions: 17, MaxSessions: 500, Requests: 1, Source: "file", Since: when(-time.Hour),
 			LastCheck: &api.Check{At: started.Add(-4 * time.Second), OK: true, Duration: 0.0023}, Counts: api.Counts{Rates: up, Handshake: &api.Latency{P99: 0.0123}}},
-		{Name: "spare", Address: "10.0.0.2:3000", State: "up", Weight: 1, Share: 0.25, Backup: true, Reason: "it is up again", Source: "runtime", Changed: []string{"added", "weight"}, Counts: api.Counts{Handshake: &api.Latency{P99: 2}}},
+		{Name: "spare", Address: "10.0.0.2:3000", State: "up", Weight: 1, Share: 0.25, Backup: true, Reason: "it is up again", Source: "runtime", Changed: []string{"added", "weight"}, Counts: api.Counts{Rates: api.Rates{Over: 10, Opened: 25}, Handshake: &api.Latency{P99: 2}}},
 		{Name: "down", Address: "ws3.internal.example.com:3000", State: "down", Share: 1, Reason: "health check failed: dial tcp 10.0.0.3:3000: connect: connection refused", Source: "dns ws3.internal.example.com",
 			Since: when(-26 * time.Hour), LastCheck: &api.Check{At: started.Add(-90 * time.Second), Reason: "connection refused"}},
 		{Name: "leaving", State: "drain", Share: 1, Sessions: 3, Reason: "asked for", Drain: drain(time.Hour + 400*time.Millisecond), Certificate: &api.BackendCertificate{DaysLeft: 2.25}},
@@ -62,7 +62,7 @@ var changes = []api.Change{
 
 var events = []api.Event{
 	{ID: 1, Time: started, Kind: "reload", Level: "info", Message: "configuration 4 is in use"},
-	{ID: 2, Time: started.Add(time.Second), Kind: "drain", Level: "info", Pool: "chat", Backend: "ws1", Message: "chat/ws1 is being drained \x1b]0;x\a", Detail: map[string]any{"sessions": 3}},
+	{ID: 2, Time: started.Add(time.Second), Kind: "drain", Level: "info", Pool: "chat", Backend: "ws1", Message: "a backend is being emptied \x1b]0;x\a", Detail: map[string]any{"sessions": 3}},
 	{ID: 5, Time: started.Add(2 * time.Second), Kind: "missed", Level: "warn", Message: "2 events are lost"},
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -35,13 +34,14 @@ const description = `holdfast-kubernetes is a load balancer for WebSockets that 
 Gateways of a Kubernetes cluster. When pods are replaced, their sessions are moved to
 other pods, or closed one after the other. Docs: docs/kubernetes.md.
 
-It runs in a pod, or anywhere with --kubeconfig. In the pod, these commands of
-holdfast work, too:
+It runs in a pod, or anywhere with --kubeconfig. In the pod, all commands of holdfast for
+a running balancer work, too (docs/cli.md), such as:
 
   holdfast-kubernetes status
+  holdfast-kubernetes sessions --client 203.0.113.7
+  holdfast-kubernetes close --claim sub=alice
   holdfast-kubernetes drain POOL/BACKEND
-  holdfast-kubernetes undrain POOL/BACKEND
-  holdfast-kubernetes close CLAIM=VALUE
+  holdfast-kubernetes events -f
 
 Signals:
   SIGHUP   read the file of --config again
@@ -52,15 +52,12 @@ Signals:
 Exit status: 0 stopped, 1 failed or stopped after cutting sessions, 2 errors in the
 flags or the file.`
 
-// remote are the commands of holdfast for a balancer that runs.
-var remote = []string{"status", "drain", "undrain", "close"}
-
 // exited unwinds the stack after kong's --help, which would end the process.
 type exited struct{ status int }
 
 // Main runs the program with arguments and returns its exit status.
 func Main(args []string, out, errOut io.Writer) (status int) {
-	if len(args) > 0 && slices.Contains(remote, args[0]) {
+	if len(args) > 0 && cli.Operates(args[0]) {
 		return cli.Main(args, out, errOut)
 	}
 	var f Flags

@@ -37,6 +37,8 @@ func TestCommandLine(t *testing.T) {
 		{"--kubeconfig " + kubeconfig + " --shared-secret x", 2, "--pod-namespace"},
 		{"--kubeconfig " + kubeconfig + " --peer-address 192.0.2.1:1", 1, "--peer-address"},
 		{"--gateway-service-type Magic", 2, "must be one of"},
+		{"sessions --admin 127.0.0.1:1 --min-idle 5", 2, `bad duration "5"`},
+		{"events --admin 127.0.0.1:1", 1, "no balancer answers at 127.0.0.1:1"},
 		{"status --admin 127.0.0.1:1", 1, "no balancer answers at 127.0.0.1:1"},
 	} {
 		var out, errOut bytes.Buffer
