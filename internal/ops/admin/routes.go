@@ -50,6 +50,7 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/v1/log", s.log},
 		{"PUT", "/v1/log", s.setLog},
 		{"GET", "/v1/events", s.events},
+		{"GET", "/v1/openapi.json", s.openAPI},
 	}
 }
 

@@ -1,9 +1,12 @@
 package admin
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
+	"github.com/holdfast-ws/holdfast/internal/ops/admin/openapi"
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
 )
 
@@ -18,11 +21,25 @@ func show[T any](s *Server, w http.ResponseWriter, r *http.Request, get func() (
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	show(s, w, r, func() (api.Status, error) { return s.o.Balancer.Status(), nil })
+	show(s, w, r, func() (api.Status, error) { return s.current(), nil })
+}
+
+// current is the status with lists that are [] in JSON if they are empty.
+func (s *Server) current() api.Status {
+	st := s.o.Balancer.Status()
+	st.Listeners, st.Pools = list(st.Listeners), slices.Clone(list(st.Pools))
+	for i := range st.Pools {
+		st.Pools[i].Backends = list(st.Pools[i].Backends)
+	}
+	return st
+}
+
+func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) {
+	show(s, w, r, func() (json.RawMessage, error) { return openapi.JSON(), nil })
 }
 
 func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
-	show(s, w, r, func() ([]api.Listener, error) { return list(s.o.Balancer.Status().Listeners), nil })
+	show(s, w, r, func() ([]api.Listener, error) { return s.current().Listeners, nil })
 }
 
 func (s *Server) certificates(w http.ResponseWriter, r *http.Request) {
@@ -34,7 +51,7 @@ func (s *Server) listRoutes(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) pools(w http.ResponseWriter, r *http.Request) {
-	show(s, w, r, func() ([]api.Pool, error) { return list(s.o.Balancer.Status().Pools), nil })
+	show(s, w, r, func() ([]api.Pool, error) { return s.current().Pools, nil })
 }
 
 func (s *Server) pool(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +64,7 @@ func (s *Server) backends(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return nil, err
 		}
-		return list(p.Backends), nil
+		return p.Backends, nil
 	})
 }
 
@@ -74,7 +91,7 @@ func (s *Server) backend(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) findPool(r *http.Request) (*api.Pool, error) {
 	name := r.PathValue("pool")
-	all := s.o.Balancer.Status().Pools
+	all := s.current().Pools
 	for i := range all {
 		if all[i].Name == name {
 			return &all[i], nil
