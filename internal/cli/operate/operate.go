@@ -63,10 +63,11 @@ func (f *Flags) ask(e *env.Env, call func(context.Context, *client.Client) error
 	return advise(call(ctx, c))
 }
 
-// advise adds what to do to a refusal that it is known of.
+// advise says how to give a token, where the balancer says that there has to be one.
 func advise(err error) error {
 	if client.IsRefused(err, http.StatusUnauthorized) {
-		return fmt.Errorf("%w (give it with --token-file FILE, HOLDFAST_TOKEN_FILE or HOLDFAST_TOKEN)", err)
+		why, _, _ := strings.Cut(err.Error(), ": send ")
+		return fmt.Errorf("%s: give one of admin.token_file with --token-file FILE, HOLDFAST_TOKEN_FILE or HOLDFAST_TOKEN", why)
 	}
 	return err
 }

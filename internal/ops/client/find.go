@@ -1,6 +1,8 @@
 package client
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -21,13 +23,15 @@ func tried() (sockets []string) {
 
 // Find returns the admin address of the balancer on this machine: HOLDFAST_ADMIN if that
 // is set, else the socket that exists of $XDG_RUNTIME_DIR/holdfast/admin.sock and
-// /run/holdfast/admin.sock, else 127.0.0.1:9900. It doesn't connect.
+// /run/holdfast/admin.sock, else 127.0.0.1:9900. It doesn't connect. A socket in a folder
+// that may not be read counts: the error of the connection then says what to do.
 func Find() string {
 	if address := os.Getenv("HOLDFAST_ADMIN"); address != "" {
 		return address
 	}
 	for _, path := range tried() {
-		if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrPermission) || err == nil && info.Mode()&os.ModeSocket != 0 {
 			return path
 		}
 	}

@@ -5,6 +5,7 @@ package client
 import (
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"syscall"
 )
@@ -12,6 +13,9 @@ import (
 // groupOf names the group of a file.
 func groupOf(path string) string {
 	info, err := os.Stat(path)
+	if err != nil { // the folder may not be read: it is its group then
+		info, err = os.Stat(filepath.Dir(path))
+	}
 	if err != nil {
 		return "of the socket"
 	}

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -172,5 +175,44 @@ func TestWrongCommands(t *testing.T) {
 	}
 	if got := fmt.Sprint(b.Pool(t, "main").Names()); got != "[a b c]" {
 		t.Errorf("the backends are %s", got)
+	}
+}
+
+// The commands find the socket of a balancer on this machine, and say what to do if they
+// may not talk to one.
+func TestWhereTheBalancerIs(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(secret, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	yaml := kit.Settings{Engine: "auto", Backends: []string{"127.0.0.1:1"}, More: "shutdown: {delay: 0}"}.YAML()
+	b := kit.StartBalancer(t, strings.Replace(yaml, `admin: {address: "127.0.0.1:0"}`, fmt.Sprintf(`admin: {address: "127.0.0.1:0", token_file: %q}`, secret), 1))
+	run := func(env string, args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), kit.Binary, args...)
+		cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+t.TempDir(), "HOLDFAST_ADMIN=", env)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	for _, test := range []struct {
+		env  string
+		args []string
+		want string
+	}{
+		{"XDG_RUNTIME_DIR=" + filepath.Dir(filepath.Dir(b.Socket)), nil, "^main +a "}, // the socket needs no token
+		{"HOLDFAST_ADMIN=unix:" + b.Socket, nil, "^main +a "},
+		{"HOLDFAST_ADMIN=" + b.Admin, nil, `^holdfast: .*no token: give one of admin.token_file with --token-file FILE, HOLDFAST_TOKEN_FILE or HOLDFAST_TOKEN$`},
+		{"HOLDFAST_TOKEN=wrong", []string{"--admin", b.Admin}, `^holdfast: .*wrong token: give one of `},
+		{"HOLDFAST_TOKEN=0123456789abcdef0123456789abcdef", []string{"--admin", b.Admin}, "^main +a "},
+		{"HOLDFAST_TOKEN_FILE=" + secret, []string{"--admin", b.Admin}, "^main +a "},
+		{"", []string{"--admin", b.Admin, "--token-file", secret}, "^main +a "},
+		{"", []string{"--admin", "/nowhere/admin.sock"}, `^holdfast: no balancer answers at /nowhere/admin.sock: there is no such socket`},
+		{"HOLDFAST_ADMIN=nonsense", nil, `^holdfast: admin address "nonsense" is not host:port`},
+	} {
+		out, err := run(test.env, append([]string{"status"}, test.args...)...)
+		if failed := strings.HasPrefix(test.want, "^holdfast: "); failed != (err != nil) {
+			t.Errorf("%s %q: %v", test.env, test.args, err)
+		}
+		shows(t, out, test.want)
 	}
 }
