@@ -82,7 +82,7 @@ api.onRefused((why) => new Promise((resolve) => {
   const problem = h("div", { class: "problem", role: "alert" }, why);
   const go = h("button", { type: "submit", class: "primary" }, "Sign in");
   const form = h("form", { method: "dialog", noValidate: true },
-    h("p", {}, "This balancer asks for a token: the content of the file that admin.token_file names in its configuration."),
+    h("p", {}, "This balancer asks for a token: one of those in the file that admin.token_file of its configuration names."),
     field("Token", input, "It is kept in this tab only, until you close it or sign out."), problem, h("div", { class: "actions" }, go));
   form.addEventListener("submit", (event) => {
     event.preventDefault();

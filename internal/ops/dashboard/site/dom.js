@@ -54,26 +54,30 @@ export class Keyed {
   }
 
   update(items, keyOf) {
-    const seen = new Set();
+    const wanted = new Map(items.map((item) => [keyOf(item), item]));
+    // First, as then nothing has to change its place, which would take the focus away.
+    for (const [key, part] of this.#parts) {
+      if (wanted.has(key)) continue;
+      this.#parts.delete(key);
+      remove(part.element);
+    }
     let at = this.parent.firstElementChild;
-    for (const item of items) {
-      const key = keyOf(item);
-      if (seen.has(key)) continue;
-      seen.add(key);
+    for (const [key, item] of wanted) {
       let part = this.#parts.get(key);
       if (!part) this.#parts.set(key, part = this.#make(item));
       part.update(item);
       if (part.element === at) at = at.nextElementSibling;
       else this.parent.insertBefore(part.element, at);
     }
-    for (const [key, part] of this.#parts) {
-      if (seen.has(key)) continue;
-      part.element.remove();
-      this.#parts.delete(key);
-    }
   }
+}
 
-  get(key) { return this.#parts.get(key); }
+// remove removes an element. If it has the focus, something near it gets it.
+function remove(e) {
+  const near = e.nextElementSibling ?? e.previousElementSibling;
+  const focused = e.contains(document.activeElement);
+  e.remove();
+  if (focused) (near?.querySelector("button:not([hidden]), a") ?? document.getElementById("main")).focus();
 }
 
 // table makes a table with a caption and columns {name, label, class}. On narrow screens
