@@ -44,6 +44,19 @@ func TestDashboardCost(t *testing.T) {
 			t.Errorf("the operator's script ended with status %d", status)
 		}
 	}
+	// That difference is hardly more than chance, so what the page asks for is measured, too.
+	cpu := func() float64 { return b.Metrics(t)["process_cpu_seconds_total"] }
+	asks := kit.UnlessBenching(20, 2000)
+	for _, path := range []string{"/v1/status", "/v1/sessions?limit=50", "/v1/sessions?limit=50&search=nobody"} {
+		before, at := cpu(), time.Now()
+		for range asks {
+			if status, body := b.Get(t, path); status != 200 {
+				t.Fatalf("%s: %d %s", path, status, body)
+			}
+		}
+		each := (cpu() - before - closed/100*time.Since(at).Seconds()) / float64(asks)
+		kit.AtMost(t, fmt.Sprintf("%d sessions, CPU time of %s", n, path), time.Duration(each*float64(time.Second)), 10*time.Millisecond)
+	}
 	if received := crowd.Received(); received == 0 {
 		t.Error("the sessions didn't talk")
 	}

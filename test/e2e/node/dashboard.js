@@ -256,6 +256,19 @@ const tasks = {
     await page.waitForFunction(() => document.querySelector('[data-backend="main/b"] [data-label="Weight"]').textContent.startsWith("7"));
     result.after = (await focused()).name;
     result.moves = await page.evaluate(() => document.getAnimations().length);
+
+    // What was changed is shown, and undone.
+    await to("Changes 1 differ from the file");
+    await page.keyboard.press("Enter");
+    await byTestId(page, "change").waitFor();
+    result.changes = await byTestId(page, "change").locator("th, td").allTextContents();
+    await to("Revert the changes of main/b");
+    await page.keyboard.press("Enter");
+    await to("Revert");
+    await page.keyboard.press("Enter");
+    await byTestId(page, "no-changes").waitFor();
+    await show(page, "backends");
+    await page.waitForFunction(() => document.querySelector('[data-backend="main/b"] [data-label="Weight"]').textContent.startsWith("1"));
     return result;
   },
 
