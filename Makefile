@@ -24,8 +24,8 @@ race:
 
 # Not cached, since these tests test the binary. Without -race, which would need
 # several times the memory and the time. All packages test the same binary. They
-# mostly wait, so two run in parallel even on two processors. The packages of packaging/
-# are installed with that binary, too.
+# mostly wait, so two run in parallel even on two processors. At last packaging/ is tested,
+# which installs packages and runs the image.
 e2e:
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	go build $${HOLDFAST_E2E_RACE:+-race} -o "$$dir/holdfast" ./cmd/holdfast; \
