@@ -296,3 +296,19 @@ func TestEventsEnd(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Whatever a server sends as a stream of events is read without a panic, and what is read
+// are events.
+func FuzzEvents(f *testing.F) {
+	f.Add("id: 1\nevent: x\ndata: {\"id\":1}\n\n: alive\n\n")
+	f.Add("data: {\ndata: x\n\n")
+	f.Add("data\n\nid\n\ndata:null\n\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		n := 0
+		s := &stream{client: &Client{address: "a"}, f: func(api.Event) error { n++; return nil }}
+		err := s.parse(strings.NewReader(text), func() {})
+		if n > strings.Count(text, "data") || err != nil && strings.ContainsAny(err.Error(), "\n\r\x1b") {
+			t.Errorf("%q: %d events, %v", text, n, err)
+		}
+	})
+}
