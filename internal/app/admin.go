@@ -41,6 +41,7 @@ func (a *App) newAdmin(c *config.Admin) (_ *adminServer, err error) {
 		Draining: a.stopping,
 		Metrics:  a.MetricsHandler(),
 		Pages:    dashboard.Handler(),
+		Done:     a.metrics.AdminDone,
 		Log:      a.slog,
 	}
 	s := &adminServer{api: admin.New(o), health: admin.NewHealth(o), as: *c}

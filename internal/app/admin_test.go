@@ -188,3 +188,33 @@ func TestAdminFlagBeyondThisMachine(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Requests to the admin interface are counted by endpoint.
+func TestAdminRequestsAreCounted(t *testing.T) {
+	r := start(t, adminFile(`socket: off, address: "127.0.0.1:0"`))
+	get("http://" + r.AdminAddr() + "/v1/pools/a")
+	get("http://" + r.AdminAddr() + "/v1/nothing")
+	_, metrics := get("http://" + r.AdminAddr() + "/metrics")
+	for _, want := range []string{`holdfast_admin_requests_total{code="2xx",endpoint="GET /v1/pools/{pool}"} 1`, `code="4xx"`} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("no %s in\n%s", want, metrics)
+		}
+	}
+}
+
+// A file of tokens that can't be used is an error of holdfast check, too.
+func TestCheckReadsTokens(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(path, []byte("# none\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{path: path + ": there is no token", path + "x": "no such file"} {
+		c, err := yaml.Parse("f", []byte(adminFile(`address: "127.0.0.1:0", token_file: `+file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if errs, _ := app.CheckFiles(c); len(errs) != 1 || errs[0].Path != "admin.token_file" || errs[0].Line != 3 || !strings.Contains(errs[0].Msg, want) {
+			t.Errorf("%v, want %s", errs, want)
+		}
+	}
+}
