@@ -52,6 +52,8 @@ var notRun = []struct{ prefix, why string }{
 	{"holdfast bench-server --listen ", "this test has servers of its own"},
 	{"holdfast run -c l7-", "test/e2e/layer4 runs the files of examples/two-tier"},
 	{"holdfast run -c front.yaml", "test/e2e/layer4 runs the files of examples/two-tier"},
+	{"ssh ", "it needs another machine"},
+	{"HOLDFAST_E2E_FIGURES=", "it takes minutes"},
 	{"kubectl ", "it needs a cluster"},
 	{"curl --resolve chat.example.com:443:192.0.2.10", "it needs a cluster"},
 	{"helm ", "it needs a cluster; kubernetes/deploy renders the chart"},

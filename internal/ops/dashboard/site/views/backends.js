@@ -8,7 +8,7 @@ import { store } from "../store.js";
 import { changeWeight, drain, maint, ready, undrain } from "./backend/actions.js";
 import { Progress } from "./backend/progress.js";
 
-const SPARK = [1, 5]; // minutes
+const SPARK = [1, 2, 5]; // minutes
 
 const columns = [
   { name: "backend", label: "Backend" },

@@ -129,6 +129,7 @@ function attentionOf(s) {
     for (const b of backends) {
       const level = troubled[b.state];
       if (level) add(level, `${p.name}/${b.name} is ${b.state}${b.reason ? `: ${b.reason}` : "."}`, href);
+      if (b.admin !== "ready" && b.state !== "removed") add("info", `${p.name}/${b.name} is ${b.admin === "drain" ? "drained" : "in maintenance"}: ${b.sessions ? `${plural(b.sessions, "session")} left` : "it is empty"}.`, href);
       if (b.certificate?.days_left < soon) add(b.certificate.days_left < 0 ? "error" : "warn", `The certificate of ${p.name}/${b.name}: ${daysLeft(b.certificate.days_left)}.`, href);
     }
     for (const d of p.discovery ?? []) if (d.trouble) add("warn", `Discovery of ${p.name} by ${d.source} fails: ${d.trouble}`, href);

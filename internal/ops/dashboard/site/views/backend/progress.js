@@ -25,6 +25,6 @@ export class Progress {
     this.#bar.value = done;
     const left = (new Date(drain.deadline) - store.at) / 1000;
     text(this.#words, b.sessions === 0 ? "empty"
-      : `${count(b.sessions)} of ${count(first)} left, ${left > 0 ? `the last is closed by ${clock(drain.deadline)}, in ${seconds(Math.ceil(left))}` : "the deadline has passed"}`);
+      : `${count(b.sessions)} of ${count(first)} left, ${left > 0 ? `until ${clock(drain.deadline)} (${seconds(Math.ceil(left))})` : "the deadline has passed"}`);
   }
 }
