@@ -23,7 +23,20 @@ const (
 	moveSpan      = "move"
 )
 
-func (w watcher) Tracing() bool { return w.traces.current.Load() != nil }
+// TraceHandshake chooses at random, so that the others cost nothing, unless a trusted proxy
+// may decide about them when their heads are read.
+func (w watcher) TraceHandshake() bool {
+	u := w.traces.current.Load()
+	return u != nil && (u.believes || u.sampled())
+}
+
+func (w watcher) TraceMove(id session.ID) bool {
+	if w.traces.current.Load() == nil {
+		return false
+	}
+	_, ok := w.traces.spans.get(id)
+	return ok
+}
 
 // HandshakeTraced sends the trace of a handshake, if it is sampled.
 func (w watcher) HandshakeTraced(t *timing.Trace) {
@@ -37,7 +50,7 @@ func (w watcher) HandshakeTraced(t *timing.Trace) {
 		if !t.Context.Sampled {
 			return
 		}
-	} else if !u.sampled() {
+	} else if u.believes && !u.sampled() {
 		return
 	}
 	root := tracing.Span{Trace: tracing.NewTraceID(), ID: tracing.NewSpanID(), Name: handshakeSpan, Kind: tracing.Server, Start: t.Began, End: t.Ended}

@@ -35,8 +35,10 @@ type traces struct {
 
 // tracingUse is what comes of one tracing section. It is immutable.
 type tracingUse struct {
-	section  config.Tracing
-	headers  http.Header
+	section config.Tracing
+	headers http.Header
+	// believes says that proxies may decide what is traced, by traceparent.
+	believes bool
 	exporter *tracing.Exporter // nil until it is used
 }
 
@@ -47,7 +49,7 @@ func loadTracing(c *config.Config) (*tracingUse, error) {
 	if t == nil {
 		return nil, nil
 	}
-	u := &tracingUse{section: *t, headers: http.Header{}}
+	u := &tracingUse{section: *t, headers: http.Header{}, believes: c.Forwarded.TraceContext && len(c.Forwarded.Trust) > 0}
 	for _, h := range t.Headers {
 		u.headers[textproto.CanonicalMIMEHeaderKey(h[0])] = []string{h[1]}
 	}

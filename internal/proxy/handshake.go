@@ -72,7 +72,7 @@ func (h *clientHandshake) reset(p *Proxy, c transport.Conn, waited *queuedHandsh
 	if h.trace = nil; waited != nil {
 		h.trace = waited.trace
 		h.trace.Waited(timing.Queue, waited.since)
-	} else if p.Watcher.Tracing() {
+	} else if p.Watcher.TraceHandshake() {
 		h.trace = timing.New()
 	}
 	h.id = session.ID{}

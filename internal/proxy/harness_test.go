@@ -265,8 +265,9 @@ func (b *balancer) SessionOpened(i session.Info, o proxy.Opened) {
 func (b *balancer) TLSDone(result string, _ *transport.TLS) {
 	b.note(func() { b.secured = append(b.secured, result) })
 }
-func (b *balancer) TLSLeft()      { b.note(func() { b.left++ }) }
-func (b *balancer) Tracing() bool { return false }
+func (b *balancer) TLSLeft()                  { b.note(func() { b.left++ }) }
+func (b *balancer) TraceHandshake() bool      { return false }
+func (b *balancer) TraceMove(session.ID) bool { return false }
 
 func (b *balancer) HandshakeTraced(*timing.Trace) {}
 

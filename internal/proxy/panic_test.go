@@ -31,7 +31,8 @@ func (results) TLSLeft()                                                      {}
 func (results) SessionCame(uint32)                                            {}
 func (results) SessionMoved(reattach.Move)                                    {}
 func (results) SessionNotKept(session.Info)                                   {}
-func (r results) Tracing() bool                                               { return false }
+func (r results) TraceHandshake() bool                                        { return false }
+func (r results) TraceMove(session.ID) bool                                   { return false }
 func (r results) HandshakeTraced(*timing.Trace)                               {}
 func (r results) AffinityDone(_, _ string)                                    {}
 func (r results) HandshakeDone(_ proxy.Where, result string, _ time.Duration) { r <- result }

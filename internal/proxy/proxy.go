@@ -66,8 +66,9 @@ type Watcher interface {
 	// AffinityDone is called for each choice in a pool with affinity; see
 	// generation.AffinityResults.
 	AffinityDone(pool, result string)
-	// HandshakeTraced is called after HandshakeDone, for a handshake that began while
-	// Tracing was true.
+	// TraceHandshake is called at the beginning of each handshake: whether it is traced.
+	// Then HandshakeTraced is called after HandshakeDone.
+	TraceHandshake() bool
 	HandshakeTraced(*timing.Trace)
 	reattach.Watcher
 }

@@ -32,8 +32,8 @@ type Watcher interface {
 	// SessionNotKept is called for a session that can't be given another
 	// backend, since its handshake is too large to be saved.
 	SessionNotKept(session.Info)
-	// Tracing reports whether traces are wanted.
-	Tracing() bool
+	// TraceMove reports whether the moves of a session are traced.
+	TraceMove(session.ID) bool
 }
 
 // Options of a Reattacher. All functions are called on event loops and must not
@@ -117,7 +117,7 @@ func (r *Reattacher) Reattach(parent transport.Conn, m relay.ReattachRequest) (f
 		}
 		r.put(s)
 	}()
-	if r.Watcher.Tracing() {
+	if r.Watcher.TraceMove(m.Info.ID) {
 		s.trace = timing.New()
 		if before, ok := r.traces.Load(m.Info.ID); ok { // of an earlier search of this move
 			s.trace = before.(*timing.Trace)

@@ -243,6 +243,8 @@ func (r *reader) follow(c command) {
 	case strings.HasPrefix(text, "holdfast bench "):
 		r.serveEcho("3001", "8080")
 		r.run(c, r.elsewhere(text))
+	case fields[0] == "grep":
+		r.search(c, text)
 	case fields[0] == "openssl", fields[0] == "promtool":
 		r.run(c, r.elsewhere(text))
 	case strings.HasPrefix(text, "curl --unix-socket "):
@@ -294,6 +296,22 @@ func (r *reader) run(c command, text string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		r.t.Errorf("%s: %s: %v\n%s", c.where, c.text, err, out)
 	}
+}
+
+// search runs a command that looks into the balancer's log, holdfast.log, until it finds
+// something: the log is written a moment later.
+func (r *reader) search(c command, text string) {
+	r.t.Helper()
+	if r.balancer == nil {
+		r.t.Fatalf("%s: no balancer was started before %q", c.where, c.text)
+	}
+	testkit.Eventually(r.t, c.where+": something is found by "+c.text, func() bool {
+		err := os.WriteFile(filepath.Join(r.dir, "holdfast.log"), []byte(r.balancer.Stderr.String()), 0o600)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return r.shell(text).Run() == nil
+	})
 }
 
 // background starts a command that keeps running, and waits until it listens on
