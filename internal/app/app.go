@@ -67,6 +67,9 @@ type Options struct {
 	// what it is doing; see sd_listen_fds(3) and sd_notify(3). Without systemd it has no
 	// effect.
 	Systemd bool
+	// State is the path of the file that keeps changes at run time, for a configuration
+	// that leaves it to the caller (admin.state: auto); "" means that they aren't kept.
+	State string
 	// Collectors have metrics of the program that runs the balancer, which are served with
 	// its own. They are asked at every scrape, the first of which may be before Start returns.
 	Collectors []prometheus.Collector
@@ -86,6 +89,7 @@ type App struct {
 	discovery    *discovery.Watcher
 	drainer      *drain.Drainer
 	downs        downs
+	overrides    overrides
 	rebalancer   *rebalance.Rebalancer
 	gate         *overload.Gate
 	limiter      *limit.Limiter
@@ -194,6 +198,9 @@ func Start(o Options) (_ *App, err error) {
 	a.spare.set = a.engine.SpareProcessors
 	a.spare.set(false)
 	a.tune(c)
+	a.openState(c.Admin.State)
+	undo = append(undo, a.closeState)
+	a.overrides.put(a.settled(c))
 	// Changes that are discovered from now on wait for the end of Start.
 	a.reload.Lock()
 	defer a.reload.Unlock()

@@ -39,6 +39,15 @@ func (d *downs) changed(b *pool.Backend, end func(*pool.Backend)) {
 	}
 }
 
+// soon runs f, which may block, unless close was called.
+func (d *downs) soon(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.running.Go(f)
+	}
+}
+
 // close ends nothing any more, and waits for what has begun.
 func (d *downs) close() {
 	d.mu.Lock()
@@ -50,6 +59,7 @@ func (d *downs) close() {
 // backendChanged is called after each change of a backend's state. It doesn't block.
 func (a *App) backendChanged(b *pool.Backend) {
 	a.drainer.Reconcile(b)
+	a.agentMayHaveSaid(b)
 	a.downs.changed(b, a.endSessionsOf)
 }
 

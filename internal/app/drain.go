@@ -2,7 +2,6 @@ package app
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -89,39 +88,6 @@ func (a *App) movesOnDrain(b *pool.Backend) bool {
 	return p != nil && p.Reattach.Allows(session.Drain)
 }
 
-// backend finds a backend.
-func (a *App) backend(in, name string) (*pool.Backend, error) {
-	for _, b := range a.registry.Backends() {
-		if b.Pool == in && b.Name == name && !b.Removed() {
-			return b, nil
-		}
-	}
-	return nil, api.NotFound("backend", "the pool %q has no backend %q", in, name)
-}
-
-// drain drains a backend. timeout is a duration by the rules of the
-// configuration; "" means the pool's. The warning is "" if the pool has other
-// backends for new sessions.
-func (a *App) drain(in, name, timeout string) (warning string, err error) {
-	within := time.Duration(-1)
-	if timeout != "" {
-		if within, err = config.ParseDuration(timeout); err != nil {
-			return "", api.Invalid("timeout", "timeout: %v", err)
-		}
-	}
-	b, err := a.backend(in, name)
-	if err != nil {
-		return "", err
-	}
-	a.drainer.Drain(b, within, "asked for")
-	if a.serves(b.Pool) {
-		return "", nil
-	}
-	warning = fmt.Sprintf("no backend of the pool %s takes new sessions now: new clients are refused with 503 until one does, or until holdfast undrain %s/%s", b.Pool, b.Pool, b.Name)
-	a.noted(api.EventDrain).Warn(warning, "pool", b.Pool, "backend", b.Name)
-	return warning, nil
-}
-
 // serves reports whether a pool has a backend for new sessions.
 func (a *App) serves(name string) bool {
 	p := a.proxy.Generation().Pools[name]
@@ -135,12 +101,4 @@ func (a *App) serves(name string) bool {
 		}
 	}
 	return slices.ContainsFunc(p.Picker.Members(), func(m pool.Member) bool { return m.Backend.Availability() <= worst })
-}
-
-func (a *App) undrain(in, name string) error {
-	b, err := a.backend(in, name)
-	if err == nil {
-		a.drainer.Undrain(b, "asked for")
-	}
-	return err
 }

@@ -82,6 +82,7 @@ func (a *App) build(c *config.Config, tls map[string]*backendtls.Client, set *au
 		g.Pools[p.Name].TLS = tls[p.Name]
 		a.setAdmit(p, g.Pools[p.Name])
 	}
+	a.operate(c, pools)
 	a.keepQueues(c, left)
 	a.forgetLearned(c)
 	a.checker.Apply(pools, healthSpecs(c, tls))
@@ -138,6 +139,7 @@ func adminRestart(old, now *config.Admin) (keys []string) {
 		{"admin.socket_mode", old.Permissions() != now.Permissions()},
 		{"admin.address", old.Address != now.Address},
 		{"admin.tls", (old.TLS == nil) != (now.TLS == nil)},
+		{"admin.state", old.State != now.State},
 		{"admin.health", old.Health != now.Health},
 	} {
 		if k.changed {

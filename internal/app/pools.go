@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/stage/sticky"
 	"github.com/holdfast-ws/holdfast/internal/tls/backendtls"
+	"github.com/holdfast-ws/holdfast/internal/upstream/changes"
 	"github.com/holdfast-ws/holdfast/internal/upstream/discovery"
 	"github.com/holdfast-ws/holdfast/internal/upstream/health"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
@@ -26,42 +27,24 @@ func (a *App) poolSpecs(c *config.Config) []pool.Spec {
 			SlowStart: p.Health.SlowStart, MaxFails: p.Health.MaxFails, FailTimeout: p.Health.FailTimeout,
 			Checked: p.Health.Active(),
 		}
-		s.Backends = a.backendsOf(p)
+		s.Backends = a.merged(p).Backends
 		specs = append(specs, s)
 	}
 	return specs
 }
 
-// backendsOf lists a pool's backends. Those of the configuration take precedence
-// over discovered ones with the same name or address.
-func (a *App) backendsOf(p *config.Pool) (all []pool.BackendSpec) {
-	names, addresses := map[string]bool{}, map[string]bool{}
-	for _, b := range p.Backends {
-		address := b.Address.String()
-		all = append(all, pool.BackendSpec{Name: b.Name, Address: address, Weight: b.Weight, MaxSessions: b.MaxSessions, HealthPort: b.HealthPort, Backup: b.Backup})
-		names[b.Name], addresses[address] = true, true
-	}
-	if !p.Discovers() {
-		return all
-	}
-	for _, m := range a.discovery.Members(p.Name) {
-		if !m.In(names, addresses) {
-			all = append(all, pool.BackendSpec{Name: m.Name, Address: m.Address, Weight: m.Weight, MaxSessions: m.MaxSessions,
-				Host: m.Host, HealthPort: m.HealthPort, Backup: m.Backup, Listed: listed[m.State], KillAt: m.Deadline})
-		}
-	}
-	return all
-}
-
-// sourcesOf says where the backends of a pool come from, by name: "file", or a source of
-// discovery.
-func (a *App) sourcesOf(p *config.Pool) map[string]string {
+// sourcesOf says where the backends of a pool come from, by name: "file", "runtime", or a
+// source of discovery.
+func (a *App) sourcesOf(p *config.Pool, m *changes.Merged) map[string]string {
 	sources := map[string]string{}
 	if p.Discovers() {
 		sources = a.discovery.Sources(p.Name)
 	}
 	for _, b := range p.Backends {
 		sources[b.Name] = "file"
+	}
+	for name := range m.Added {
+		sources[name] = "runtime"
 	}
 	return sources
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
@@ -66,8 +68,11 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.coming.Store(c)
 	defer a.coming.Store(nil)
 	a.discovery.Apply(discoverySpecs(c), firstFound)
+	before, settled := a.overrides.get(), a.settled(c)
+	a.overrides.put(settled)
 	g, left, err := a.build(c, backendTLS, auth, a.proxy.Generation().Number+1)
 	if err != nil {
+		a.overrides.put(before)
 		a.discovery.Apply(discoverySpecs(old), 0)
 		return nil, errors.Join(err, a.listeners.Apply(a.listening.specs))
 	}
@@ -78,6 +83,9 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.useListeners(c, listening)
 	a.tune(c)
 	a.current.Store(c)
+	if !reflect.DeepEqual(before, settled) {
+		a.saveState()
+	}
 	a.metrics.Refresh()
 	a.rebalancer.PoolsChanged()
 	a.gate.SetPerAddress(c.Limits.MaxHandshakesPerAddress)
@@ -112,6 +120,13 @@ func (a *App) rediscover(pools []string) {
 	c := a.current.Load()
 	if a.proxy == nil || a.stopped {
 		return
+	}
+	for i := range c.Pools {
+		if p := &c.Pools[i]; slices.Contains(pools, p.Name) {
+			if g := a.proxy.Generation().Pools[p.Name]; g != nil {
+				a.dropUnlisted(p, g.Picker.Members())
+			}
+		}
 	}
 	g, left, err := a.build(c, a.backendTLS, a.auth, a.proxy.Generation().Number+1)
 	if err != nil {

@@ -44,6 +44,7 @@ func (a *App) stopping() bool { return a.announced.Load() || a.gate.Stopping() }
 func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.reload.Lock()
 	a.stopped = true
+	a.closeState()
 	a.reload.Unlock()
 	a.rebalancer.Close()
 	a.downs.close()

@@ -27,6 +27,7 @@ func (a *App) Status() api.Status {
 		DrainingSince: a.ending.Load(),
 		Generation:    a.proxy.Generation().Number,
 		ConfigFile:    a.options.File,
+		Changes:       len(a.rows()),
 		LogLevel:      levelWord(a.log.Level()),
 		Listeners:     []api.Listener{},
 	}
@@ -55,6 +56,7 @@ type view struct {
 	*App
 	members map[*pool.Backend]pool.Member
 	sources map[*pool.Backend]string
+	changed map[*pool.Backend][]string
 	drains  map[*pool.Backend]*api.Drain
 	checks  map[*pool.Backend]health.Last
 	counts  *metrics.AllCounts
@@ -66,7 +68,8 @@ type view struct {
 
 // newView asks all who know something. totals are those of the whole balancer.
 func (a *App) newView(c *config.Config, totals *api.Totals) *view {
-	v := &view{App: a, members: map[*pool.Backend]pool.Member{}, sources: map[*pool.Backend]string{}, drains: map[*pool.Backend]*api.Drain{},
+	v := &view{App: a, members: map[*pool.Backend]pool.Member{}, sources: map[*pool.Backend]string{}, changed: map[*pool.Backend][]string{},
+		drains: map[*pool.Backend]*api.Drain{},
 		checks: a.checker.Last(), counts: a.metrics.Counts(), shown: map[metrics.Labels]bool{}, backends: a.registry.Backends()}
 	pools := a.proxy.Generation().Pools
 	for i := range c.Pools {
@@ -75,9 +78,17 @@ func (a *App) newView(c *config.Config, totals *api.Totals) *view {
 		if g == nil {
 			continue
 		}
-		sources := a.sourcesOf(p)
+		merged := a.merged(p)
+		sources := a.sourcesOf(p, &merged)
+		changed := map[string][]string{}
+		for _, r := range merged.Rows {
+			if r.Problem == "" {
+				changed[r.Backend] = append(changed[r.Backend], r.Field)
+			}
+		}
 		for _, m := range g.Picker.Members() {
 			v.members[m.Backend], v.sources[m.Backend] = m, sources[m.Backend.Name]
+			v.changed[m.Backend] = changed[m.Backend.Name]
 			v.shown[metrics.Labels{Pool: p.Name, Backend: m.Backend.Name}] = true
 		}
 	}
@@ -147,7 +158,7 @@ func (v *view) backend(b *pool.Backend) api.Backend {
 	st, m := b.State(), v.members[b]
 	one := api.Backend{
 		Name: b.Name, Address: b.Address, State: st.Name, Operational: st.Operational.String(), Admin: st.Admin.String(),
-		Reason: st.Reason, Since: when(st.Since), Weight: m.Weight, Backup: m.Backup, Share: st.Share, Source: v.sources[b],
+		Reason: st.Reason, Since: when(st.Since), Weight: m.Weight, Backup: m.Backup, Share: st.Share, Source: v.sources[b], Changed: v.changed[b],
 		Sessions: st.Sessions, Requests: st.Requests, MaxSessions: st.MaxSessions, Drain: v.drains[b],
 	}
 	if st.Listed != pool.ListedReady {

@@ -91,6 +91,7 @@ func (c *runCommand) options(e *env.Env) (app.Options, error) {
 			return o, env.Usage("no holdfast.yaml in this directory: use -c FILE, or --listen ADDRESS and --backend ADDRESS")
 		}
 	}
+	o.State = stateFile(o.File)
 	loader, err := c.loader()
 	if err != nil {
 		return o, err

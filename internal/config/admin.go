@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,9 @@ type Admin struct {
 	TokenFile string `key:"token_file" as:"file"`
 	// TLS is for Address; nil is none.
 	TLS *AdminTLS `key:"tls" want:"a mapping with cert and key"`
+	// State is the file that keeps changes of backends made at run time, StateAuto or
+	// StateOff.
+	State string `key:"state" as:"state file"`
 	// Health is an address that answers GET /health only. The zero Address means none.
 	Health hostport.Address `key:"health" want:"an address such as :9901" empty:"ok" example:":9901"`
 }
@@ -33,6 +37,25 @@ const (
 	SocketAuto = "auto" // in the usual folder, see internal/app
 	SocketOff  = "off"
 )
+
+// Values of Admin.State that aren't paths.
+const (
+	StateAuto = "auto" // in the usual folder, see internal/cli
+	StateOff  = "off"
+)
+
+// checkState checks a value of Admin.State. Its path is absolute, as that of the socket.
+func checkState(s string) error {
+	switch {
+	case s == StateAuto || s == StateOff:
+		return nil
+	case s == "":
+		return errors.New("the path of the file is empty: write auto, off or a path such as /var/lib/holdfast/state.json")
+	case !filepath.IsAbs(s) || strings.HasSuffix(s, "/"):
+		return fmt.Errorf("bad path %s: want auto, off or the path of a file such as /var/lib/holdfast/state.json", hint.Quote(s))
+	}
+	return checkFile(s)
+}
 
 // AdminTLS says how the admin address speaks TLS.
 type AdminTLS struct {
@@ -92,6 +115,9 @@ func (v *Validator) admin(taken ports, a *Admin) {
 	p := Path("admin")
 	if a.Socket == "" && v.OK(p.Key("socket")) { // of a program
 		a.Socket = SocketOff
+	}
+	if a.State == "" && v.OK(p.Key("state")) { // of a program
+		a.State = StateOff
 	}
 	if mode := p.Key("socket_mode"); a.SocketMode != "" && a.Socket == SocketOff && v.OK(mode) {
 		v.Fail(mode, "socket_mode is for a socket, and socket is off: leave it out")

@@ -98,7 +98,7 @@ func Defaults() Config {
 		},
 		Keepalive: Keepalive{Interval: 25 * time.Second, Timeout: 10 * time.Second},
 		Limits:    Limits{RouteLimits: RouteLimits{SessionLimits: DefaultSessionLimits()}, SendBuffer: 256 << 10, BacklogMemory: 256 << 20},
-		Admin:     Admin{Socket: SocketAuto},
+		Admin:     Admin{Socket: SocketAuto, State: StateAuto},
 		Log:       Log{Format: "json", Level: "info"},
 		Engine:    "auto",
 	}

@@ -55,6 +55,7 @@ var texts = map[string]struct {
 	"profile":       {"a word such as shortlived", plain(checkProfile)},
 	"permissions":   {"permissions such as 0660", plain(checkPermissions)},
 	"admin socket":  {"auto, off or a path such as /run/holdfast/admin.sock", plain(checkSocket)},
+	"state file":    {"auto, off or a path such as /var/lib/holdfast/state.json", plain(checkState)},
 	"server name":   {"a name such as chat.internal", normal(parseServerName)},
 	"file":          {"the path of a file", absolute(checkFile)},
 	"folder":        {"the path of a folder", absolute(checkFolder)},

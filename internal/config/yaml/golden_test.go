@@ -125,16 +125,18 @@ func dump(c *config.Config, f *File) string {
 		admin = c.Admin.Address.String()
 	}
 	line("admin {Address:%s}", admin)
-	if rest := c.Admin; rest != (config.Admin{Socket: config.SocketAuto, Address: rest.Address}) {
+	if rest := c.Admin; rest != (config.Admin{Socket: config.SocketAuto, State: config.StateAuto, Address: rest.Address}) {
 		secure := config.AdminTLS{}
 		if rest.TLS != nil {
 			secure = *rest.TLS
 		}
-		line("  socket %s mode %s token_file %s tls %+v health %s", rest.Socket, rest.Permissions(), rest.TokenFile, secure, rest.Health)
+		line("  socket %s mode %s token_file %s tls %+v state %s health %s", rest.Socket, rest.Permissions(), rest.TokenFile, secure, rest.State, rest.Health)
 	}
 	line("log %+v", c.Log)
 	if t := c.Tracing; t != nil {
-		line("tracing %+v", *t)
+		shown := *t
+		shown.HeadersFile = relative(t.HeadersFile)
+		line("tracing %+v", shown)
 	}
 	line("engine %s", c.Engine)
 	for _, w := range c.Warnings {

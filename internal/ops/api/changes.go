@@ -8,6 +8,7 @@ type NewBackend struct {
 	Address     string `json:"address"`
 	Weight      *int   `json:"weight,omitempty"` // 1 if it is missing
 	MaxSessions int    `json:"max_sessions,omitempty"`
+	HealthPort  int    `json:"health_port,omitempty"` // 0 is as the pool has it
 	Backup      bool   `json:"backup,omitempty"`
 }
 

@@ -150,20 +150,31 @@ func New(o Options) *Drainer {
 // Drain empties b at an operator's request. A timeout below 0 means the Plan's. If
 // b is being emptied already, the drain starts again.
 func (d *Drainer) Drain(b *pool.Backend, timeout time.Duration, reason string) {
+	d.Empty(b, pool.Drain, timeout, reason)
+}
+
+// Empty is Drain with another state than Drain, such as Maint.
+func (d *Drainer) Empty(b *pool.Backend, state pool.Admin, timeout time.Duration, reason string) {
+	d.Restart(b, timeout)
+	b.Operate(state, reason)
+	d.Reconcile(b)
+}
+
+// Restart makes the next drain of b, which the caller is about to cause, begin anew. A
+// timeout below 0 means the Plan's.
+func (d *Drainer) Restart(b *pool.Backend, timeout time.Duration) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.end(b)
 	if timeout >= 0 {
 		d.timeout[b] = timeout
 	}
-	d.mu.Unlock()
-	b.SetAdmin(pool.Drain, reason)
-	d.Reconcile(b)
 }
 
 // Undrain ends what Drain began: b takes sessions again, unless its checks or its
 // removal keep it empty.
 func (d *Drainer) Undrain(b *pool.Backend, reason string) {
-	b.SetAdmin(pool.Ready, reason)
+	b.Operate(pool.Ready, reason)
 	d.Reconcile(b)
 }
 

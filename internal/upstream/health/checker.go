@@ -91,7 +91,8 @@ func New(o Options) *Checker {
 
 // Apply checks the members of each pool that has a Spec from now on, and no others.
 // Backends that were checked by an equal Spec before keep their counts and their
-// rhythm. New ones are checked at once, or within a second if there are many. Apply
+// rhythm. Those that an operator has put into maintenance aren't checked, and keep their
+// states. New ones are checked at once, or within a second if there are many. Apply
 // doesn't wait for results.
 //
 // Call it after pool.Registry.Apply, with the pools that returned.
@@ -112,6 +113,7 @@ func (c *Checker) Apply(pools map[string]*pool.Pool, specs map[string]Spec) {
 			b := m.Backend
 			old := c.targets[b]
 			switch {
+			case b.InMaintenance():
 			case targets[b] != nil:
 			case old != nil && old.spec.Equal(spec) && (old.host == m.Host || spec.TLS == nil) && old.port == m.HealthPort:
 				targets[b] = old
@@ -124,7 +126,9 @@ func (c *Checker) Apply(pools map[string]*pool.Pool, specs map[string]Spec) {
 	for b, t := range c.targets {
 		if targets[b] == nil {
 			t.stop()
-			t.release()
+			if !b.InMaintenance() {
+				t.release()
+			}
 		}
 	}
 	c.targets = targets

@@ -79,7 +79,7 @@ func newTarget(m pool.Member, s Spec, checks []check, c *Checker, old *target) *
 	switch {
 	case hasAgent && hadAgent && agent == oldAgent:
 		t.agent = old.agent
-	case old.agent.setAdmin:
+	case old.agent.setAdmin && !b.Operated():
 		b.SetAdmin(pool.Ready, "its agent is no longer asked")
 	}
 	t.updateLoad()
@@ -104,7 +104,7 @@ func (t *target) release() {
 	}
 	t.backend.ClearChecks()
 	t.backend.SetLoad(1)
-	if t.agent.setAdmin {
+	if t.agent.setAdmin && !t.backend.Operated() {
 		t.backend.SetAdmin(pool.Ready, "it is no longer checked")
 	}
 }

@@ -90,6 +90,7 @@ type change struct {
 type status struct {
 	operational   atomic.Uint32
 	admin         atomic.Uint32
+	operated      atomic.Bool // see Operated
 	listed        atomic.Uint32
 	killAt        atomic.Int64 // Unix nanoseconds; 0 means unknown
 	gone          atomic.Bool  // see Gone
@@ -215,11 +216,27 @@ func (b *Backend) ClearChecks() {
 	b.UpdateReason(Up, reason)
 }
 
-// SetAdmin sets the administrative state, and why.
-func (b *Backend) SetAdmin(a Admin, reason string) {
+// SetAdmin sets the administrative state for the backend's agent, and why. It replaces what
+// an operator has set.
+func (b *Backend) SetAdmin(a Admin, reason string) { b.setAdmin(a, false, reason) }
+
+// Operate sets the administrative state for an operator, and why.
+func (b *Backend) Operate(a Admin, reason string) { b.setAdmin(a, a != Ready, reason) }
+
+// Operated reports whether the administrative state is one that an operator has set, other
+// than Ready.
+func (b *Backend) Operated() bool { return b.operated.Load() }
+
+// InMaintenance reports whether an operator has set Maint. Then it isn't checked.
+func (b *Backend) InMaintenance() bool { return b.Operated() && b.Admin() == Maint }
+
+func (b *Backend) setAdmin(a Admin, operated bool, reason string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	before := b.Admin()
+	if before != a || operated {
+		b.operated.Store(operated)
+	}
 	if before == a {
 		return
 	}

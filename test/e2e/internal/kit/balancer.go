@@ -66,11 +66,14 @@ func StartBalancer(t testing.TB, yaml string) *Balancer {
 }
 
 // StartHoldfast starts the binary under test with arguments. It has a folder of its own for
-// its admin socket.
+// its admin socket, and keeps what is changed at run time beside its file.
 func StartHoldfast(t testing.TB, args ...string) *process.Process {
 	t.Helper()
 	cmd := exec.Command(Binary, args...)
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Dir(testkit.SocketPath(t)))
+	if i := slices.Index(args, "-c"); i >= 0 && i+1 < len(args) {
+		cmd.Env = append(cmd.Env, "STATE_DIRECTORY="+filepath.Join(filepath.Dir(args[i+1]), "state"))
+	}
 	return process.Start(t, "holdfast", cmd)
 }
 

@@ -45,6 +45,8 @@ func Main(m *testing.M, roles ...Role) {
 	// A folder that isn't there: only balancers of StartHoldfast have an admin socket.
 	os.Setenv("XDG_RUNTIME_DIR", filepath.Join(os.TempDir(), "holdfast-e2e-none", "run"))
 	os.Unsetenv("HOLDFAST_ADMIN")
+	// And only they have a folder for what is changed at run time.
+	os.Setenv("STATE_DIRECTORY", filepath.Join(os.DevNull, "state"))
 	remove := func() {}
 	if Binary = os.Getenv(binaryEnv); Binary == "" {
 		dir, err := os.MkdirTemp("", "holdfast-e2e-")
