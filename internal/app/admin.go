@@ -34,7 +34,7 @@ type adminServer struct {
 }
 
 // newAdmin opens the addresses of the admin interface, which answers from start on.
-func (a *App) newAdmin(c *config.Admin) (_ *adminServer, err error) {
+func (a *App) newAdmin(c *config.Admin, l *listening) (_ *adminServer, err error) {
 	o := admin.Options{
 		Balancer: operated{a},
 		Host:     c.Address.Host,
@@ -54,12 +54,12 @@ func (a *App) newAdmin(c *config.Admin) (_ *adminServer, err error) {
 		return nil, err
 	}
 	if !c.Address.IsZero() {
-		if s.tcp, err = net.Listen("tcp", c.Address.String()); err != nil {
+		if s.tcp, err = listenTCP(c.Address, l.givenAdmin); err != nil {
 			return nil, fmt.Errorf("admin: %w", err)
 		}
 	}
 	if !c.Health.IsZero() {
-		if s.public, err = net.Listen("tcp", c.Health.String()); err != nil {
+		if s.public, err = listenTCP(c.Health, l.givenHealth); err != nil {
 			return nil, fmt.Errorf("admin.health: %w", err)
 		}
 	}

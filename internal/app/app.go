@@ -225,7 +225,7 @@ func Start(o Options) (_ *App, err error) {
 	a.listeners = &listener.Set{Network: a.engine, Serve: a.proxy.Serve}
 	a.trimmer.collect() // the start leaves garbage behind, too
 	// Requests to the admin interface wait until there is something to tell of.
-	if a.admin, err = a.newAdmin(&c.Admin); err != nil {
+	if a.admin, err = a.newAdmin(&c.Admin, listening); err != nil {
 		return nil, err
 	}
 	undo = append(undo, a.admin.close)

@@ -30,7 +30,10 @@ type listening struct {
 	tokens  *admin.Tokens  // for the admin address; nil for none
 	tickets map[ticketsID]*tickets.Keys
 	acme    *acme.Plan
-	unused  []string // warnings about sockets of systemd
+	// What systemd gave for admin.address and admin.health; nil without, and warnings about
+	// what it gave and nobody uses.
+	givenAdmin, givenHealth *transport.Given
+	unused                  []string
 }
 
 // ticketsID says who shares ticket keys: those with the same secret, and without one
@@ -78,7 +81,7 @@ func (a *App) prepareListeners(c *config.Config, set *authSet) (_ *listening, er
 		}
 		l.specs = append(l.specs, spec)
 	}
-	l.unused = a.assignSockets(l.specs)
+	a.assignSockets(l, &c.Admin)
 	return l, nil
 }
 

@@ -2,12 +2,14 @@ package app
 
 import (
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
+	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/ops/service"
 	"github.com/holdfast-ws/holdfast/internal/sock/activation"
-	"github.com/holdfast-ws/holdfast/internal/stage/listener"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 )
 
 // serviceStatusEvery is how often the status line of the service manager is renewed. It
@@ -28,22 +30,33 @@ func (a *App) useSystemd() (err error) {
 	return err
 }
 
-// assignSockets gives the listeners their sockets from systemd, and returns a warning for
-// each that is left.
-func (a *App) assignSockets(specs []listener.Spec) (warnings []string) {
-	wants := make([]activation.Want, len(specs))
-	for i := range specs {
-		wants[i] = activation.Want{Name: specs[i].Name, Address: specs[i].Address}
+// assignSockets gives the listeners of l and the admin interface their sockets from
+// systemd, and notes a warning for each that is left.
+func (a *App) assignSockets(l *listening, c *config.Admin) {
+	var wants []activation.Want
+	for _, s := range l.specs {
+		wants = append(wants, activation.Want{Name: s.Name, Address: s.Address})
 	}
+	// By address only: who may reach it has been checked by that.
+	wants = append(wants, activation.Want{Address: c.Address.String()}, activation.Want{Address: c.Health.String()})
 	given, unused := a.sockets.Assign(wants)
-	for i, g := range given {
-		specs[i].Given = g
+	n := len(l.specs)
+	for i := range l.specs {
+		l.specs[i].Given = given[i]
 	}
+	l.givenAdmin, l.givenHealth = given[n], given[n+1]
 	for _, s := range unused {
-		warnings = append(warnings, fmt.Sprintf("systemd gave the socket %s, which no listener uses, so clients wait there in vain: "+
+		l.unused = append(l.unused, fmt.Sprintf("systemd gave the socket %s, which no listener uses, so clients wait there in vain: "+
 			"give a listener its address or its name, or change ListenStream= or FileDescriptorName= of the socket unit", s))
 	}
-	return warnings
+}
+
+// listenTCP listens at an address, or on the socket that systemd gave for it.
+func listenTCP(address config.Address, given *transport.Given) (net.Listener, error) {
+	if given != nil {
+		return net.FileListener(given.File)
+	}
+	return net.Listen("tcp", address.String())
 }
 
 // runManager tells the service manager that the balancer has started, and keeps it

@@ -4,7 +4,7 @@
 set -e
 
 if [ "$1" = purge ]; then
-	rm -rf /var/lib/holdfast
+	rm -rf /var/lib/holdfast /var/log/holdfast
 fi
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload || true

@@ -104,6 +104,11 @@ func file(engine, listeners string, backends []*kit.Backend, more string) string
 	return "listeners: [" + listeners + "]\n" + rest
 }
 
+// at is a file with an admin address.
+func at(admin, engine, listeners string, backends []*kit.Backend, more string) string {
+	return strings.Replace(file(engine, listeners, backends, more), `admin: {address: "127.0.0.1:0"}`, fmt.Sprintf("admin: {address: %q}", admin), 1)
+}
+
 func dial(t *testing.T, network, address string) *wspeer.Conn {
 	t.Helper()
 	conn, err := net.Dial(network, address)
@@ -138,14 +143,19 @@ func TestSockets(t *testing.T) {
 		m.listen("holdfast.socket", "unix", path)
 		byAddress := m.listen("holdfast.socket", "tcp", "127.0.0.1:0")
 		wildcard := m.listen("holdfast.socket", "tcp", ":0")
+		admin := m.listen("holdfast.socket", "tcp", "127.0.0.1:0")
 		spare := m.listen("spare", "tcp", "127.0.0.1:0")
 		_, port, _ := net.SplitHostPort(wildcard)
 		listeners := fmt.Sprintf(`{name: public, address: ":1"}, {address: "unix:%s"}, {address: %q}, {address: ":%s"}, {address: "127.0.0.1:0"}`, path, byAddress, port)
 
 		b := &kit.Balancer{File: filepath.Join(t.TempDir(), "holdfast.yaml")}
-		b.WriteConfig(t, file(engine, listeners, backends, "\nshutdown: {delay: 0}\ntimeouts: {shutdown: 20s}"))
+		b.WriteConfig(t, at(admin, engine, listeners, backends, "\nshutdown: {delay: 0}\ntimeouts: {shutdown: 20s}"))
 		b.Process = m.start(b.File)
 		b.AwaitReady(t)
+		if b.Admin != admin {
+			t.Errorf("the admin interface is at %s, want %s", b.Admin, admin)
+		}
+		b.Pool(t, "main")
 		m.told(0, "READY=1", "STATUS=sessions: 0, backends up: 1 of 1")
 		got := fmt.Sprint(b.FindLog(t, "started", 0)["listeners"])
 		if want := fmt.Sprintf("[%s unix:%s %s [::]:%s 127.0.0.1:", byName, path, byAddress, port); !strings.HasPrefix(got, want) {
@@ -160,7 +170,7 @@ func TestSockets(t *testing.T) {
 		// that goes away leaves its socket.
 		position := m.log.Position()
 		listeners = strings.Replace(listeners, fmt.Sprintf("{address: %q}", byAddress), fmt.Sprintf("{address: %q}", spare), 1)
-		b.WriteConfig(t, file(engine, listeners, backends, "\nshutdown: {delay: 0}\ntimeouts: {shutdown: 20s}"))
+		b.WriteConfig(t, at(admin, engine, listeners, backends, "\nshutdown: {delay: 0}\ntimeouts: {shutdown: 20s}"))
 		b.Reload(t, kit.Reloaded)
 		began := m.told(position, "RELOADING=1", "MONOTONIC_USEC=")
 		var now unix.Timespec
@@ -168,7 +178,7 @@ func TestSockets(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, usec, _ := strings.Cut(began, "MONOTONIC_USEC=")
-		if at, err := strconv.ParseInt(strings.TrimSpace(usec), 10, 64); err != nil || at <= 0 || at > now.Nano()/1000 {
+		if when, err := strconv.ParseInt(strings.TrimSpace(usec), 10, 64); err != nil || when <= 0 || when > now.Nano()/1000 {
 			t.Errorf("%q at %d", began, now.Nano()/1000)
 		}
 		m.told(position, "READY=1")
@@ -198,7 +208,7 @@ func TestSockets(t *testing.T) {
 		if _, err := os.Stat(path); err != nil {
 			t.Errorf("systemd's unix socket after the end: %v", err)
 		}
-		b.WriteConfig(t, file(engine, listeners, backends, ""))
+		b.WriteConfig(t, at(admin, engine, listeners, backends, ""))
 		b.Process = m.start(b.File)
 		if _, err := early.Handshake("chat.example", "/echo", nil); err != nil {
 			t.Errorf("a client that came between two processes: %v", err)
