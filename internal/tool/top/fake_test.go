@@ -143,7 +143,7 @@ func example() *fake {
 			Counts:    counts(5210, 3, 4.2, 1210, 0.0123, map[string]uint64{"client_closed": 4100, "client_lost": 400})},
 		{Name: "ws2", Address: "10.0.0.2:3001", State: "warming", Operational: "up", Admin: "ready", Since: at(-40 * time.Second), Weight: 2, Share: 0.4, Sessions: 88, MaxSessions: 1000, Source: "runtime", Changed: []string{"added", "weight"},
 			Counts: counts(90, 0, 3.1, 210, 0.4, map[string]uint64{"client_closed": 2})},
-		{Name: "ws3", Address: "10.0.0.3:3001", State: "draining", Operational: "up", Admin: "drain", Since: at(-time.Minute), Weight: 1, Share: 1, Sessions: 120, Source: "file",
+		{Name: "ws3", Address: "10.0.0.3:3001", State: "drain", Reason: "asked for", Operational: "up", Admin: "drain", Since: at(-time.Minute), Weight: 1, Share: 1, Sessions: 120, Source: "file",
 			Drain:  &api.Drain{Since: start.Add(-time.Minute), Deadline: start.Add(4 * time.Minute)},
 			Counts: counts(4000, 0, 0, 340, 0, map[string]uint64{"client_closed": 3000, "backend_drained": 14})},
 		{Name: "ws4", Address: "10.0.0.4:3001", State: "down", Operational: "down", Admin: "ready", Since: at(-12 * time.Minute), Weight: 1, Share: 1, Source: "file",

@@ -66,9 +66,7 @@ func Run(ctx context.Context, o Options) error {
 	m.update(statusMsg{status: first, asked: time.Now()})
 	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out),
 		tea.WithEnvironment(o.Environ), tea.WithFPS(frames)}
-	// Any value means it (https://no-color.org); bubbletea understands only those of a
-	// Boolean.
-	if env("NO_COLOR") != "" {
+	if !colours(env) {
 		options = append(options, tea.WithColorProfile(colorprofile.ASCII))
 	}
 	p := tea.NewProgram(m, options...)
@@ -77,6 +75,14 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("the terminal: %w", err)
 	}
 	return nil
+}
+
+// colours reports whether the terminal may be sent colours. Any value of NO_COLOR forbids
+// them (https://no-color.org); bubbletea understands only those of a Boolean, and takes the
+// terminals of DEC and those called monochrome for ones with colours.
+func colours(env func(string) string) bool {
+	term := env("TERM")
+	return env("NO_COLOR") == "" && !strings.HasPrefix(term, "vt") && !strings.HasSuffix(term, "-m") && !strings.HasSuffix(term, "-mono")
 }
 
 // environ returns a function that looks up variables, the last of a name.

@@ -312,7 +312,7 @@ func (m *model) noticeLine() string {
 		text = strings.TrimSpace("route " + s.Route + "  " + claims(s))
 	case m.view != backendsView:
 	case b != nil && b.Reason != "":
-		text = fmt.Sprintf("%s/%s is %s: %s", p.Name, b.Name, b.State, b.Reason)
+		text = fmt.Sprintf("%s/%s: %s, %s", p.Name, b.Name, b.State, b.Reason)
 	case b == nil && p != nil:
 		text = poolWhy(p)
 	}
