@@ -189,7 +189,7 @@ func TestFind(t *testing.T) {
 		t.Error(got)
 	}
 	lost := Client{address: defaultAddress, sockets: tried()}
-	if got := lost.explain(syscall.ECONNREFUSED); !strings.Contains(got, "there is no socket "+dir+"/holdfast/admin.sock or /run/holdfast/admin.sock, and nothing listens at 127.0.0.1:9900") {
+	if got := lost.explain(syscall.ECONNREFUSED); !strings.Contains(got, "none has a socket "+dir+"/holdfast/admin.sock or /run/holdfast/admin.sock, and nothing listens at 127.0.0.1:9900") {
 		t.Error(got)
 	}
 	denied := Client{address: dir}
@@ -200,6 +200,16 @@ func TestFind(t *testing.T) {
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	stale, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.(*net.UnixListener).SetUnlinkOnClose(false)
+	stale.Close()
+	if got := Find(); got == path {
+		t.Error("the socket of a process that has ended is found")
+	}
+	os.Remove(path)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

@@ -54,7 +54,7 @@ func (c *Client) explain(err error) string {
 	case unix && errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("no permission for %s: use sudo, or join the group %s", c.address, groupOf(path))
 	case errors.Is(err, syscall.ECONNREFUSED) && c.sockets != nil:
-		return fmt.Sprintf("no balancer found on this machine: there is no socket %s, and nothing listens at %s: is it running? --admin says where else",
+		return fmt.Sprintf("no balancer found on this machine: none has a socket %s, and nothing listens at %s: is it running? --admin says where else",
 			strings.Join(c.sockets, " or "), c.address)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("%sis it running, with admin: {address: %s} in its file or --admin %s?", none, c.address, c.address)

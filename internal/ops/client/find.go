@@ -3,8 +3,10 @@ package client
 import (
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Default addresses, see Find.
@@ -22,16 +24,19 @@ func tried() (sockets []string) {
 }
 
 // Find returns the admin address of the balancer on this machine: HOLDFAST_ADMIN if that
-// is set, else the socket that exists of $XDG_RUNTIME_DIR/holdfast/admin.sock and
-// /run/holdfast/admin.sock, else 127.0.0.1:9900. It doesn't connect. A socket in a folder
-// that may not be read counts: the error of the connection then says what to do.
+// is set, else the first socket of $XDG_RUNTIME_DIR/holdfast/admin.sock and
+// /run/holdfast/admin.sock at which a process listens, else 127.0.0.1:9900. A socket that
+// the caller may not use counts: the error of the connection then says what to do.
 func Find() string {
 	if address := os.Getenv("HOLDFAST_ADMIN"); address != "" {
 		return address
 	}
 	for _, path := range tried() {
-		info, err := os.Stat(path)
-		if errors.Is(err, fs.ErrPermission) || err == nil && info.Mode()&os.ModeSocket != 0 {
+		conn, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		if err == nil || errors.Is(err, fs.ErrPermission) {
 			return path
 		}
 	}
