@@ -269,6 +269,18 @@ const tasks = {
     await byTestId(page, "no-changes").waitFor();
     await show(page, "backends");
     await page.waitForFunction(() => document.querySelector('[data-backend="main/b"] [data-label="Weight"]').textContent.startsWith("1"));
+
+    // The button that is pressed goes, and the one in its place gets the focus.
+    await to("Maint… main/b");
+    await page.keyboard.press("Enter");
+    await byTestId(page, "maint-dialog").waitFor();
+    await page.keyboard.press("Enter");
+    await backend(page, "main/b").locator('.badge[data-state="maint"]').waitFor();
+    await page.waitForFunction(() => document.activeElement.dataset.testid === "ready");
+    await page.keyboard.press("Enter");
+    await to("Ready");
+    await page.keyboard.press("Enter");
+    await backend(page, "main/b").locator('.badge[data-state="up"]').waitFor();
     return result;
   },
 
