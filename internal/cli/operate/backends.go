@@ -97,7 +97,7 @@ func milliseconds(s float64) string { return fmt.Sprintf("%.1fms", s*1000) }
 type AddBackend struct {
 	Name        string `arg:"" name:"POOL[/NAME]" help:"Pool, and name of the new backend (default: its address)."`
 	Address     string `arg:"" name:"ADDRESS" help:"Address, such as 10.0.0.3:3000."`
-	Weight      *int   `placeholder:"N" help:"Weight (default 1)."`
+	Weight      *int   `placeholder:"N" help:"Weight, 1 to 256 (default 1)."`
 	MaxSessions int    `placeholder:"N" help:"Most sessions that it may have (default: no limit)."`
 	Backup      bool   `help:"It gets sessions only while no other backend can."`
 	Output
@@ -176,7 +176,7 @@ func (c *RemoveBackend) Run(e *env.Env) error {
 // WeighBackend is "holdfast backends weight".
 type WeighBackend struct {
 	Backend
-	Weight int `arg:"" name:"WEIGHT" help:"New weight, as in the file; 0 for no new sessions."`
+	Weight int `arg:"" name:"WEIGHT" help:"New weight, 1 to 256, as in the file."`
 	Output
 	Flags
 }

@@ -5,6 +5,7 @@ package operate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -63,8 +64,12 @@ func (f *Flags) ask(e *env.Env, call func(context.Context, *client.Client) error
 	return advise(call(ctx, c))
 }
 
-// advise says how to give a token, where the balancer says that there has to be one.
+// advise says how to give a token, where the balancer says that there has to be one, and
+// which value a refusal is about.
 func advise(err error) error {
+	if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == http.StatusUnprocessableEntity && p.Field != "" && !strings.Contains(p.Detail, p.Field) {
+		return fmt.Errorf("%s: %w", strings.ReplaceAll(p.Field, "_", "-"), err)
+	}
 	if client.IsRefused(err, http.StatusUnauthorized) {
 		why, _, _ := strings.Cut(err.Error(), ": send ")
 		return fmt.Errorf("%s: give one of admin.token_file with --token-file FILE, HOLDFAST_TOKEN_FILE or HOLDFAST_TOKEN", why)

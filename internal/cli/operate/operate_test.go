@@ -114,7 +114,7 @@ func (b *balancer) result(name, field string, value any) (api.BackendResult, err
 func (b *balancer) AddBackend(pool string, n api.NewBackend) (api.BackendResult, error) {
 	b.note(pool, n)
 	if n.Weight != nil && *n.Weight > 256 {
-		return api.BackendResult{}, api.Invalid("weight", "weight is %d, want 0 to 256", *n.Weight)
+		return api.BackendResult{}, api.Invalid("max_sessions", "expected a number from 1 to 256, got %d", *n.Weight)
 	}
 	return api.BackendResult{Backend: api.Backend{Name: n.Name}}, nil
 }
@@ -239,9 +239,9 @@ func TestCommands(t *testing.T) {
 		{&AddBackend{Flags: at, Name: "chat/ws9", Address: "10.0.0.9:1", Weight: &three}, "chat/ws9 added\n", "", []any{"chat", api.NewBackend{Name: "ws9", Address: "10.0.0.9:1", Weight: &three}}},
 		{&AddBackend{Flags: at, Name: "ns/svc:80/b", Address: "10.0.0.9:1", Output: Output{"json"}}, "added_json.txt", "", []any{"ns/svc:80", api.NewBackend{Name: "b", Address: "10.0.0.9:1"}}},
 		{&AddBackend{Flags: at, Name: "chats/ws9", Address: "10.0.0.9:1"}, "", `error: "chats/ws9" begins with no pool: the pools are chat, api, ns/svc:80` + "\n", nil},
-		{&AddBackend{Flags: at, Name: "chat/ws9", Address: "10.0.0.9:1", Weight: &big}, "", "error: weight is 300, want 0 to 256\n", nil},
+		{&AddBackend{Flags: at, Name: "chat/ws9", Address: "10.0.0.9:1", Weight: &big}, "", "error: max-sessions: expected a number from 1 to 256, got 300\n", nil},
 		{&RemoveBackend{Flags: at, Backend: Backend{"chat/ws1"}}, "chat/ws1 gets no new sessions\n", "mind\\x1b[2J this (warning)\n", []any{"chat ws1", "remove", ""}},
-		{&WeighBackend{Flags: at, Backend: Backend{"chat/ws1"}, Weight: 0}, "chat/ws1 has weight 0\n", "mind\\x1b[2J this (warning)\n", []any{"chat ws1", "weight", 0}},
+		{&WeighBackend{Flags: at, Backend: Backend{"chat/ws1"}, Weight: 4}, "chat/ws1 has weight 4\n", "mind\\x1b[2J this (warning)\n", []any{"chat ws1", "weight", 4}},
 		{&RevertChanges{Flags: at}, "", "error: what to undo? Give either POOL/BACKEND, POOL or --all\n", nil},
 		{&RevertChanges{Flags: at, All: true}, "reverted.txt", "", []any{"revert", "", ""}},
 		{&RevertChanges{Flags: at, Name: "gone/ws1"}, "reverted.txt", "", []any{"revert", "gone", "ws1"}},
