@@ -77,6 +77,7 @@ type setup struct {
 	tls         *transport.TLS  // what clients are taken to have agreed on
 	secure      *tlsconn.Config // clients really speak TLS
 	auth        *auth.Policy    // of every route
+	traced      bool
 	// wrap puts something around the engine.
 	wrap func(relay.Engine) relay.Engine
 }
@@ -92,6 +93,7 @@ type balancer struct {
 	registry *pool.Registry
 	log      *testkit.Log
 	mayPanic bool
+	traces   chan *timing.Trace // nil unless handshakes are traced
 
 	mu       sync.Mutex // guards the following
 	changed  *sync.Cond
@@ -117,6 +119,9 @@ func start(t testing.TB, engine string, s setup) *balancer {
 	t.Helper()
 	b := &balancer{t: t, log: &testkit.Log{}}
 	b.changed = sync.NewCond(&b.mu)
+	if s.traced {
+		b.traces = make(chan *timing.Trace, 100)
+	}
 	log := logging.New(b.log, logging.Text, slog.LevelDebug)
 	b.registry = pool.New(pool.Options{Logger: log.Logger()})
 	if s.maxSessions == 0 {
@@ -266,10 +271,10 @@ func (b *balancer) TLSDone(result string, _ *transport.TLS) {
 	b.note(func() { b.secured = append(b.secured, result) })
 }
 func (b *balancer) TLSLeft()                  { b.note(func() { b.left++ }) }
-func (b *balancer) TraceHandshake() bool      { return false }
+func (b *balancer) TraceHandshake() bool      { return b.traces != nil }
 func (b *balancer) TraceMove(session.ID) bool { return false }
 
-func (b *balancer) HandshakeTraced(*timing.Trace) {}
+func (b *balancer) HandshakeTraced(t *timing.Trace) { b.traces <- t }
 
 func (b *balancer) AffinityDone(_, result string) {
 	b.note(func() { b.affinity = append(b.affinity, result) })
