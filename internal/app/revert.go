@@ -62,5 +62,3 @@ func (o operated) Revert(in, name string) ([]api.Change, error) {
 	o.noted(api.EventChange).Info("changes of backends at run time are reverted by an operator", "pool", in, "backend", name, "changes", len(gone))
 	return gone, nil
 }
-
-func notYet() error { return api.Conflict("", "not implemented yet") }
