@@ -82,7 +82,13 @@ func (m *manager) start(file string, env ...string) *process.Process {
 	cmd.ExtraFiles = m.files
 	cmd.Env = append(append(os.Environ(), "NOTIFY_SOCKET="+m.path, "LISTEN_FDS="+strconv.Itoa(len(m.files)),
 		"LISTEN_FDNAMES="+strings.Join(m.names, ":")), env...)
+	cmd.Env = append(cmd.Env, folders(m.t)...)
 	return process.Start(m.t, "holdfast", cmd)
+}
+
+// folders are those of the unit's RuntimeDirectory= and StateDirectory=.
+func folders(t *testing.T) (env []string) {
+	return []string{"RUNTIME_DIRECTORY=" + filepath.Dir(testkit.SocketPath(t)), "STATE_DIRECTORY=" + t.TempDir()}
 }
 
 // told waits for a message that has all words, and returns it.

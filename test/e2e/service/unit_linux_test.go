@@ -135,6 +135,7 @@ func confine() int {
 func startConfined(t *testing.T, args ...string) *process.Process {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), kit.RoleEnv+"="+confinedRole, callsEnv+"="+strings.Join(allowed(t), " "))
+	cmd.Env = append(cmd.Env, folders(t)...)
 	return process.Start(t, "holdfast", cmd)
 }
 
