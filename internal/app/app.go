@@ -113,6 +113,7 @@ type App struct {
 	admin        *adminServer
 	events       *events.Broker
 	overloads    overloads
+	long         longSessions
 	manager      *service.Manager    // nil if there is none
 	sockets      *activation.Sockets // nil if there are none
 	managing     managing
@@ -150,7 +151,12 @@ func Start(o Options) (_ *App, err error) {
 	if a.backendTLS, err = a.readBackendTLS(c); err != nil {
 		return nil, err
 	}
+	logFile, err := openLogFile(c)
+	if err != nil {
+		return nil, err
+	}
 	a.log = logging.New(o.LogTo, c.Log.Format, level(c))
+	a.log.Use(logFile)
 	a.slog = a.log.Logger()
 	a.overloads.log = a.noted(api.EventOverload)
 	if err := a.useSystemd(); err != nil {
@@ -213,7 +219,7 @@ func Start(o Options) (_ *App, err error) {
 	a.useAuth(auth, firstFound)
 	a.useTracing(tracing)
 	undo = append(undo, a.traces.close)
-	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Limiter: a.limiter, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, ACMEChallenge: a.acme.Answer, HTTPDone: a.httpDone, HTTPCut: a.metrics.HTTPCut,
+	a.proxy = proxy.New(proxy.Options{Gate: a.gate, Limiter: a.limiter, Engine: a.engine, Watcher: watcher{a}, Log: a.slog, ACMEChallenge: a.acme.Answer, HTTPDone: a.httpDone, LogHTTP: a.logsHTTP, HTTPCut: a.metrics.HTTPCut,
 		HTTPBegins: a.spare.enter, HTTPEnds: a.spare.leave, Ended: closer.Ended, Release: a.releaseLease, BackendName: a.backendName}, g)
 	undo = append(undo, func() {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -244,6 +250,7 @@ func Start(o Options) (_ *App, err error) {
 	a.slog.Info("started", "version", o.Version, "listeners", a.Addresses(), "admin", a.AdminAddr(), "admin_socket", a.AdminSocket(),
 		"engine", engineName(a.engine), "loops", loops, "max_sessions", a.gate.Limits().MaxSessions)
 	a.explainSelfSigned()
+	a.startLongSessions()
 	a.runManager()
 	return a, nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/tls/certs"
 )
 
-// CheckFiles reads the files of TLS and of auth that c names, as Start does. It returns
+// CheckFiles reads the files of TLS and of auth that c names, as Start does, and looks for the folder of the log. It returns
 // what is wrong with them, and warnings, both with their places and in their order. A listener's
 // certificate that has expired is wrong here, while Start and Reload only warn of it.
 func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) {
@@ -29,6 +29,7 @@ func CheckFiles(c *config.Config) (errs config.Errors, warnings []config.Error) 
 		}
 	}
 	errs = append(errs, authErrors(c)...)
+	errs = append(errs, checkLogFile(c)...)
 	var more config.Errors
 	if _, err := adminTokens(c); errors.As(err, &more) {
 		errs = append(errs, more...)

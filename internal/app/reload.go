@@ -58,6 +58,15 @@ func (a *App) Reload() (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	logFile, err := openLogFile(c) // again, as it may have been renamed
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && logFile != nil {
+			logFile.Close()
+		}
+	}()
 	// Listeners first, since they may still fail. A new one that accepts a
 	// connection before the swap below serves it by the old routes, as if the
 	// client had come a moment earlier.
@@ -94,6 +103,8 @@ func (a *App) Reload() (warnings []string, err error) {
 		lowest = level(c)
 	}
 	a.log.SetFormatLevel(c.Log.Format, lowest)
+	a.log.Use(logFile)
+	a.long.intervalChanged()
 	a.tellOrigin(c)
 	warnings = append(texts(c.Warnings, listening.untimely(c), expiring(backendTLS, c)), listening.unused...)
 	for _, what := range needRestart(old, c) {

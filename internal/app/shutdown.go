@@ -46,6 +46,7 @@ func (a *App) Shutdown(ctx context.Context) (cut int) {
 	a.stopped = true
 	a.closeState()
 	a.reload.Unlock()
+	a.long.close()
 	a.rebalancer.Close()
 	a.downs.close()
 	a.drainer.Close() // sessions of draining backends are closed like the rest

@@ -48,6 +48,7 @@ what works in another way. If something can't be carried over, nothing is starte
 
 Signals:
   SIGHUP   reload the file; if it has errors, nothing changes
+  SIGUSR1  open the log file again, after it was renamed
   SIGTERM  answer /health with 503 and continue for shutdown.delay, then close
            all sessions with 1001 within timeouts.shutdown, and exit
   SIGINT   (Ctrl-C) the same without the delay
@@ -128,6 +129,9 @@ func (c *runCommand) Run(e *env.Env) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+	reopens := make(chan os.Signal, 1)
+	notifyReopen(reopens)
+	defer signal.Stop(reopens)
 	stop := make(chan os.Signal, 2)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(stop)
@@ -141,6 +145,9 @@ func (c *runCommand) Run(e *env.Env) error {
 		select {
 		case <-hangups:
 			a.Reload() // reports to the log
+			continue
+		case <-reopens:
+			a.ReopenLog() // reports to the log
 			continue
 		case sig := <-stop:
 			signals++

@@ -99,7 +99,7 @@ func Defaults() Config {
 		Keepalive: Keepalive{Interval: 25 * time.Second, Timeout: 10 * time.Second},
 		Limits:    Limits{RouteLimits: RouteLimits{SessionLimits: DefaultSessionLimits()}, SendBuffer: 256 << 10, BacklogMemory: 256 << 20},
 		Admin:     Admin{Socket: SocketAuto, State: StateAuto},
-		Log:       Log{Format: "json", Level: "info"},
+		Log:       Log{Format: "json", Level: "info", HTTP: "off"},
 		Engine:    "auto",
 	}
 }
@@ -199,10 +199,4 @@ type HTTP struct {
 	MaxConnectionsPerAddress int  `key:"max_connections_per_address" range:"0..100000000"`
 	AbortOnClose             bool `key:"abort_on_close"`
 	Via                      bool `key:"via"`
-}
-
-// Log says how and how much is logged.
-type Log struct {
-	Format string `key:"format" words:"json text"`
-	Level  string `key:"level" words:"debug info warn error"`
 }

@@ -92,8 +92,8 @@ func startRig(t *testing.T, o Options, so ServerOptions, http2 bool, addrs ...ne
 	t.Helper()
 	r := &rig{t: t, upstream: &inOrder{addrs: addrs}, statuses: make(chan int, 10_000), http2: http2}
 	o.Upstream, o.Log = r.upstream, slog.New(slog.DiscardHandler)
-	o.Done = func(_, _ string, status int, _ time.Duration) {
-		r.statuses <- status
+	o.Done = func(_ *http.Request, d Done) {
+		r.statuses <- d.Status
 	}
 	proxy := New(o)
 	r.proxy = proxy

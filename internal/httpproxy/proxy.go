@@ -52,9 +52,8 @@ type Options struct {
 	MaxIdle int
 	// Attempts is how many backends are tried for a request; 0 means 3.
 	Attempts int
-	// Done is called after each request with the status that was sent, and with
-	// the pool and backend that were chosen last. It may be nil.
-	Done func(pool, backend string, status int, d time.Duration)
+	// Done is called after each request. It may be nil.
+	Done func(in *http.Request, d Done)
 	// Cut is called for each request that CutAnswers ends, with its reason. It
 	// may be nil.
 	Cut func(reason string)
@@ -95,7 +94,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	t := new(progress)
 	if p.o.Done != nil {
 		// Deferred, since an answer that breaks off ends with a panic.
-		defer func() { p.o.Done(t.pool, t.backend, answer.status, time.Since(began)) }()
+		defer func() {
+			p.o.Done(in, Done{Pool: t.pool, Backend: t.backend, Status: answer.status, Bytes: answer.bytes, Broken: t.broken != nil, Took: time.Since(began)})
+		}()
 	}
 	if in.Method == http.MethodConnect {
 		p.o.editAnswer(answer, in, true)
@@ -114,6 +115,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	if err := p.forward(answer, in, t); err != nil {
 		p.fail(answer, in, t, err)
 	}
+}
+
+// Done is how a request ended.
+type Done struct {
+	Pool, Backend string // chosen last; "" if none was
+	Status        int    // that was sent; 0 if none was
+	Bytes         int64  // of the answer's body that were sent
+	Broken        bool   // the answer has broken off
+	Took          time.Duration
 }
 
 // progress is how far a request has come, for the log.
@@ -238,10 +248,11 @@ func hasToken(lists []string, token string) bool {
 	return false
 }
 
-// statusRecorder remembers the status that was sent.
+// statusRecorder remembers the status that was sent, and how many bytes.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
+	bytes  int64
 }
 
 func (r *statusRecorder) WriteHeader(status int) {
@@ -255,7 +266,9 @@ func (r *statusRecorder) Write(p []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
-	return r.ResponseWriter.Write(p)
+	n, err := r.ResponseWriter.Write(p)
+	r.bytes += int64(n)
+	return n, err
 }
 
 // Unwrap is for http.ResponseController.

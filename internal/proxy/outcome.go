@@ -50,7 +50,12 @@ func (h *clientHandshake) conclude(err error) {
 	}
 	var own *ownAnswer
 	if errors.As(err, &own) {
-		h.p.HTTPDone(Where{}, own.Status, time.Since(h.began))
+		took := time.Since(h.began)
+		h.p.HTTPDone(Where{}, own.Status, took)
+		if h.p.LogHTTP != nil && h.p.LogHTTP(own.Status, false) {
+			h.p.Log.Info("plain HTTP request", slices.Concat([]any{"status", own.Status, "client", h.req.Client.String(), "method", string(h.req.Head.Method),
+				"host", string(h.req.Upgrade.Host), "path", loggedPath(string(h.req.Upgrade.Path)), "duration", took.Seconds()}, idsForLog(&h.req.IDs))...)
+		}
 		h.tell(&own.Refusal)
 		return
 	}

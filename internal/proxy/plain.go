@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/failure"
 	"github.com/holdfast-ws/holdfast/internal/httpproxy"
@@ -37,13 +36,11 @@ func (p *Proxy) newPlain(g *generation.Generation) (*httpproxy.Proxy, *httpproxy
 		Attempts:    retry.MaxBackends,
 		// They aren't counted as sessions, though they take descriptors.
 		MaxIdle: overload.Spare(),
-		Done: func(pool, backend string, status int, d time.Duration) {
-			p.HTTPDone(Where{pool, backend}, status, d)
-		},
-		Cut:    p.HTTPCut,
-		Client: p.plainClient,
-		About:  plainAbout,
-		Log:    p.Log,
+		Done:    p.plainDone,
+		Cut:     p.HTTPCut,
+		Client:  p.plainClient,
+		About:   plainAbout,
+		Log:     p.Log,
 	})
 	server := httpproxy.NewServer(httpproxy.ServerOptions{
 		Addr:      &net.TCPAddr{},

@@ -97,6 +97,9 @@ type Options struct {
 	ACMEChallenge func(host, path string) (answer string, ok bool)
 	// HTTPDone is called after each plain HTTP request.
 	HTTPDone func(at Where, status int, d time.Duration)
+	// LogHTTP reports whether a plain HTTP request has a line in the log that was answered
+	// with the status, or whose answer has broken off; nil means that none has.
+	LogHTTP func(status int, broken bool) bool
 	// HTTPCut is called for each plain HTTP request that CutAnswers ends; it may be
 	// nil.
 	HTTPCut func(reason string)

@@ -18,6 +18,9 @@ type entry struct {
 }
 
 func (l *Log) begin(b []byte, now time.Time, level slog.Level, msg string) entry {
+	if l.priority.Load() {
+		b = append(b, priority(level)...)
+	}
 	e := entry{b: b, text: l.text.Load()}
 	if e.text {
 		e.b = append(e.b, "time="...)

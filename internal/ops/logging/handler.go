@@ -7,19 +7,22 @@ import (
 )
 
 // handler is a slog.Handler that formats with slog's own handlers. It has one for
-// each format and importance, so that a logger made with With follows a change
-// of format.
+// each format and level, so that a logger made with With follows a change of format.
 type handler struct {
 	log  *Log
-	each [4]slog.Handler // by index
+	each [8]slog.Handler // by index
 }
 
-func index(text, important bool) (i int) {
-	if text {
-		i |= 1
+var levels = [...]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
+
+// index is that of a handler. A level between two of levels counts as the lower one.
+func index(text bool, level slog.Level) (i int) {
+	for i < len(levels)-1 && level >= levels[i+1] {
+		i++
 	}
-	if important {
-		i |= 2
+	i *= 2
+	if text {
+		i++
 	}
 	return i
 }
@@ -31,23 +34,27 @@ func newHandler(l *Log) *handler {
 	// Enabled has already checked the level.
 	all := &slog.HandlerOptions{Level: slog.Level(-1 << 31)}
 	h := &handler{log: l}
-	for _, important := range []bool{false, true} {
-		w := lineWriter{l.queue, important}
-		h.each[index(false, important)] = slog.NewJSONHandler(w, all)
-		h.each[index(true, important)] = slog.NewTextHandler(w, all)
+	for _, level := range levels {
+		w := lineWriter{l, level}
+		h.each[index(false, level)] = slog.NewJSONHandler(w, all)
+		h.each[index(true, level)] = slog.NewTextHandler(w, all)
 	}
 	return h
 }
 
 // lineWriter adds lines to the queue. slog writes each line in one call.
 type lineWriter struct {
-	queue     *queue
-	important bool
+	log   *Log
+	level slog.Level
 }
 
 func (w lineWriter) Write(line []byte) (int, error) {
-	w.queue.add(line, w.important)
-	return len(line), nil
+	n := len(line)
+	if w.log.priority.Load() {
+		line = append([]byte(priority(w.level)), line...)
+	}
+	w.log.queue.add(line, isImportant(w.level))
+	return n, nil
 }
 
 func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
@@ -58,7 +65,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if !h.log.thin.keeps(&r) {
 		return nil
 	}
-	return h.each[index(h.log.text.Load(), isImportant(r.Level))].Handle(ctx, r)
+	return h.each[index(h.log.text.Load(), r.Level)].Handle(ctx, r)
 }
 
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {

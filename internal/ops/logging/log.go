@@ -32,19 +32,23 @@ const closeWait = 5 * time.Second
 // Log is one destination of log lines. Its methods are safe for concurrent use.
 // Only Close waits for the destination.
 type Log struct {
-	queue  *queue
-	thin   *thinner
-	logger *slog.Logger
-	level  slog.LevelVar
-	text   atomic.Bool
+	queue    *queue
+	out      *output
+	thin     *thinner
+	logger   *slog.Logger
+	level    slog.LevelVar
+	text     atomic.Bool
+	priority atomic.Bool // lines begin with it
 }
 
-// New starts a log that writes lines of the given level and above to w. The
-// caller must call Close, which doesn't close w.
+// New starts a log that writes lines of the given level and above to w. If that is the
+// journal of systemd, each line begins with its priority. The caller must call Close,
+// which doesn't close w.
 func New(w io.Writer, format string, level slog.Level) *Log {
-	l := &Log{}
+	l := &Log{out: &output{std: w, journal: isJournal(w)}}
+	l.priority.Store(l.out.journal)
 	l.SetFormatLevel(format, level)
-	l.queue = newQueue(w, bufferSize, l.appendDropReport)
+	l.queue = newQueue(l.out, bufferSize, l.appendDropReport)
 	l.thin = &thinner{report: l.reportLeftOut, groups: map[alike]*group{}}
 	l.logger = slog.New(newHandler(l))
 	go l.queue.run()
@@ -59,6 +63,14 @@ func (l *Log) Logger() *slog.Logger { return l.logger }
 func (l *Log) SetFormatLevel(format string, level slog.Level) {
 	l.text.Store(format == Text)
 	l.level.Set(level)
+}
+
+// Use makes f the destination of the lines that were not written yet and of all later ones,
+// and closes the file before it; nil is what New was given. If there are no lines, the file
+// before stays open.
+func (l *Log) Use(f *File) {
+	l.priority.Store(f == nil && l.out.journal)
+	l.out.use(f)
 }
 
 // Level returns the lowest level that is written.
@@ -78,7 +90,11 @@ func (l *Log) Close() error {
 	l.thin.close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	return l.queue.close(ctx)
+	err := l.queue.close(ctx)
+	if err == nil {
+		l.out.end()
+	}
+	return err
 }
 
 // appendDropReport appends the line that reports dropped lines: lost since the
@@ -92,9 +108,9 @@ func (l *Log) appendDropReport(b []byte, lost, total uint64) []byte {
 
 // reportLeftOut writes the line about n lines that were left out.
 func (l *Log) reportLeftOut(a alike, level slog.Level, n int) {
-	l.queue.add(l.begin(nil, time.Now(), level, "log lines left out: too many are alike").
-		string("line", a.msg).
-		string(a.attr, a.value).
-		uint("count", uint64(n)).
-		end(), isImportant(level))
+	e := l.begin(nil, time.Now(), level, "log lines left out: too many are alike").string("line", a.msg)
+	if a.attr != "" {
+		e = e.string(a.attr, a.value)
+	}
+	l.queue.add(e.uint("count", uint64(n)).end(), isImportant(level))
 }

@@ -90,7 +90,7 @@ func TestNothingWaitsForTheReader(t *testing.T) {
 	}
 	defer w.Close()
 	l := New(w, JSON, slog.LevelInfo)
-	const lines = 20_000
+	const lines = 9_000 // fewer than are left out
 	for range lines {
 		l.SessionClosed(&sampleSum, sampleNames)
 	}

@@ -41,8 +41,12 @@ func (l *Log) SessionOpened(info *session.Info, names Names, o Opened) {
 	if l.level.Level() > slog.LevelInfo {
 		return
 	}
+	now := time.Now()
+	if !l.thin.keepsAlike(alike{msg: openLine}, slog.LevelInfo, now) {
+		return
+	}
 	var space [typicalLine]byte
-	l.queue.add(l.appendOpened(space[:0], time.Now(), info, &names, &o), false)
+	l.queue.add(l.appendOpened(space[:0], now, info, &names, &o), false)
 }
 
 // SessionClosed logs that a session has ended, and how, at level info.
@@ -50,12 +54,26 @@ func (l *Log) SessionClosed(sum *session.Summary, names Names) {
 	if l.level.Level() > slog.LevelInfo {
 		return
 	}
+	now := time.Now()
+	if !l.thin.keepsAlike(alike{closedLine, "cause", sum.Cause.String()}, slog.LevelInfo, now) {
+		return
+	}
 	var space [typicalLine]byte
-	l.queue.add(l.appendClosed(space[:0], time.Now(), sum, &names), false)
+	l.queue.add(l.appendClosed(space[:0], now, sum, &names), false)
+}
+
+// SessionGoesOn logs how far a session is that hasn't ended, at level info.
+func (l *Log) SessionGoesOn(sum *session.Summary, names Names) {
+	if l.level.Level() > slog.LevelInfo {
+		return
+	}
+	var space [typicalLine]byte
+	e := l.begin(space[:0], time.Now(), slog.LevelInfo, "session goes on").session(&sum.Info, &names).traffic(sum)
+	l.queue.add(e.seconds("idle", sum.Idle).end(), false)
 }
 
 func (l *Log) appendOpened(b []byte, now time.Time, info *session.Info, names *Names, o *Opened) []byte {
-	e := l.begin(b, now, slog.LevelInfo, "session open").session(info, names)
+	e := l.begin(b, now, slog.LevelInfo, openLine).session(info, names)
 	if o.RequestID != nil {
 		e = e.bytes("request_id", o.RequestID)
 	}
@@ -72,13 +90,7 @@ func (l *Log) appendOpened(b []byte, now time.Time, info *session.Info, names *N
 }
 
 func (l *Log) appendClosed(b []byte, now time.Time, sum *session.Summary, names *Names) []byte {
-	e := l.begin(b, now, slog.LevelInfo, "session closed").
-		session(&sum.Info, names).
-		seconds("duration", sum.Duration).
-		uint("messages_from_client", sum.From[session.Client].Messages).
-		uint("messages_from_backend", sum.From[session.Backend].Messages).
-		uint("bytes_from_client", sum.From[session.Client].Bytes).
-		uint("bytes_from_backend", sum.From[session.Backend].Bytes)
+	e := l.begin(b, now, slog.LevelInfo, closedLine).session(&sum.Info, names).traffic(sum)
 	if sum.Code != 0 { // there was a Close frame
 		e = e.uint("close_code", uint64(sum.Code))
 	}
@@ -95,6 +107,14 @@ func (l *Log) appendClosed(b []byte, now time.Time, sum *session.Summary, names 
 		e = e.string("limit", sum.Limit.String()).string("exceeded_by", sum.LimitSide.String())
 	}
 	return e.string("cause", sum.Cause.String()).end()
+}
+
+func (e entry) traffic(sum *session.Summary) entry {
+	return e.seconds("duration", sum.Duration).
+		uint("messages_from_client", sum.From[session.Client].Messages).
+		uint("messages_from_backend", sum.From[session.Backend].Messages).
+		uint("bytes_from_client", sum.From[session.Client].Bytes).
+		uint("bytes_from_backend", sum.From[session.Backend].Bytes)
 }
 
 func (e entry) session(info *session.Info, names *Names) entry {

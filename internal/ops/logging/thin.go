@@ -8,20 +8,37 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/tally"
 )
 
-// thinned are the lines that clients can cause as often as they like, without opening
-// a session. If too many are alike, which means that they have the same message and
-// the same value of this attribute, the others are only counted.
-var thinned = map[string]string{
-	"handshake refused":                     "result",
-	"the admin interface refused a request": "why",
-	"handshake declined by the backend":     "status",
-	"plain HTTP request failed":             "status",
-	"a backend doesn't answer a handshake":  "backend",
+// thinned are the lines that clients can cause as often as they like. If too many are
+// alike, which means that they have the same message and the same value of this
+// attribute, the others are only counted.
+var thinned = map[string]struct {
+	attr string
+	rate tally.Rate
+}{
+	"handshake refused":                     {"result", alikeRate},
+	"the admin interface refused a request": {"why", alikeRate},
+	"handshake declined by the backend":     {"status", alikeRate},
+	"plain HTTP request failed":             {"status", alikeRate},
+	"a backend doesn't answer a handshake":  {"backend", alikeRate},
+	httpLine:                                {"status", floodRate},
+	openLine:                                {"", floodRate},
+	closedLine:                              {"cause", floodRate},
 }
 
-// alikeRate is how many lines that are alike are written. reportEvery is how often
-// those that were left out are reported.
-var alikeRate = tally.PerSecond(10, 100)
+const (
+	httpLine   = "plain HTTP request"
+	openLine   = "session open"
+	closedLine = "session closed"
+)
+
+// alikeRate is how many lines that are alike are written of clients that get nothing,
+// floodRate of sessions and requests.
+var (
+	alikeRate = tally.PerSecond(10, 100)
+	floodRate = tally.PerSecond(2000, 10_000)
+)
+
+// reportEvery is how often those that were left out are reported.
 
 const reportEvery = 5 * time.Second
 
@@ -51,17 +68,22 @@ type thinner struct {
 
 // keeps reports whether a line is written.
 func (t *thinner) keeps(r *slog.Record) bool {
-	attr, ok := thinned[r.Message]
+	by, ok := thinned[r.Message]
 	if !ok {
 		return true
 	}
-	a := alike{msg: r.Message, attr: attr}
+	a := alike{msg: r.Message, attr: by.attr}
 	r.Attrs(func(of slog.Attr) bool {
-		if of.Key == attr {
+		if of.Key == by.attr {
 			a.value = of.Value.String()
 		}
-		return of.Key != attr
+		return of.Key != by.attr
 	})
+	return t.keepsAlike(a, r.Level, r.Time)
+}
+
+// keepsAlike is keeps for a line that isn't a Record.
+func (t *thinner) keepsAlike(a alike, level slog.Level, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.groups[a]
@@ -69,10 +91,10 @@ func (t *thinner) keeps(r *slog.Record) bool {
 		if len(t.groups) >= maxAlike {
 			return true
 		}
-		g = &group{level: r.Level}
+		g = &group{level: level}
 		t.groups[a] = g
 	}
-	if t.closed || g.bucket.Take(alikeRate, r.Time) == 0 {
+	if t.closed || g.bucket.Take(thinned[a.msg].rate, now) == 0 {
 		return true
 	}
 	g.left++
