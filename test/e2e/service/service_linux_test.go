@@ -267,7 +267,9 @@ func TestSocketActivate(t *testing.T) {
 	backends := kit.StartBackends(t, 1)
 	const address = "127.83.0.1:8080" // of this test only
 	b := &kit.Balancer{File: filepath.Join(t.TempDir(), "holdfast.yaml")}
-	b.WriteConfig(t, file("epoll", `{name: public, address: ":8080"}`, backends, ""))
+	// The program passes no environment on, so the admin socket would be the machine's.
+	text := file("epoll", `{name: public, address: ":8080"}`, backends, "")
+	b.WriteConfig(t, strings.Replace(text, "admin: {", "admin: {socket: off, state: off, ", 1))
 	b.Process = process.Start(t, "systemd-socket-activate", exec.Command("systemd-socket-activate", "-l", address, "--fdname=public", kit.Binary, "run", "-c", b.File))
 	b.Stderr.Find(t, "the listening socket", 0, func(line string) bool { return strings.HasPrefix(line, "Listening on") })
 	open(t, "tcp", address)
