@@ -99,6 +99,7 @@ type AddBackend struct {
 	Address     string `arg:"" name:"ADDRESS" help:"Address, such as 10.0.0.3:3000."`
 	Weight      *int   `placeholder:"N" help:"Weight, 1 to 256 (default 1)."`
 	MaxSessions int    `placeholder:"N" help:"Most sessions that it may have (default: no limit)."`
+	HealthPort  int    `placeholder:"PORT" help:"Port for health checks (default: as the pool has it)."`
 	Backup      bool   `help:"It gets sessions only while no other backend can."`
 	Output
 	Flags
@@ -125,7 +126,7 @@ func (c *AddBackend) Run(e *env.Env) error {
 		if err != nil {
 			return err
 		}
-		r, err := b.AddBackend(ctx, pool, api.NewBackend{Name: name, Address: c.Address, Weight: c.Weight, MaxSessions: c.MaxSessions, Backup: c.Backup})
+		r, err := b.AddBackend(ctx, pool, api.NewBackend{Name: name, Address: c.Address, Weight: c.Weight, MaxSessions: c.MaxSessions, HealthPort: c.HealthPort, Backup: c.Backup})
 		if err != nil {
 			return err
 		}

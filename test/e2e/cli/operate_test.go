@@ -125,7 +125,26 @@ func TestEventsAndDrain(t *testing.T) {
 		t.Errorf("%v, %s", err, line)
 	}
 	shows(t, b.Command(t, 0, "undrain", "main/a"), `^main/a gets new sessions again$`)
+	shows(t, b.Command(t, 0, "maint", "main/b", "--timeout", "0", "--wait"), `^main/b is empty$`)
+	shows(t, b.Command(t, 0, "changes"), `^main/b +admin +ready +maint `)
+	shows(t, b.Command(t, 0, "ready", "main/b"), `^main/b is ready$`)
+	shows(t, b.Command(t, 0, "changes"), `^everything is as in the file$`)
 	shows(t, b.Command(t, 0, "events"), `^[-0-9]{10} [:0-9]{8}  info   drain        main/a: `)
+}
+
+func TestBackends(t *testing.T) {
+	t.Parallel()
+	b, _ := operated(t, "")
+	fourth := kit.StartBackends(t, 1)[0].Address
+	shows(t, b.Command(t, 0, "backends", "add", "main/d", fourth, "--weight", "5"), `^main/d added$`)
+	shows(t, b.Command(t, 0, "backends", "weight", "main/d", "7"), `^main/d has weight 7$`)
+	shows(t, b.Command(t, 0, "backends", "list"), `^main/d +`+regexp.QuoteMeta(fourth)+` +up .*7 +runtime`)
+	kit.OpenMany(t, b.Address, "/echo", 3)
+	shows(t, b.Command(t, 0, "backends", "remove", "main/a", "--timeout", "0", "--wait"), `^main/a is empty$`)
+	shows(t, b.Command(t, 0, "changes", "list"), `^main/d +added `, `^main/a +removed `)
+	shows(t, b.Command(t, 0, "changes", "revert", "main/a"), `^undone: 1 change$`)
+	testkit.Eventually(t, "main/a is back", func() bool { return regexp.MustCompile(`(?m)^main +a .* up `).MatchString(b.Command(t, 0, "status")) })
+	shows(t, b.Command(t, 0, "changes", "revert", "--all"), `^undone: \d changes?$`)
 }
 
 // Each command with something wrong says what to do.
@@ -154,6 +173,9 @@ func TestWrongCommands(t *testing.T) {
 		{"ready main/a x", 2, "name one backend as POOL/BACKEND"},
 		{"backends", 2, "It needs one of the commands list, add, remove, weight"},
 		{"backends add nowhere/x 127.0.0.1:1", 1, `"nowhere/x" begins with no pool: the pools are main`},
+		{"backends add main/a 127.0.0.1:1", 1, "main"},
+		{"backends add main/x nonsense", 1, "nonsense"},
+		{"backends weight main/a 1000000", 1, "weight"},
 		{"backends remove main", 1, `there is no backend "main"`},
 		{"backends weight main/a heavy", 2, "heavy"},
 		{"changes revert", 2, "what to undo?"},
