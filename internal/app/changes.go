@@ -99,7 +99,9 @@ func (o operated) use(next changes.Set, rebuild bool) (warnings []string, err er
 
 // result is the response to a change of a backend.
 func (c *changing) result(name, address string, warnings []string) api.BackendResult {
-	r := api.BackendResult{Warnings: warnings, Backend: api.Backend{Name: name, Address: address, State: "removed"}}
+	// One without sessions may be gone by now.
+	r := api.BackendResult{Warnings: warnings, Backend: api.Backend{Name: name, Address: address, State: "removed",
+		Operational: pool.Up.String(), Admin: pool.Drain.String()}}
 	v := c.newView(c.current.Load(), &api.Totals{})
 	for _, b := range v.backends {
 		if b.Pool == c.pool.Name && b.Name == name && b.Address == address {
