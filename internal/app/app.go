@@ -206,6 +206,7 @@ func Start(o Options) (_ *App, err error) {
 	a.tune(c)
 	a.openState(c.Admin.State)
 	undo = append(undo, a.closeState)
+	kept := a.overrides.get()
 	a.overrides.put(a.settled(c))
 	// Changes that are discovered from now on wait for the end of Start.
 	a.reload.Lock()
@@ -240,6 +241,7 @@ func Start(o Options) (_ *App, err error) {
 	}
 	a.useListeners(c, listening)
 	a.admin.start(a.slog)
+	a.saveSettled(kept)
 	a.metrics.ConfigStarted(a.started)
 	a.tellOrigin(c)
 	a.warnOnce(append(texts(c.Warnings, expiring(a.backendTLS, c)), listening.unused...))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync/atomic"
 
@@ -87,6 +88,13 @@ func (a *App) saveState() (warning string) {
 		a.noted(api.EventChange).Error("changes of backends at run time can't be written", "error", err)
 	}
 	return warning
+}
+
+// saveSettled keeps the changes after a configuration was loaded, unless they are as before.
+func (a *App) saveSettled(before changes.Set) {
+	if !reflect.DeepEqual(before, a.overrides.get()) {
+		a.saveState()
+	}
 }
 
 // closeState lets another balancer use the file: this one changes nothing any more.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
@@ -77,8 +76,8 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.coming.Store(c)
 	defer a.coming.Store(nil)
 	a.discovery.Apply(discoverySpecs(c), firstFound)
-	before, settled := a.overrides.get(), a.settled(c)
-	a.overrides.put(settled)
+	before := a.overrides.get()
+	a.overrides.put(a.settled(c))
 	g, left, err := a.build(c, backendTLS, auth, a.proxy.Generation().Number+1)
 	if err != nil {
 		a.overrides.put(before)
@@ -92,9 +91,7 @@ func (a *App) Reload() (warnings []string, err error) {
 	a.useListeners(c, listening)
 	a.tune(c)
 	a.current.Store(c)
-	if !reflect.DeepEqual(before, settled) {
-		a.saveState()
-	}
+	a.saveSettled(before)
 	a.metrics.Refresh()
 	a.rebalancer.PoolsChanged()
 	a.gate.SetPerAddress(c.Limits.MaxHandshakesPerAddress)
