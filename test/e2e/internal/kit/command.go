@@ -5,6 +5,7 @@ package kit
 import (
 	"errors"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -56,6 +57,7 @@ func RunIn(t testing.TB, dir string, args ...string) Outcome {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), Binary, args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+t.TempDir()) // for a balancer, which would complain of the one of Main
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
