@@ -56,7 +56,11 @@ async function poll() {
     store.history.pause();
     setLink("lost", error);
   }
-  if (document.hidden) return;
+  if (document.hidden) { // since this poll began
+    store.history.pause();
+    setLink("paused");
+    return;
+  }
   const took = performance.now() - began;
   timer = setTimeout(refresh, Math.min(MAX_INTERVAL, Math.max(INTERVAL, took * SHARE) * 1.5 ** failures));
 }

@@ -12,10 +12,15 @@ export function eventItem(e) {
     h("time", { dateTime: e.time }, when(e.time)),
     h("span", { class: "kind" }, e.kind),
     e.level === "info" ? null : h("strong", { class: "level" }, e.level),
-    h("span", { class: "message" }, e.message),
-    e.pool && !e.message.includes(e.backend ? `${e.pool}/${e.backend}` : e.pool)
-      ? h("a", { href: `#backends?pool=${encodeURIComponent(e.pool)}` }, e.backend ? `${e.pool}/${e.backend}` : e.pool) : null);
+    e.pool ? h("a", { href: `#backends?pool=${encodeURIComponent(e.pool)}` }, e.backend ? `${e.pool}/${e.backend}` : e.pool) : null,
+    h("span", { class: "message" }, e.message, " ", h("span", { class: "soft" }, details(e))));
   return { element, update() {} };
+}
+
+// details are the other values of an event, but of a backend's state, which the message has.
+function details(e) {
+  if (e.kind === "backend") return "";
+  return Object.entries(e.detail ?? {}).filter(([, v]) => typeof v !== "object").map(([k, v]) => `${k} ${v}`).join(", ");
 }
 
 export function events() {
