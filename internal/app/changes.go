@@ -237,7 +237,7 @@ func (o operated) RemoveBackend(in, name, timeout string) (api.BackendResult, er
 	}
 	b.Operate(pool.Ready, "it is removed") // what was asked for before is over
 	c.note(name, "it is removed", "address", spec.Address, "sessions", b.Sessions())
-	return c.result(name, spec.Address, append(warnings, c.nobodyLeft("holdfast changes revert")...)), nil
+	return c.result(name, spec.Address, append(warnings, c.nobodyLeft(fmt.Sprintf("holdfast changes revert %s/%s", in, name))...)), nil
 }
 
 func drainTimeout(text string) (time.Duration, error) {
