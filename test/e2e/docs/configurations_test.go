@@ -106,8 +106,10 @@ func TestDocumentedConfigurations(t *testing.T) {
 // identityFiles are the files of auth that examples name.
 func identityFiles(cert []byte) map[string][]byte {
 	return map[string][]byte{
-		"issuer.pem":   cert,
-		"rooms.secret": []byte(strings.Repeat("secret", 8)),
+		"issuer.pem":       cert,
+		"tokens":           []byte(strings.Repeat("token", 8) + "\n"),
+		"otlp-headers.txt": []byte("X-Tenant: example\n"),
+		"rooms.secret":     []byte(strings.Repeat("secret", 8)),
 		// RFC 7517 appendix A.1.
 		"jwks.json": []byte(`{"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "1",
 			"x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`),
