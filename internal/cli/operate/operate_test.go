@@ -218,6 +218,7 @@ func TestCommands(t *testing.T) {
 		{&Sessions{Flags: at, Limit: 1, After: "three", Filter: Filter{Backend: "ns/svc:80/a"}}, "sessions_one.txt", "",
 			[]any{api.SessionQuery{SessionFilter: api.SessionFilter{Pool: "ns/svc:80", Backend: "a"}, After: "three", Limit: 1}}},
 		{&Sessions{Flags: at, Limit: 1, Filter: Filter{Backend: "ws1"}}, "", `error: --backend: "ws1" is not POOL/BACKEND, as holdfast status lists them` + "\n", nil},
+		{&Close{Flags: at, Filter: Filter{Backend: "api/"}}, "", `error: --backend: "api/" is not POOL/BACKEND, as holdfast status lists them` + "\n", nil},
 		{&Sessions{Flags: at, Limit: 1, Filter: Filter{Claim: "x"}}, "", `error: --claim: claim "x" is not NAME=VALUE, such as sub=alice` + "\n", nil},
 		{&Sessions{Flags: at, Limit: 0}, "", "error: --limit must be at least 1\n", nil},
 		{&Sessions{Flags: at, Limit: 1, ID: liveSessions()[0].ID}, "session.txt", "", nil},

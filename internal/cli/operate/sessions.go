@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/cli/operate/table"
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
@@ -28,6 +30,20 @@ type Filter struct {
 	Search  string         `group:"filter" placeholder:"TEXT" help:"Sessions with this text in their id, address, route, pool, backend or a claim. Upper and lower case are the same."`
 }
 
+// AfterApply refuses flags and IDs that are empty, as from a script whose variable is not
+// set: they would choose more sessions than are meant.
+func (*Filter) AfterApply(c *kong.Context) error {
+	for _, p := range c.Path {
+		switch {
+		case p.Flag != nil && p.Flag.Group != nil && p.Flag.Group.Key == "filter" && c.FlagValue(p.Flag) == "":
+			return env.Usage("--%s is empty: say which, or leave it out", p.Flag.Name)
+		case p.Positional != nil && p.Positional.Target.String() == "":
+			return env.Usage("the ID is empty: say which, or leave it out")
+		}
+	}
+	return nil
+}
+
 // filter is f as the API takes it.
 func (f *Filter) filter(ctx context.Context, b *client.Client) (s api.SessionFilter, err error) {
 	s = api.SessionFilter{Pool: f.Pool, Route: f.Route, Client: f.Client, Claim: f.Claim,
@@ -41,7 +57,7 @@ func (f *Filter) filter(ctx context.Context, b *client.Client) (s api.SessionFil
 	case f.Backend == "":
 	case f.Pool != "" && !strings.HasPrefix(f.Backend, f.Pool+"/"): // a name alone
 		s.Backend = f.Backend
-	case !ok:
+	case !ok || pool == "" || name == "":
 		return s, env.Usage("--backend: %q is not POOL/BACKEND, as holdfast status lists them", f.Backend)
 	default:
 		s.Pool, s.Backend = pool, name

@@ -282,6 +282,8 @@ func TestRequests(t *testing.T) {
 		{`POST /v1/sessions/close {"all":true}`, 200, "", []any{"close", api.CloseRequest{All: true}}},
 		{`POST /v1/sessions/close {"code":1001}`, 422, "all", nil},
 		{`POST /v1/sessions/close {}`, 422, "all", nil},
+		{`POST /v1/sessions/close {"pool":"chat","backend":""}`, 422, "backend", nil},
+		{`POST /v1/sessions/close {"pool":"chat","id":""}`, 422, "id", nil},
 		{`POST /v1/reload`, 200, "", []any{"reload"}},
 		{`PUT /v1/log {"level":"debug"}`, 200, "", []any{"log", "debug"}},
 		{`PUT /v1/log {"level":"loud"}`, 422, "level", nil},

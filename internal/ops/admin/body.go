@@ -56,6 +56,10 @@ func read(w http.ResponseWriter, r *http.Request, into any, needed bool) error {
 		if err := json.Unmarshal(values[name], field.Addr().Interface()); err != nil {
 			return api.Invalid(name, "%s is %s, want %s", name, values[name], kindOf(field.Type()))
 		}
+		if _, closes := into.(*api.CloseRequest); closes && name != "reason" && field.Kind() == reflect.String && field.String() == "" {
+			// A script whose variable is empty would close more than it means.
+			return api.Invalid(name, "%s is empty: say what it is, or leave it out", name)
+		}
 	}
 	return nil
 }
