@@ -70,6 +70,8 @@ type Options struct {
 	// State is the path of the file that keeps changes at run time, for a configuration
 	// that leaves it to the caller (admin.state: auto); "" means that they aren't kept.
 	State string
+	// NoState says why State is "", although the changes should be kept.
+	NoState string
 	// Collectors have metrics of the program that runs the balancer, which are served with
 	// its own. They are asked at every scrape, the first of which may be before Start returns.
 	Collectors []prometheus.Collector
@@ -241,6 +243,7 @@ func Start(o Options) (_ *App, err error) {
 	}
 	a.useListeners(c, listening)
 	a.admin.start(a.slog)
+	a.overrides.explain()
 	a.saveSettled(kept)
 	a.metrics.ConfigStarted(a.started)
 	a.tellOrigin(c)

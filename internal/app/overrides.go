@@ -23,6 +23,9 @@ type overrides struct {
 	file *statefile.File             // nil if they aren't kept
 	// unkept says why they aren't kept, although they should be.
 	unkept string
+	// explain sets a file aside that can't be used, and logs what became of it. Start calls
+	// it once the balancer has started: a start that fails says why, and nothing else.
+	explain func()
 }
 
 // stateVersion is the version of the state file. A later one must read the earlier ones.
@@ -41,36 +44,55 @@ func (o *overrides) put(set changes.Set) { o.set.Store(&set) }
 // that file stops a start.
 func (a *App) openState(path string) {
 	a.overrides.put(nil)
+	a.overrides.explain = func() {}
 	auto := path == config.StateAuto
 	if auto {
 		path = a.options.State
 	}
-	if path == "" || path == config.StateOff {
+	switch {
+	case path == "" && auto && a.options.NoState != "":
+		a.unkept(slog.LevelInfo, a.options.NoState)
+		return
+	case path == "" || path == config.StateOff:
 		return
 	}
 	var set changes.Set
-	file, aside, err := statefile.Open(path, stateVersion, &set)
+	file, err := statefile.Open(path, stateVersion, &set)
 	switch {
 	case errors.Is(err, statefile.ErrInUse):
-		a.overrides.unkept = fmt.Sprintf("%s: %v: give this one a file of its own by admin.state", path, err)
+		a.unkept(slog.LevelWarn, fmt.Sprintf("%s: %v: give this one a file of its own by admin.state", path, err))
+		return
+	case err != nil && auto: // nobody has asked for it
+		a.unkept(slog.LevelInfo, err.Error())
+		return
 	case err != nil:
-		a.overrides.unkept = err.Error()
-	}
-	if err != nil {
-		level := slog.LevelWarn
-		if auto && !errors.Is(err, statefile.ErrInUse) { // nobody has asked for it
-			level = slog.LevelInfo
-		}
-		a.slog.Log(context.Background(), level, "changes of backends at run time are not kept after the next stop; set admin.state to a path, or to off", "error", a.overrides.unkept)
+		a.unkept(slog.LevelWarn, err.Error())
 		return
 	}
 	a.overrides.file = file
-	if aside != "" {
-		a.noted(api.EventChange).Warn("the file of changes at run time can't be used; there are none now", "error", aside)
-	}
 	a.overrides.put(set)
-	if n := set.Len(); n > 0 {
-		a.slog.Info("changes of backends at run time are in effect again", "backends", n, "file", path)
+	a.overrides.explain = func() {
+		aside, err := file.SetAside()
+		if err != nil {
+			a.closeState()
+			a.unkept(slog.LevelWarn, err.Error())
+			a.overrides.explain()
+			return
+		}
+		if aside != "" {
+			a.noted(api.EventChange).Warn("the file of changes at run time can't be used; there are none now", "error", aside)
+		}
+		if n := set.Len(); n > 0 {
+			a.slog.Info("changes of backends at run time are in effect again", "backends", n, "file", path)
+		}
+	}
+}
+
+// unkept notes why changes aren't kept.
+func (a *App) unkept(level slog.Level, why string) {
+	a.overrides.unkept = why
+	a.overrides.explain = func() {
+		a.slog.Log(context.Background(), level, "changes of backends at run time are not kept after the next stop; set admin.state to a path, or to off", "error", why)
 	}
 }
 

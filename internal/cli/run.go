@@ -92,7 +92,9 @@ func (c *runCommand) options(e *env.Env) (app.Options, error) {
 			return o, env.Usage("no holdfast.yaml in this directory: use -c FILE, or --listen ADDRESS and --backend ADDRESS")
 		}
 	}
-	o.State = stateFile(o.File)
+	if o.State = stateFile(o.File); o.State == "" {
+		o.NoState = "there is no folder for them: none of STATE_DIRECTORY, XDG_STATE_HOME and HOME is set"
+	}
 	loader, err := c.loader()
 	if err != nil {
 		return o, err

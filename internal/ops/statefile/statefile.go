@@ -27,6 +27,7 @@ type File struct {
 	path    string
 	version int
 	lock    *os.File
+	bad     error // why what is there can't be used
 }
 
 // envelope is the content of a file.
@@ -41,33 +42,40 @@ type Checker interface{ Check() error }
 // Open opens the file at a path, whose folder it makes if there is none, and decodes its
 // state into what state points to, unless the file doesn't exist. The caller must Close it.
 //
-// A file that is broken, or of a later version than the given one, is renamed and thereby
-// kept; aside says so, and state is unchanged. An error means that there can be no such
-// file; it wraps ErrInUse if that is the reason.
-func Open(path string, version int, state any) (f *File, aside string, err error) {
+// If the file is broken, or of a later version than the given one, state is unchanged, and
+// the caller calls SetAside before it saves. An error means that there can be no such file;
+// it wraps ErrInUse if that is the reason.
+func Open(path string, version int, state any) (*File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	lock, err := lockFile(path + ".lock")
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	f = &File{path: path, version: version, lock: lock}
-	reason := read(path, version, state)
-	if reason == nil {
-		return f, "", nil
-	}
+	f := &File{path: path, version: version, lock: lock}
+	f.bad = read(path, version, state)
 	var unreadable *fs.PathError
-	if errors.As(reason, &unreadable) {
+	if errors.As(f.bad, &unreadable) {
 		f.Close()
-		return nil, "", reason
+		return nil, f.bad
 	}
-	kept := path + "." + time.Now().UTC().Format("20060102T150405.000") + ".kept"
-	if err := os.Rename(path, kept); err != nil {
-		f.Close()
-		return nil, "", fmt.Errorf("%s: %w, and it can't be renamed: %w", path, reason, err)
+	return f, nil
+}
+
+// SetAside renames a file that can't be used, so that it is kept, and says so. Of one that
+// can it returns "". After an error the file must not be saved.
+func (f *File) SetAside() (aside string, err error) {
+	if f.bad == nil {
+		return "", nil
 	}
-	return f, fmt.Sprintf("%s: %v; it is now %s", path, reason, kept), nil
+	kept := f.path + "." + time.Now().UTC().Format("20060102T150405.000") + ".kept"
+	if err := os.Rename(f.path, kept); err != nil {
+		return "", fmt.Errorf("%s: %w, and it can't be renamed: %w", f.path, f.bad, err)
+	}
+	aside = fmt.Sprintf("%s: %v; it is now %s", f.path, f.bad, kept)
+	f.bad = nil
+	return aside, nil
 }
 
 // read decodes the state of a file. Its error is an *fs.PathError if the file can't be

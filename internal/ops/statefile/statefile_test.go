@@ -22,10 +22,18 @@ type state map[string]struct {
 	N int `json:"n"`
 }
 
+// openAside opens a file, and sets it aside if it can't be used.
+func openAside(path string, s *state) (f *File, aside string, err error) {
+	if f, err = Open(path, 2, s); err == nil {
+		aside, err = f.SetAside()
+	}
+	return f, aside, err
+}
+
 func open(t *testing.T, path string) (*File, state, string) {
 	t.Helper()
 	var s state
-	f, aside, err := Open(path, 2, &s)
+	f, aside, err := openAside(path, &s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +57,7 @@ func TestSaveAndOpen(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 	// Nobody else can use it meanwhile.
-	if _, _, err := Open(path, 2, &s); !errors.Is(err, ErrInUse) {
+	if _, err := Open(path, 2, &s); !errors.Is(err, ErrInUse) {
 		t.Errorf("a second user gets %v", err)
 	}
 	f.Close()
@@ -126,7 +134,7 @@ func TestNoFile(t *testing.T) {
 	}
 	for _, path := range []string{filepath.Join(file, "state.json"), filepath.Join(folder, "is-folder")} {
 		var s state
-		if f, _, err := Open(path, 2, &s); err == nil || !strings.Contains(err.Error(), folder) {
+		if f, err := Open(path, 2, &s); err == nil || !strings.Contains(err.Error(), folder) {
 			t.Errorf("%s: %v, %v", path, f, err)
 		}
 	}
@@ -149,7 +157,7 @@ func FuzzOpen(f *testing.F) {
 			t.Fatal(err)
 		}
 		var s state
-		file, aside, err := Open(path, 2, &s)
+		file, aside, err := openAside(path, &s)
 		if err != nil {
 			t.Fatal(err)
 		}

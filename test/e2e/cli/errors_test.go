@@ -48,6 +48,25 @@ func TestPortInUse(t *testing.T) {
 	})
 }
 
+// TestFailedStartWithState: what is said of the state file is said after a start, not in
+// front of the reason why there was none.
+func TestFailedStartWithState(t *testing.T) {
+	t.Parallel()
+	address := kit.AddressInUse(t)
+	for name, content := range map[string]string{"none": "", "later": `{"version": 99, "state": {}}`, "kept": `{"version": 1, "state": {"main": {"b1": {"removed": {"since": "2026-01-02T03:04:05Z"}}}}}`} {
+		t.Run(name, func(t *testing.T) {
+			state := filepath.Join(t.TempDir(), "state.json")
+			if content == "" {
+				state = "/dev/null/state.json" // can't be made
+			} else if err := os.WriteFile(state, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			yaml := "listeners:\n  - address: " + address + "\nadmin:\n  state: " + state + "\npools:\n  main:\n    backends: [{name: b1, address: \"127.0.0.1:1\"}, {name: b2, address: \"127.0.0.1:2\"}]\nroutes:\n  - pool: main\n"
+			kit.WantOneLine(t, kit.RunIn(t, inDir(t, yaml), "run"), 1, address, "address already in use")
+		})
+	}
+}
+
 const brokenYAML = `listeners:
   - address: "127.0.0.1:0"
 pools:
