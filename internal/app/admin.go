@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -35,6 +36,7 @@ type adminServer struct {
 
 // newAdmin opens the addresses of the admin interface, which answers from start on.
 func (a *App) newAdmin(c *config.Admin, l *listening) (_ *adminServer, err error) {
+	s := &adminServer{as: *c}
 	o := admin.Options{
 		Balancer: operated{a},
 		Host:     c.Address.Host,
@@ -42,9 +44,10 @@ func (a *App) newAdmin(c *config.Admin, l *listening) (_ *adminServer, err error
 		Metrics:  a.MetricsHandler(),
 		Pages:    dashboard.Handler(),
 		Done:     a.metrics.AdminDone,
+		Clients:  s.clients,
 		Log:      a.slog,
 	}
-	s := &adminServer{api: admin.New(o), health: admin.NewHealth(o), as: *c}
+	s.api, s.health = admin.New(o), admin.NewHealth(o)
 	defer func() {
 		if err != nil {
 			s.close()
@@ -102,6 +105,16 @@ func (s *adminServer) tlsConfig(*tls.ClientHelloInfo) (*tls.Config, error) {
 	return c, nil
 }
 
+// clients are the authorities of client certificates; nil if none are needed.
+func (s *adminServer) clients() *x509.CertPool {
+	if store := s.certs.Load(); store != nil {
+		if cas := store.ClientCAs(); cas != nil {
+			return cas.Pool
+		}
+	}
+	return nil
+}
+
 // pending reports whether c needs a restart to change who may connect to the address.
 // Until then, who may doesn't change either: c may be without a token since its address is
 // another.
@@ -114,8 +127,13 @@ func (a *App) useAdmin(c *config.Admin, l *listening) {
 	if a.admin.pending(c) {
 		return
 	}
-	a.admin.api.SetTokens(l.tokens)
+	// If tokens take the place of certificates or the other way round, both are needed for
+	// a moment, not none.
+	if l.tokens != nil {
+		a.admin.api.SetTokens(l.tokens)
+	}
 	a.admin.certs.Store(l.admin)
+	a.admin.api.SetTokens(l.tokens)
 }
 
 // adminTokens reads the tokens of c; nil if there are none.

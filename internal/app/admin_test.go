@@ -1,9 +1,12 @@
 package app_test
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,6 +178,56 @@ func TestAdminAccess(t *testing.T) {
 	check("while a change is pending", next, true)
 	next.Token = ""
 	check("without a token while a change is pending", next, false)
+}
+
+// A connection that was made while a token was enough needs a certificate, too, when the
+// configuration asks for one instead of tokens.
+func TestAdminConnectionBeforeAReload(t *testing.T) {
+	ca, other := testca.New(t), testca.New(t)
+	cert, key := ca.Issue("127.0.0.1").Files()
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(tokens, []byte(tokenA), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := func(more string) string {
+		return adminFile(fmt.Sprintf("socket: off, address: \"127.0.0.1:0\", tls: {cert: %s, key: %s%s", cert, key, more))
+	}
+	r := start(t, file("}, token_file: "+tokens))
+	operator, err := tls.LoadX509KeyPair(ca.Issue("operator").Files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(c *http.Client) int {
+		t.Helper()
+		res, err := c.Get("https://" + r.AdminAddr() + "/v1/log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		io.Copy(io.Discard, res.Body) // so that the connection is used again
+		return res.StatusCode
+	}
+	connect := func(certs ...tls.Certificate) *http.Client {
+		c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: certs}}}
+		t.Cleanup(c.CloseIdleConnections)
+		return c
+	}
+	before := connect()
+	if got := get(before); got != http.StatusUnauthorized {
+		t.Errorf("without a token: %d", got)
+	}
+	r.mustReload(file(", client_ca: " + ca.File() + "}"))
+	if got := get(before); got != http.StatusUnauthorized {
+		t.Errorf("without a certificate, on a connection of before: %d", got)
+	}
+	with := connect(operator)
+	if got := get(with); got != http.StatusOK {
+		t.Errorf("with a certificate: %d", got)
+	}
+	r.mustReload(file(", client_ca: " + other.File() + "}"))
+	if got := get(with); got != http.StatusUnauthorized {
+		t.Errorf("with a certificate of an authority that was replaced: %d", got)
+	}
 }
 
 // --admin is checked like the address of the file.

@@ -7,6 +7,7 @@ package admin
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -33,6 +34,9 @@ type Options struct {
 	// http.ServeMux, such as "GET /v1/pools/{pool}"; "" for one that doesn't exist. Nil for
 	// none.
 	Done func(endpoint string, status int)
+	// Clients returns the authorities of client certificates that requests by TLS need now;
+	// nil if they need none. It must be safe for concurrent use. Nil for none.
+	Clients func() *x509.CertPool
 	// Log must be given.
 	Log *slog.Logger
 }

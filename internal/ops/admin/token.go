@@ -3,6 +3,7 @@ package admin
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -90,6 +91,10 @@ func (s *Server) authorized(next http.Handler) http.Handler {
 			return
 		}
 		why := s.tokens.Load().admits(r)
+		if cert := s.certified(r); cert != "" {
+			why = cert
+			w.Header().Set("Connection", "close") // a new one has another handshake
+		}
 		if why == "" {
 			next.ServeHTTP(w, r)
 			return
@@ -101,9 +106,38 @@ func (s *Server) authorized(next http.Handler) http.Handler {
 			challenge += `, error="invalid_token"` // RFC 6750 section 3.1
 		}
 		w.Header().Set("WWW-Authenticate", challenge)
-		s.fail(w, &api.Problem{Type: "about:blank", Title: http.StatusText(http.StatusUnauthorized), Status: http.StatusUnauthorized,
-			Detail: why + ": send one of admin.token_file as Authorization: Bearer TOKEN"})
+		detail := why + ": send one of admin.token_file as Authorization: Bearer TOKEN"
+		if why == noCertificate {
+			detail = why + " of admin.tls.client_ca: connect again with one"
+		}
+		s.fail(w, &api.Problem{Type: "about:blank", Title: http.StatusText(http.StatusUnauthorized), Status: http.StatusUnauthorized, Detail: detail})
 	})
+}
+
+const noCertificate = "no client certificate"
+
+// certified reports why a request's connection has no right certificate, if it needs one.
+// The handshake has seen to that, but by what was configured then.
+func (s *Server) certified(r *http.Request) (why string) {
+	if s.o.Clients == nil || r.TLS == nil {
+		return ""
+	}
+	cas := s.o.Clients()
+	if cas == nil {
+		return ""
+	}
+	given := r.TLS.PeerCertificates
+	if len(given) == 0 {
+		return noCertificate
+	}
+	between := x509.NewCertPool()
+	for _, c := range given[1:] {
+		between.AddCert(c)
+	}
+	if _, err := given[0].Verify(x509.VerifyOptions{Roots: cas, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return noCertificate
+	}
+	return ""
 }
 
 // Refused is the message of the log for a request without the right token.
