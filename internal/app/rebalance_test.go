@@ -82,7 +82,8 @@ func TestRebalanceMoves(t *testing.T) {
 		if fmt.Sprint(on) != "map[one: who:10 three: who:10 two: who:10]" {
 			t.Errorf("answers came from %v", on)
 		}
-		// The oldest were: those that came first to each.
+		// The oldest were: those that came first to each. The lines of two that came one
+		// after the other may be in the wrong order, since two loops write them.
 		moved := map[string]bool{}
 		for line := range strings.Lines(r.log.String()) {
 			if strings.Contains(line, "session moved") {
@@ -92,8 +93,9 @@ func TestRebalanceMoves(t *testing.T) {
 		opened := 0
 		for line := range strings.Lines(r.log.String()) {
 			if strings.Contains(line, "session open") {
-				if opened++; moved[id(t, line)] != (opened <= 10) {
-					t.Errorf("session %d, of 30 by age: moved is %v", opened, !(opened <= 10))
+				opened++
+				if is := moved[id(t, line)]; is != (opened <= 10) && opened != 10 && opened != 11 {
+					t.Errorf("session %d, of 30 by age: moved is %v", opened, is)
 				}
 			}
 		}
