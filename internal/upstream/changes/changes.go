@@ -195,10 +195,19 @@ func (s Set) Settle(in string, listed []pool.BackendSpec, discovers bool) Set {
 	for i := range listed {
 		file[listed[i].Name] = &listed[i]
 	}
-	for name := range s[in] {
-		s = s.With(in, name, func(b *Backend) { b.settle(file[name], discovers) })
+	of := maps.Clone(s[in]) // once, as there may be thousands
+	for name, b := range of {
+		if b.settle(file[name], discovers); b.isZero() {
+			delete(of, name)
+		} else {
+			of[name] = b
+		}
 	}
-	return s
+	next := maps.Clone(s)
+	if next[in] = of; len(of) == 0 {
+		delete(next, in)
+	}
+	return next
 }
 
 // settle drops what file, nil if it isn't listed, says itself.

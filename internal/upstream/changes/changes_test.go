@@ -257,3 +257,17 @@ func TestMergeModel(t *testing.T) {
 		}
 	})
 }
+
+// TestSettleMany: a start, a reload and each added backend settle all changes, so one of
+// them must not cost a copy of all.
+func TestSettleMany(t *testing.T) {
+	const n = 3000
+	of := map[string]Backend{}
+	for i := range n {
+		of[fmt.Sprint(i)] = Backend{Weight: &Number{Now: 2}}
+	}
+	s := Set{"a": of}
+	if got := testing.AllocsPerRun(1, func() { s.Settle("a", nil, false) }); got > n/10 {
+		t.Errorf("%v allocations for %d changes", got, n)
+	}
+}
