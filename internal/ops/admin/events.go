@@ -47,7 +47,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	if out.write(fmt.Sprintf("id: %d\n\n", after)) != nil {
 		return
 	}
-	stop := out.beat(cancel)
+	// Whoever follows for days must not do so with a token that was withdrawn.
+	stop := out.beat(cancel, func() bool { return s.refused(r) == "" })
 	defer stop()
 	err = s.o.Balancer.Events(ctx, after, follow, func(e api.Event) error {
 		data, err := json.Marshal(e)
@@ -112,8 +113,8 @@ func (o *eventWriter) write(text string) error {
 }
 
 // beat sends comments until stop is called, which waits for the last one. It calls failed
-// if the client is gone.
-func (o *eventWriter) beat(failed func()) (stop func()) {
+// if the client is gone or has no access any more.
+func (o *eventWriter) beat(failed func(), allowed func() bool) (stop func()) {
 	done := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -124,7 +125,7 @@ func (o *eventWriter) beat(failed func()) (stop func()) {
 			case <-done:
 				return
 			case <-ticker.C:
-				if o.write(": alive\n\n") != nil {
+				if !allowed() || o.write(": alive\n\n") != nil {
 					failed()
 					return
 				}

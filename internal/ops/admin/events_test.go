@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -135,10 +136,45 @@ func TestHeartbeats(t *testing.T) {
 	})
 }
 
+// A stream ends soon after its token was withdrawn.
+func TestStreamOfAWithdrawnToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		s := new(balancer).server()
+		tokens, err := ParseTokens([]byte(goodToken))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.SetTokens(tokens)
+		served := make(chan error)
+		l := &oneConn{conn: server, end: make(chan struct{}), network: "tcp"}
+		go func() { served <- s.http.Serve(l) }()
+		go io.WriteString(client, "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+goodToken+"\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(client), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(res.Body)
+		wantLines(t, lines, "id: 0", "", ": alive", "")
+		other, err := ParseTokens([]byte("another-token-1234567890"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.SetTokens(other)
+		if lines.Scan() {
+			t.Errorf("it has %q afterwards", lines.Text())
+		}
+		client.Close()
+		s.Shutdown(context.Background())
+		<-served
+	})
+}
+
 // oneConn is a listener with one connection.
 type oneConn struct {
-	conn net.Conn
-	end  chan struct{}
+	network string // "" for unix
+	conn    net.Conn
+	end     chan struct{}
 }
 
 func (l *oneConn) Accept() (net.Conn, error) {
@@ -155,7 +191,7 @@ func (l *oneConn) Close() error {
 	return nil
 }
 
-func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: cmp.Or(l.network, "unix")} }
 
 // HEAD of a stream doesn't wait for events.
 func TestHeadOfEvents(t *testing.T) {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
@@ -86,18 +87,13 @@ func (t *Tokens) admits(r *http.Request) (why string) {
 // may connect, or that have a token, if there are some.
 func (s *Server) authorized(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if local, _ := r.Context().Value(localKey{}).(bool); local {
-			next.ServeHTTP(w, r)
-			return
-		}
-		why := s.tokens.Load().admits(r)
-		if cert := s.certified(r); cert != "" {
-			why = cert
-			w.Header().Set("Connection", "close") // a new one has another handshake
-		}
+		why := s.refused(r)
 		if why == "" {
 			next.ServeHTTP(w, r)
 			return
+		}
+		if why == noCertificate {
+			w.Header().Set("Connection", "close") // a new one has another handshake
 		}
 		s.o.Log.Warn(Refused, "why", why, "from", r.RemoteAddr)
 		// The challenge doesn't say Basic: browsers would ask for a name and a password.
@@ -112,6 +108,14 @@ func (s *Server) authorized(next http.Handler) http.Handler {
 		}
 		s.fail(w, &api.Problem{Type: "about:blank", Title: http.StatusText(http.StatusUnauthorized), Status: http.StatusUnauthorized, Detail: detail})
 	})
+}
+
+// refused says why a request has no access by what is configured now; "" if it has.
+func (s *Server) refused(r *http.Request) (why string) {
+	if local, _ := r.Context().Value(localKey{}).(bool); local {
+		return ""
+	}
+	return cmp.Or(s.certified(r), s.tokens.Load().admits(r))
 }
 
 const noCertificate = "no client certificate"
