@@ -134,13 +134,19 @@ func TestChecksAreCounted(t *testing.T) {
 		http, agent := key(a1, kindHTTP), key(a1, kindAgent)
 		l.set(http, fail)
 		l.set(agent, says("0%"))
-		l.delay[http], l.delay[agent] = 300*time.Millisecond, 5*time.Second // longer than its timeout
+		wait := func(of string, d time.Duration) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.delay[of] = d
+		}
+		wait(http, 300*time.Millisecond)
+		wait(agent, 5*time.Second) // longer than its timeout
 		spec := health10
 		spec.Checks = append(spec.Checks, Agent{Port: 8081})
 		apply(l.registry, l.Checker, spec, a1)
 		time.Sleep(spec.Timeout)
 		settle()
-		l.delay[agent] = 0
+		wait(agent, 0)
 		time.Sleep(9 * time.Second)
 		settle()
 		l.set(agent, result{reportsLoad: true, silent: true})
