@@ -99,7 +99,9 @@ func parse(s string) (Pattern, error) {
 	if host == "" || host == "*" {
 		return p, fmt.Errorf("the host is missing: write one, such as app.example.com or *.example.com, or the word %q for every origin", "any")
 	}
-	if near := hint.DidYouMean(s, []string{"same_site", "any", "null"}); near != "" && !found && !hasPort && !strings.Contains(strings.TrimSuffix(host, "."), ".") {
+	// As the host is written in its normal form.
+	word := strings.ToLower(strings.TrimSuffix(s, "."))
+	if near := hint.DidYouMean(word, []string{"same_site", "any", "null"}); near != "" && !found && !hasPort && !strings.Contains(word, ".") {
 		return p, fmt.Errorf("it is the name of a host, which stands after http:// or https://%s", near)
 	}
 	var err error
