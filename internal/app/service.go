@@ -46,7 +46,7 @@ func (a *App) assignSockets(l *listening, c *config.Admin) {
 	}
 	l.givenAdmin, l.givenHealth = given[n], given[n+1]
 	for _, s := range unused {
-		l.unused = append(l.unused, fmt.Sprintf("systemd gave the socket %s, which no listener uses, so clients wait there in vain: "+
+		l.unused = append(l.unused, fmt.Sprintf("systemd gave the socket %s, which no listener uses, so clients that connect to it get no answer: "+
 			"give a listener its address or its name, or change ListenStream= or FileDescriptorName= of the socket unit", s))
 	}
 }

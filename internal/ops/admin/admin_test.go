@@ -343,7 +343,7 @@ func problemOf(t *testing.T, line string, got *httptest.ResponseRecorder) (p api
 	return p
 }
 
-// Done is told of each request.
+// Done is called for each request.
 func TestDone(t *testing.T) {
 	for line, want := range map[string]string{
 		"GET /v1/pools/chat":               "GET /v1/pools/{pool} 200",

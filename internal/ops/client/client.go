@@ -38,7 +38,7 @@ type Client struct {
 	address string // for people
 	base    string // of URLs
 	token   string
-	sockets []string // that Find has looked for in vain
+	sockets []string // that Find looked for and didn't find
 	http    *http.Client
 }
 

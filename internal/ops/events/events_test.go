@@ -106,8 +106,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestSlowFollower: one that doesn't read holds up neither the publisher nor others. It
-// hears of all events in the end, or that it missed them.
+// TestSlowFollower: one that doesn't read holds up neither the publisher nor others. In the
+// end it gets all events, or EventMissed.
 func TestSlowFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(10)
