@@ -21,9 +21,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/cli/env"
 	"github.com/holdfast-ws/holdfast/internal/ops/admin"
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
+	"github.com/holdfast-ws/holdfast/internal/testkit/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -32,20 +31,6 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(name)
 	}
 	goleak.VerifyTestMain(m)
-}
-
-// golden compares text with a file of testdata.
-func golden(t *testing.T, name, text string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if want, err := os.ReadFile(file); err != nil || string(want) != text {
-		t.Errorf("%s (%v), got\n%s\nRun go test ./internal/cli/operate -update if that is right.", file, err, text)
-	}
 }
 
 // balancer is a model of one, behind the real API.
@@ -259,7 +244,7 @@ func TestCommands(t *testing.T) {
 		b.said()
 		out, errOut := run(test.command)
 		if strings.HasSuffix(test.out, ".txt") {
-			golden(t, test.out, out)
+			golden.Compare(t, filepath.Join("testdata", test.out), out)
 		} else if out != test.out {
 			t.Errorf("%s prints %q, want %q", name, out, test.out)
 		}

@@ -2,12 +2,14 @@ package operate
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/cli/operate/table"
 	"github.com/holdfast-ws/holdfast/internal/ops/api"
+	"github.com/holdfast-ws/holdfast/internal/testkit/golden"
 )
 
 var started = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -99,7 +101,7 @@ func TestTables(t *testing.T) {
 				}
 			}
 		}
-		golden(t, "table_"+name+".txt", all.String())
+		golden.Compare(t, filepath.Join("testdata", "table_"+name+".txt"), all.String())
 	}
 }
 

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,9 +11,8 @@ import (
 	"testing"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/testkit/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files of testdata instead of comparing")
 
 // TestScenarios compares what each scenario of testdata gives with the golden
 // file beside it: what is in it and its warnings, or the errors.
@@ -35,7 +33,7 @@ func TestScenarios(t *testing.T) {
 			} else {
 				got = dumpScenario(s)
 			}
-			compareGolden(t, strings.TrimSuffix(file, ".yaml")+".golden", got)
+			golden.Compare(t, strings.TrimSuffix(file, ".yaml")+".golden", got)
 		})
 	}
 }
@@ -103,23 +101,6 @@ func dumpPool(line func(string, ...any), p Pool) {
 	if p.Rebalance != nil {
 		r := p.Rebalance
 		line("  rebalance {Above:%d Rate:%v MinAge:%v StickyMove:%v}", r.Above, r.Rate, r.MinAge, r.Sticky == "move")
-	}
-}
-
-func compareGolden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("not as in %s (rewrite it with go test -update)\ngot:\n%s\nwant:\n%s", file, got, want)
 	}
 }
 

@@ -1,7 +1,6 @@
 package yaml
 
 import (
-	"flag"
 	"fmt"
 	"iter"
 	"os"
@@ -12,10 +11,9 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/testkit/golden"
 	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
 )
-
-var update = flag.Bool("update", false, "write the golden files of testdata instead of comparing")
 
 // TestGolden compares what each file of testdata gives with the golden file
 // beside it: the configuration and its warnings, or the errors.
@@ -42,26 +40,9 @@ func TestGolden(t *testing.T) {
 				} else {
 					got = dump(c, f)
 				}
-				compareGolden(t, strings.TrimSuffix(file, ".yaml")+".golden", got)
+				golden.Compare(t, strings.TrimSuffix(file, ".yaml")+".golden", got)
 			})
 		}
-	}
-}
-
-func compareGolden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("not as in %s (rewrite it with go test -update)\ngot:\n%s\nwant:\n%s", file, got, want)
 	}
 }
 

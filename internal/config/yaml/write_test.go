@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/holdfast-ws/holdfast/internal/config"
+	"github.com/holdfast-ws/holdfast/internal/testkit/golden"
 )
 
 func written(t interface{ Fatal(...any) }, c *config.Config, comment func(config.Path) []string) string {
@@ -295,5 +296,5 @@ keepalive: {interval: 0}
 		return map[config.Path][]string{"": {"Made by hand."}, "pools.chat": {"f.conf:3 upstream chat"}, "pools.chat.backends[1]": {"f.conf:5 server b"}, "listeners[1].name": {"of the name"},
 			"timeouts.idle": {"f.conf:9 timeout", "It is long."}}[p]
 	})
-	compareGolden(t, "testdata/written.golden", got)
+	golden.Compare(t, "testdata/written.golden", got)
 }

@@ -1,9 +1,7 @@
 package top
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,10 +9,9 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/holdfast-ws/holdfast/internal/testkit/golden"
 	"github.com/holdfast-ws/holdfast/internal/tool/top/screen"
 )
-
-var update = flag.Bool("update", false, "write the golden files of testdata instead of comparing")
 
 // picture is the screen as text, without styles, and where the cursor is.
 func picture(d *driver) string {
@@ -101,19 +98,7 @@ func TestGoldenScreens(t *testing.T) {
 				c.do(d, f)
 				got := picture(d)
 				file := filepath.Join("testdata", name+".txt")
-				if *update {
-					if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-						t.Fatal(err)
-					}
-					return
-				}
-				want, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got != string(want) {
-					t.Errorf("%s differs; if that is right, run go test ./internal/tool/top -update\ngot:\n%s\nwant:\n%s", file, got, want)
-				}
+				golden.Compare(t, file, got)
 			})
 		}
 	}

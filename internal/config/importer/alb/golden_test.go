@@ -2,7 +2,6 @@ package alb
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,9 +12,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
+	"github.com/holdfast-ws/holdfast/internal/testkit/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files of testdata instead of comparing")
 
 // TestGolden compares what the files of each folder in testdata become with a golden file:
 // the report, and then the configuration or the errors.
@@ -41,19 +39,7 @@ func TestGolden(t *testing.T) {
 				t.Errorf("written and read again, it is\n%s\nwant\n%s", written(t, result.Config), dumped(result.Config))
 			}
 			file := folder + ".golden"
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("not as in %s (rewrite it with go test -update)\ngot:\n%s", file, got)
-			}
+			golden.Compare(t, file, got)
 			// The order of the files makes no difference to the configuration.
 			for i, j := 0, len(files)-1; i < j; i, j = i+1, j-1 {
 				files[i], files[j] = files[j], files[i]

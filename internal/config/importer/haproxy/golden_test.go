@@ -1,7 +1,6 @@
 package haproxy_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,9 +12,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config/importer/formats"
 	"github.com/holdfast-ws/holdfast/internal/config/importer/haproxy"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
+	"github.com/holdfast-ws/holdfast/internal/testkit/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files of testdata instead of comparing")
 
 func environment(name string) (string, bool) {
 	v, ok := map[string]string{"APP": "10.0.0.1:3000", "SECRET": "the-secret-of-the-test"}[name]
@@ -81,17 +79,5 @@ func compare(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	got = strings.ReplaceAll(got, dir, "/DIR")
-	if *update {
-		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("not as in %s (rewrite it with go test -update)\ngot:\n%s", name, got)
-	}
+	golden.Compare(t, name, got)
 }

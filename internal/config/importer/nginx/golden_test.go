@@ -1,7 +1,6 @@
 package nginx_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,9 +11,8 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config/importer"
 	"github.com/holdfast-ws/holdfast/internal/config/importer/nginx"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
+	"github.com/holdfast-ws/holdfast/internal/testkit/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // TestGolden compares what becomes of the files in testdata with the golden files beside
 // them: the configuration, and the report.
@@ -45,20 +43,7 @@ func TestGolden(t *testing.T) {
 					b.WriteString("\n" + dump(t, res.Config))
 				}
 			}
-			golden := strings.TrimSuffix(file, ".conf") + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(b.String()), 0o666); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := b.String(); got != string(want) {
-				t.Errorf("%s differs (go test -update writes it):\n%s", golden, got)
-			}
+			golden.Compare(t, strings.TrimSuffix(file, ".conf")+".golden", b.String())
 		})
 	}
 }
