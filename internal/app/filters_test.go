@@ -143,6 +143,7 @@ func TestSessionFilterProblems(t *testing.T) {
 	text, token := filterFile(t, "portable")
 	r := start(t, text)
 	openWith(t, "ws://"+r.Addresses()[0]+"/", http.Header{"Authorization": {"Bearer " + token("x")}})
+	testkit.Eventually(t, "the session is listed", func() bool { return len(r.list(api.SessionFilter{}, 10)) == 1 })
 	for _, test := range []struct {
 		of          api.SessionFilter
 		field, text string
@@ -202,6 +203,7 @@ func TestCloseSessions(t *testing.T) {
 			return openWith(t, "ws://"+r.Addresses()[0]+path, http.Header{"Authorization": {"Bearer " + token(sub)}})
 		}
 		news, alice, raw := dial("/news", "bob"), dial("/", "Alice"), open(t, "ws://"+r.Addresses()[1]+"/raw")
+		news.echo("x", "n1: x")
 		for _, c := range []*ws{alice, raw} {
 			c.echo("x", "one: x")
 		}
