@@ -207,27 +207,3 @@ var (
 	// ErrInvalid means that a name is empty or Since isn't a message ID.
 	ErrInvalid = errors.New("hub: invalid")
 )
-
-// CloseStatus returns the WebSocket status code and reason with which to close
-// a connection after a method of this package returned err:
-//
-//   - 1013 (try again later) for ErrSlow, ErrUnavailable and ErrFull
-//   - 1001 (going away) for ErrClosed
-//   - 1009 (message too big) for ErrTooLarge
-//   - 1008 (policy violation) for ErrInvalid
-//   - 1011 (internal error) for all others
-func CloseStatus(err error) (code int, reason string) {
-	switch {
-	case errors.Is(err, ErrSlow):
-		return 1013, "too slow"
-	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrFull):
-		return 1013, "try again later"
-	case errors.Is(err, ErrClosed):
-		return 1001, "going away"
-	case errors.Is(err, ErrTooLarge):
-		return 1009, "too large"
-	case errors.Is(err, ErrInvalid):
-		return 1008, "invalid name or id"
-	}
-	return 1011, "internal error"
-}
