@@ -173,12 +173,12 @@ func TestTransitionFromHistoryToLive(t *testing.T) {
 	})
 }
 
-func TestPublishOnce(t *testing.T) {
+func TestPublishWithKey(t *testing.T) {
 	forEachKind(t, func(t *testing.T, k hubKind) {
 		a, b := k.newHubs(t, hub.Options{History: 3})
 		m := join(t, a, "room", "ann", hub.JoinOptions{})
 		once := func(h hub.Hub, key, data string) string {
-			id, err := h.PublishOnce(longContext(t), "room", key, []byte(data))
+			id, err := h.PublishWith(longContext(t), "room", []byte(data), hub.PublishOptions{Key: key})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -228,17 +228,18 @@ func TestAnyBytes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer mine.Leave()
-			if id, err := b.PublishOnce(longContext(t), name, name, all); err != nil {
+			o := hub.PublishOptions{Key: name, Sender: name}
+			if id, err := b.PublishWith(longContext(t), name, all, o); err != nil {
 				t.Fatalf("%s, %v", id, err)
 			}
-			if e := next(t, mine); e.Room != name || !bytes.Equal(e.Data, all) {
+			if e := next(t, mine); e.Room != name || e.Sender != name || !bytes.Equal(e.Data, all) {
 				t.Errorf("room %q: got %+v", name, e)
 			}
 			got, err := b.Members(longContext(t), name)
 			if err != nil || len(got) != 1 || got[0].ID != name || !bytes.Equal(got[0].Data, all) {
 				t.Errorf("room %q has %q, %v", name, got, err)
 			}
-			if e := next(t, join(t, b, name, "x", hub.JoinOptions{History: 1})); !bytes.Equal(e.Data, all) {
+			if e := next(t, join(t, b, name, "x", hub.JoinOptions{History: 1})); e.Sender != name || !bytes.Equal(e.Data, all) {
 				t.Errorf("room %q: history has %q", name, e.Data)
 			}
 		}
@@ -256,16 +257,20 @@ func TestBounds(t *testing.T) {
 		}
 		_, largeMessage := a.Publish(ctx, "room", make([]byte, 11))
 		_, noRoom := a.Publish(ctx, "", nil)
-		_, noKey := a.PublishOnce(ctx, "room", "", nil)
-		_, longKey := a.PublishOnce(ctx, "room", long, nil)
+		_, longKey := a.PublishWith(ctx, "room", nil, hub.PublishOptions{Key: long})
+		_, longSender := a.PublishWith(ctx, "room", nil, hub.PublishOptions{Sender: long})
+		_, noLimit := a.HistoryOf(ctx, "room", "", 0)
+		_, badSince := a.HistoryOf(ctx, "room", "$", 1)
 		_, noMembers := a.Members(ctx, "")
 		join(t, a, "room", "ann", hub.JoinOptions{})
 		for name, c := range map[string]struct{ err, want error }{
 			"message":             {largeMessage, hub.ErrTooLarge},
 			"notice":              {a.Notify(ctx, "room", make([]byte, 11)), hub.ErrTooLarge},
 			"publish to no room":  {noRoom, hub.ErrInvalid},
-			"no key":              {noKey, hub.ErrInvalid},
 			"long key":            {longKey, hub.ErrTooLarge},
+			"long sender":         {longSender, hub.ErrTooLarge},
+			"no limit":            {noLimit, hub.ErrInvalid},
+			"history since a $":   {badSince, hub.ErrInvalid},
 			"members of no room":  {noMembers, hub.ErrInvalid},
 			"notify no room":      {a.Notify(ctx, "", nil), hub.ErrInvalid},
 			"join no room":        {tryJoin("", hub.Member{ID: "ann"}, hub.JoinOptions{}), hub.ErrInvalid},

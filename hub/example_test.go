@@ -74,34 +74,30 @@ func ExampleHub_Stats() {
 
 // After an error it isn't known whether a message was published. With a key it
 // can be published again.
-func ExampleHub_PublishOnce() {
+func ExampleHub_PublishWith() {
 	ctx := context.Background()
 	rooms := hub.Memory(hub.Options{}) // or hub.Redis
 	defer rooms.Close()
 
 	for range 2 { // as if the first attempt had returned an error
-		if _, err := rooms.PublishOnce(ctx, "lobby", "ann/1", []byte("hello")); err != nil {
+		o := hub.PublishOptions{Key: "ann/1", Sender: "ann"}
+		if _, err := rooms.PublishWith(ctx, "lobby", []byte("hello"), o); err != nil {
 			log.Fatal(err)
 		}
 	}
 	if _, err := rooms.Publish(ctx, "lobby", []byte("bye")); err != nil {
 		log.Fatal(err)
 	}
-	bob, err := rooms.Join(ctx, "lobby", hub.Member{ID: "bob"}, hub.JoinOptions{History: 10})
+	history, err := rooms.HistoryOf(ctx, "lobby", "", 10)
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer bob.Leave()
-	for range 2 {
-		event, err := bob.Next(ctx)
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Printf("%s\n", event.Data)
+	for _, event := range history {
+		fmt.Printf("%q: %s\n", event.Sender, event.Data)
 	}
 	// Output:
-	// hello
-	// bye
+	// "ann": hello
+	// "": bye
 }
 
 func ExampleCloseStatus() {
@@ -114,4 +110,29 @@ func ExampleCloseStatus() {
 	// Output:
 	// hub: too large: data has 11 bytes, the limit is 10
 	// 1009 too large
+}
+
+// A large room without presence: joining it writes nothing to Redis.
+func ExampleOptions_room() {
+	ctx := context.Background()
+	rooms := hub.Memory(hub.Options{Room: func(room string, o hub.RoomOptions) hub.RoomOptions {
+		if room == "news" {
+			o.NoPresence = true
+			o.History = 10
+		}
+		return o
+	}})
+	defer rooms.Close()
+	for _, room := range []string{"lobby", "news"} {
+		m, err := rooms.Join(ctx, room, hub.Member{ID: "ann"}, hub.JoinOptions{})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer m.Leave()
+		members, err := rooms.Members(ctx, room)
+		fmt.Println(len(members), err)
+	}
+	// Output:
+	// 1 <nil>
+	// 0 hub: the room has no presence
 }

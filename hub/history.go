@@ -1,14 +1,29 @@
 package hub
 
-// historyRequest is the part of JoinOptions that selects messages of the
-// history: all after since, or, if no Since was given, the last count.
+import "fmt"
+
+// historyRequest selects messages of the history: the first count after since, or,
+// if no since was given, the last count.
 type historyRequest struct {
 	hasSince bool
 	since    id
 	count    int
 }
 
-// historyPage is the part of the history that a new member gets.
+// newHistoryRequest returns a request for all messages after since, or the last
+// count if since is empty.
+func newHistoryRequest(since string, count int) (historyRequest, error) {
+	if since == "" {
+		return historyRequest{count: count}, nil
+	}
+	after, err := parseID(since)
+	if err != nil {
+		return historyRequest{}, fmt.Errorf("%w: since: %w", ErrInvalid, err)
+	}
+	return historyRequest{hasSince: true, since: after, count: count}, nil
+}
+
+// historyPage is the part of the history that was requested.
 type historyPage struct {
 	events  []*event
 	after   id   // the message before events
@@ -29,4 +44,16 @@ func (r historyRequest) page(events []*event, newest id) historyPage {
 		p.missing = true
 	}
 	return p
+}
+
+// list returns the events of the page, with a Gap first if messages may be missing.
+func (p historyPage) list(room string) []Event {
+	list := make([]Event, 0, len(p.events)+1)
+	if p.missing {
+		list = append(list, Event{Kind: Gap, Room: room})
+	}
+	for _, e := range p.events {
+		list = append(list, e.Event)
+	}
+	return list
 }

@@ -73,14 +73,22 @@ type Hub interface {
 	// Publish appends data to the history of room, delivers it to the members
 	// on all servers, and returns its ID. After an error other than
 	// ErrInvalid, ErrTooLarge and ErrClosed it isn't known whether the
-	// message was published. To retry safely, use PublishOnce.
+	// message was published. To retry safely, use PublishWith and a key.
 	Publish(ctx context.Context, room string, data []byte) (id string, err error)
 
-	// PublishOnce is like Publish, but the caller chooses a key that is unique
-	// within the room. If the history already has a message with this key,
-	// from any server, PublishOnce changes nothing and returns the ID of that
-	// message. It can therefore be repeated until it succeeds.
-	PublishOnce(ctx context.Context, room, key string, data []byte) (id string, err error)
+	// PublishWith is Publish with options. If o has a key and the history
+	// already has a message with this key, from any server, PublishWith changes
+	// nothing and returns the ID of that message. So it can be repeated until it
+	// succeeds.
+	PublishWith(ctx context.Context, room string, data []byte, o PublishOptions) (id string, err error)
+
+	// HistoryOf returns messages of the history of room, oldest first: the first
+	// limit messages after the message with the ID since, or the last limit
+	// messages if since is empty. If messages after since are no longer in the
+	// history, the first event is a Gap, which doesn't count. limit must be at
+	// least 1; no more than the History of the room are returned. The caller
+	// doesn't need to be a member.
+	HistoryOf(ctx context.Context, room, since string, limit int) ([]Event, error)
 
 	// Notify delivers data as a Notice to those who are members now. Use it
 	// for what is soon out of date, like typing indicators and cursors. If
@@ -89,7 +97,8 @@ type Hub interface {
 	Notify(ctx context.Context, room string, data []byte) error
 
 	// Members returns the members of room on all servers, each ID once,
-	// sorted by ID. If the room has members on this server, the list is
+	// sorted by ID, without observers. It returns ErrNoPresence if presence is
+	// switched off for the room. If the room has members on this server, the list is
 	// maintained here and Members doesn't ask Redis. It then includes all
 	// events queued so far: a member may start from this list and apply the
 	// Joined and Left events that follow.
@@ -123,8 +132,25 @@ type JoinOptions struct {
 	// History is the number of latest messages that the member receives if
 	// Since is empty.
 	History int
-	// Presence enables Joined and Left events.
+	// Presence enables Joined and Left events, unless the room has no presence
+	// (see Options.NoPresence).
 	Presence bool
+	// Observer makes a membership that others don't see: it isn't in Members, and
+	// there are no Joined and Left events for it. It receives everything that
+	// other members do, including the events of others with the same Member.ID.
+	Observer bool
+}
+
+// PublishOptions are options of a message.
+type PublishOptions struct {
+	// Key is chosen by the caller and unique within the room: at most 256 bytes,
+	// any values. A message with a key can safely be published again after an
+	// error.
+	Key string
+	// Sender is who sent the message, usually a Member.ID: at most 256 bytes, any
+	// values. It is delivered as Event.Sender. The hub doesn't check that it is a
+	// member.
+	Sender string
 }
 
 // Kind is the type of an event.
@@ -173,6 +199,8 @@ type Event struct {
 	// Data is the content of a Message or Notice. All members on this server
 	// share it, so it must not be modified.
 	Data []byte
+	// Sender is PublishOptions.Sender of a Message.
+	Sender string
 	// Member is who Joined or Left.
 	Member Member
 }
@@ -202,8 +230,11 @@ var (
 	// ErrFull means that this server already has members in Options.MaxRooms
 	// rooms.
 	ErrFull = errors.New("hub: too many rooms on this server")
+	// ErrNoPresence means that presence is switched off for the room.
+	ErrNoPresence = errors.New("hub: the room has no presence")
 	// ErrTooLarge means that data or a name exceeds its limit.
 	ErrTooLarge = errors.New("hub: too large")
-	// ErrInvalid means that a name is empty or Since isn't a message ID.
+	// ErrInvalid means that a name is empty, Since isn't a message ID, or a limit
+	// is too low.
 	ErrInvalid = errors.New("hub: invalid")
 )

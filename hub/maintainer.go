@@ -153,7 +153,7 @@ func (m *maintainer) removeEntries(ctx context.Context) error {
 			m.signal()
 			break
 		}
-		args := []any{r.keys.channel}
+		args := []any{m.hub.publishCommand(), r.keys.channel, m.hub.membersTTL()}
 		for _, e := range entries {
 			args = append(args, e)
 		}
@@ -279,6 +279,10 @@ func (m *maintainer) setDead(dead map[string]bool) (died, revived bool) {
 	return died, revived
 }
 
+// longer returns the TTL that publish.lua sets. The hub must not shorten it: the
+// script doesn't extend it again with each message.
+func longer(ttl time.Duration) time.Duration { return ttl * 9 / 8 }
+
 // extendTTLs extends the TTLs of the keys of rooms that have members here.
 func (m *maintainer) extendTTLs(ctx context.Context) error {
 	h := m.hub
@@ -287,8 +291,8 @@ func (m *maintainer) extendTTLs(ctx context.Context) error {
 		p := h.client.Pipeline()
 		for _, r := range rooms {
 			p.PExpire(ctx, r.keys.members, ttl)
-			p.PExpire(ctx, r.keys.stream, h.opts.HistoryTTL)
-			p.PExpire(ctx, r.keys.keys, h.opts.HistoryTTL)
+			p.PExpire(ctx, r.keys.stream, longer(r.opts.HistoryTTL))
+			p.PExpire(ctx, r.keys.keys, longer(r.opts.HistoryTTL))
 		}
 		if _, err := p.Exec(ctx); err != nil {
 			return err

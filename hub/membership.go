@@ -13,8 +13,8 @@ type event struct {
 	reset    bool // for a Gap: later IDs may be smaller than earlier ones
 }
 
-func newMessage(room string, id, prev id, data []byte) *event {
-	return &event{Event: Event{Kind: Message, Room: room, ID: id.String(), Data: data}, id: id, prev: prev}
+func newMessage(room string, id, prev id, sender string, data []byte) *event {
+	return &event{Event: Event{Kind: Message, Room: room, ID: id.String(), Sender: sender, Data: data}, id: id, prev: prev}
 }
 
 // Membership is a member's place in a room: a bounded queue of events. It has
@@ -23,8 +23,9 @@ func newMessage(room string, id, prev id, data []byte) *event {
 type Membership struct {
 	room          string
 	member        Member
-	opts          Options
+	opts          RoomOptions
 	wantsPresence bool              // deliver Joined and Left
+	visible       bool              // is in the room's presence
 	onLeave       func(*Membership) // called once
 	counts        *counters         // of the hub
 
@@ -42,13 +43,14 @@ type Membership struct {
 	left    bool
 }
 
-func newMembership(room string, m Member, o Options, j JoinOptions, counts *counters, onLeave func(*Membership)) *Membership {
+func newMembership(room string, m Member, o RoomOptions, j JoinOptions, counts *counters, onLeave func(*Membership)) *Membership {
 	m.Data = slices.Clone(m.Data)
 	return &Membership{
 		room:          room,
 		member:        m,
 		opts:          o,
 		wantsPresence: j.Presence,
+		visible:       !j.Observer && !o.NoPresence,
 		onLeave:       onLeave,
 		counts:        counts,
 		wake:          make(chan struct{}, 1),
@@ -210,7 +212,7 @@ func (m *Membership) accepts(e *event) bool {
 		}
 		m.cursor = e.id
 	case Joined, Left:
-		return m.wantsPresence && e.Member.ID != m.member.ID
+		return m.wantsPresence && (e.Member.ID != m.member.ID || !m.visible)
 	case Gap:
 		if e.reset {
 			m.cursor = id{}

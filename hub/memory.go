@@ -28,10 +28,11 @@ type memory struct {
 
 type memoryRoom struct {
 	localRoom
+	opts        RoomOptions
 	history     []*event
 	newest      id
 	lastEntry   uint64
-	idByKey     map[string]id // for PublishOnce, of the messages in the history
+	idByKey     map[string]id // of the messages in the history
 	keyByID     map[id]string
 	expires     time.Time   // when to delete the room if it has no members
 	expiryTimer *time.Timer // calls expire
@@ -50,7 +51,7 @@ func (h *memory) lockRoom(name string) (*memoryRoom, error) {
 		if len(h.rooms) >= h.opts.MaxRooms {
 			return nil, ErrFull
 		}
-		r = &memoryRoom{localRoom: localRoom{room: name, counts: &h.counts}}
+		r = &memoryRoom{localRoom: localRoom{room: name, counts: &h.counts}, opts: h.opts.room(name)}
 		h.rooms[name] = r
 	}
 	r.mu.Lock()
@@ -66,7 +67,7 @@ func (h *memory) unlockRoom(r *memoryRoom) {
 	}
 	var ttl time.Duration
 	if len(r.history) > 0 {
-		ttl = h.opts.HistoryTTL
+		ttl = r.opts.HistoryTTL
 	}
 	r.expires = time.Now().Add(ttl)
 	if r.expiryTimer == nil {
@@ -96,12 +97,14 @@ func (h *memory) Join(ctx context.Context, room string, m Member, j JoinOptions)
 		return nil, err
 	}
 	defer h.unlockRoom(r)
-	member := newMembership(room, m, h.opts, j, &h.counts, h.leave)
+	member := newMembership(room, m, r.opts, j, &h.counts, h.leave)
 	member.start(request.page(r.read(request), r.newest))
 	r.attach(member)
 	r.lastEntry++
 	member.entry = strconv.FormatUint(r.lastEntry, 36)
-	r.addPresent(member.entry, member.member)
+	if member.visible {
+		r.addPresent(member.entry, member.member)
+	}
 	return member, nil
 }
 
@@ -126,22 +129,16 @@ func (r *memoryRoom) read(request historyRequest) []*event {
 		}
 		return 1
 	})
-	return r.history[i:]
+	after := r.history[i:]
+	return after[:min(len(after), request.count)]
 }
 
 func (h *memory) Publish(ctx context.Context, room string, data []byte) (string, error) {
-	return h.publish(ctx, room, "", data)
+	return h.PublishWith(ctx, room, data, PublishOptions{})
 }
 
-func (h *memory) PublishOnce(ctx context.Context, room, key string, data []byte) (string, error) {
-	if err := checkName("key", key); err != nil {
-		return "", err
-	}
-	return h.publish(ctx, room, key, data)
-}
-
-func (h *memory) publish(ctx context.Context, room, key string, data []byte) (string, error) {
-	if err := cmp.Or(checkRoom(room), h.opts.checkData(data), ctx.Err()); err != nil {
+func (h *memory) PublishWith(ctx context.Context, room string, data []byte, o PublishOptions) (string, error) {
+	if err := cmp.Or(h.opts.checkPublish(room, data, o), ctx.Err()); err != nil {
 		return "", err
 	}
 	r, err := h.lockRoom(room)
@@ -149,12 +146,12 @@ func (h *memory) publish(ctx context.Context, room, key string, data []byte) (st
 		return "", err
 	}
 	defer h.unlockRoom(r)
-	if id, ok := r.idByKey[key]; ok {
+	if id, ok := r.idByKey[o.Key]; ok {
 		return id.String(), nil
 	}
-	e := newMessage(room, r.newest.next(uint64(time.Now().UnixMilli())), r.newest, slices.Clone(data))
+	e := newMessage(room, r.newest.next(uint64(time.Now().UnixMilli())), r.newest, o.Sender, slices.Clone(data))
 	r.newest = e.id
-	r.append(e, key, h.opts.History)
+	r.append(e, o.Key, r.opts.History)
 	r.push(e)
 	return e.ID, nil
 }
@@ -179,6 +176,25 @@ func (r *memoryRoom) append(e *event, key string, limit int) {
 	}
 }
 
+func (h *memory) HistoryOf(ctx context.Context, room, since string, limit int) ([]Event, error) {
+	request, err := h.opts.checkHistory(room, since, limit)
+	if err := cmp.Or(err, ctx.Err()); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, ErrClosed
+	}
+	r := h.rooms[room]
+	if r == nil {
+		return request.page(nil, id{}).list(room), nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return request.page(r.read(request), r.newest).list(room), nil
+}
+
 func (h *memory) Notify(ctx context.Context, room string, data []byte) error {
 	if err := cmp.Or(checkRoom(room), h.opts.checkData(data), ctx.Err()); err != nil {
 		return err
@@ -199,6 +215,9 @@ func (h *memory) Notify(ctx context.Context, room string, data []byte) error {
 func (h *memory) Members(ctx context.Context, room string) ([]Member, error) {
 	if err := cmp.Or(checkRoom(room), ctx.Err()); err != nil {
 		return nil, err
+	}
+	if h.opts.room(room).NoPresence {
+		return nil, ErrNoPresence
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

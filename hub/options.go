@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -37,6 +39,14 @@ type Options struct {
 	Queue int
 	// Policy decides what happens when the queue is full. Default: CloseSlow.
 	Policy Policy
+	// NoPresence switches presence off: who is in a room isn't recorded, Members
+	// returns ErrNoPresence, and there are no Joined and Left events. Then
+	// joining and leaving write nothing to Redis.
+	NoPresence bool
+	// Room returns the options of a room. It is called with the room's name and
+	// the options above. It must always return the same for the same room, on all
+	// servers, and be quick. Default: all rooms have the options above.
+	Room func(room string, o RoomOptions) RoomOptions
 	// MaxData is the maximum size of a message or notice, in bytes. Default:
 	// 64 KiB.
 	MaxData int
@@ -46,6 +56,17 @@ type Options struct {
 	MaxRooms int
 }
 
+// RoomOptions are those of Options that can be different for each room. A zero
+// or negative number, or a HistoryTTL of less than a second, selects the value of
+// the hub's Options.
+type RoomOptions struct {
+	History    int
+	HistoryTTL time.Duration
+	Queue      int
+	Policy     Policy
+	NoPresence bool
+}
+
 func (o Options) withDefaults() Options {
 	setDefault(&o.History, 500)
 	setDefault(&o.HistoryTTL, 24*time.Hour)
@@ -53,6 +74,23 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxData, 64<<10)
 	setDefault(&o.MaxRooms, 100_000)
 	return o
+}
+
+// room returns the options of a room.
+func (o Options) room(name string) RoomOptions {
+	all := RoomOptions{
+		History: o.History, HistoryTTL: o.HistoryTTL, Queue: o.Queue, Policy: o.Policy, NoPresence: o.NoPresence,
+	}
+	if o.Room == nil {
+		return all
+	}
+	one := o.Room(name, all)
+	setDefault(&one.History, all.History)
+	setDefault(&one.Queue, all.Queue)
+	if one.HistoryTTL < time.Second {
+		one.HistoryTTL = all.HistoryTTL
+	}
+	return one
 }
 
 func setDefault[T int | time.Duration](v *T, value T) {
@@ -92,12 +130,32 @@ func (o Options) checkJoin(room string, m Member, j JoinOptions) (historyRequest
 	if len(m.Data) > maxMemberData {
 		return historyRequest{}, fmt.Errorf("%w: member data has %d bytes, the limit is %d", ErrTooLarge, len(m.Data), maxMemberData)
 	}
-	if j.Since == "" {
-		return historyRequest{count: min(max(j.History, 0), o.History)}, nil
+	if j.Since != "" {
+		return newHistoryRequest(j.Since, math.MaxInt)
 	}
-	since, err := parseID(j.Since)
-	if err != nil {
-		return historyRequest{}, fmt.Errorf("%w: since: %w", ErrInvalid, err)
+	return newHistoryRequest("", min(max(j.History, 0), o.room(room).History))
+}
+
+// checkPublish validates the arguments of PublishWith.
+func (o Options) checkPublish(room string, data []byte, p PublishOptions) error {
+	err := cmp.Or(checkRoom(room), o.checkData(data))
+	if err == nil && p.Key != "" {
+		err = checkName("key", p.Key)
 	}
-	return historyRequest{hasSince: true, since: since}, nil
+	if err == nil && p.Sender != "" {
+		err = checkName("sender", p.Sender)
+	}
+	return err
+}
+
+// checkHistory validates the arguments of HistoryOf and returns which part of the
+// history they ask for.
+func (o Options) checkHistory(room, since string, limit int) (historyRequest, error) {
+	if err := checkRoom(room); err != nil {
+		return historyRequest{}, err
+	}
+	if limit < 1 {
+		return historyRequest{}, fmt.Errorf("%w: the limit of the history is %d, the minimum is 1", ErrInvalid, limit)
+	}
+	return newHistoryRequest(since, min(limit, o.room(room).History))
 }

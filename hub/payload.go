@@ -11,17 +11,19 @@ import (
 // payload is what is published on a room's channel: a line of words separated by
 // spaces, and for some kinds the data, unescaped.
 //
-//	m <id> <ID of the message before>\n<data>   message
-//	n\n<data>                                   notice
-//	+ <version> <entry> <member ID>\n<data>     a membership has begun
-//	- <version> <entry>                         a membership has ended
+//	m <id> <ID of the message before>\n<data>            message
+//	m <id> <ID of the message before> <sender>\n<data>   message with a sender
+//	n\n<data>                                            notice
+//	+ <version> <entry> <member ID>\n<data>              a membership has begun
+//	- <version> <entry>                                  a membership has ended
 //
 // version numbers the changes of a room's members. An entry is
-// <server ID>/<number>. Member IDs are escaped, see escape.
+// <server ID>/<number>. Senders and member IDs are escaped, see escape.
 type payload struct {
 	kind    byte
 	id      id
 	prev    id
+	sender  string
 	version uint64
 	entry   string
 	member  Member
@@ -36,9 +38,12 @@ func parsePayload(s string) (payload, error) {
 	p := payload{data: data}
 	var err, err2 error
 	switch kind := words[0]; {
-	case kind == "m" && len(words) == 3:
+	case kind == "m" && (len(words) == 3 || len(words) == 4 && words[3] != ""):
 		p.id, err = parseID(words[1])
 		p.prev, err2 = parseID(words[2])
+		if len(words) == 4 && err == nil {
+			p.sender, err = url.PathUnescape(words[3])
+		}
 	case kind == "n" && len(words) == 1:
 	case kind == "+" && len(words) == 4:
 		p.version, err = strconv.ParseUint(words[1], 10, 64)
@@ -80,8 +85,8 @@ func parseMember(s string) (Member, error) {
 // slot. The room's name is escaped so that it can't contain a closing brace.
 type roomKeys struct {
 	channel string // pub/sub channel
-	stream  string // of messages: p is the ID of the message before, k the key, d the data
-	keys    string // hash of key to ID, for the messages in the stream
+	stream  string // of messages: p is the ID of the message before, k the key, s the sender, d the data
+	keys    string // hash of key to ID, for the messages in the stream, and the state of publish.lua
 	members string // hash of entry to member; b is the epoch, v the version
 }
 

@@ -1,13 +1,14 @@
 package hub
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 )
 
 func FuzzPayload(f *testing.F) {
 	for _, s := range []string{
-		"m 1700000000000-0 0-0\ndata\nof two lines", "n\n", "n\n\x00", "+ 12 SERVER/1 ann%20b\n{}", "- 13 SERVER/1",
+		"m 1700000000000-0 0-0\ndata\nof two lines", "n\n", "n\n\x00", "m 17-0 16-0 ann%20b\ndata", "m 17-0 16-0 %zz\n", "m 17-0 16-0 \n", "+ 12 SERVER/1 ann%20b\n{}", "- 13 SERVER/1",
 		"", "m", "m 1-1", "m 1-1 1-01\n", "+ 1 a/1 %zz\n", "- -1 a/1", "x\n", "mm 1-1 1-1\n", "m 18446744073709551616-0 0-0\n",
 	} {
 		f.Add(s)
@@ -21,7 +22,14 @@ func FuzzPayload(f *testing.F) {
 		var again string
 		switch p.kind {
 		case 'm':
-			again = "m " + p.id.String() + " " + p.prev.String() + "\n" + p.data
+			again = "m " + p.id.String() + " " + p.prev.String()
+			if p.sender != "" {
+				if sender, err := url.PathUnescape(escape(p.sender)); err != nil || sender != p.sender {
+					t.Errorf("sender %q is parsed after escaping as %q, %v", p.sender, sender, err)
+				}
+				return
+			}
+			again += "\n" + p.data
 		case 'n':
 			again = formatNotice([]byte(p.data))
 		case '+':

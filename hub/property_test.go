@@ -14,9 +14,9 @@ import (
 // before the next.
 func TestMembershipDelivers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := Options{Queue: rapid.IntRange(2, 6).Draw(t, "queue"), Policy: rapid.SampledFrom([]Policy{CloseSlow, DropOldest}).Draw(t, "policy")}
+		o := RoomOptions{Queue: rapid.IntRange(2, 6).Draw(t, "queue"), Policy: rapid.SampledFrom([]Policy{CloseSlow, DropOldest}).Draw(t, "policy")}
 		message := func(n int) *event {
-			return newMessage("room", id{uint64(n), 0}, id{uint64(n - 1), 0}, nil)
+			return newMessage("room", id{uint64(n), 0}, id{uint64(n - 1), 0}, "", nil)
 		}
 		m := newMembership("room", Member{ID: "ann"}, o, JoinOptions{}, &counters{}, func(*Membership) {})
 		// The member was attached after message attached was delivered, and the

@@ -209,7 +209,7 @@ func (h *redisHub) Join(ctx context.Context, room string, m Member, j JoinOption
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
-	member := newMembership(room, m, h.opts.Options, j, &h.counts, func(m *Membership) { h.leave(r, m) })
+	member := newMembership(room, m, r.opts, j, &h.counts, func(m *Membership) { h.leave(r, m) })
 	member.entry = h.serverID + "/" + strconv.FormatUint(h.lastEntry.Add(1), 36)
 	if err := r.join(ctx, member, request); err != nil {
 		member.Leave()
@@ -223,29 +223,48 @@ func (h *redisHub) Join(ctx context.Context, room string, m Member, j JoinOption
 
 func (h *redisHub) leave(r *redisRoom, m *Membership) {
 	r.detach(m)
-	h.maintainer.removeEntry(r, m.entry)
+	if m.visible {
+		h.maintainer.removeEntry(r, m.entry)
+	}
 	h.release(r)
 }
 
 func (h *redisHub) Publish(ctx context.Context, room string, data []byte) (string, error) {
-	// The Redis client repeats a command when its connection breaks. The key
-	// ensures that the message is still published only once.
-	return h.PublishOnce(ctx, room, rand.Text()[:16], data)
+	return h.PublishWith(ctx, room, data, PublishOptions{})
 }
 
-func (h *redisHub) PublishOnce(ctx context.Context, room, key string, data []byte) (string, error) {
-	if err := cmp.Or(checkRoom(room), checkName("key", key), h.opts.checkData(data), h.checkOpen(ctx)); err != nil {
+func (h *redisHub) PublishWith(ctx context.Context, room string, data []byte, o PublishOptions) (string, error) {
+	if err := cmp.Or(h.opts.checkPublish(room, data, o), h.checkOpen(ctx)); err != nil {
 		return "", err
+	}
+	if o.Key == "" {
+		// The Redis client repeats a command when its connection breaks. The key
+		// ensures that the message is still published only once.
+		o.Key = rand.Text()[:16]
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
-	k := keysOf(h.opts.Prefix, room)
-	id, err := publishScript.Run(ctx, h.client, []string{k.stream, k.keys},
-		k.channel, key, data, h.opts.History, h.opts.HistoryTTL.Milliseconds()).Text()
+	k, ro := keysOf(h.opts.Prefix, room), h.opts.room(room)
+	id, err := publishScript.Run(ctx, h.client, []string{k.stream, k.keys}, h.publishCommand(), k.channel,
+		o.Key, escape(o.Sender), data, ro.History, ro.HistoryTTL.Milliseconds()).Text()
 	if err != nil {
 		return "", h.unavailable(err)
 	}
 	return id, nil
+}
+
+func (h *redisHub) HistoryOf(ctx context.Context, room, since string, limit int) ([]Event, error) {
+	request, err := h.opts.checkHistory(room, since, limit)
+	if err := cmp.Or(err, h.checkOpen(ctx)); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
+	defer cancel()
+	p, err := h.readHistory(ctx, room, request)
+	if err != nil {
+		return nil, h.unavailable(err)
+	}
+	return p.list(room), nil
 }
 
 func (h *redisHub) Notify(ctx context.Context, room string, data []byte) error {
@@ -267,6 +286,9 @@ func (h *redisHub) Notify(ctx context.Context, room string, data []byte) error {
 func (h *redisHub) Members(ctx context.Context, room string) ([]Member, error) {
 	if err := cmp.Or(checkRoom(room), h.checkOpen(ctx)); err != nil {
 		return nil, err
+	}
+	if h.opts.room(room).NoPresence {
+		return nil, ErrNoPresence
 	}
 	k := keysOf(h.opts.Prefix, room)
 	if r := h.roomByChannel(k.channel); r != nil {

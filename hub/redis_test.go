@@ -24,7 +24,7 @@ func publishAll(t testing.TB, h hub.Hub, room, name string, n int, pause time.Du
 		key := fmt.Sprintf("%s/%d", name, i)
 		deadline := time.Now().Add(longTimeout)
 		for {
-			_, err := h.PublishOnce(context.Background(), room, key, []byte(key))
+			_, err := h.PublishWith(context.Background(), room, []byte(key), hub.PublishOptions{Key: key})
 			if err == nil {
 				break
 			}

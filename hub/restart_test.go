@@ -76,7 +76,7 @@ func TestServersAndRedisRestart(t *testing.T) {
 				key := fmt.Sprintf("%d/%d", r, n)
 				for testCtx.Err() == nil {
 					p := randomServer()
-					if _, err := p.PublishOnce(p.alive, strconv.Itoa(r), key, []byte(key)); err == nil {
+					if _, err := p.PublishWith(p.alive, strconv.Itoa(r), []byte(key), hub.PublishOptions{Key: key}); err == nil {
 						break
 					}
 					time.Sleep(10 * time.Millisecond)

@@ -17,6 +17,7 @@ import (
 type redisRoom struct {
 	hub  *redisHub
 	keys roomKeys
+	opts RoomOptions
 
 	refs int // memberships and Joins in progress; redisHub.mu guards it
 
@@ -28,7 +29,7 @@ type redisRoom struct {
 	buffered []string      // payloads received while syncing
 	synced   bool          // was live before, so that last, version and epoch are set
 	last     id            // the newest message delivered to members here
-	version  uint64        // of presence
+	version  uint64        // of presence, zero if nobody was present: any version may follow
 	epoch    string        // of presence
 	closed   bool          // the hub is closed
 }
@@ -49,6 +50,7 @@ func newRedisRoom(h *redisHub, name string) *redisRoom {
 	return &redisRoom{
 		hub:       h,
 		keys:      keysOf(h.opts.Prefix, name),
+		opts:      h.opts.room(name),
 		localRoom: localRoom{room: name, counts: &h.counts},
 		ready:     make(chan struct{}),
 	}
@@ -62,6 +64,13 @@ func (r *redisRoom) join(ctx context.Context, m *Membership, request historyRequ
 	}
 	if !r.attachIfOpen(m) {
 		return ErrClosed
+	}
+	if !m.visible {
+		p, err := r.hub.readHistory(ctx, r.room, request)
+		if err == nil {
+			m.start(p)
+		}
+		return err
 	}
 	p, err := r.register(ctx, m, request)
 	if err != nil {
@@ -191,7 +200,7 @@ func (r *redisRoom) apply(text string) bool {
 	}
 	switch p.kind {
 	case 'm':
-		return r.applyMessage(newMessage(r.room, p.id, p.prev, []byte(p.data)))
+		return r.applyMessage(newMessage(r.room, p.id, p.prev, p.sender, []byte(p.data)))
 	case 'n':
 		r.pushNotice([]byte(p.data))
 		return true
@@ -199,7 +208,7 @@ func (r *redisRoom) apply(text string) bool {
 	if p.version <= r.version {
 		return true
 	}
-	if p.version != r.version+1 {
+	if r.version != 0 && p.version != r.version+1 {
 		return false
 	}
 	r.version = p.version
@@ -243,7 +252,7 @@ func (r *redisRoom) onSynced(round int, s snapshot) {
 	again := r.synced
 	r.deliverMissed(s)
 	r.replacePresence(s)
-	if len(s.missed) >= r.hub.opts.History {
+	if len(s.missed) >= r.opts.History {
 		r.setState(syncing) // there may be more
 		return
 	}
@@ -289,6 +298,9 @@ func (r *redisRoom) deliverMissed(s snapshot) {
 // replacePresence replaces the presence by that of the snapshot, except that
 // this server's own memberships are taken from memory.
 func (r *redisRoom) replacePresence(s snapshot) {
+	if r.opts.NoPresence {
+		return
+	}
 	own, dead := r.ownEntries(), r.hub.deadServers()
 	for entry := range s.entries {
 		// Entries of dead servers are still in Redis if no other server had
@@ -360,7 +372,9 @@ func (r *redisRoom) close() (entries []string) {
 	defer r.mu.Unlock()
 	r.closed = true
 	for m := range r.memberships {
-		entries = append(entries, m.entry)
+		if m.visible {
+			entries = append(entries, m.entry)
+		}
 	}
 	r.closeAll()
 	return entries

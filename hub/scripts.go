@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,9 @@ var publishText string
 //go:embed scripts/join.lua
 var joinText string
 
+//go:embed scripts/history.lua
+var historyText string
+
 //go:embed scripts/leave.lua
 var leaveText string
 
@@ -33,6 +37,7 @@ var renewText string
 var (
 	publishScript = redis.NewScript(prelude + publishText)
 	joinScript    = redis.NewScript(prelude + joinText)
+	historyScript = redis.NewScript(prelude + historyText)
 	leaveScript   = redis.NewScript(prelude + leaveText)
 	syncScript    = redis.NewScript(prelude + syncText)
 	renewScript   = redis.NewScript(prelude + renewText)
@@ -40,23 +45,47 @@ var (
 
 var errReply = errors.New("hub: unexpected reply from Redis")
 
+// publishCommand is the first argument of the scripts that publish.
+func (h *redisHub) publishCommand() string { return "PUBLISH" }
+
 // register runs join.lua: it adds m's entry to the room's members and reads the
 // requested part of the history.
 func (r *redisRoom) register(ctx context.Context, m *Membership, request historyRequest) (historyPage, error) {
-	since := ""
-	if request.hasSince {
-		since = request.since.String()
-	}
-	reply, err := joinScript.Run(ctx, r.hub.client, []string{r.keys.members, r.keys.stream},
-		r.keys.channel, r.hub.membersTTL(), m.entry, formatMember(m.member), since, request.count).Slice()
+	args := append([]any{
+		r.hub.publishCommand(), r.keys.channel, r.hub.membersTTL(), m.entry, formatMember(m.member),
+	}, request.args()...)
+	reply, err := joinScript.Run(ctx, r.hub.client, []string{r.keys.members, r.keys.stream}, args...).Result()
 	if err != nil {
 		return historyPage{}, err
 	}
-	if len(reply) != 2 {
+	return parsePage(r.room, request, reply)
+}
+
+// readHistory runs history.lua, which reads the requested part of a room's history.
+func (h *redisHub) readHistory(ctx context.Context, room string, request historyRequest) (historyPage, error) {
+	k := keysOf(h.opts.Prefix, room)
+	reply, err := historyScript.Run(ctx, h.client, []string{k.stream}, request.args()...).Result()
+	if err != nil {
+		return historyPage{}, err
+	}
+	return parsePage(room, request, reply)
+}
+
+// args returns the arguments of history.lua.
+func (r historyRequest) args() []any {
+	if r.hasSince {
+		return []any{r.since.String(), r.count}
+	}
+	return []any{"", r.count}
+}
+
+func parsePage(room string, request historyRequest, reply any) (historyPage, error) {
+	parts, ok := reply.([]any)
+	if !ok || len(parts) != 2 {
 		return historyPage{}, errReply
 	}
-	newest, err1 := parseReplyID(reply[0])
-	events, err2 := r.parseEvents(reply[1])
+	newest, err1 := parseReplyID(parts[0])
+	events, err2 := parseEvents(room, parts[1])
 	if !request.hasSince {
 		slices.Reverse(events)
 	}
@@ -68,7 +97,7 @@ type snapshot struct {
 	newest  id
 	missed  []*event
 	version uint64
-	epoch   string // changes when Redis has lost the members
+	epoch   string // changes when Redis has lost the members; empty if there are none
 	entries map[string]Member
 }
 
@@ -80,7 +109,10 @@ func (r *redisRoom) syncCall() (round int, c *scriptCall) {
 	if r.synced {
 		last = r.last.String()
 	}
-	args := []any{r.keys.channel, r.hub.membersTTL(), last, r.hub.opts.History}
+	args := []any{r.hub.publishCommand(), r.keys.channel, r.hub.membersTTL(), last, r.opts.History, 1}
+	if r.opts.NoPresence {
+		args[len(args)-1] = 0
+	}
 	for m := range r.memberships {
 		if m.registered {
 			args = append(args, m.entry, formatMember(m.member))
@@ -109,8 +141,13 @@ func (r *redisRoom) parseSnapshot(reply any) (s snapshot, err error) {
 	}
 	var err1, err2, err3 error
 	s.newest, err1 = parseReplyID(parts[0])
-	s.missed, err2 = r.parseEvents(parts[1])
-	s.version, err3 = strconv.ParseUint(fields["v"], 10, 64)
+	s.missed, err2 = parseEvents(r.room, parts[1])
+	if r.opts.NoPresence {
+		return s, errors.Join(err1, err2)
+	}
+	if v, ok := fields["v"]; ok {
+		s.version, err3 = strconv.ParseUint(v, 10, 64)
+	}
 	s.epoch = fields["b"]
 	s.entries = parseEntries(fields)
 	return s, errors.Join(err1, err2, err3)
@@ -141,7 +178,7 @@ func parseReplyID(reply any) (id, error) {
 
 // parseEvents parses entries of a stream, each an ID and a list of fields with
 // their values.
-func (r *redisRoom) parseEvents(reply any) ([]*event, error) {
+func parseEvents(room string, reply any) ([]*event, error) {
 	entries, ok := reply.([]any)
 	if !ok {
 		return nil, errReply
@@ -157,21 +194,24 @@ func (r *redisRoom) parseEvents(reply any) ([]*event, error) {
 			return nil, errReply
 		}
 		var prev id
-		var data string
-		var errPrev error
+		var sender, data string
+		var errPrev, errSender error
 		for i := 0; i+1 < len(fields); i += 2 {
 			switch fields[i] {
 			case "p":
 				prev, errPrev = parseReplyID(fields[i+1])
+			case "s":
+				escaped, _ := fields[i+1].(string)
+				sender, errSender = url.PathUnescape(escaped)
 			case "d":
 				data, _ = fields[i+1].(string)
 			}
 		}
 		id, err := parseReplyID(pair[0])
-		if err := errors.Join(err, errPrev); err != nil {
+		if err := errors.Join(err, errPrev, errSender); err != nil {
 			return nil, fmt.Errorf("%w: %w", errReply, err)
 		}
-		events = append(events, newMessage(r.room, id, prev, []byte(data)))
+		events = append(events, newMessage(room, id, prev, sender, []byte(data)))
 	}
 	return events, nil
 }

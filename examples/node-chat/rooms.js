@@ -108,9 +108,10 @@ class Rooms {
   }
 
   // publish can be repeated until it succeeds: a key is only once in the history.
-  publish(room, key, data) {
+  publish(room, key, sender, data) {
     const channel = channelOf(room);
-    return this.redis.append(channel + ":s", channel + ":k", channel, key, data, HISTORY, TTL);
+    return this.redis.append(
+      channel + ":s", channel + ":k", "PUBLISH", channel, key, encodeURIComponent(sender), data, HISTORY, TTL);
   }
 
   // notify is for what is soon out of date. While Redis is unreachable, it reaches
@@ -160,7 +161,8 @@ class Room {
     const oldest = started.map((m) => m.last).sort(compare)[0] ?? "";
     if (full ? memberships.size === 0 : !oldest) return;
     const [newest, entries, members] = full
-      ? await redis.sync(this.members, stream, this.channel, TTL, oldest, HISTORY, ...[...memberships].flatMap(toArguments))
+      ? await redis.sync(
+        this.members, stream, "PUBLISH", this.channel, TTL, oldest, HISTORY, 1, ...[...memberships].flatMap(toArguments))
       : [null, await redis.sendCommand(["XRANGE", stream, "(" + oldest, "+"])];
     if (full) {
       this.entries = toEntries(members);
@@ -185,7 +187,7 @@ class Room {
   }
 
   remove(entry) {
-    retry(() => this.redis.leave(this.members, this.channel, entry));
+    retry(() => this.redis.leave(this.members, "PUBLISH", this.channel, TTL, entry));
   }
 }
 
@@ -203,9 +205,9 @@ function toEntries(fields) {
   return entries;
 }
 
-// toMessage parses an entry of the stream: p, the ID before, k, the key, and d,
-// the data. The text for the pages is the same for all members.
-function toMessage([id, [, before, , , , data]]) {
+// toMessage parses an entry of the stream: p, the ID before, k, the key, s, the
+// sender, and d, the data. The text for the pages is the same for all members.
+function toMessage([id, [, before, , , , , , data]]) {
   return { id, before, text: `{"type":"message","id":"${id}","time":${parseInt(id)},"post":${data}}` };
 }
 

@@ -102,7 +102,7 @@ function serve(ws, { "holdfast-session": session, "holdfast-reattach": why, "hol
   async function post({ key, text, fault }) {
     if (fault) return say("refused", { key, reason: fault });
     const { member, name, room } = who;
-    await rooms.publish(room, `${member}/${key}`, JSON.stringify({ key, member, name, text, server: flags.name }))
+    await rooms.publish(room, `${member}/${key}`, member, JSON.stringify({ key, member, name, text, server: flags.name }))
       .catch(() => say("refused", { key, reason: "messages can't be stored now", retry: true }));
   }
 

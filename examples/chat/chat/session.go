@@ -262,7 +262,8 @@ func (c *session) post(in Request) error {
 		return err
 	}
 	// The prefix prevents a member from using the keys of another.
-	_, err = c.server.rooms.PublishOnce(c.ctx, c.who.Room, c.who.Member+"/"+in.Key, data)
+	o := hub.PublishOptions{Key: c.who.Member + "/" + in.Key, Sender: c.who.Member}
+	_, err = c.server.rooms.PublishWith(c.ctx, c.who.Room, data, o)
 	if errors.Is(err, hub.ErrUnavailable) {
 		return c.send(Refused{Type: "refused", Key: in.Key, Reason: "messages can't be stored now", Retry: true})
 	}

@@ -23,11 +23,11 @@ func (h *unavailableHub) Join(ctx context.Context, room string, m hub.Member, o 
 	return h.Hub.Join(ctx, room, m, o)
 }
 
-func (h *unavailableHub) PublishOnce(ctx context.Context, room, key string, data []byte) (string, error) {
+func (h *unavailableHub) PublishWith(ctx context.Context, room string, data []byte, o hub.PublishOptions) (string, error) {
 	if h.unavailable.Load() {
 		return "", hub.ErrUnavailable
 	}
-	return h.Hub.PublishOnce(ctx, room, key, data)
+	return h.Hub.PublishWith(ctx, room, data, o)
 }
 
 // Notify delivers on this server even if Redis is unavailable.
