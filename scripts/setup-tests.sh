@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need: Go, gcc for the race detector, make, Node.js with
-# the packages of test/e2e/node and of the examples in Node, Chromium, OpenSSL, curl, ip,
+# the packages of test/e2e/node, the kits and the examples in Node, Chromium, OpenSSL, curl, ip,
 # the tools of systemd, and the servers that tests start: Redis, nginx, HAProxy and
 # Prometheus; builds Pebble and the API server of Kubernetes. No service is started. If
 # everything is there, it does nothing.
@@ -65,7 +65,7 @@ fi
 # Tests of the module kubernetes run on this API server.
 scripts/setup-kubernetes.sh
 
-for directory in test/e2e/node examples/node-chat examples/minimal; do
+for directory in test/e2e/node kits/socketio examples/node-chat examples/minimal; do
 	(
 		cd "$directory"
 		if ! cmp -s package-lock.json node_modules/.installed-lock.json; then

@@ -1,0 +1,12 @@
+"use strict";
+// The parts that don't depend on a framework: the states of sessions with their
+// owners, messages between servers, and what the balancer says. Another kit can use
+// them.
+
+module.exports = {
+  ...require("./redis"),
+  ...require("./codec"),
+  ...require("./store"),
+  ...require("./mail"),
+  notice: require("./notice"),
+};

@@ -1,0 +1,49 @@
+"use strict";
+// The end of a server: first its health checks fail, so that the balancer moves its
+// sessions away, and then it closes what is left.
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// serveHealth answers requests for path: 200, or 503 once the shutdown has begun.
+function serveHealth(kit, path) {
+  const server = kit.io.httpServer;
+  if (!server) throw new TypeError("io has no HTTP server that could answer health checks: set health to false");
+  const listeners = server.listeners("request").slice();
+  server.removeAllListeners("request");
+  server.on("request", (request, response) => {
+    if (request.url.split("?", 1)[0] === path) return answerHealth(kit, request, response);
+    for (const listener of listeners) listener.call(server, request, response);
+  });
+}
+
+function answerHealth(kit, request, response) {
+  if (kit.draining) kit.reported = true;
+  const status = kit.draining ? 503 : 200;
+  response.writeHead(status, { "Content-Type": "text/plain", "Cache-Control": "no-store" }).end(kit.draining ? "draining\n" : "ok\n");
+}
+
+async function until(ms, done) {
+  for (const end = Date.now() + ms; !done() && Date.now() < end; ) await sleep(50);
+  return done();
+}
+
+// shutdown resolves when nothing is left of the server.
+async function shutdown(kit, { notice = 15_000, spread = 8_000, callbacks = 5_000 } = {}) {
+  const { io } = kit;
+  kit.draining = true;
+  const empty = () => io.engine.clientsCount === 0;
+  await until(notice, () => kit.reported && empty());
+  kit.closing = true;
+  // Those that are left have not been moved: they poll, or no other server takes them.
+  const rest = Object.values(io.engine.clients);
+  for (const [i, conn] of rest.entries()) {
+    if (i > 0) await sleep(spread / rest.length);
+    conn.close();
+  }
+  await until(2000, empty);
+  await until(callbacks, () => kit.post.waiting() === 0);
+  await io.close();
+  await kit.stop();
+}
+
+module.exports = { serveHealth, answerHealth, shutdown };
