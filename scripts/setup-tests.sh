@@ -2,7 +2,7 @@
 # Installs what the tests need: Go, gcc for the race detector, make, Node.js with
 # the packages of test/e2e/node, the kits and the examples in Node, Chromium, OpenSSL, curl, ip,
 # the tools of systemd, and the servers that tests start: Redis, nginx, HAProxy and
-# Prometheus; builds Pebble and the API server of Kubernetes. No service is started. If
+# Prometheus; builds Pebble, a NATS server and the API server of Kubernetes. No service is started. If
 # everything is there, it does nothing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -61,6 +61,9 @@ fi
 
 # Tests of ACME run this certificate authority. Go keeps it in its build cache.
 (cd internal/testkit/pebble/module && go tool -n pebble >/dev/null)
+
+# Tests of frameworks run this server.
+(cd test/e2e/frameworks/nats && go tool -n nats-server >/dev/null)
 
 # Tests of the module kubernetes run on this API server.
 scripts/setup-kubernetes.sh

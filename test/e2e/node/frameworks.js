@@ -1,104 +1,108 @@
 "use strict";
-// Servers and clients of the recipes in docs/recipes.md, made of their own libraries.
+// Servers and clients of docs/frameworks.md, made of their own libraries.
 //
 //   node frameworks.js servers KIND NAME...     starts a server for each name
 //   node frameworks.js clients KIND URL N       starts N clients, which never give up
 //
-// KIND is socketio, graphql or mqtt. Both print events as lines of JSON: of a server
-// "listening" with name and address (and tcp, of mqtt); of a client "at", with the client's
-// number and the name of the server that answers it, whenever that changes, and "failed"
-// if its library gives up. Clients ask all the time.
+// KIND is a file of the folder frameworks. It exports server(name, ticks), which returns the
+// HTTP server (and one for TCP) of a server that isn't listening yet, and client(url, me).
+// Servers send a numbered event to all clients at each tick; all servers of a process have
+// the same ticks, as if something behind them, such as Redis, shared the events.
+//
+// Both print events as lines of JSON. Servers: "listening" with name, address and tcp. They
+// read lines: "kill NAME" ends a server as a crash does. Clients, with their number in
+// "client" and the time in "at" (milliseconds):
+//
+//   opening, closed     a WebSocket of the client that was open, with code and reason
+//   at                  another server sends the events now
+//   gap                 how many events were lost, came late after all (lost is -1) or twice
+//   failed              the library gives up
 
-const http = require("http");
-const net = require("net");
-const { WebSocketServer, WebSocket, createWebSocketStream } = require("ws");
+const { EventEmitter } = require("events");
+const { fork } = require("child_process");
+const { WebSocket } = require("ws");
 
-const print = (event) => process.stdout.write(JSON.stringify(event) + "\n");
-const every = 50; // ms between two questions of a client
-
-function listen(server, name, more = {}) {
-  server.listen(0, "127.0.0.1", () => print({ event: "listening", name, address: `127.0.0.1:${server.address().port}`, ...more }));
-}
-
-// at prints where a client is, if that is new.
-const places = new Map();
-function at(client, server) {
-  if (places.get(client) === server) return;
-  places.set(client, server);
-  print({ event: "at", client, server });
-}
-
-const servers = {
-  socketio(name) {
-    const server = http.createServer((request, response) => response.writeHead(404).end());
-    new (require("socket.io").Server)(server).on("connection", (socket) => socket.on("who", (answer) => answer(name)));
-    listen(server, name);
-  },
-
-  graphql(name) {
-    const { buildSchema } = require("graphql");
-    const { useServer } = require("graphql-ws/use/ws");
-    const server = http.createServer((request, response) => {
-      response.setHeader("Content-Type", "application/json");
-      response.end('{"data":{"__typename":"Query"}}');
-    });
-    async function* ticks() {
-      for (;;) {
-        yield { server: name };
-        await new Promise((done) => setTimeout(done, every));
-      }
-    }
-    const schema = buildSchema("type Query { server: String } type Subscription { server: String }");
-    useServer({ schema, roots: { subscription: { server: ticks } } }, new WebSocketServer({ server, path: "/graphql" }));
-    listen(server, name);
-  },
-
-  async mqtt(name) {
-    const broker = await require("aedes").Aedes.createBroker();
-    broker.on("publish", (packet, client) => {
-      if (client && packet.topic.startsWith("ask/")) broker.publish({ topic: packet.topic.replace("ask", "answer"), payload: name, qos: 0 });
-    });
-    const tcp = net.createServer(broker.handle);
-    tcp.listen(0, "127.0.0.1", () => {
-      const web = http.createServer();
-      const sockets = new WebSocketServer({ server: web, path: "/mqtt", handleProtocols: () => "mqtt" });
-      sockets.on("connection", (socket, request) => broker.handle(createWebSocketStream(socket), request));
-      listen(web, name, { tcp: `127.0.0.1:${tcp.address().port}` });
-    });
-  },
-};
-
-const clients = {
-  // One of two begins with long polling, as browsers do, and keeps the cookie.
-  socketio(url, client) {
-    const how = client % 2 ? { transports: ["websocket"] } : { withCredentials: true };
-    const socket = require("socket.io-client").io(url, { ...how, forceNew: true });
-    socket.on("connect_error", (error) => { if (!socket.active) print({ event: "failed", client, error: String(error) }); });
-    setInterval(() => socket.connected && socket.timeout(2000).emit("who", (error, server) => { if (!error) at(client, server); }), every);
-  },
-
-  graphql(url, client) {
-    const { createClient } = require("graphql-ws");
-    const graphql = createClient({ url: url.replace("http", "ws") + "/graphql", webSocketImpl: WebSocket, retryAttempts: 100 });
-    graphql.subscribe({ query: "subscription { server }" }, {
-      next: (result) => at(client, result.data.server),
-      error: (error) => print({ event: "failed", client, error: `${error.code || error}` }),
-      complete: () => print({ event: "failed", client, error: "completed" }),
-    });
-  },
-
-  mqtt(url, client) {
-    const mqtt = require("mqtt").connect(/^mqtt/.test(url) ? url : url.replace("http", "ws") + "/mqtt", { clientId: `c${client}`, clean: false, reconnectPeriod: 500 });
-    mqtt.on("message", (topic, payload) => at(client, payload.toString()));
-    mqtt.on("error", (error) => print({ event: "failed", client, error: String(error) }));
-    mqtt.on("connect", () => mqtt.subscribe(`answer/${client}`));
-    setInterval(() => mqtt.connected && mqtt.publish(`ask/${client}`, ""), every);
-  },
-};
-
+const every = 50; // ms between two ticks
 const [, , role, kind, ...rest] = process.argv;
+const library = require(`./frameworks/${kind}.js`);
+const print = (event) => process.stdout.write(JSON.stringify(event) + "\n");
+
+async function startServer(name, ticks) {
+  const { web, tcp } = await library.server(name, ticks);
+  const sockets = new Set();
+  const listeners = [web, tcp].filter(Boolean);
+  for (const listener of listeners) {
+    listener.on("connection", (socket) => sockets.add(socket.once("close", () => sockets.delete(socket))));
+    if (!listener.listening) await new Promise((done) => listener.listen(0, "127.0.0.1", done));
+  }
+  const [address, tcpAddress] = listeners.map((listener) => `127.0.0.1:${listener.address().port}`);
+  print({ event: "listening", name, address, tcp: tcpAddress });
+  return function kill() {
+    for (const listener of listeners) listener.close();
+    for (const socket of sockets) socket.destroy();
+  };
+}
+
+// forkServer runs a server in a process of its own, for libraries with state in globals.
+function forkServer(name) {
+  const child = fork(__filename, ["servers", kind, name], { stdio: ["pipe", "inherit", "inherit", "ipc"], env: { ...process.env, FORKED: "1" } });
+  return () => child.kill("SIGKILL");
+}
+
+async function runServers(names) {
+  const ticks = new EventEmitter().setMaxListeners(0);
+  const kills = {};
+  for (const name of names) {
+    kills[name] = library.forked && !process.env.FORKED ? forkServer(name) : await startServer(name, ticks);
+  }
+  let n = 0;
+  setInterval(() => ticks.emit("tick", ++n), every);
+  require("readline").createInterface({ input: process.stdin }).on("line", (line) => kills[line.replace("kill ", "")]()).on("close", () => process.exit());
+}
+
+// newClient returns what the code of a client reports to.
+function newClient(number) {
+  let place;
+  const last = new Map(), missing = new Set();
+  const say = (event, more) => print({ event, client: number, at: Date.now(), ...more });
+  return {
+    number,
+    every,
+    opening: () => say("opening"),
+    closed: (code, reason) => say("closed", { code, reason: String(reason) }),
+    failed: (error) => say("failed", { error: String(error) }),
+    // at is called with the server that has sent something.
+    at(server) {
+      if (server !== place) say("at", { server });
+      place = server;
+    },
+    // event is called with the number of each event, the server that has sent it, and whose
+    // numbers these are if there are several.
+    event(n, server, source) {
+      if (server !== undefined) this.at(server);
+      const before = last.get(source) ?? n - 1;
+      if (n > before + 1) say("gap", { lost: n - before - 1 });
+      if (n <= before) say("gap", missing.delete(`${source} ${n}`) ? { lost: -1, late: 1 } : { doubled: 1 });
+      for (let i = before + 1; i < n; i++) missing.add(`${source} ${i}`);
+      last.set(source, Math.max(before, n));
+    },
+    // WebSocket is given to the library instead of the browser's.
+    get WebSocket() {
+      const me = this;
+      return class extends WebSocket {
+        constructor(...args) {
+          super(...args);
+          me.opening();
+          this.addEventListener("error", () => {}); // such as a refusal
+          this.addEventListener("open", () => this.addEventListener("close", (event) => me.closed(event.code, event.reason)));
+        }
+      };
+    },
+  };
+}
+
 if (role === "servers") {
-  rest.forEach((name) => servers[kind](name));
+  runServers(rest);
 } else {
-  for (let client = 0; client < Number(rest[1]); client++) clients[kind](rest[0], client);
+  for (let number = 0; number < Number(rest[1]); number++) library.client(rest[0], newClient(number));
 }

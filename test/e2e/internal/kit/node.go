@@ -22,7 +22,7 @@ func Node(t testing.TB, script string, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal("Node.js is missing: run scripts/setup-tests.sh")
 	}
-	for _, module := range []string{"ws", "playwright-core", "axe-core", "socket.io"} {
+	for _, module := range []string{"ws", "playwright-core", "axe-core", "socket.io", "yjs"} {
 		if _, err := os.Stat(filepath.Join(ModulePath("test/e2e/node"), "node_modules", module, "package.json")); err != nil {
 			t.Fatalf("the npm package %s is missing: run scripts/setup-tests.sh", module)
 		}
