@@ -27,7 +27,7 @@ type hubKind struct {
 
 // forEachKind runs a test of the contract with each implementation.
 func forEachKind(t *testing.T, test func(t *testing.T, k hubKind)) {
-	for _, k := range []hubKind{{"memory", memoryHubs}, {"redis", redisHubs}, {"miniredis", miniredisHubs}} {
+	for _, k := range []hubKind{{"memory", memoryHubs}, {"redis", redisHubs}, {"sharded", shardedHubs}, {"miniredis", miniredisHubs}} {
 		t.Run(k.name, func(t *testing.T) { test(t, k) })
 	}
 }

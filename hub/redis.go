@@ -28,12 +28,15 @@ type RedisOptions struct {
 	// for TLS, or unix:///path for a Unix socket.
 	URL string
 	// Client is used instead of URL, for example one made by
-	// redis.NewFailoverClient for Sentinel. The caller closes it, after the
-	// hub. Set ContextTimeoutEnabled in its options: otherwise contexts and
-	// Timeout don't limit how long a command waits for its reply. Set
-	// DialerRetries to 1 so that commands fail sooner while Redis is
-	// unreachable.
-	Client *redis.Client
+	// redis.NewFailoverClient for Sentinel. A *redis.Ring isn't supported. The
+	// caller closes it, after the hub. Set ContextTimeoutEnabled in its options:
+	// otherwise contexts and Timeout don't limit how long a command waits for
+	// its reply. Set DialerRetries to 1 so that commands fail sooner while Redis
+	// is unreachable.
+	Client redis.UniversalClient
+	// ShardedPubSub makes the hub use sharded pub/sub, which needs Redis 7. All
+	// hubs that share rooms must have the same value.
+	ShardedPubSub bool
 	// Prefix is prepended to all keys and channels: letters, digits and any
 	// of "-_.:". Two services that share a Redis server need different
 	// prefixes, even if they use different databases, because channels are
@@ -60,9 +63,12 @@ func (o RedisOptions) withDefaults() (RedisOptions, error) {
 	setDefault(&o.Lease, 15*time.Second)
 	setDefault(&o.Timeout, 3*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	_, isRing := o.Client.(*redis.Ring)
 	switch {
 	case (o.URL == "") == (o.Client == nil):
 		return o, errors.New("hub: RedisOptions needs either URL or Client")
+	case isRing:
+		return o, errors.New("hub: a redis.Ring is not supported")
 	case !prefixFormat.MatchString(o.Prefix):
 		return o, fmt.Errorf("hub: invalid prefix %q: it must have 1 to 64 characters, letters, digits and any of \"-_.:\"", o.Prefix)
 	case o.HistoryTTL < time.Second:
@@ -116,7 +122,7 @@ func Redis(o RedisOptions) (Hub, error) {
 
 type redisHub struct {
 	opts       RedisOptions
-	client     *redis.Client
+	client     redis.UniversalClient
 	ownClient  bool   // client was made from URL; Close closes it
 	serverID   string // identifies this hub among those that share the rooms
 	subscriber *subscriber
@@ -277,7 +283,11 @@ func (h *redisHub) Notify(ctx context.Context, room string, data []byte) error {
 	if r := h.roomByChannel(channel); r != nil {
 		r.noticeIfDisconnected(slices.Clone(data))
 	}
-	if err := h.client.Publish(ctx, channel, formatNotice(data)).Err(); err != nil {
+	send := h.client.Publish
+	if h.opts.ShardedPubSub {
+		send = h.client.SPublish
+	}
+	if err := send(ctx, channel, formatNotice(data)).Err(); err != nil {
 		return h.unavailable(err)
 	}
 	return nil

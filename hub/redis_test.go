@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/holdfast-ws/holdfast/hub"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
@@ -299,8 +301,11 @@ func TestKeysExpire(t *testing.T) {
 }
 
 func TestRedisOptions(t *testing.T) {
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
 	for name, o := range map[string]hub.RedisOptions{
 		"neither URL nor client": {},
+		"ring":                   {Client: ring},
 		"bad URL":                {URL: "localhost:6379"},
 		"bad prefix":             {URL: "redis://localhost", Prefix: "a{b"},
 		"short history":          {URL: "redis://localhost", Options: hub.Options{HistoryTTL: 1}},

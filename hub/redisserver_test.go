@@ -105,6 +105,12 @@ func redisHubs(t testing.TB, o hub.Options) (a, b hub.Hub) {
 	return s.hub(hub.RedisOptions{Options: o}), s.hub(hub.RedisOptions{Options: o})
 }
 
+func shardedHubs(t testing.TB, o hub.Options) (a, b hub.Hub) {
+	s := startRedis(t)
+	ro := hub.RedisOptions{Options: o, ShardedPubSub: true}
+	return s.hub(ro), s.hub(ro)
+}
+
 func miniredisHubs(t testing.TB, o hub.Options) (a, b hub.Hub) {
 	s, err := miniredis.Run()
 	if err != nil {

@@ -46,7 +46,12 @@ var (
 var errReply = errors.New("hub: unexpected reply from Redis")
 
 // publishCommand is the first argument of the scripts that publish.
-func (h *redisHub) publishCommand() string { return "PUBLISH" }
+func (h *redisHub) publishCommand() string {
+	if h.opts.ShardedPubSub {
+		return "SPUBLISH"
+	}
+	return "PUBLISH"
+}
 
 // register runs join.lua: it adds m's entry to the room's members and reads the
 // requested part of the history.
@@ -225,7 +230,7 @@ type scriptCall struct {
 
 // runAll runs several calls of a script in one pipeline. It returns the first
 // error.
-func runAll(ctx context.Context, client *redis.Client, script *redis.Script, calls []*scriptCall) error {
+func runAll(ctx context.Context, client redis.UniversalClient, script *redis.Script, calls []*scriptCall) error {
 	pipeline := func(calls []*scriptCall) error {
 		_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, c := range calls {

@@ -162,7 +162,7 @@ func (s *subscriber) read(conn *redis.PubSub) error {
 				r.onPayload(in.Payload)
 			}
 		case *redis.Subscription:
-			if r := s.hub.roomByChannel(in.Channel); r != nil && in.Kind == "subscribe" {
+			if r := s.hub.roomByChannel(in.Channel); r != nil && (in.Kind == "subscribe" || in.Kind == "ssubscribe") {
 				r.onSubscribed()
 			}
 		}
@@ -199,12 +199,16 @@ func (s *subscriber) updateSubscriptions() {
 			if len(on)+len(off) == 0 {
 				break
 			}
+			subscribe, unsubscribe := conn.Subscribe, conn.Unsubscribe
+			if s.hub.opts.ShardedPubSub {
+				subscribe, unsubscribe = conn.SSubscribe, conn.SUnsubscribe
+			}
 			var err error
 			if len(off) > 0 {
-				err = conn.Unsubscribe(s.hub.ctx, off...)
+				err = unsubscribe(s.hub.ctx, off...)
 			}
 			if len(on) > 0 && err == nil {
-				err = conn.Subscribe(s.hub.ctx, on...)
+				err = subscribe(s.hub.ctx, on...)
 			}
 			if err != nil {
 				_ = conn.Close() // read notices this
