@@ -67,7 +67,9 @@ type Hub interface {
 	// first events of the membership are the messages of the history that o
 	// asks for.
 	//
-	// Join also returns ErrFull if there are too many rooms on this server.
+	// While Redis is unreachable, Join fails at once, and the error has the
+	// cause. Join also returns ErrFull if there are too many rooms on this
+	// server.
 	Join(ctx context.Context, room string, m Member, o JoinOptions) (*Membership, error)
 
 	// Publish appends data to the history of room, delivers it to the members
@@ -103,6 +105,13 @@ type Hub interface {
 	// events queued so far: a member may start from this list and apply the
 	// Joined and Left events that follow.
 	Members(ctx context.Context, room string) ([]Member, error)
+
+	// Ready waits until the hub is connected to Redis: in a Cluster, to each
+	// master. If ctx ends before, the error is ErrUnavailable with the cause,
+	// for example why Redis refused the last connection. Servers needn't call
+	// it: the other methods wait too, see RedisOptions.Timeout. It helps to
+	// notice a wrong address or password at the start, or in a health check.
+	Ready(ctx context.Context) error
 
 	// Stats returns the hub's state and counters. It never blocks, and still
 	// works after Close.

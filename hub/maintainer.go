@@ -205,6 +205,7 @@ func (m *maintainer) syncRooms(ctx context.Context) error {
 			continue
 		}
 		err = failed
+		r.onSyncFailed(err)
 		m.syncRoom(r)
 	}
 	return err

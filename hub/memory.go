@@ -233,6 +233,15 @@ func (h *memory) Members(ctx context.Context, room string) ([]Member, error) {
 	return r.presence.list(), nil
 }
 
+func (h *memory) Ready(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return ErrClosed
+	}
+	return ctx.Err()
+}
+
 func (h *memory) Stats() Stats { return h.counts.stats(true) }
 
 func (h *memory) Close() error {

@@ -83,10 +83,10 @@ func (o RedisOptions) withDefaults() (RedisOptions, error) {
 // or later. Replicas and Sentinel are supported, Redis Cluster is not.
 //
 // Redis doesn't wait for a connection, and returns an error only for invalid
-// options. While there is no connection, Join and Publish return
-// ErrUnavailable, after Timeout at the latest. The hub has three goroutines, regardless of the number of
-// rooms and members, and one connection for pub/sub in addition to the client's
-// pool.
+// options. While there is no connection, Join fails at once, and Publish returns
+// ErrUnavailable after Timeout at the latest. The hub has three goroutines, regardless
+// of the number of rooms and members, and one connection for pub/sub in addition to
+// the client's pool.
 //
 // The caller must close the hub before the process ends. Otherwise its members
 // remain visible to others until its lease expires.
@@ -115,7 +115,6 @@ func Redis(o RedisOptions) (Hub, error) {
 	h.subscriber = newSubscriber(h)
 	h.maintainer = newMaintainer(h)
 	h.goroutines.Go(h.subscriber.run)
-	h.goroutines.Go(h.subscriber.updateSubscriptions)
 	h.goroutines.Go(h.maintainer.run)
 	return h, nil
 }
@@ -156,7 +155,7 @@ func (h *redisHub) acquire(name string) (*redisRoom, error) {
 		}
 		r = newRedisRoom(h, name)
 		h.rooms[channel] = r
-		h.subscriber.setWanted(channel, true)
+		h.subscriber.add(&r.sub)
 	}
 	r.refs++
 	return r, nil
@@ -168,7 +167,7 @@ func (h *redisHub) release(r *redisRoom) {
 	r.refs--
 	if r.refs == 0 && !h.closed {
 		delete(h.rooms, r.keys.channel)
-		h.subscriber.setWanted(r.keys.channel, false)
+		h.subscriber.remove(&r.sub)
 	}
 }
 
@@ -332,6 +331,13 @@ func (h *redisHub) checkOpen(ctx context.Context) error {
 		return ErrClosed
 	}
 	return ctx.Err()
+}
+
+func (h *redisHub) Ready(ctx context.Context) error {
+	if err := h.subscriber.ready(ctx); err != nil {
+		return h.unavailable(err)
+	}
+	return nil
 }
 
 func (h *redisHub) Stats() Stats { return h.counts.stats(h.subscriber.connected()) }

@@ -18,6 +18,7 @@ type redisRoom struct {
 	hub  *redisHub
 	keys roomKeys
 	opts RoomOptions
+	sub  subscription // to the channel
 
 	refs int // memberships and Joins in progress; redisHub.mu guards it
 
@@ -31,6 +32,7 @@ type redisRoom struct {
 	last     id            // the newest message delivered to members here
 	version  uint64        // of presence, zero if nobody was present: any version may follow
 	epoch    string        // of presence
+	syncErr  error         // of the last attempt to synchronize, nil if it succeeded
 	closed   bool          // the hub is closed
 }
 
@@ -47,13 +49,15 @@ const (
 const maxBuffered = 1024
 
 func newRedisRoom(h *redisHub, name string) *redisRoom {
-	return &redisRoom{
+	r := &redisRoom{
 		hub:       h,
 		keys:      keysOf(h.opts.Prefix, name),
 		opts:      h.opts.room(name),
 		localRoom: localRoom{room: name, counts: &h.counts},
 		ready:     make(chan struct{}),
 	}
+	r.sub = subscription{channel: r.keys.channel, listener: r}
+	return r
 }
 
 // join makes m a member. It waits until the room is live, and attaches m before
@@ -95,20 +99,6 @@ func (r *redisRoom) attachIfOpen(m *Membership) bool {
 		r.attach(m)
 	}
 	return !r.closed
-}
-
-func (r *redisRoom) awaitLive(ctx context.Context) error {
-	r.mu.Lock()
-	ready := r.ready
-	r.mu.Unlock()
-	select {
-	case <-ready:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-r.hub.ctx.Done():
-		return ErrClosed
-	}
 }
 
 // detach removes m from the room. While disconnected, the members here can't
@@ -250,6 +240,7 @@ func (r *redisRoom) onSynced(round int, s snapshot) {
 		return
 	}
 	again := r.synced
+	r.syncErr = nil
 	r.deliverMissed(s)
 	r.replacePresence(s)
 	if len(s.missed) >= r.opts.History {

@@ -2,59 +2,222 @@ package hub
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-const (
-	minRetry = 50 * time.Millisecond
-	// maxChannels limits the channels in one SUBSCRIBE.
-	maxChannels = 500
-)
+// startGrace is how long after its creation a hub waits for a server that doesn't
+// accept connections yet, before calls fail.
+const startGrace = time.Second
 
-// maxRetry is short enough to reconnect within the grace time that other servers
-// give this one after an outage.
-func (s *subscriber) maxRetry() time.Duration { return min(2*time.Second, s.hub.opts.renewInterval()) }
+// listener receives what is published on a channel.
+type listener interface {
+	// onSubscribed is called when Redis has confirmed the subscription. From
+	// here on the channel misses nothing.
+	onSubscribed()
+	// onPayload is called for everything published on the channel.
+	onPayload(text string)
+	// onDisconnect is called when the channel may miss something, until the
+	// next onSubscribed.
+	onDisconnect()
+}
 
-// subscriber keeps the connection for pub/sub and subscribes to the channels of
-// the rooms that have members on this server.
+// subscription is a channel to which the hub is subscribed. The subscriber's mu
+// guards the fields below listener.
+type subscription struct {
+	channel string
+	listener
+	shard     *shard // where it is, or will be when there is a connection; nil if unknown
+	confirmed bool
+	moving    bool // onDisconnect is being called
+}
+
+// subscriber keeps the connections for pub/sub and the subscriptions. There is
+// one connection, or in a Redis Cluster one to each master: a message is received
+// from the node that has stored it, so none gets lost between nodes without a
+// connection breaking.
 type subscriber struct {
-	hub  *redisHub
-	wake chan struct{}
-	// received is set whenever something is received; check clears it.
-	received atomic.Bool
+	hub     *redisHub
+	cluster clusterClient // nil if it isn't a Cluster
+	wake    chan struct{} // the masters must be looked up again
 
-	mu      sync.Mutex
-	conn    *redis.PubSub   // nil while disconnected
-	wanted  map[string]bool // channels of rooms
-	changed []string        // channels to subscribe to or unsubscribe from
-	closed  bool
+	mu            sync.Mutex
+	subscriptions map[string]*subscription // by channel
+	shards        map[string]*shard        // by address of the master; without a Cluster, one
+	routeErr      error                    // why the masters couldn't be looked up
+	changed       chan struct{}            // closed when something below or in a shard's state has changed
+	inGrace       bool                     // see startGrace
+	grace         *time.Timer              // clears it
+	wasConnected  bool                     // to all
+	closed        bool
 }
 
 func newSubscriber(h *redisHub) *subscriber {
-	return &subscriber{hub: h, wake: make(chan struct{}, 1), wanted: make(map[string]bool)}
+	s := &subscriber{
+		hub:           h,
+		wake:          make(chan struct{}, 1),
+		subscriptions: make(map[string]*subscription),
+		shards:        make(map[string]*shard),
+		changed:       make(chan struct{}),
+		inGrace:       true,
+	}
+	if c, ok := h.client.(clusterClient); ok {
+		s.cluster = c
+	}
+	s.grace = time.AfterFunc(startGrace, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.inGrace = false
+		s.broadcast()
+	})
+	return s
 }
 
-// setWanted schedules a SUBSCRIBE or UNSUBSCRIBE. A channel is subscribed again
-// even if it already is, because a new room needs the confirmation.
-func (s *subscriber) setWanted(channel string, wanted bool) {
+// run starts and watches the connections until the hub is closed.
+func (s *subscriber) run() {
+	if s.cluster != nil {
+		s.followMasters()
+		return
+	}
+	s.mu.Lock()
+	s.addShard("", s.hub.client)
+	s.mu.Unlock()
+}
+
+// add subscribes to a channel. It replaces a subscription to the same channel:
+// then the channel is subscribed again, because the new one needs the
+// confirmation.
+func (s *subscriber) add(sub *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if wanted {
-		s.wanted[channel] = true
-	} else {
-		delete(s.wanted, channel)
-	}
-	if s.conn != nil {
-		s.changed = append(s.changed, channel)
-		s.signal()
+	s.subscriptions[sub.channel] = sub
+	s.assign(sub)
+}
+
+func (s *subscriber) remove(sub *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.subscriptions[sub.channel] == sub {
+		delete(s.subscriptions, sub.channel)
+		sub.shard.update(sub.channel)
 	}
 }
 
+// assign finds the shard of a subscription and schedules the SUBSCRIBE. It
+// requires s.mu.
+func (s *subscriber) assign(sub *subscription) {
+	sub.confirmed = false
+	sub.shard = s.route(sub.channel)
+	sub.shard.update(sub.channel)
+}
+
+// find returns the subscription to a channel if it is on this shard.
+func (s *subscriber) find(channel string, on *shard) *subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sub := s.subscriptions[channel]; sub != nil && sub.shard == on {
+		return sub
+	}
+	return nil
+}
+
+// move takes the subscriptions that which selects away from their shards, and
+// assigns them to those that the masters known now require.
+func (s *subscriber) move(which func(*subscription) bool) {
+	var subs []*subscription
+	s.mu.Lock()
+	for _, sub := range s.subscriptions {
+		if !sub.moving && which(sub) {
+			subs = append(subs, sub)
+			sub.unassign()
+		}
+	}
+	s.mu.Unlock()
+	s.afterUnassign(subs, true)
+}
+
+// lose takes a subscription away from its shard, until the masters have been
+// looked up.
+func (s *subscriber) lose(sub *subscription) {
+	s.mu.Lock()
+	moving := sub.moving
+	if !moving {
+		sub.unassign()
+	}
+	s.mu.Unlock()
+	if !moving {
+		s.afterUnassign([]*subscription{sub}, false)
+	}
+}
+
+// unassign requires subscriber.mu. The caller must then call afterUnassign.
+func (sub *subscription) unassign() {
+	old := sub.shard
+	sub.moving, sub.shard = true, nil
+	old.update(sub.channel)
+}
+
+// afterUnassign calls onDisconnect: before another shard can confirm the
+// subscription, and without s.mu. If again is set, it then assigns the
+// subscriptions.
+func (s *subscriber) afterUnassign(subs []*subscription, again bool) {
+	for _, sub := range subs {
+		sub.onDisconnect()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sub := range subs {
+		sub.moving = false
+		if again && s.subscriptions[sub.channel] == sub {
+			s.assign(sub)
+		}
+	}
+}
+
+// broadcast wakes those who wait for a change of the state. It requires s.mu.
+func (s *subscriber) broadcast() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.wasConnected = s.wasConnected || s.allConnected()
+}
+
+// allConnected requires s.mu.
+func (s *subscriber) allConnected() bool {
+	for _, sh := range s.shards {
+		if sh.conn == nil {
+			return false
+		}
+	}
+	return len(s.shards) > 0
+}
+
+// connected reports whether there is a connection, in a Cluster to each master,
+// as far as is known.
+func (s *subscriber) connected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.allConnected()
+}
+
+// check is called at an interval, see shard.check.
+func (s *subscriber) check(ctx context.Context) {
+	s.mu.Lock()
+	conns := make(map[*shard]*redis.PubSub)
+	for _, sh := range s.shards {
+		if sh.conn != nil {
+			conns[sh] = sh.conn
+		}
+	}
+	s.mu.Unlock()
+	for sh, conn := range conns {
+		sh.check(ctx, conn)
+	}
+	s.signal()
+}
+
+// signal makes followMasters look the masters up again.
 func (s *subscriber) signal() {
 	select {
 	case s.wake <- struct{}{}:
@@ -62,192 +225,16 @@ func (s *subscriber) signal() {
 	}
 }
 
-// run connects and reconnects until the hub is closed.
-func (s *subscriber) run() {
-	var downSince time.Time // zero while connected
-	for retry := minRetry; ; retry = min(2*retry, s.maxRetry()) {
-		conn, err := s.connect()
-		if err == nil {
-			if !downSince.IsZero() {
-				s.hub.counts.reconnects.Add(1)
-				s.hub.opts.Logger.Info("hub: connection to Redis is back", "after", time.Since(downSince).Round(time.Millisecond))
-			}
-			retry, downSince = minRetry, time.Time{}
-			err = s.read(conn)
-		}
-		s.disconnect(conn)
-		if s.hub.ctx.Err() != nil {
-			return
-		}
-		if downSince.IsZero() {
-			downSince = time.Now()
-			s.hub.opts.Logger.Error("hub: connection to Redis is lost", "error", err)
-		}
-		if !sleep(s.hub.ctx, jitter(retry)) {
-			return
-		}
-	}
-}
-
-// jitter returns a random duration between d/2 and d.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2) }
-
-// sleep reports false if ctx has ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// connect opens the connection and schedules the subscription of all wanted
-// channels. It renews the server's lease first, so that the server has a lease
-// before its members become visible.
-func (s *subscriber) connect() (*redis.PubSub, error) {
-	ctx, cancel := context.WithTimeout(s.hub.ctx, s.hub.opts.Timeout)
-	defer cancel()
-	if err := s.hub.maintainer.renewLease(ctx, true); err != nil {
-		return nil, err
-	}
-	conn := s.hub.client.Subscribe(ctx)
-	if err := conn.Ping(ctx); err != nil {
-		return conn, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return conn, ErrClosed
-	}
-	s.conn = conn
-	s.received.Store(true)
-	s.changed = s.changed[:0]
-	for channel := range s.wanted {
-		s.changed = append(s.changed, channel)
-	}
-	s.signal()
-	return conn, nil
-}
-
-// disconnect closes the connection. Rooms aren't live until their channels are
-// subscribed on the next one.
-func (s *subscriber) disconnect(conn *redis.PubSub) {
-	if conn == nil {
-		return
-	}
-	s.mu.Lock()
-	s.conn = nil
-	s.changed = nil
-	s.mu.Unlock()
-	_ = conn.Close()
-	for _, r := range s.hub.allRooms() {
-		r.onDisconnect()
-	}
-}
-
-// read receives from the connection until it breaks.
-func (s *subscriber) read(conn *redis.PubSub) error {
-	for {
-		// No timeout here: it might interrupt the client in the middle of a
-		// message. check closes a dead connection.
-		in, err := conn.Receive(s.hub.ctx)
-		if err != nil {
-			return err
-		}
-		s.received.Store(true)
-		switch in := in.(type) {
-		case *redis.Message:
-			if r := s.hub.roomByChannel(in.Channel); r != nil {
-				r.onPayload(in.Payload)
-			}
-		case *redis.Subscription:
-			if r := s.hub.roomByChannel(in.Channel); r != nil && (in.Kind == "subscribe" || in.Kind == "ssubscribe") {
-				r.onSubscribed()
-			}
-		}
-	}
-}
-
-// check is called at an interval. It sends a ping, and closes the connection if
-// nothing was received since the last call, not even the reply to its ping.
-func (s *subscriber) check(ctx context.Context) {
-	s.mu.Lock()
-	conn := s.conn
-	s.mu.Unlock()
-	if conn == nil {
-		return
-	}
-	if !s.received.Swap(false) {
-		_ = conn.Close()
-		return
-	}
-	_ = conn.Ping(ctx) // read notices if the connection is broken
-}
-
-// updateSubscriptions sends the scheduled changes, many channels in one command.
-// It runs until the hub is closed.
-func (s *subscriber) updateSubscriptions() {
-	for {
-		select {
-		case <-s.wake:
-		case <-s.hub.ctx.Done():
-			return
-		}
-		for {
-			conn, on, off := s.takeChanges()
-			if len(on)+len(off) == 0 {
-				break
-			}
-			subscribe, unsubscribe := conn.Subscribe, conn.Unsubscribe
-			if s.hub.opts.ShardedPubSub {
-				subscribe, unsubscribe = conn.SSubscribe, conn.SUnsubscribe
-			}
-			var err error
-			if len(off) > 0 {
-				err = unsubscribe(s.hub.ctx, off...)
-			}
-			if len(on) > 0 && err == nil {
-				err = subscribe(s.hub.ctx, on...)
-			}
-			if err != nil {
-				_ = conn.Close() // read notices this
-				break
-			}
-		}
-	}
-}
-
-// connected reports whether there is a connection, as far as is known.
-func (s *subscriber) connected() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.conn != nil
-}
-
-// takeChanges removes up to maxChannels scheduled changes and returns the
-// channels to subscribe to and to unsubscribe from.
-func (s *subscriber) takeChanges() (conn *redis.PubSub, on, off []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := min(len(s.changed), maxChannels)
-	for _, channel := range s.changed[:n] {
-		if s.wanted[channel] {
-			on = append(on, channel)
-		} else {
-			off = append(off, channel)
-		}
-	}
-	s.changed = s.changed[n:]
-	return s.conn, on, off
-}
-
-// close closes the connection, which ends run.
+// close closes the connections. The hub's context must have ended.
 func (s *subscriber) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	if s.conn != nil {
-		_ = s.conn.Close()
+	s.grace.Stop()
+	for _, sh := range s.shards {
+		sh.stop()
+		if sh.conn != nil {
+			_ = sh.conn.Close()
+		}
 	}
 }
