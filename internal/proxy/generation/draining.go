@@ -2,6 +2,7 @@ package generation
 
 import (
 	"bytes"
+	"iter"
 
 	"github.com/holdfast-ws/holdfast/internal/stage/balance"
 	"github.com/holdfast-ws/holdfast/internal/wire/requestkey"
@@ -9,10 +10,13 @@ import (
 
 // takeDraining takes the i-th member although it drains, for a client whose cookie
 // names it. Until the end of the drain, whatever belongs to a session of that
-// backend must stay there: a handshake that says so, and all plain HTTP, since it
-// can't be told what belongs to a session (long polling does).
+// backend must stay there: a handshake that says so, and plain HTTP, since it can't be
+// told what belongs to a session (long polling does). A request that is known to begin
+// one goes elsewhere: it is mostly that of a client whose session the drain has closed,
+// and would be closed again at its end, together with all others.
 func (p *Pool) takeDraining(i int, r requestkey.Request) (balance.Choice, bool) {
-	if _, plain := r.(PlainRequest); !plain && !joinsSession(r.Query()) {
+	_, plain := r.(PlainRequest)
+	if plain && beginsSession(r.Path(), r.Query()) || !plain && !joinsSession(r.Query()) {
 		return balance.Choice{}, false
 	}
 	return p.takeKept(i)
@@ -40,15 +44,12 @@ const tokenSize = 22
 // from its negotiation.
 func joinsSession(query []byte) bool {
 	websocket, sid := false, false
-	for len(query) > 0 {
-		var pair []byte
-		pair, query, _ = bytes.Cut(query, []byte{'&'})
-		name, value, _ := bytes.Cut(pair, []byte{'='})
-		switch string(name) {
+	for name, value := range parameters(query) {
+		switch name {
 		case "transport":
-			websocket = string(value) == "websocket"
+			websocket = value == "websocket"
 		case "sid":
-			sid = len(value) > 0
+			sid = value != ""
 		case "id":
 			if len(value) == tokenSize {
 				return true
@@ -56,4 +57,32 @@ func joinsSession(query []byte) bool {
 		}
 	}
 	return websocket && sid
+}
+
+// beginsSession reports whether plain HTTP is the first request of a session: a poll of
+// Engine.IO that has its version, EIO, but no sid yet, or a negotiation of SignalR.
+func beginsSession(path, query []byte) bool {
+	if bytes.HasSuffix(path, []byte("/negotiate")) {
+		return true
+	}
+	version, sid := false, false
+	for name, value := range parameters(query) {
+		version = version || name == "EIO"
+		sid = sid || name == "sid" && value != ""
+	}
+	return version && !sid
+}
+
+// parameters are those of a query, as they were received.
+func parameters(query []byte) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for len(query) > 0 {
+			var pair []byte
+			pair, query, _ = bytes.Cut(query, []byte{'&'})
+			name, value, _ := bytes.Cut(pair, []byte{'='})
+			if !yield(string(name), string(value)) {
+				return
+			}
+		}
+	}
 }

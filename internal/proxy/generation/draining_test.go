@@ -14,7 +14,7 @@ import (
 
 // TestKeptWhileDraining: until the end of a drain, plain HTTP with a cookie still
 // goes to its backend, and so does a handshake that belongs to a session begun by
-// it. Others don't.
+// it. Others don't, nor does plain HTTP that begins a session.
 func TestKeptWhileDraining(t *testing.T) {
 	members := newMembers(t)
 	p := &Pool{Picker: newPicker(t, balance.Options{}, members),
@@ -22,8 +22,8 @@ func TestKeptWhileDraining(t *testing.T) {
 	const own = 1
 	b := members[own].Backend
 	cookie, _, _ := strings.Cut(string(p.Cookie.AppendSetCookie(nil, own, false)), ";")
-	plain := func(cookie string) (member int) {
-		r := httptest.NewRequest("GET", "http://x/socket.io/?EIO=4&transport=polling", nil)
+	get := func(target, cookie string) (member int) {
+		r := httptest.NewRequest("GET", "http://x"+target, nil)
 		r.Header.Set("Cookie", cookie)
 		c, _, _, err := p.TakePlain(PlainRequest{Request: r, Forwarded: &forwarded.Policy{}, Target: r.URL.RequestURI()}, balance.Tried{}, nil)
 		if err != nil {
@@ -35,6 +35,8 @@ func TestKeptWhileDraining(t *testing.T) {
 		c.Backend.ReleaseRequest()
 		return c.Index
 	}
+	const poll, first = "/socket.io/?EIO=4&transport=polling&sid=abc", "/socket.io/?EIO=4&transport=polling"
+	plain := func(cookie string) (member int) { return get(poll, cookie) }
 	if got := plain(cookie); got != own {
 		t.Fatalf("member %d was chosen before the drain", got)
 	}
@@ -46,6 +48,14 @@ func TestKeptWhileDraining(t *testing.T) {
 		}
 		if got := plain(""); got == own {
 			t.Error("a new client came to the one that drains")
+		}
+		if got := get("/page", cookie); got != own {
+			t.Errorf("member %d was chosen in the drain, for what may belong to a session", got)
+		}
+		for _, begin := range []string{first, "/hub/negotiate?negotiateVersion=1"} {
+			if got := get(begin, cookie); got == own {
+				t.Errorf("%s began a session at the one that drains", begin)
+			}
 		}
 	}
 	b.SetDrainDeadline(time.Now().Add(-time.Second))
@@ -74,6 +84,26 @@ func TestKeptWhileDraining(t *testing.T) {
 	} {
 		if got := joinsSession([]byte(query)); got != want {
 			t.Errorf("a handshake with %q is kept: %v, want %v", query, got, want)
+		}
+	}
+}
+
+func TestBeginsSession(t *testing.T) {
+	for target, want := range map[string]bool{
+		"/":                                   false,
+		"/socket.io/?EIO=4&transport=polling": true,
+		"/socket.io/?EIO=4&transport=polling&sid=":    true,
+		"/socket.io/?EIO=4&transport=polling&sid=abc": false,
+		"/socket.io/?sid=abc&EIO=4&transport=polling": false,
+		"/socket.io/?transport=polling":               false,
+		"/hub/negotiate":                              true,
+		"/hub/negotiate?negotiateVersion=1":           true,
+		"/hub?id=0123456789abcdefABCD-_":              false,
+		"/renegotiate":                                false,
+	} {
+		path, query, _ := strings.Cut(target, "?")
+		if got := beginsSession([]byte(path), []byte(query)); got != want {
+			t.Errorf("%s begins a session: %v, want %v", target, got, want)
 		}
 	}
 }

@@ -119,7 +119,11 @@ func (s *stage) run(t *testing.T) {
 		drained = s.groups[0].places(t)[0]
 	}
 	for _, g := range s.groups {
-		s.b.Command(t, 0, "drain", g.pool+"/"+drained, "--timeout", spread.String())
+		args := []string{"drain", g.pool + "/" + drained}
+		if s.drain(g.pool)["timeout"] != "0s" {
+			args = append(args, "--timeout", spread.String())
+		}
+		s.b.Command(t, 0, args...)
 	}
 	if s.anywhere {
 		testkit.Eventually(t, "all clients at other servers than the drained one", func() bool { return !s.groups[0].has(t, drained) })
@@ -138,18 +142,21 @@ func (s *stage) run(t *testing.T) {
 	s.b.AwaitSessions(t, n) // all are still connected through the balancer
 }
 
+// drain is what the document sets for the drains of a pool.
+func (s *stage) drain(pool string) map[string]any {
+	return s.file["pools"].(map[string]any)[pool].(map[string]any)["drain"].(map[string]any)
+}
+
 // check compares what the clients have seen with what the document says.
 func (s *stage) check(t *testing.T, g *group, spread time.Duration) {
 	t.Helper()
-	code, reason := 1001, "going away"
-	if drain, ok := s.file["pools"].(map[string]any)[g.pool].(map[string]any)["drain"].(map[string]any); ok {
-		code, _ = cmp.Or(drain["code"], any(code)).(int)
-		reason, _ = cmp.Or(drain["reason"], any(reason)).(string)
-	}
+	code, reason := cmp.Or(s.drain(g.pool)["code"], any(1001)), cmp.Or(s.drain(g.pool)["reason"], any("going away"))
+	want := fmt.Sprintf("%v %v", code, reason)
 	overTCP := g.pool == s.tcp
 	var delays []time.Duration
 	doubled, lostOf := 0, map[float64]bool{}
 	closed := map[float64]time.Duration{} // when, of clients that haven't tried again
+	drains := map[float64]int{}
 	ever := map[float64]bool{}
 	for _, e := range g.events(t) {
 		client, at := e["client"].(float64), time.Duration(e["at"].(float64))*time.Millisecond
@@ -159,10 +166,13 @@ func (s *stage) check(t *testing.T, g *group, spread time.Duration) {
 			said := fmt.Sprintf("%v %v", e["code"], e["reason"])
 			switch {
 			case overTCP:
-			case said == fmt.Sprintf("%d %s", code, reason):
+			case said == want:
+				if drains[client]++; drains[client] > 1 {
+					t.Errorf("client %v of %s came back to the server that drains", client, g.pool)
+				}
 			case s.kind == "socketio" && e["code"] == 0.0: // it polls
 			case said != "1012 server lost":
-				t.Errorf("client %v of %s was closed with %s, want %d %s or 1012 server lost", client, g.pool, said, code, reason)
+				t.Errorf("client %v of %s was closed with %s, want %s or 1012 server lost", client, g.pool, said, want)
 			}
 		case "opening":
 			if since, ok := closed[client]; ok {
@@ -191,16 +201,16 @@ func (s *stage) check(t *testing.T, g *group, spread time.Duration) {
 	if last := delays[len(delays)-1]; last > s.most+20*time.Second {
 		t.Errorf("the first retry of %s came after %v, much later than %v", g.pool, last, s.most)
 	}
-	if drains := s.drains(t, g.pool); !s.anywhere && drains < spread/8 {
-		t.Errorf("the clients of %s were closed within %v, want them spread over %v", g.pool, drains, spread)
+	if within := s.drainedWithin(t, g.pool); !s.anywhere && within < spread/8 {
+		t.Errorf("the clients of %s were closed within %v, want them spread over %v", g.pool, within, spread)
 	}
 	if s.lost == "some" && lost == 0 {
 		t.Errorf("no client of %s has lost an event: the document says otherwise", g.pool)
 	}
 }
 
-// drains is the time from the first to the last Close of the drain, by the balancer's log.
-func (s *stage) drains(t *testing.T, pool string) time.Duration {
+// drainedWithin is the time from the first to the last Close of the drain, by the balancer's log.
+func (s *stage) drainedWithin(t *testing.T, pool string) time.Duration {
 	var first, last time.Time
 	for _, e := range s.b.LogEntries("session closed") {
 		if e["pool"] != pool || e["cause"] != "backend_drained" {

@@ -3,7 +3,7 @@
 // https://github.com/dotnet/aspnetcore/blob/main/src/SignalR/docs/specs/TransportProtocols.md
 // https://github.com/dotnet/aspnetcore/blob/main/src/SignalR/docs/specs/HubProtocol.md
 const http = require("http");
-const { randomUUID } = require("crypto");
+const { randomBytes } = require("crypto");
 const { WebSocketServer } = require("ws");
 
 const end = "\x1e"; // of each record
@@ -12,10 +12,11 @@ exports.server = function (name, ticks) {
   const tokens = new Set();
   const web = http.createServer((request, response) => {
     if (!request.url.startsWith("/hub/negotiate")) return response.end();
-    const connectionToken = randomUUID();
+    const id = () => randomBytes(16).toString("base64url");
+    const connectionToken = id();
     tokens.add(connectionToken);
     response.setHeader("Content-Type", "application/json");
-    response.end(JSON.stringify({ connectionToken, connectionId: randomUUID(), negotiateVersion: 1, availableTransports: [{ transport: "WebSockets", transferFormats: ["Text", "Binary"] }] }));
+    response.end(JSON.stringify({ connectionToken, connectionId: id(), negotiateVersion: 1, availableTransports: [{ transport: "WebSockets", transferFormats: ["Text", "Binary"] }] }));
   });
   const hub = new WebSocketServer({ noServer: true });
   web.on("upgrade", (request, socket, head) => {
