@@ -86,10 +86,11 @@ var rules = []rule{
 }
 
 // public has the packages at the module's root that other programs import, each
-// with the modules that it may depend on. They must not import internal/.
+// with the modules and packages that it may depend on. They must not import internal/.
 var public = map[string]string{
-	"backend": "",
-	"hub":     "github.com/redis/go-redis/v9",
+	"backend":     "",
+	"hub":         "github.com/redis/go-redis/v9",
+	"hub/metrics": module + "/hub github.com/prometheus/client_golang",
 }
 
 // joiners may import stages: the spine, the simulation, and app, which creates
