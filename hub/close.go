@@ -24,7 +24,7 @@ func (e *DisconnectError) Error() string {
 //   - 1013 (try again later) for ErrSlow, ErrUnavailable and ErrFull
 //   - 1001 (going away) for ErrClosed
 //   - 1009 (message too big) for ErrTooLarge
-//   - 1008 (policy violation) for ErrInvalid
+//   - 1008 (policy violation) for ErrInvalid, ErrJoined and ErrTooManyRooms
 //   - 1011 (internal error) for all others
 func CloseStatus(err error) (code int, reason string) {
 	var disconnected *DisconnectError
@@ -43,6 +43,10 @@ func CloseStatus(err error) (code int, reason string) {
 		return 1009, "too large"
 	case errors.Is(err, ErrInvalid):
 		return 1008, "invalid name or id"
+	case errors.Is(err, ErrJoined):
+		return 1008, "already in the room"
+	case errors.Is(err, ErrTooManyRooms):
+		return 1008, "too many rooms"
 	case errors.Is(err, context.Canceled): // last, because ErrUnavailable may wrap it
 		return 1000, ""
 	}

@@ -26,6 +26,9 @@ func TestCloseStatus(t *testing.T) {
 		{hub.ErrClosed, 1001, "going away"},
 		{hub.ErrTooLarge, 1009, "too large"},
 		{hub.ErrInvalid, 1008, "invalid name or id"},
+		{hub.ErrJoined, 1008, "already in the room"},
+		{hub.ErrTooManyRooms, 1008, "too many rooms"},
+		{&hub.RoomError{Room: "room", Err: hub.ErrSlow}, 1013, "too slow"},
 		{context.DeadlineExceeded, 1011, "internal error"},
 		{errors.New("another error"), 1011, "internal error"},
 	} {

@@ -116,7 +116,7 @@ func TestJoinWithoutPresenceWritesNothing(t *testing.T) {
 		}
 		m.Leave()
 		testkit.Eventually(t, "the channel is unsubscribed", func() bool {
-			channels, err := r.PubSubChannels(t.Context(), "*").Result()
+			channels, err := r.PubSubChannels(t.Context(), "holdfast:{*").Result()
 			return err == nil && len(channels) == 0
 		})
 		if got := keys(); !slices.Equal(got, []string{"holdfast:servers"}) {

@@ -69,7 +69,7 @@ func ExampleHub_Stats() {
 	}
 	fmt.Println(stats)
 	// Output:
-	// {"Rooms":1,"Memberships":1,"Connected":true,"Delivered":1,"Dropped":0,"Slow":0,"Gaps":0,"CatchUps":0,"Reconnects":0}
+	// {"Rooms":1,"Memberships":1,"Sessions":0,"Connected":true,"Delivered":1,"Dropped":0,"Slow":0,"Gaps":0,"CatchUps":0,"Reconnects":0}
 }
 
 // After an error it isn't known whether a message was published. With a key it

@@ -7,6 +7,23 @@ func (m *Membership) Queued() int {
 	return len(m.backlog) + len(m.queue)
 }
 
+// Queued is the number of events that wait for Next, without Entered.
+func (s *Session) Queued() int {
+	s.mu.Lock()
+	all := []*Membership{s.direct.m}
+	for _, p := range s.rooms {
+		if p.m != nil {
+			all = append(all, p.m)
+		}
+	}
+	s.mu.Unlock()
+	n := 0
+	for _, m := range all {
+		n += m.Queued()
+	}
+	return n
+}
+
 // Newest is the data of the event that was queued last.
 func (m *Membership) Newest() string {
 	m.mu.Lock()

@@ -106,6 +106,24 @@ type Hub interface {
 	// Joined and Left events that follow.
 	Members(ctx context.Context, room string) ([]Member, error)
 
+	// SendTo delivers data as a Direct event to every [Session] with this
+	// [Member.ID] on all servers, and to every [Membership] with this ID that
+	// isn't part of a session. Like a notice, it isn't stored: it reaches those
+	// who are connected now, and may be lost or delivered twice when the
+	// connection to Redis breaks. Events sent to a member by one server, one after
+	// another, arrive in this order. If Redis is unreachable, SendTo delivers only
+	// on this server and returns ErrUnavailable.
+	SendTo(ctx context.Context, memberID string, data []byte) error
+
+	// Disconnect ends what SendTo would reach: Next returns the Direct events that
+	// are queued and then a [*DisconnectError] with this WebSocket status code and
+	// reason (at most 123 bytes of UTF-8), with which the server should close the
+	// connection. Codes that a Close frame can't have are ErrInvalid. Disconnect
+	// doesn't prevent that the member comes back: refuse its handshakes or joins
+	// before. If Redis is unreachable, it ends only those on this server and
+	// returns ErrUnavailable; call it again later.
+	Disconnect(ctx context.Context, memberID string, code int, reason string) error
+
 	// Ready waits until the hub is connected to Redis: in a Cluster, to each
 	// master. If ctx ends before, the error is ErrUnavailable with the cause,
 	// for example why Redis refused the last connection. Servers needn't call
@@ -117,10 +135,13 @@ type Hub interface {
 	// works after Close.
 	Stats() Stats
 
-	// Close ends all memberships with ErrClosed and removes this server's
+	// Close ends all memberships and sessions with ErrClosed and removes this server's
 	// members from their rooms, which the other servers see at once. It
 	// waits for Redis at most RedisOptions.Timeout. Further calls return nil.
 	Close() error
+
+	// internals is for NewSession. A type that wraps a Hub must embed it.
+	internals() (Options, *users, *counters)
 }
 
 // Member identifies who joins a room. The same ID may join several times, for
@@ -148,6 +169,8 @@ type JoinOptions struct {
 	// there are no Joined and Left events for it. It receives everything that
 	// other members do, including the events of others with the same Member.ID.
 	Observer bool
+
+	place *place // in a session
 }
 
 // PublishOptions are options of a message.
@@ -180,6 +203,12 @@ const (
 	// the last case other events may have been dropped too, so call Members
 	// again.
 	Gap
+	// Direct was sent to this member by SendTo.
+	Direct
+	// Entered is the first event of a room in a [Session]: all others of the room
+	// follow. It is a good moment to answer the client's request to join, and to
+	// call Members.
+	Entered
 )
 
 func (k Kind) String() string {
@@ -194,18 +223,22 @@ func (k Kind) String() string {
 		return "left"
 	case Gap:
 		return "gap"
+	case Direct:
+		return "direct"
+	case Entered:
+		return "entered"
 	}
 	return "unknown"
 }
 
-// Event is what [Membership.Next] returns.
+// Event is what [Membership.Next] and [Session.Next] return.
 type Event struct {
 	Kind Kind
-	Room string
+	Room string // empty for Direct
 	// ID identifies a Message. Clients send it back as JoinOptions.Since. It
 	// is opaque: at most 39 bytes, digits and a hyphen.
 	ID string
-	// Data is the content of a Message or Notice. All members on this server
+	// Data is the content of a Message, Notice or Direct. All members on this server
 	// share it, so it must not be modified.
 	Data []byte
 	// Sender is PublishOptions.Sender of a Message.
@@ -229,7 +262,7 @@ func (e Event) Time() time.Time {
 var (
 	// ErrClosed means that the hub is closed.
 	ErrClosed = errors.New("hub: closed")
-	// ErrLeft means that Leave was called.
+	// ErrLeft means that Leave was called, or Close of a Session.
 	ErrLeft = errors.New("hub: membership has ended by Leave")
 	// ErrSlow means that the membership has ended because its queue was full
 	// and the policy is CloseSlow.
@@ -241,6 +274,11 @@ var (
 	ErrFull = errors.New("hub: too many rooms on this server")
 	// ErrNoPresence means that presence is switched off for the room.
 	ErrNoPresence = errors.New("hub: the room has no presence")
+	// ErrJoined means that the session is already in the room.
+	ErrJoined = errors.New("hub: session is already in the room")
+	// ErrTooManyRooms means that the session is already in
+	// SessionOptions.MaxRooms rooms.
+	ErrTooManyRooms = errors.New("hub: session is in too many rooms")
 	// ErrTooLarge means that data or a name exceeds its limit.
 	ErrTooLarge = errors.New("hub: too large")
 	// ErrInvalid means that a name is empty, Since isn't a message ID, or a limit

@@ -84,8 +84,8 @@ func describe(e hub.Event) string {
 	switch e.Kind {
 	case hub.Message:
 		return string(e.Data)
-	case hub.Notice:
-		return "notice " + string(e.Data)
+	case hub.Notice, hub.Direct:
+		return e.Kind.String() + " " + string(e.Data)
 	case hub.Joined, hub.Left:
 		return fmt.Sprintf("%v %s", e.Kind, e.Member.ID)
 	}

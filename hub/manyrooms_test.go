@@ -57,7 +57,7 @@ func TestTenThousandRooms(t *testing.T) {
 		m.Leave()
 	}
 	testkit.Eventually(t, "the rooms are empty and their channels unsubscribed", func() bool {
-		channels, err := c.PubSubChannels(t.Context(), "*").Result()
+		channels, err := c.PubSubChannels(t.Context(), "holdfast:{*").Result()
 		exists, err2 := c.Exists(t.Context(), "holdfast:{room%200}:m", "holdfast:{room%209999}:m").Result()
 		return err == nil && err2 == nil && len(channels) == 0 && exists == 0
 	})

@@ -28,11 +28,13 @@ type Membership struct {
 	visible       bool              // is in the room's presence
 	onLeave       func(*Membership) // called once
 	counts        *counters         // of the hub
+	place         *place            // in a session, or nil
+	user          user              // listed if it isn't part of a session
 
 	entry      string // names this membership in the room's presence
 	registered bool   // entry has been written to Redis; the room's mutex guards it
 
-	wake chan struct{} // has an element if Next must check again
+	wake chan struct{} // has an element if Next must check again; nil in a session
 
 	mu      sync.Mutex
 	backlog []*event // delivered before queue; doesn't count towards Options.Queue
@@ -45,7 +47,7 @@ type Membership struct {
 
 func newMembership(room string, m Member, o RoomOptions, j JoinOptions, counts *counters, onLeave func(*Membership)) *Membership {
 	m.Data = slices.Clone(m.Data)
-	return &Membership{
+	member := &Membership{
 		room:          room,
 		member:        m,
 		opts:          o,
@@ -53,23 +55,27 @@ func newMembership(room string, m Member, o RoomOptions, j JoinOptions, counts *
 		visible:       !j.Observer && !o.NoPresence,
 		onLeave:       onLeave,
 		counts:        counts,
-		wake:          make(chan struct{}, 1),
+		place:         j.place,
 	}
+	if j.place == nil {
+		member.wake = make(chan struct{}, 1)
+		member.user = user{id: m.ID, receiver: member}
+	}
+	return member
 }
 
 // Next returns the next event. It blocks until there is one or ctx ends. After
 // Leave it returns ErrLeft, and after the queue has overflowed ErrSlow; events
-// that were queued are discarded. After the hub is closed, it first returns the
-// queued events and then ErrClosed. Next must not be called concurrently.
+// that were queued are discarded. After [Hub.Disconnect] it first returns the
+// queued Direct events and then a *DisconnectError. After the hub is closed, it
+// first returns the queued events and then ErrClosed. Next must not be called
+// concurrently.
 func (m *Membership) Next(ctx context.Context) (Event, error) {
 	for {
 		e, err := m.pop()
 		switch {
 		case e != nil:
-			m.counts.delivered.Add(1)
-			if e.Kind == Gap {
-				m.counts.gaps.Add(1)
-			}
+			m.count(e)
 			return e.Event, nil
 		case err != nil:
 			return Event{}, err
@@ -82,6 +88,16 @@ func (m *Membership) Next(ctx context.Context) (Event, error) {
 	}
 }
 
+// count counts an event that Next returns.
+func (m *Membership) count(e *event) {
+	m.counts.delivered.Add(1)
+	if e.Kind == Gap {
+		m.counts.gaps.Add(1)
+	}
+}
+
+// pop returns the next event, or the error if nothing is queued and the membership
+// has ended, or neither.
 func (m *Membership) pop() (*event, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -132,6 +148,22 @@ func (m *Membership) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.end(ErrClosed)
+}
+
+// hubClosed does nothing: the room calls close.
+func (m *Membership) hubClosed() {}
+
+// disconnect ends the membership. Only Direct events remain queued.
+func (m *Membership) disconnect(err *DisconnectError) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return
+	}
+	isOther := func(e *event) bool { return e.Kind != Direct }
+	m.backlog = slices.DeleteFunc(m.backlog, isOther)
+	m.queue = slices.DeleteFunc(m.queue, isOther)
+	m.end(err)
 }
 
 // end sets the error of Next, unless it is already set. It requires m.mu.
@@ -240,8 +272,12 @@ func (m *Membership) overflow() {
 
 func (m *Membership) gap() *event { return &event{Event: Event{Kind: Gap, Room: m.room}} }
 
-// signal wakes Next.
+// signal wakes Next. It requires m.mu.
 func (m *Membership) signal() {
+	if m.place != nil {
+		m.place.signal()
+		return
+	}
 	select {
 	case m.wake <- struct{}{}:
 	default:

@@ -20,6 +20,7 @@ func Memory(o Options) Hub {
 type memory struct {
 	opts   Options
 	counts counters
+	users  users
 
 	mu     sync.Mutex // locked before that of a room
 	rooms  map[string]*memoryRoom
@@ -105,10 +106,14 @@ func (h *memory) Join(ctx context.Context, room string, m Member, j JoinOptions)
 	if member.visible {
 		r.addPresent(member.entry, member.member)
 	}
+	if j.place == nil {
+		h.users.add(&member.user)
+	}
 	return member, nil
 }
 
 func (h *memory) leave(m *Membership) {
+	h.users.remove(&m.user)
 	r, err := h.lockRoom(m.room)
 	if err != nil {
 		return // the hub is closed, which has removed all members
@@ -257,5 +262,8 @@ func (h *memory) Close() error {
 		r.mu.Unlock()
 	}
 	clear(h.rooms)
+	h.users.close()
 	return nil
 }
+
+func (h *memory) internals() (Options, *users, *counters) { return h.opts, &h.users, &h.counts }

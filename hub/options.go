@@ -111,6 +111,13 @@ func checkName(what, name string) error {
 	return nil
 }
 
+func checkMember(m Member) error {
+	if len(m.Data) > maxMemberData {
+		return fmt.Errorf("%w: member data has %d bytes, the limit is %d", ErrTooLarge, len(m.Data), maxMemberData)
+	}
+	return checkName("member ID", m.ID)
+}
+
 func (o Options) checkData(data []byte) error {
 	if len(data) > o.MaxData {
 		return fmt.Errorf("%w: data has %d bytes, the limit is %d", ErrTooLarge, len(data), o.MaxData)
@@ -124,11 +131,8 @@ func (o Options) checkJoin(room string, m Member, j JoinOptions) (historyRequest
 	if err := checkRoom(room); err != nil {
 		return historyRequest{}, err
 	}
-	if err := checkName("member ID", m.ID); err != nil {
+	if err := checkMember(m); err != nil {
 		return historyRequest{}, err
-	}
-	if len(m.Data) > maxMemberData {
-		return historyRequest{}, fmt.Errorf("%w: member data has %d bytes, the limit is %d", ErrTooLarge, len(m.Data), maxMemberData)
 	}
 	if j.Since != "" {
 		return newHistoryRequest(j.Since, math.MaxInt)

@@ -113,6 +113,7 @@ func Redis(o RedisOptions) (Hub, error) {
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.subscriber = newSubscriber(h)
+	h.subscriber.add(&subscription{channel: h.usersChannel(), listener: usersChannel{h}})
 	h.maintainer = newMaintainer(h)
 	h.goroutines.Go(h.subscriber.run)
 	h.goroutines.Go(h.maintainer.run)
@@ -128,6 +129,7 @@ type redisHub struct {
 	maintainer *maintainer
 	lastEntry  atomic.Uint64
 	counts     counters
+	users      users
 	dead       atomic.Pointer[map[string]bool] // IDs of servers whose lease has expired
 
 	ctx        context.Context // of the goroutines
@@ -216,6 +218,9 @@ func (h *redisHub) Join(ctx context.Context, room string, m Member, j JoinOption
 	defer cancel()
 	member := newMembership(room, m, r.opts, j, &h.counts, func(m *Membership) { h.leave(r, m) })
 	member.entry = h.serverID + "/" + strconv.FormatUint(h.lastEntry.Add(1), 36)
+	if j.place == nil {
+		h.users.add(&member.user)
+	}
 	if err := r.join(ctx, member, request); err != nil {
 		member.Leave()
 		if errors.Is(ctx.Err(), context.Canceled) {
@@ -227,6 +232,7 @@ func (h *redisHub) Join(ctx context.Context, room string, m Member, j JoinOption
 }
 
 func (h *redisHub) leave(r *redisRoom, m *Membership) {
+	h.users.remove(&m.user)
 	r.detach(m)
 	if m.visible {
 		h.maintainer.removeEntry(r, m.entry)
@@ -282,11 +288,15 @@ func (h *redisHub) Notify(ctx context.Context, room string, data []byte) error {
 	if r := h.roomByChannel(channel); r != nil {
 		r.noticeIfDisconnected(slices.Clone(data))
 	}
+	return h.publishOn(ctx, channel, formatNotice(data))
+}
+
+func (h *redisHub) publishOn(ctx context.Context, channel, payload string) error {
 	send := h.client.Publish
 	if h.opts.ShardedPubSub {
 		send = h.client.SPublish
 	}
-	if err := send(ctx, channel, formatNotice(data)).Err(); err != nil {
+	if err := send(ctx, channel, payload).Err(); err != nil {
 		return h.unavailable(err)
 	}
 	return nil
@@ -340,6 +350,10 @@ func (h *redisHub) Ready(ctx context.Context) error {
 	return nil
 }
 
+func (h *redisHub) internals() (Options, *users, *counters) {
+	return h.opts.Options, &h.users, &h.counts
+}
+
 func (h *redisHub) Stats() Stats { return h.counts.stats(h.subscriber.connected()) }
 
 func (h *redisHub) Close() error {
@@ -359,6 +373,7 @@ func (h *redisHub) Close() error {
 			h.maintainer.removeEntry(r, entry)
 		}
 	}
+	h.users.close()
 	err := h.maintainer.deregister()
 	if h.ownClient {
 		err = errors.Join(err, h.client.Close())

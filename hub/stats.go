@@ -11,6 +11,8 @@ type Stats struct {
 	// Memberships is the number of memberships on this server. A member in
 	// two rooms counts twice.
 	Memberships int
+	// Sessions is the number of sessions on this server that aren't closed.
+	Sessions int
 	// Connected reports whether the hub is connected to Redis. A dead
 	// connection is detected within 2/5 of RedisOptions.Lease. It is always
 	// true for Memory.
@@ -36,7 +38,7 @@ type Stats struct {
 
 // counters are the values behind Stats.
 type counters struct {
-	rooms, memberships atomic.Int64
+	rooms, memberships, sessions atomic.Int64
 
 	delivered, dropped, slow, gaps, catchUps, reconnects atomic.Uint64
 }
@@ -45,6 +47,7 @@ func (c *counters) stats(connected bool) Stats {
 	return Stats{
 		Rooms:       int(c.rooms.Load()),
 		Memberships: int(c.memberships.Load()),
+		Sessions:    int(c.sessions.Load()),
 		Connected:   connected,
 		Delivered:   c.delivered.Load(),
 		Dropped:     c.dropped.Load(),

@@ -11,6 +11,7 @@
 //
 //	hub_rooms                         gauge    rooms with members on this server
 //	hub_memberships                   gauge    memberships on this server
+//	hub_sessions                      gauge    sessions on this server
 //	hub_connected                     gauge    1 if the hub is connected to Redis, else 0
 //	hub_events_delivered_total        counter  events returned by Next
 //	hub_events_dropped_total          counter  events discarded because a queue was full
@@ -47,6 +48,8 @@ var all = []metric{
 		func(s hub.Stats) float64 { return float64(s.Rooms) }),
 	gauge("hub_memberships", "Memberships on this server. A member in two rooms counts twice.",
 		func(s hub.Stats) float64 { return float64(s.Memberships) }),
+	gauge("hub_sessions", "Sessions on this server that aren't closed.",
+		func(s hub.Stats) float64 { return float64(s.Sessions) }),
 	gauge("hub_connected", "1 if the hub is connected to Redis, otherwise 0. Always 1 without Redis.",
 		func(s hub.Stats) float64 {
 			if s.Connected {

@@ -43,6 +43,9 @@ func TestCollectorExportsStats(t *testing.T) {
 			}
 		}
 	}
+	for range 2 {
+		defer hub.NewSession(h, hub.Member{ID: "ann"}, hub.SessionOptions{}).Close()
+	}
 	lost, err := h.Join(ctx, "lobby", hub.Member{ID: "lost"}, hub.JoinOptions{Since: "1-0"})
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +79,9 @@ hub_reconnects_total 0
 # HELP hub_rooms Rooms that have members on this server.
 # TYPE hub_rooms gauge
 hub_rooms 2
+# HELP hub_sessions Sessions on this server that aren't closed.
+# TYPE hub_sessions gauge
+hub_sessions 2
 # HELP hub_slow_members_total Memberships ended because the member was too slow.
 # TYPE hub_slow_members_total counter
 hub_slow_members_total 1
