@@ -30,7 +30,7 @@ function arrive(kit, session) {
   ws.on("ping", (payload) => {
     if (String(payload) !== BEGIN || session.begun) return;
     session.begun = true;
-    restore(kit, session, hold).catch((error) => {
+    session.arrived = restore(kit, session, hold).catch((error) => {
       kit.warn(new Error(`a session couldn't be restored: ${error.message}`));
       if (kit.sessions.get(session.id) === session) kit.sessions.delete(session.id);
       session.state = "closed";
@@ -82,6 +82,7 @@ async function restore(kit, session, hold) {
   for (const arrival of arrivals) announce(kit, client, arrival, info);
 
   conn.removeListener("data", hold);
+  if (!claim.final) dropRest(client);
   // Listeners in the order of a new connection: the client's, then that of watch.
   conn.prependListener("data", client.ondata);
   for (const data of [...(state.partial || []), ...session.held.splice(0)]) {
@@ -93,6 +94,16 @@ async function restore(kit, session, hold) {
   if (conn.readyState === "open") return;
   kit.closed(session, "transport close");
   client.onclose("transport close");
+}
+
+// dropRest drops the rest of a message whose beginning was lost with the old server.
+function dropRest(client) {
+  const { ondata } = client;
+  let rest = true;
+  client.ondata = (data) => {
+    rest &&= typeof data !== "string";
+    if (!rest) ondata(data);
+  };
 }
 
 // prepare makes a socket again, and runs its middlewares.

@@ -13,7 +13,8 @@ const STATE_LOST = 4500; // passed on to the client, which connects again
 
 // depart lets handlers finish, stores the state and closes the connection.
 async function depart(kit, session) {
-  if (session.state !== "open") return;
+  await session.arrived; // it may have to leave as soon as it has come
+  if (session.state !== "open" || session.leaving) return;
   session.leaving = true;
   // Packets that have arrived are dispatched by process.nextTick.
   await immediate();
@@ -85,7 +86,7 @@ async function applicationState(kit, session) {
 // lost saves the state of a session whose connection has ended without a Close: the
 // balancer may send it again, also here.
 function lost(kit, session) {
-  const text = session.final(session.values);
+  const text = session.final(session.values, true);
   session.state = "closed";
   kit.post.leave(session);
   return kit.store.save(session.owner(), text).catch((error) => kit.warn(error));

@@ -9,7 +9,7 @@ const { unpack } = require("./core/codec");
 const { truster } = require("./core/notice");
 const { Session } = require("./session");
 const { Stream } = require("./streams");
-const { Post, SPAN } = require("./post");
+const { Post, number, SERVERS } = require("./post");
 const { check, checkAdapter } = require("./versions");
 const { hook } = require("./transports");
 const { arrive } = require("./arrive");
@@ -71,10 +71,10 @@ class Kit extends EventEmitter {
   }
 
   async start() {
-    const number = await this.store.register(() => randomInt(1, 2 ** 21));
-    await this.mail.open(number, (message) => this.post.receive(message));
-    for (const nsp of this.io._nsps.values()) nsp._ids = Math.max(nsp._ids, number * SPAN);
-    this.server = number;
+    const server = await this.store.register(() => randomInt(1, SERVERS));
+    await this.mail.open(server, (message) => this.post.receive(message));
+    for (const nsp of this.io._nsps.values()) number(nsp, server);
+    this.server = server;
     await Promise.all([...this.io._nsps.values()].map((nsp) => this.streamOf(nsp)));
     this.timers = [
       setInterval(() => this.saveChanged(), SAVE_EVERY).unref(),
@@ -95,7 +95,7 @@ class Kit extends EventEmitter {
   }
 
   watch(nsp) {
-    if (this.server) nsp._ids = Math.max(nsp._ids, this.server * SPAN);
+    if (this.server) number(nsp, this.server);
     nsp.prependListener("connection", (socket) => {
       const session = this.byConn.get(socket.conn);
       if (session) session.connected(socket);
@@ -216,11 +216,10 @@ class Kit extends EventEmitter {
   }
 
   // stop ends the timers and the subscription.
-  async stop() {
+  stop() {
     this.ended.abort();
     for (const timer of this.timers || []) clearInterval(timer);
-    this.mail.close();
-    if (this.server) await this.store.dropServer(this.server).catch(() => {});
+    this.mail.close(); // its number stays taken for ttl: clients may still have acks for it
   }
 }
 

@@ -3,9 +3,12 @@
 // its client may answer what this server has asked. Packets and acks follow the session.
 //
 // Ack IDs of different servers never meet: each server counts from its number times
-// 2^32.
+// SPAN, and begins again when it has used all. Some clients keep them in 31 bits.
 
-const SPAN = 2 ** 32;
+const { randomInt } = require("crypto");
+
+const SPAN = 2 ** 20;
+const SERVERS = 2 ** 11;
 const KEEP = 120_000; // ms for which a session that has left is remembered
 const QUEUE = 1000; // packets that wait for the new server
 
@@ -46,7 +49,7 @@ class Post {
   // passAck sends an ack to the server that has asked. It returns false if that can't be.
   passAck(session, socket, packet) {
     const server = Math.floor(packet.id / SPAN);
-    if (session.epoch === 0 || !Number.isSafeInteger(packet.id) || server === 0) return false;
+    if (session.epoch === 0 || !Number.isSafeInteger(packet.id) || server === 0 || server >= SERVERS) return false;
     const message = { kind: "ack", session: session.id, nsp: socket.nsp.name, id: packet.id, data: packet.data };
     if (server === this.kit.server) this.receive(message);
     else this.send(server, message);
@@ -109,4 +112,15 @@ class Post {
   }
 }
 
-module.exports = { Post, SPAN };
+// number makes a namespace count its acks in the range of a server. The beginning is
+// random, since a server may have had the same number not long ago.
+function number(nsp, server) {
+  let n = randomInt(SPAN);
+  Object.defineProperty(nsp, "_ids", {
+    configurable: true,
+    get: () => server * SPAN + n,
+    set: () => (n = (n + 1) % SPAN),
+  });
+}
+
+module.exports = { Post, number, SERVERS };

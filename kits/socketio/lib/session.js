@@ -23,7 +23,9 @@ class Session {
     this.client = kit.clients.get(conn);
     this.transport = link.transport;
     this.ws = link.ws;
-    this.state = "open"; // or arriving, leaving, moved, closed
+    this.state = "open"; // or arriving, moved, closed
+    this.leaving = false; // its state is about to be stored for another server
+    this.arrived = null; // of a session from another server: when it is restored or has failed
     this.owed = new Map(); // acks that handlers still have to give, by socket
     this.connects = new Map(); // namespaces that are being connected, with their auth
     this.partial = []; // what has arrived of a message with binary parts
@@ -48,6 +50,25 @@ class Session {
     client._packet = (packet, opts) => {
       if (packet.type === CONNECT_ERROR) this.connects.delete(packet.nsp);
       return _packet.call(client, packet, opts);
+    };
+    // A message with binary parts leaves in one piece: a client that has only got its
+    // beginning when this server is killed could not go on with another server.
+    const { writeToEngine } = client;
+    client.writeToEngine = (packets, opts) => {
+      const { transport } = conn;
+      if (!Array.isArray(packets) || packets.length < 2 || !transport.writable) {
+        return writeToEngine.call(client, packets, opts);
+      }
+      transport.writable = false;
+      try {
+        writeToEngine.call(client, packets, { ...opts, volatile: false });
+      } finally {
+        transport.writable = true;
+      }
+      const { socket } = this.link.request;
+      socket.cork();
+      conn.flush();
+      socket.uncork();
     };
     conn.on("data", (data) => {
       if (client.decoder.reconstructor) this.partial.push(data);
@@ -118,15 +139,18 @@ class Session {
     return { state, cuts };
   }
 
-  // final is the state with all that is only needed once.
-  final(values) {
+  // final is the state with all that is only needed once. If the connection is lost,
+  // what is in transit is lost as well, so that the rest of a message is of no use.
+  final(values, lost = false) {
     const { state, cuts } = this.snapshot(values);
+    const unsent = this.conn.writeBuffer.filter((packet) => packet.type === "message").map((packet) => packet.data);
+    while (lost && unsent.length > 0 && typeof unsent[0] !== "string") unsent.shift();
     return pack({
       ...state,
       cuts,
       connects: [...this.connects].filter(([name]) => !this.client.nsps.has(name)),
-      partial: this.partial,
-      unsent: this.conn.writeBuffer.filter((packet) => packet.type === "message").map((packet) => packet.data),
+      partial: lost ? [] : this.partial,
+      unsent,
     });
   }
 

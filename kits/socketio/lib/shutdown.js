@@ -43,7 +43,7 @@ async function shutdown(kit, { notice = 15_000, spread = 8_000, callbacks = 5_00
   await until(2000, empty);
   await until(callbacks, () => kit.post.waiting() === 0);
   await io.close();
-  await kit.stop();
+  kit.stop();
 }
 
 module.exports = { serveHealth, answerHealth, shutdown };

@@ -96,10 +96,6 @@ class Store {
   async loadServer(number) {
     return (await this.redis.call("GET", `${this.prefix}server:${number}`)) || "";
   }
-
-  dropServer(number) {
-    return this.redis.call("DEL", `${this.prefix}server:${number}`);
-  }
 }
 
 module.exports = { Store };
