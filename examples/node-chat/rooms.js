@@ -8,9 +8,9 @@
 // missed, late or duplicated, and one sync after an outage catches up. Only
 // notices, which aren't stored, are passed on directly.
 //
-// Not included: a limit on the number of rooms, timeouts for a Redis that doesn't
-// answer, stable presence after Redis has lost its data, and keeping a room's
-// history for longer than a day after its last message.
+// Not included: SendTo and Disconnect, a limit on the number of rooms, timeouts for
+// a Redis that doesn't answer, stable presence after Redis has lost its data, and
+// keeping a room's history for longer than a day after its last message.
 
 const { randomBytes } = require("crypto");
 const { readFileSync } = require("fs");
