@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -238,6 +239,36 @@ func TestJoinAnotherRoom(t *testing.T) {
 	ann.wantText("in the lobby")
 	bob.post("b", "in the attic")
 	bob.wantText("in the attic")
+}
+
+// An operator's program with the same rooms can close a member's connections. Events
+// that the protocol doesn't have aren't sent to the page.
+func TestOperatorDisconnectsMember(t *testing.T) {
+	c := newCluster(t)
+	one, two := c.serve(t, "chat-1"), c.serve(t, "chat-2")
+	phone, _ := enter(t, one, nil, "Ann", "lobby", "")
+	laptop, _ := enter(t, two, nil, "Ann", "attic", "")
+	bob, _ := enter(t, two, nil, "Bob", "lobby", "")
+	phone.want("here")
+	if err := c.rooms.SendTo(t.Context(), "Ann", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	bob.post("k", "hello")
+	phone.wantText("hello")
+	bob.wantText("hello")
+	if err := c.rooms.Disconnect(t.Context(), "Ann", 4003, "banned"); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*page{phone, laptop} {
+		_, _, err := p.conn.Read(p.ctx)
+		closed := websocket.CloseError{}
+		if !errors.As(err, &closed) || closed.Code != 4003 || closed.Reason != "banned" {
+			t.Errorf("it ended with %v", err)
+		}
+	}
+	if gone := bob.want("gone"); gone.Member != "Ann" {
+		t.Errorf("left: %+v", gone)
+	}
 }
 
 func TestViolations(t *testing.T) {

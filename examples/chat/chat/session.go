@@ -225,19 +225,20 @@ func (c *session) deliver(membership *hub.Membership, who Who) {
 		case errors.Is(err, hub.ErrLeft), c.ctx.Err() != nil:
 			return
 		case err != nil:
-			c.end(hub.CloseStatus(err))
+			c.end(hub.CloseStatus(err)) // of a *hub.DisconnectError: what the operator has chosen
 			return
 		}
 		if e.Kind == hub.Gap {
 			c.storeAgain(who)
 		}
-		if c.send(toPage(e)) != nil {
+		if message := toPage(e); message != nil && c.send(message) != nil {
 			c.cancel()
 			return
 		}
 	}
 }
 
+// toPage returns nil for events that the protocol doesn't have.
 func toPage(e hub.Event) any {
 	switch e.Kind {
 	case hub.Message:
@@ -248,8 +249,10 @@ func toPage(e hub.Event) any {
 		return Presence{Type: "here", Person: asPerson(e.Member)}
 	case hub.Left:
 		return Presence{Type: "gone", Person: asPerson(e.Member)}
+	case hub.Gap:
+		return Gap{Type: "gap"}
 	}
-	return Gap{Type: "gap"}
+	return nil
 }
 
 func (c *session) post(in Request) error {
