@@ -47,6 +47,9 @@ func failOver(t *testing.T, lost, instead string, want ...string) {
 	publishAll(t, replica.hub(hub.RedisOptions{}), "room", instead, 1, 0)
 	s.takeOver(replica) // at the same address, so that h finds it
 
+	if err := h.Ready(longContext(t)); err != nil {
+		t.Fatal(err)
+	}
 	bob := join(t, h, "room", "bob", hub.JoinOptions{Since: ann.Last()})
 	expect(t, ann, want...)
 	expect(t, bob, want...)

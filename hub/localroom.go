@@ -10,7 +10,13 @@ type localRoom struct {
 
 	mu          sync.Mutex
 	memberships map[*Membership]struct{}
+	watching    map[*Membership]struct{} // those that want presence events
 	presence    presence
+
+	fanOut     *fanOut
+	deliveries uint64        // so far
+	outbox     []delivery    // those that fanOut still has to deliver, in order
+	targets    []*Membership // that still have to get the first of them, once it has begun
 }
 
 func (r *localRoom) attach(m *Membership) {
@@ -21,6 +27,13 @@ func (r *localRoom) attach(m *Membership) {
 		r.counts.rooms.Add(1)
 	}
 	r.memberships[m] = struct{}{}
+	m.attachedAt = r.deliveries
+	if m.wantsPresence {
+		if r.watching == nil {
+			r.watching = make(map[*Membership]struct{})
+		}
+		r.watching[m] = struct{}{}
+	}
 	r.counts.memberships.Add(1)
 }
 
@@ -30,6 +43,7 @@ func (r *localRoom) remove(m *Membership) {
 		return
 	}
 	delete(r.memberships, m)
+	delete(r.watching, m)
 	r.counts.memberships.Add(-1)
 	if len(r.memberships) == 0 {
 		r.counts.rooms.Add(-1)
@@ -37,15 +51,11 @@ func (r *localRoom) remove(m *Membership) {
 }
 
 func (r *localRoom) push(e *event) {
-	for m := range r.memberships {
-		m.push(e)
-	}
+	r.deliver(delivery{events: []*event{e}})
 }
 
 func (r *localRoom) catchUp(events []*event) {
-	for m := range r.memberships {
-		m.catchUp(events)
-	}
+	r.deliver(delivery{events: events, caughtUp: true})
 }
 
 func (r *localRoom) pushNotice(data []byte) {
@@ -53,7 +63,11 @@ func (r *localRoom) pushNotice(data []byte) {
 }
 
 func (r *localRoom) pushPresence(k Kind, m Member) {
-	r.push(&event{Event: Event{Kind: k, Room: r.room, Member: m}})
+	if len(r.watching) == 0 {
+		return
+	}
+	e := &event{Event: Event{Kind: k, Room: r.room, Member: m}}
+	r.deliver(delivery{events: []*event{e}, forWatchers: true})
 }
 
 // addPresent adds an entry to the presence and pushes Joined if that is news.
@@ -73,6 +87,7 @@ func (r *localRoom) removePresent(entry string) {
 
 // closeAll ends all memberships with ErrClosed.
 func (r *localRoom) closeAll() {
+	r.flush()
 	for m := range r.memberships {
 		m.close()
 		r.remove(m)

@@ -33,6 +33,7 @@ type Membership struct {
 
 	entry      string // names this membership in the room's presence
 	registered bool   // entry has been written to Redis; the room's mutex guards it
+	attachedAt uint64 // the room's last delivery before this membership; the room's mutex guards it
 
 	wake chan struct{} // has an element if Next must check again; nil in a session
 
@@ -43,6 +44,8 @@ type Membership struct {
 	last    id    // the last Message that Next has returned
 	err     error // what Next returns once nothing is queued
 	left    bool
+	waiting bool   // Next waits for an event
+	pacer   *pacer // set if Next was woken by the fan-out and hasn't run yet
 }
 
 func newMembership(room string, m Member, o RoomOptions, j JoinOptions, counts *counters, onLeave func(*Membership)) *Membership {
@@ -83,6 +86,9 @@ func (m *Membership) Next(ctx context.Context) (Event, error) {
 		select {
 		case <-m.wake:
 		case <-ctx.Done():
+			m.mu.Lock()
+			m.setWaiting(false)
+			m.mu.Unlock()
 			return Event{}, ctx.Err()
 		}
 	}
@@ -105,6 +111,7 @@ func (m *Membership) pop() (*event, error) {
 	if len(*from) == 0 {
 		from = &m.queue
 	}
+	m.setWaiting(len(*from) == 0 && m.err == nil)
 	if len(*from) == 0 {
 		return nil, m.err
 	}

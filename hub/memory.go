@@ -11,7 +11,7 @@ import (
 
 // Memory returns a hub whose rooms exist only in this process, for services
 // with a single server, for development and for tests. It never returns
-// ErrUnavailable and starts no goroutines. When the process ends, the history
+// ErrUnavailable, and it has no goroutines while nothing happens. When the process ends, the history
 // is lost: a client that comes back with an older Since gets a Gap.
 func Memory(o Options) Hub {
 	return &memory{opts: o.withDefaults(), rooms: make(map[string]*memoryRoom)}
@@ -21,6 +21,7 @@ type memory struct {
 	opts   Options
 	counts counters
 	users  users
+	fanOut fanOut
 
 	mu     sync.Mutex // locked before that of a room
 	rooms  map[string]*memoryRoom
@@ -52,7 +53,7 @@ func (h *memory) lockRoom(name string) (*memoryRoom, error) {
 		if len(h.rooms) >= h.opts.MaxRooms {
 			return nil, ErrFull
 		}
-		r = &memoryRoom{localRoom: localRoom{room: name, counts: &h.counts}, opts: h.opts.room(name)}
+		r = &memoryRoom{localRoom: localRoom{room: name, counts: &h.counts, fanOut: &h.fanOut}, opts: h.opts.room(name)}
 		h.rooms[name] = r
 	}
 	r.mu.Lock()

@@ -130,6 +130,7 @@ type redisHub struct {
 	lastEntry  atomic.Uint64
 	counts     counters
 	users      users
+	fanOut     fanOut
 	dead       atomic.Pointer[map[string]bool] // IDs of servers whose lease has expired
 
 	ctx        context.Context // of the goroutines

@@ -129,8 +129,8 @@ func TestSubscriptionBreaksInTheMiddle(t *testing.T) {
 func TestRedisIsUnreachable(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t, durable...)
-	a := s.hub(hub.RedisOptions{Timeout: 300 * time.Millisecond})
-	b := s.hub(hub.RedisOptions{Timeout: 300 * time.Millisecond})
+	a := s.hub(hub.RedisOptions{Timeout: time.Second})
+	b := s.hub(hub.RedisOptions{Timeout: time.Second})
 	ann := join(t, a, "room", "ann", hub.JoinOptions{Presence: true})
 	amy := join(t, a, "room", "amy", hub.JoinOptions{})
 	bob := join(t, b, "room", "bob", hub.JoinOptions{Presence: true})

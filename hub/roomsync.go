@@ -53,7 +53,7 @@ func newRedisRoom(h *redisHub, name string) *redisRoom {
 		hub:       h,
 		keys:      keysOf(h.opts.Prefix, name),
 		opts:      h.opts.room(name),
-		localRoom: localRoom{room: name, counts: &h.counts},
+		localRoom: localRoom{room: name, counts: &h.counts, fanOut: &h.fanOut},
 		ready:     make(chan struct{}),
 	}
 	r.sub = subscription{channel: r.keys.channel, listener: r}
