@@ -45,6 +45,10 @@
 //
 // The connection's reader calls Publish with what the client sends.
 //
+// A [Session] is a connection in many rooms, with one loop for all of them.
+// [Hub.SendTo] and [Hub.Disconnect] reach a member on any server. Package
+// hub/metrics exports [Stats] to Prometheus.
+//
 // docs/hub.md describes what happens when servers crash or Redis restarts, the
 // layout in Redis for servers in other languages, the limits, and measurements.
 package hub
@@ -61,7 +65,9 @@ import (
 //
 // Methods with an error result return ErrInvalid or ErrTooLarge for invalid
 // arguments, ErrClosed after Close, ErrUnavailable if Redis can't be reached within
-// RedisOptions.Timeout, and the error of ctx if it ends before.
+// RedisOptions.Timeout, and the error of ctx if it ends before. ctx limits only the
+// call itself: a membership doesn't end with the ctx of Join. Methods don't keep or
+// modify the slices passed to them.
 type Hub interface {
 	// Join adds m to room until [Membership.Leave] or Close is called. The
 	// first events of the membership are the messages of the history that o
@@ -135,9 +141,9 @@ type Hub interface {
 	// works after Close.
 	Stats() Stats
 
-	// Close ends all memberships and sessions with ErrClosed and removes this server's
-	// members from their rooms, which the other servers see at once. It
-	// waits for Redis at most RedisOptions.Timeout. Further calls return nil.
+	// Close ends all memberships and sessions with ErrClosed and removes this
+	// server's members from their rooms, which the other servers see at once.
+	// It waits for Redis at most RedisOptions.Timeout. Further calls return nil.
 	Close() error
 
 	// internals is for NewSession. A type that wraps a Hub must embed it.
@@ -211,6 +217,7 @@ const (
 	Entered
 )
 
+// String returns the kind's name, for example "message".
 func (k Kind) String() string {
 	switch k {
 	case Message:
@@ -238,12 +245,12 @@ type Event struct {
 	// ID identifies a Message. Clients send it back as JoinOptions.Since. It
 	// is opaque: at most 39 bytes, digits and a hyphen.
 	ID string
-	// Data is the content of a Message, Notice or Direct. All members on this server
-	// share it, so it must not be modified.
+	// Data is the content of a Message, Notice or Direct. All members on this
+	// server share it, so it must not be modified.
 	Data []byte
 	// Sender is PublishOptions.Sender of a Message.
 	Sender string
-	// Member is who Joined or Left.
+	// Member is who Joined or Left. Its Data is shared, too.
 	Member Member
 }
 
@@ -263,7 +270,7 @@ var (
 	// ErrClosed means that the hub is closed.
 	ErrClosed = errors.New("hub: closed")
 	// ErrLeft means that Leave was called, or Close of a Session.
-	ErrLeft = errors.New("hub: membership has ended by Leave")
+	ErrLeft = errors.New("hub: left")
 	// ErrSlow means that the membership has ended because its queue was full
 	// and the policy is CloseSlow.
 	ErrSlow = errors.New("hub: member is too slow")
@@ -281,7 +288,7 @@ var (
 	ErrTooManyRooms = errors.New("hub: session is in too many rooms")
 	// ErrTooLarge means that data or a name exceeds its limit.
 	ErrTooLarge = errors.New("hub: too large")
-	// ErrInvalid means that a name is empty, Since isn't a message ID, or a limit
-	// is too low.
+	// ErrInvalid means that a name is empty, Since isn't a message ID, a limit is
+	// too low, or a Close frame can't have the status code or reason.
 	ErrInvalid = errors.New("hub: invalid")
 )

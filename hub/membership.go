@@ -19,7 +19,8 @@ func newMessage(room string, id, prev id, sender string, data []byte) *event {
 
 // Membership is a member's place in a room: a bounded queue of events. It has
 // no goroutine of its own. It must be ended with [Membership.Leave], even after
-// Next has returned an error.
+// Next has returned an error. All methods except Next are safe for concurrent use,
+// also with Next.
 type Membership struct {
 	room          string
 	member        Member

@@ -47,8 +47,8 @@ type RedisOptions struct {
 	// considered crashed by the others. Default: 15 seconds; minimum: 1
 	// second.
 	Lease time.Duration
-	// Timeout limits how long Join, Publish, Notify, Members and Close wait
-	// for Redis, in addition to their context. Default: 3 seconds.
+	// Timeout limits how long the hub's methods wait for Redis, in addition to
+	// their context, except for Ready. Default: 3 seconds.
 	Timeout time.Duration
 	// Logger logs when the connection to Redis is lost and when it is back.
 	// Default: no logging.

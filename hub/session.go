@@ -16,7 +16,7 @@ type SessionOptions struct {
 
 // Session is one connection of a member who may be in many rooms. A single loop
 // over Next receives the events of all of them, and what [Hub.SendTo] sends to
-// the member:
+// the member. Create it with [NewSession]:
 //
 //	s := hub.NewSession(rooms, hub.Member{ID: user}, hub.SessionOptions{})
 //	defer s.Close()
@@ -142,9 +142,9 @@ func (s *Session) reserve(room string, p *place) error {
 	return nil
 }
 
-// Leave leaves a room, and cancels a Join of it that is in progress. After it has
-// returned, Next returns no further events of the room. It doesn't wait for Redis.
-// It does nothing if the session isn't in the room.
+// Leave leaves a room. A Join of it that is in progress returns ErrLeft. After Leave
+// has returned, Next returns no further events of the room. Leave doesn't wait for
+// Redis, and does nothing if the session isn't in the room.
 func (s *Session) Leave(room string) {
 	s.mu.Lock()
 	p := s.rooms[room]
