@@ -10,7 +10,10 @@ func (m *Membership) Queued() int {
 // Queued is the number of events that wait for Next, without Entered.
 func (s *Session) Queued() int {
 	s.mu.Lock()
-	all := []*Membership{s.direct.m}
+	var all []*Membership
+	if s.direct != nil {
+		all = append(all, s.direct.m)
+	}
 	for _, p := range s.rooms {
 		if p.m != nil {
 			all = append(all, p.m)

@@ -46,10 +46,10 @@ type Session struct {
 	counts *counters
 	user   user
 	wake   chan struct{} // has an element if Next must check again
-	direct *place        // queues Direct events; not a room
 
 	mu          sync.Mutex
 	rooms       map[string]*place
+	direct      *place // queues Direct events; nil before the first
 	first, last *place // list of the places that Next must look at, each once
 	err         error  // what Next returns once the list is empty
 }
@@ -73,15 +73,12 @@ func (e *RoomError) Unwrap() error { return e.Err }
 func NewSession(h Hub, m Member, o SessionOptions) *Session {
 	setDefault(&o.MaxRooms, 100)
 	m.Data = slices.Clone(m.Data)
-	opts, users, counts := h.internals()
+	_, users, counts := h.internals()
 	s := &Session{
 		hub: h, member: m, opts: o, users: users, counts: counts,
 		wake:  make(chan struct{}, 1),
 		rooms: make(map[string]*place),
 	}
-	s.direct = &place{session: s, entered: true}
-	queue := RoomOptions{Queue: opts.Queue, Policy: opts.Policy}
-	s.direct.m = newMembership("", m, queue, JoinOptions{place: s.direct}, counts, func(*Membership) {})
 	s.user = user{id: m.ID, receiver: s}
 	if err := checkMember(m); err != nil {
 		s.end(err)
@@ -233,10 +230,12 @@ func (s *Session) Next(ctx context.Context) (Event, error) {
 // Close leaves all rooms and wakes Next. It doesn't wait for Redis. Further calls do
 // nothing.
 func (s *Session) Close() {
-	s.mu.Lock()
-	s.direct.left = true
-	s.mu.Unlock()
 	s.end(ErrLeft)
+	s.mu.Lock()
+	if s.direct != nil {
+		s.direct.left = true
+	}
+	s.mu.Unlock()
 	if s.users.remove(&s.user) {
 		s.counts.sessions.Add(-1)
 	}
@@ -264,12 +263,29 @@ func (s *Session) end(err error) {
 }
 
 // push queues a Direct event.
-func (s *Session) push(e *event) { s.direct.m.push(e) }
-
-func (s *Session) disconnect(err *DisconnectError) {
-	s.direct.m.disconnect(err)
-	s.end(err)
+func (s *Session) push(e *event) {
+	if p := s.directPlace(); p != nil {
+		p.m.push(e)
+	}
 }
+
+// directPlace returns nil if the session has ended.
+func (s *Session) directPlace() *place {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil
+	}
+	if s.direct == nil {
+		o, _, _ := s.hub.internals()
+		s.direct = &place{session: s, entered: true}
+		queue := RoomOptions{Queue: o.Queue, Policy: o.Policy}
+		s.direct.m = newMembership("", s.member, queue, JoinOptions{place: s.direct}, s.counts, func(*Membership) {})
+	}
+	return s.direct
+}
+
+func (s *Session) disconnect(err *DisconnectError) { s.end(err) }
 
 // hubClosed doesn't leave the rooms, so that Next first returns what is queued.
 func (s *Session) hubClosed() {

@@ -48,7 +48,7 @@ func (s *Session) putBack(p *place) bool {
 // endPlace handles the error of a place's membership. It returns an error if Next
 // must return one.
 func (s *Session) endPlace(p *place, err error) error {
-	if p == s.direct {
+	if p.m.room == "" { // Direct events
 		s.end(err)
 		return nil // take returns it
 	}
