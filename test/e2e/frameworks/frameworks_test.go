@@ -68,21 +68,7 @@ func TestFrameworks(t *testing.T) {
 	for _, f := range all {
 		t.Run(f.kind, func(t *testing.T) {
 			t.Parallel()
-			servers := startServers(t, f.kind)
-			file := documented(t, f.heading)
-			setBackends(file, f.pool, servers.addresses)
-			if f.tcp != "" {
-				setBackends(file, f.tcp, servers.tcp)
-			}
-			for _, l := range file["listeners"].([]any) {
-				l.(map[string]any)["address"] = "127.0.0.1:0"
-			}
-			file["admin"] = map[string]any{"address": "127.0.0.1:0"}
-			text, err := yaml.Marshal(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := &stage{framework: f, b: kit.StartBalancer(t, string(text)), servers: servers, file: file}
+			s := newStage(t, f)
 			n := kit.UnlessBenching(9, 60)
 			s.start(t, f.pool, "http://"+s.b.Address, n)
 			if f.tcp != "" {
@@ -103,6 +89,26 @@ type stage struct {
 	groups  []*group
 }
 
+// newStage starts servers, and the balancer with the document's configuration.
+func newStage(t *testing.T, f framework) *stage {
+	t.Helper()
+	servers := startServers(t, f.kind)
+	file := documented(t, f.heading)
+	setBackends(file, f.pool, servers.addresses)
+	if f.tcp != "" {
+		setBackends(file, f.tcp, servers.tcp)
+	}
+	for _, l := range file["listeners"].([]any) {
+		l.(map[string]any)["address"] = "127.0.0.1:0"
+	}
+	file["admin"] = map[string]any{"address": "127.0.0.1:0"}
+	text, err := yaml.Marshal(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &stage{framework: f, b: kit.StartBalancer(t, string(text)), servers: servers, file: file}
+}
+
 func (s *stage) start(t *testing.T, pool, url string, n int) {
 	cmd := kit.Node(t, "frameworks.js", "clients", s.kind, url, strconv.Itoa(n))
 	cmd.Env = s.servers.env(cmd.Environ())
@@ -113,17 +119,19 @@ func (s *stage) run(t *testing.T) {
 	for _, g := range s.groups {
 		testkit.Eventually(t, "events for all clients of "+g.pool, func() bool { return len(g.places(t)) == g.n })
 	}
-	const spread = 2 * time.Second
+	const timeout = 2 * time.Second
 	drained, killed := "a", "b"
 	if s.anywhere {
 		drained = s.groups[0].places(t)[0]
 	}
 	for _, g := range s.groups {
 		args := []string{"drain", g.pool + "/" + drained}
-		if s.drain(g.pool)["timeout"] != "0s" {
-			args = append(args, "--timeout", spread.String())
+		if s.drain(g.pool)["timeout"] == "0s" {
+			s.b.Command(t, 0, args...)
+			continue
 		}
-		s.b.Command(t, 0, args...)
+		s.b.Command(t, 0, append(args, "--timeout", timeout.String())...)
+		s.checkSpread(t, g.pool, timeout)
 	}
 	if s.anywhere {
 		testkit.Eventually(t, "all clients at other servers than the drained one", func() bool { return !s.groups[0].has(t, drained) })
@@ -136,7 +144,7 @@ func (s *stage) run(t *testing.T) {
 		if s.lost == "none" {
 			testkit.Eventually(t, "all events that clients of "+g.pool+" have missed", func() bool { return g.lost(t) == 0 })
 		}
-		s.check(t, g, spread)
+		s.check(t, g)
 		n += g.n
 	}
 	s.b.AwaitSessions(t, n) // all are still connected through the balancer
@@ -148,7 +156,7 @@ func (s *stage) drain(pool string) map[string]any {
 }
 
 // check compares what the clients have seen with what the document says.
-func (s *stage) check(t *testing.T, g *group, spread time.Duration) {
+func (s *stage) check(t *testing.T, g *group) {
 	t.Helper()
 	code, reason := cmp.Or(s.drain(g.pool)["code"], any(1001)), cmp.Or(s.drain(g.pool)["reason"], any("going away"))
 	want := fmt.Sprintf("%v %v", code, reason)
@@ -201,28 +209,19 @@ func (s *stage) check(t *testing.T, g *group, spread time.Duration) {
 	if last := delays[len(delays)-1]; last > s.most+20*time.Second {
 		t.Errorf("the first retry of %s came after %v, much later than %v", g.pool, last, s.most)
 	}
-	if within := s.drainedWithin(t, g.pool); !s.anywhere && within < spread/8 {
-		t.Errorf("the clients of %s were closed within %v, want them spread over %v", g.pool, within, spread)
-	}
 	if s.lost == "some" && lost == 0 {
 		t.Errorf("no client of %s has lost an event: the document says otherwise", g.pool)
 	}
 }
 
-// drainedWithin is the time from the first to the last Close of the drain, by the balancer's log.
-func (s *stage) drainedWithin(t *testing.T, pool string) time.Duration {
-	var first, last time.Time
-	for _, e := range s.b.LogEntries("session closed") {
-		if e["pool"] != pool || e["cause"] != "backend_drained" {
-			continue
-		}
-		at, err := time.Parse(time.RFC3339, e["time"].(string))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if last = at; first.IsZero() {
-			first = at
-		}
+// checkSpread checks by the balancer's log that it spreads the closes of a drain, in which
+// timeout is less than the document's spread. When clients get them also depends on how
+// busy the machine is; test/e2e/drain measures that.
+func (s *stage) checkSpread(t *testing.T, pool string, timeout time.Duration) {
+	t.Helper()
+	entry := s.b.FindLog(t, "a backend is being emptied", 0, "pool="+pool)
+	spread, err := time.ParseDuration(fmt.Sprint(entry["spread"]))
+	if err != nil || spread > timeout || spread < timeout/2 {
+		t.Errorf("the sessions of %s are closed over %v, want about %v", pool, entry["spread"], timeout)
 	}
-	return last.Sub(first)
 }

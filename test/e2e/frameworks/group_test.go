@@ -59,6 +59,26 @@ func (g *group) has(t *testing.T, server string) bool {
 	return false
 }
 
+// again are the clients that have events of the same source by a second WebSocket.
+func (g *group) again(t *testing.T) map[float64]bool {
+	t.Helper()
+	all, sources := map[float64]bool{}, map[float64]any{}
+	for _, e := range g.events(t) {
+		if e["event"] != "events" {
+			continue
+		}
+		client := e["client"].(float64)
+		if source, ok := sources[client]; !ok {
+			sources[client] = e["source"]
+		} else if source == e["source"] {
+			all[client] = true
+		} else {
+			t.Fatalf("client %v of %s has begun another session: %v", client, g.pool, e)
+		}
+	}
+	return all
+}
+
 // lost is the number of events that they have missed and didn't get later.
 func (g *group) lost(t *testing.T) (n int) {
 	t.Helper()

@@ -9,12 +9,14 @@
 // Servers send a numbered event to all clients at each tick; all servers of a process have
 // the same ticks, as if something behind them, such as Redis, shared the events.
 //
-// Both print events as lines of JSON. Servers: "listening" with name, address and tcp. They
-// read lines: "kill NAME" ends a server as a crash does. Clients, with their number in
-// "client" and the time in "at" (milliseconds):
+// Both read lines: "kill NAME" ends a server as a crash does, and "cut" ends the connections
+// of all clients as a failing network does. Both print events as lines of JSON: "listening"
+// with name, address and tcp of a server; and with a client's number in "client" and the
+// time in "at" (milliseconds):
 //
 //   opening, closed     a WebSocket of the client that was open, with code and reason
 //   at                  another server sends the events now
+//   events              the first event by a new WebSocket, with its source
 //   gap                 how many events were lost, came late after all (lost is -1) or twice
 //   failed              the library gives up
 
@@ -60,15 +62,20 @@ async function runServers(names) {
   require("readline").createInterface({ input: process.stdin }).on("line", (line) => kills[line.replace("kill ", "")]()).on("close", () => process.exit());
 }
 
+const sockets = new Set(); // of all clients
+
 // newClient returns what the code of a client reports to.
 function newClient(number) {
-  let place;
+  let place, fresh = false;
   const last = new Map(), missing = new Set();
   const say = (event, more) => print({ event, client: number, at: Date.now(), ...more });
   return {
     number,
     every,
-    opening: () => say("opening"),
+    opening() {
+      fresh = true;
+      say("opening");
+    },
     closed: (code, reason) => say("closed", { code, reason: String(reason) }),
     failed: (error) => say("failed", { error: String(error) }),
     // at is called with the server that has sent something.
@@ -80,6 +87,8 @@ function newClient(number) {
     // numbers these are if there are several.
     event(n, server, source) {
       if (server !== undefined) this.at(server);
+      if (fresh) say("events", { source });
+      fresh = false;
       const before = last.get(source) ?? n - 1;
       if (n > before + 1) say("gap", { lost: n - before - 1 });
       if (n <= before) say("gap", missing.delete(`${source} ${n}`) ? { lost: -1, late: 1 } : { doubled: 1 });
@@ -94,7 +103,13 @@ function newClient(number) {
           super(...args);
           me.opening();
           this.addEventListener("error", () => {}); // such as a refusal
-          this.addEventListener("open", () => this.addEventListener("close", (event) => me.closed(event.code, event.reason)));
+          sockets.add(this);
+          let opened = false;
+          this.addEventListener("open", () => (opened = true));
+          this.addEventListener("close", (event) => { // before the library's own listener
+            sockets.delete(this);
+            if (opened) me.closed(event.code, event.reason);
+          });
         }
       };
     },
@@ -105,4 +120,5 @@ if (role === "servers") {
   runServers(rest);
 } else {
   for (let number = 0; number < Number(rest[1]); number++) library.client(rest[0], newClient(number));
+  process.stdin.on("data", () => sockets.forEach((socket) => socket.terminate())); // "cut"
 }

@@ -5,6 +5,7 @@ const { AsyncLocalStorage } = require("async_hooks");
 exports.forked = true; // its rooms are a global
 
 exports.server = async function (name, ticks) {
+  globalThis.WebSocket ||= require("ws").WebSocket; // Node has one from 22 on
   const { Server, Room, matchMaker } = require("@colyseus/core");
   const { WebSocketTransport } = require("@colyseus/ws-transport");
   const web = http.createServer();
@@ -40,6 +41,7 @@ async function join(url, me) {
   const { Client } = require("@colyseus/sdk");
   try {
     const room = await new Client(url).joinOrCreate("world");
+    room.reconnection.minUptime = 0; // otherwise it has to be 5 s old
     let hello;
     room.onMessage("tick", ({ n, server }) => me.event(n, server, room.roomId));
     room.onLeave(() => {
