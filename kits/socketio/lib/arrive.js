@@ -9,10 +9,10 @@ const { VERSION } = require("./session");
 const { compare, replay } = require("./streams");
 
 const DISCONNECT = 1; // of socket.io-parser
-const RESTORE_TIMEOUT = 8000; // ms, for middlewares and the application
 const UNKNOWN = 4404; // passed on to the client, which connects again
 const TRY_ANOTHER = 1011; // the balancer looks for another server
 
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const immediate = () => new Promise((done) => setImmediate(done));
 
 // arrive waits for the notice that the old server has closed the session. Until then,
@@ -58,7 +58,12 @@ async function restore(kit, session, hold) {
   const info = Object.freeze({ reason: notice.reason, from: notice.from, move: notice.move });
   const arrivals = await Promise.all(state.sockets.map((saved) => prepare(kit, session, saved, cuts[saved.nsp], info)));
 
-  await immediate(); // for an exact cut, see streams.js
+  const end = Date.now() + kit.patience;
+  do {
+    await immediate(); // for an exact cut, see streams.js
+    if (arrivals.every(({ missed }) => !missed || missed.ready())) break;
+    await sleep(1);
+  } while (Date.now() < end);
   // From here to the end, nothing else runs.
   const { transport } = session;
   if (conn.readyState !== "open") {
@@ -120,14 +125,14 @@ async function prepare(kit, session, saved, cut, info) {
   const { restore } = kit.options;
   try {
     if (!recovery || !recovery.skipMiddlewares) {
-      await bounded(new Promise((done, refuse) => nsp.run(socket, (error) => (error ? refuse(error) : done()))), RESTORE_TIMEOUT, "middlewares");
+      await bounded(new Promise((done, refuse) => nsp.run(socket, (error) => (error ? refuse(error) : done()))), kit.patience, "middlewares");
     }
   } catch {
     nsp._preConnectSockets.delete(socket.id);
     return { saved, nsp, refused: true };
   }
-  if (restore) await bounded(Promise.resolve().then(() => restore(socket, saved.value)), RESTORE_TIMEOUT, "restore of the application");
-  const missed = cut ? await stream.missed(cut) : { take: () => [] };
+  if (restore) await bounded(Promise.resolve().then(() => restore(socket, saved.value)), kit.patience, "restore of the application");
+  const missed = cut ? await stream.missed(cut) : null;
   return { saved, nsp, socket, missed };
 }
 
@@ -142,7 +147,7 @@ function join(kit, session, arrival) {
   const { saved, nsp, socket, missed } = arrival;
   const rooms = new Set([...saved.rooms, socket.id]);
   const recovery = kit.io.opts.connectionStateRecovery;
-  const { packets, disconnect } = replay(missed.take(), rooms, recovery);
+  const { packets, disconnect } = replay(missed ? missed.take() : [], rooms, recovery);
   arrival.disconnect = disconnect;
   nsp._preConnectSockets.delete(socket.id);
   nsp.sockets.set(socket.id, socket);

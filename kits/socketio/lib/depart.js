@@ -9,6 +9,7 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const MOVED = "moved"; // the reason of the event "disconnect"
 const SERVICE_RESTART = 1012; // the code of the Close with which a session leaves
+const TRIES = 3; // to store the state
 const STATE_LOST = 4500; // passed on to the client, which connects again
 
 // depart lets handlers finish, stores the state and closes the connection.
@@ -34,13 +35,21 @@ async function depart(kit, session) {
   try {
     await session.saving;
   } catch {} // of an earlier state
-  try {
-    saved = await kit.store.save(session.owner(), text, true);
-  } catch (error) {
-    kit.warn(new Error(`the state of a session that leaves wasn't stored: ${error.message}`));
-    kit.post.forget(entry);
-    session.ws.close(STATE_LOST, "state lost");
-    return;
+  for (let tries = 1; ; tries++) {
+    try {
+      saved = await kit.store.save(session.owner(), text, true);
+      break;
+    } catch (error) {
+      // After the balancer's own Close, another server has the last state that was saved.
+      if (tries < TRIES && session.ws.readyState === session.ws.OPEN) {
+        await sleep(100);
+        continue;
+      }
+      kit.warn(new Error(`the state of a session that leaves wasn't stored: ${error.message}`));
+      kit.post.forget(entry);
+      session.ws.close(STATE_LOST, "state lost");
+      return;
+    }
   }
   // If it wasn't saved, another server has claimed the session already.
   session.ws.close(SERVICE_RESTART, "session moved");
@@ -70,14 +79,14 @@ function cut(session) {
 
 // applicationState calls the application's save for each socket.
 async function applicationState(kit, session) {
-  const { save, finish } = kit.options;
+  const { save } = kit.options;
   if (!save) return undefined;
   const values = new Map();
   await Promise.all([...session.client.sockets.values()].map(async (socket) => {
     try {
-      values.set(socket, await bounded(Promise.resolve().then(() => save(socket)), Math.max(finish, 1000), "save"));
+      values.set(socket, await bounded(Promise.resolve().then(() => save(socket)), kit.patience, "save of the application"));
     } catch (error) {
-      kit.warn(new Error(`save of the application: ${error.message}`));
+      kit.warn(new Error(`the application's state of a socket is lost: ${error.message}`));
     }
   }));
   return values;

@@ -42,6 +42,7 @@ class Kit extends EventEmitter {
     for (const nsp of io._nsps.values()) checkAdapter(nsp);
     this.io = io;
     this.options = options;
+    this.patience = 4 * options.redisTimeout; // ms, for middlewares and functions of the application
     this.clients = clients;
     this.trusted = truster(options.trust);
     this.redis = new Redis(options.redis, options.redisTimeout);

@@ -131,7 +131,7 @@ class Missed {
   async load() {
     const { position, behind } = this.cut;
     const first = [...behind].sort(compare)[0];
-    let from = first && compare(first, position) < 0 ? first : next(position);
+    let from = first || next(position); // an entry behind is at most at the position
     for (;;) {
       const page = await this.stream.redis.call("XRANGE", this.stream.name, from, "+", "COUNT", PAGE);
       for (const [id, fields] of page) this.add(String(id), object(fields));
@@ -144,6 +144,20 @@ class Missed {
     if (raw.nsp !== this.stream.adapter.nsp.name) return;
     const { position, ahead, behind } = this.cut;
     if (compare(id, position) > 0 ? !ahead.includes(id) : behind.includes(id)) this.entries.set(id, raw);
+  }
+
+  // ready says whether the adapter here will deliver nothing that the socket has already:
+  // its reader must have come as far as that of the old server, and it must have delivered
+  // its own messages that the old server has read.
+  ready() {
+    const { position, behind } = this.stream;
+    const { ahead } = this.cut;
+    if ([this.cut.position, ...ahead].some((id) => compare(id, position) > 0)) return false;
+    for (const id of behind.keys()) {
+      const has = compare(id, this.cut.position) > 0 ? ahead.includes(id) : !this.cut.behind.includes(id);
+      if (has) return false;
+    }
+    return true;
   }
 
   // take returns the messages, in order, that the socket has to get now. It gets the

@@ -51,7 +51,7 @@ async function startRedis(t) {
     await client.connect();
     return client;
   };
-  return { connect, closing, process: server };
+  return { connect, closing, process: server, path: socket };
 }
 
 // startServer starts a server of Socket.IO. setup gets io before reattach.

@@ -4,11 +4,11 @@ package kits
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +19,8 @@ import (
 	"github.com/holdfast-ws/holdfast/test/e2e/internal/kit"
 )
 
-// scaleEnv multiplies the clients and the rounds of these tests.
+// scaleEnv multiplies the clients and the rounds of these tests. If it is set, handlers
+// answer soon, so that the gaps are those of the moves.
 const scaleEnv = "HOLDFAST_E2E_SOCKETIO"
 
 func scale() int {
@@ -29,14 +30,22 @@ func scale() int {
 	return 1
 }
 
+// socketIO is the folder of the kit.
+const socketIO = "kits/socketio"
+
+// installed wants the npm packages of the kit.
+func installed(t testing.TB) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(kit.ModulePath(socketIO), "node_modules/.package-lock.json")); err != nil {
+		t.Fatalf("the npm packages of %s are missing: run scripts/setup-tests.sh", socketIO)
+	}
+}
+
 // peer is a script of the kit's tests.
 func peer(t testing.TB, script string, args ...string) *process.Process {
 	t.Helper()
-	const folder = "kits/socketio"
-	if _, err := os.Stat(filepath.Join(kit.ModulePath(folder), "node_modules/.package-lock.json")); err != nil {
-		t.Fatalf("the npm packages of %s are missing: run scripts/setup-tests.sh", folder)
-	}
-	return process.Start(t, script, kit.Node(t, filepath.Join("../../..", folder, "test/peers", script), args...))
+	installed(t)
+	return process.Start(t, script, kit.Node(t, filepath.Join("../../..", socketIO, "test/peers", script), args...))
 }
 
 // event waits for an event of a script.
@@ -76,6 +85,9 @@ type cluster struct {
 
 func start(t *testing.T, v variant, servers, clients int, keys ...string) *cluster {
 	t.Helper()
+	if os.Getenv(scaleEnv) != "" {
+		v.options["slow"] = 30
+	}
 	options, err := json.Marshal(v.options)
 	if err != nil {
 		t.Fatal(err)
@@ -106,12 +118,15 @@ func (c *cluster) startServer(i int) string {
 	return event(c.t, p, "listening", 0)["address"].(string)
 }
 
-// drain moves all sessions away from a server, and back to where they like.
+// drain moves all sessions away from a server. Then the balancer evens them out.
 func (c *cluster) drain(i int) {
 	c.t.Helper()
 	name := "main/" + kit.BackendName(i)
 	c.balance.Command(c.t, 0, "drain", name, "--wait")
 	c.balance.Command(c.t, 0, "undrain", name)
+	c.balance.AwaitMetrics(c.t, "even", func(m kit.Metrics) bool {
+		return math.Abs(m[kit.SessionsSeries(0)]-m[kit.SessionsSeries(1)]) <= max(1, float64(c.n)/10) // rebalance.above
+	})
 }
 
 // finish ends the clients and returns their counts and the sum of the servers'.
@@ -227,14 +242,17 @@ func TestSocketIOKilled(t *testing.T) {
 			c.killed.Kill(t)
 			c.balance.AwaitMetrics(t, "moves", func(m kit.Metrics) bool { return m.Moves("loss", "moved") >= float64(c.n)/3 })
 			time.Sleep(time.Second) // messages after the kill
-			clients, _ := c.finish()
+			clients, servers := c.finish()
 			c.gaps()
 			c.complaints("disconnect", "connect_error", "wrong", "failed")
-			t.Logf("%v of %v acks", clients["answered"], clients["asked"])
 			for _, line := range c.clients.Stdout.Lines(0) {
-				if strings.Contains(line, `"sequence"`) {
-					t.Log(line)
+				e := kit.ParseEvent(line)
+				if before, _ := e["before"].(float64); e["what"] == "news" && e["number"].(float64) > before {
+					t.Errorf("a broadcast was lost: %s", line)
 				}
+			}
+			if clients["websockets"] != float64(c.n) || servers["reattached"] < 2*float64(c.n)/3 {
+				t.Errorf("%v of %v clients have WebSockets, %v sockets arrived", clients["websockets"], c.n, servers["reattached"])
 			}
 		})
 	}

@@ -9,7 +9,7 @@ const { createAdapter } = require("@socket.io/redis-streams-adapter");
 const { reattach } = require("../..");
 
 const [, , name, url, text = "{}"] = process.argv;
-const options = { every: 50, ioredis: false, recovery: false, library: "socket.io", finish: 1000, ...JSON.parse(text) };
+const options = { every: 50, ioredis: false, recovery: false, library: "socket.io", finish: 1000, slow: 1500, ...JSON.parse(text) };
 const { Server } = require(options.library);
 
 const print = (event) => process.stdout.write(JSON.stringify({ name, ...event }) + "\n");
@@ -37,7 +37,7 @@ function serve(socket) {
   socket.on("count", async (n, answer) => {
     const expected = data.seen + 1;
     data.seen = n;
-    if (n % 10 === 0) await sleep(n % 50 === 0 ? 1500 : 30);
+    if (n % 10 === 0) await sleep(n % 50 === 0 ? options.slow : 30);
     answer({ n, server: name, inOrder: n === expected, expected });
   });
   socket.on("binary", (first, { second }, answer) => answer(second, first));
@@ -73,6 +73,7 @@ async function main() {
   }
   const moves = reattach(io, {
     redis,
+    redisTimeout: 20_000,
     finish: options.finish,
     save: async (socket) => ({ ticks: socket.data.ticks }),
     restore: async (socket, value) => {
