@@ -23,6 +23,8 @@ import (
 // answer soon, so that the gaps are those of the moves.
 const scaleEnv = "HOLDFAST_E2E_SOCKETIO"
 
+const every = 100 // ms between two messages of a client, and of a server to each client
+
 func scale() int {
 	if n, err := strconv.Atoi(os.Getenv(scaleEnv)); err == nil && n > 0 {
 		return n
@@ -85,6 +87,7 @@ type cluster struct {
 
 func start(t *testing.T, v variant, servers, clients int, keys ...string) *cluster {
 	t.Helper()
+	v.options["every"] = every
 	if os.Getenv(scaleEnv) != "" {
 		v.options["slow"] = 30
 	}
@@ -101,8 +104,8 @@ func start(t *testing.T, v variant, servers, clients int, keys ...string) *clust
 		"affinity: {cookie: {secret: 0123456789abcdef}}",
 		"health: {http: {path: /health}, interval: 10s, timeout: 9s}",
 	)...))
-	c.clients = peer(t, "clients.js", "http://"+c.balance.Address, strconv.Itoa(clients))
-	event(t, c.clients, "connected", 0)
+	c.clients = peer(t, "clients.js", "http://"+c.balance.Address, strconv.Itoa(clients), strconv.Itoa(every))
+	event(t, c.clients, "settled", 0)
 	c.balance.AwaitSessions(t, clients) // all have changed to WebSocket
 	return c
 }

@@ -1,7 +1,7 @@
 "use strict";
 // Clients of the end-to-end tests: node clients.js URL N [EVERY]
 //
-// It prints "connected" when all have connected. At the end of its input, clients and
+// It prints "settled" when all have connected and got some answers. At the end of its input, clients and
 // servers stop asking, and when all is answered, or after a while, it prints the counts.
 
 const { io } = require("socket.io-client");
@@ -13,7 +13,7 @@ const counts = {
   lost: 0, doubled: 0, websockets: 0,
 };
 let stopping = false;
-let connected = 0;
+let settled = 0;
 
 // next checks that a number follows the one before.
 function next(what, seen, key, number) {
@@ -30,13 +30,13 @@ function use(socket, client) {
   const seen = new Map();
   let sent = 0;
   socket.once("connect", () => {
-    if (++connected === 2 * n) print({ event: "connected" });
     const id = socket.id;
     const asking = setInterval(() => {
       if (stopping) return clearInterval(asking);
       counts.asked++;
       socket.emit("count", ++sent, (answer) => {
         counts.answered++;
+        if (answer.n === 5 && ++settled === 2 * n) print({ event: "settled" });
         if (!answer.inOrder) {
           counts.unordered++;
           print({ event: "unordered", client, nsp: socket.nsp, id, answer });
