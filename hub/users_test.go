@@ -185,6 +185,10 @@ func TestUsersWithoutRedis(t *testing.T) {
 		_, err := here.Next(longContext(t))
 		return errors.As(err, new(*hub.DisconnectError))
 	})
+	server.start()
+	for _, h := range []hub.Hub{a, b} { // so that go-redis stops to dial
+		testkit.Eventually(t, "commands succeed", func() bool { return h.SendTo(longContext(t), "nobody", nil) == nil })
+	}
 }
 
 // Others that share the Redis server can't reach the members, and what isn't a
