@@ -69,7 +69,7 @@ func TestFrameworks(t *testing.T) {
 		t.Run(f.kind, func(t *testing.T) {
 			t.Parallel()
 			s := newStage(t, f)
-			n := kit.UnlessBenching(9, 60)
+			const n = 9
 			s.start(t, f.pool, "http://"+s.b.Address, n)
 			if f.tcp != "" {
 				_, port, _ := strings.Cut(s.b.LogEntries("started")[0]["listeners"].([]any)[1].(string), ":")
