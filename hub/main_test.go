@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -13,7 +14,12 @@ import (
 	"github.com/holdfast-ws/holdfast/hub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		stopSharedCluster()
+		os.Exit(code)
+	}))
+}
 
 // longTimeout is for what should happen at once, even on a busy machine.
 const longTimeout = 2 * time.Minute
@@ -27,7 +33,8 @@ type hubKind struct {
 
 // forEachKind runs a test of the contract with each implementation.
 func forEachKind(t *testing.T, test func(t *testing.T, k hubKind)) {
-	for _, k := range []hubKind{{"memory", memoryHubs}, {"redis", redisHubs}, {"sharded", shardedHubs}, {"miniredis", miniredisHubs}} {
+	for _, k := range []hubKind{{"memory", memoryHubs}, {"redis", redisHubs}, {"sharded", shardedHubs},
+		{"cluster", clusterHubs(false)}, {"sharded cluster", clusterHubs(true)}, {"miniredis", miniredisHubs}} {
 		t.Run(k.name, func(t *testing.T) { test(t, k) })
 	}
 }

@@ -57,11 +57,11 @@ func readAll(t testing.TB, m *hub.Membership, n int) (all []string) {
 
 // testDisturbed runs publishers and members on two servers while disturb causes
 // failures. Every member must get every message once and in one order.
-func testDisturbed(t *testing.T, s *redisServer, disturb func(done <-chan struct{})) {
+func testDisturbed(t *testing.T, open func(hub.RedisOptions) hub.Hub, disturb func(done <-chan struct{})) {
 	const publishers, each = 2, 300
 	hubs := []hub.Hub{
-		s.hub(hub.RedisOptions{Timeout: time.Second, Options: hub.Options{Queue: 10_000}}),
-		s.hub(hub.RedisOptions{Timeout: time.Second, Options: hub.Options{Queue: 10_000, History: 2000}}),
+		open(hub.RedisOptions{Timeout: time.Second, Options: hub.Options{Queue: 10_000}}),
+		open(hub.RedisOptions{Timeout: time.Second, Options: hub.Options{Queue: 10_000, History: 2000}}),
 	}
 	got := make([][]string, 4)
 	var reading, publishing sync.WaitGroup
@@ -97,7 +97,7 @@ func testDisturbed(t *testing.T, s *redisServer, disturb func(done <-chan struct
 func TestRedisRestartsInTheMiddle(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t, durable...)
-	testDisturbed(t, s, func(<-chan struct{}) {
+	testDisturbed(t, s.hub, func(<-chan struct{}) {
 		for range 2 {
 			time.Sleep(200 * time.Millisecond)
 			s.kill()
@@ -114,7 +114,7 @@ func TestSubscriptionBreaksInTheMiddle(t *testing.T) {
 	s := startRedis(t)
 	c := s.client()
 	defer c.Close()
-	testDisturbed(t, s, func(done <-chan struct{}) {
+	testDisturbed(t, s.hub, func(done <-chan struct{}) {
 		for {
 			select {
 			case <-done:
