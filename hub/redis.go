@@ -27,15 +27,18 @@ type RedisOptions struct {
 	// URL of the Redis server: redis://user:password@host:6379/0, rediss://
 	// for TLS, or unix:///path for a Unix socket.
 	URL string
-	// Client is used instead of URL, for example one made by
-	// redis.NewFailoverClient for Sentinel. A *redis.Ring isn't supported. The
+	// Client is used instead of URL: one made by redis.NewFailoverClient for
+	// Sentinel, a *redis.ClusterClient, or one with options that a URL can't
+	// express. A *redis.Ring isn't supported. The
 	// caller closes it, after the hub. Set ContextTimeoutEnabled in its options:
 	// otherwise contexts and Timeout don't limit how long a command waits for
 	// its reply. Set DialerRetries to 1 so that commands fail sooner while Redis
 	// is unreachable.
 	Client redis.UniversalClient
-	// ShardedPubSub makes the hub use sharded pub/sub, which needs Redis 7. All
-	// hubs that share rooms must have the same value.
+	// ShardedPubSub makes the hub use sharded pub/sub, which needs Redis 7: in a
+	// Cluster, a message then stays on the shard of its room. Otherwise each
+	// master sends it to all other nodes. All hubs that share rooms must have
+	// the same value.
 	ShardedPubSub bool
 	// Prefix is prepended to all keys and channels: letters, digits and any
 	// of "-_.:". Two services that share a Redis server need different
@@ -80,13 +83,14 @@ func (o RedisOptions) withDefaults() (RedisOptions, error) {
 }
 
 // Redis returns a hub that shares its rooms through a Redis server, version 6.2
-// or later. Replicas and Sentinel are supported, Redis Cluster is not.
+// or later, through replicas with Sentinel, or through a Redis Cluster.
 //
 // Redis doesn't wait for a connection, and returns an error only for invalid
 // options. While there is no connection, Join fails at once, and Publish returns
-// ErrUnavailable after Timeout at the latest. The hub has three goroutines, regardless
-// of the number of rooms and members, and one connection for pub/sub in addition to
-// the client's pool.
+// ErrUnavailable after Timeout at the latest. The hub has three goroutines, and in
+// a Cluster two and another two per master, regardless of the number of rooms and
+// members. In addition to the client's pool, it has a connection for pub/sub, in a
+// Cluster to each master.
 //
 // The caller must close the hub before the process ends. Otherwise its members
 // remain visible to others until its lease expires.
