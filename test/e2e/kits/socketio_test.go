@@ -4,6 +4,7 @@ package kits
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -87,11 +88,12 @@ type cluster struct {
 
 func start(t *testing.T, v variant, servers, clients int, keys ...string) *cluster {
 	t.Helper()
-	v.options["every"] = every
+	all := map[string]any{"every": every}
 	if os.Getenv(scaleEnv) != "" {
-		v.options["slow"] = 30
+		all["slow"] = 30
 	}
-	options, err := json.Marshal(v.options)
+	maps.Copy(all, v.options)
+	options, err := json.Marshal(all)
 	if err != nil {
 		t.Fatal(err)
 	}
