@@ -1,13 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "http";
 import type { Server, Socket } from "socket.io";
 
-declare module "socket.io" {
-  interface Socket {
-    /** Set on a socket that has come from another server. */
-    readonly reattached?: Reattached;
-    /** True on a socket that continues on another server; its reason to disconnect was "moved". */
-    readonly moved?: boolean;
-  }
+/** What a socket has besides its own fields: (socket as Socket & Moving).reattached */
+export interface Moving {
+  /** Set on a socket that has come from another server. */
+  readonly reattached?: Reattached;
+  /** True on a socket that continues on another server; its reason to disconnect was "moved". */
+  readonly moved?: boolean;
 }
 
 /** How a socket has come from another server. */
@@ -41,7 +40,7 @@ export interface Options {
   /** Returns what the application wants to keep of a socket, beside socket.data. */
   save?: (socket: Socket) => unknown;
   /** Gets what save has returned, before the socket's "connection" event. */
-  restore?: (socket: Socket, value: any) => void | Promise<void>;
+  restore?: (socket: Socket & Moving, value: any) => void | Promise<void>;
 }
 
 export interface ShutdownOptions {
@@ -56,7 +55,7 @@ export interface ShutdownOptions {
 export interface Moves {
   /** Resolves when sessions can come and go, and rejects if Redis doesn't answer. */
   readonly ready: Promise<void>;
-  on(event: "reattach", listener: (socket: Socket, info: Reattached) => void): this;
+  on(event: "reattach", listener: (socket: Socket & Moving, info: Reattached) => void): this;
   on(event: "leave", listener: (session: string) => void): this;
   on(event: "warning", listener: (error: Error) => void): this;
   off(event: string, listener: (...args: any[]) => void): this;

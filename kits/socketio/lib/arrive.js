@@ -45,6 +45,7 @@ async function restore(kit, session, hold) {
   const claim = await kit.store.claim(session.id, kit.server, session.move);
   if (!claim || claim.superseded) {
     session.state = "closed";
+    ws.resume();
     ws.close(UNKNOWN, "session unknown");
     return;
   }
@@ -56,8 +57,7 @@ async function restore(kit, session, hold) {
   const cuts = claim.final ? state.cuts : await laterCuts(kit, state);
 
   const info = Object.freeze({ reason: notice.reason, from: notice.from, move: notice.move });
-  const arrivals = await Promise.all(state.sockets.map((saved) => prepare(kit, session, saved, cuts[saved.nsp], info)));
-
+  const arrivals = await prepareAll(kit, session, state.sockets, cuts, info);
   const end = Date.now() + kit.patience;
   do {
     await immediate(); // for an exact cut, see streams.js
@@ -95,8 +95,10 @@ async function restore(kit, session, hold) {
   }
   for (const [name, auth] of state.connects || []) client.connect(name, auth);
   ws.resume();
-  kit.dirty.add(session);
-  if (conn.readyState === "open") return;
+  if (conn.readyState === "open") {
+    kit.save(session, session.values);
+    return;
+  }
   kit.closed(session, "transport close");
   client.onclose("transport close");
 }
@@ -111,6 +113,19 @@ function dropRest(client) {
   };
 }
 
+// prepareAll prepares all sockets, or cleans up and throws.
+async function prepareAll(kit, session, sockets, cuts, info) {
+  const results = await Promise.allSettled(sockets.map((saved) => prepare(kit, session, saved, cuts[saved.nsp], info)));
+  const failed = results.find(({ status }) => status === "rejected");
+  if (!failed) return results.map(({ value }) => value);
+  for (const { value } of results) {
+    if (!value || value.refused) continue;
+    value.nsp._preConnectSockets.delete(value.socket.id);
+    if (value.missed) value.missed.end();
+  }
+  throw failed.reason;
+}
+
 // prepare makes a socket again, and runs its middlewares.
 async function prepare(kit, session, saved, cut, info) {
   const { io } = kit;
@@ -122,18 +137,23 @@ async function prepare(kit, session, saved, cut, info) {
   Object.assign(socket.handshake, { auth: saved.auth, time: saved.time, issued: saved.issued });
   nsp._preConnectSockets.set(socket.id, socket);
   const recovery = io.opts.connectionStateRecovery;
-  const { restore } = kit.options;
+  const leave = () => nsp._preConnectSockets.delete(socket.id);
   try {
     if (!recovery || !recovery.skipMiddlewares) {
       await bounded(new Promise((done, refuse) => nsp.run(socket, (error) => (error ? refuse(error) : done()))), kit.patience, "middlewares");
     }
   } catch {
-    nsp._preConnectSockets.delete(socket.id);
+    leave();
     return { saved, nsp, refused: true };
   }
-  if (restore) await bounded(Promise.resolve().then(() => restore(socket, saved.value)), kit.patience, "restore of the application");
-  const missed = cut ? await stream.missed(cut) : null;
-  return { saved, nsp, socket, missed };
+  const { restore } = kit.options;
+  try {
+    if (restore) await bounded(Promise.resolve().then(() => restore(socket, saved.value)), kit.patience, "restore of the application");
+    return { saved, nsp, socket, missed: cut ? await stream.missed(cut) : null };
+  } catch (error) {
+    leave();
+    throw error;
+  }
 }
 
 function dynamic(io, name, auth) {

@@ -89,8 +89,17 @@ class Kit extends EventEmitter {
     if (!stream || stream.adapter !== nsp.adapter) {
       stream = new Stream(nsp, this.redis, this.options);
       this.streams.set(nsp.name, stream);
-      stream.started = stream.start(this.ended.signal);
+      const { adapter } = nsp;
+      const { close } = adapter;
+      adapter.close = () => {
+        if (this.streams.get(nsp.name) === stream) this.streams.delete(nsp.name);
+        return close.call(adapter);
+      };
     }
+    stream.started ||= stream.start(this.ended.signal).catch((error) => {
+      stream.started = null; // the next one tries again
+      throw error;
+    });
     await stream.started;
     return stream;
   }

@@ -213,6 +213,30 @@ test("a session can leave as soon as it has come", async (t) => {
   await last.find("2");
 });
 
+test("another server can take a session that couldn't be restored", async (t) => {
+  let broken = true;
+  const [a, b, redis] = await two(t, {
+    restore: () => {
+      if (broken) throw new Error("not now");
+    },
+  });
+  const { session, peer } = await open(t, a);
+  const next = await takeOver(t, b, session);
+  peer.ws.ping("holdfast leave");
+  await peer.ended;
+  a.io.emit("news", 1);
+  await next.ping("holdfast begin");
+  assert.equal(await next.ended, 1011, "the balancer looks for another server");
+  assert.match(b.warnings.join(), /not now/);
+  assert.equal(b.io.of("/")._preConnectSockets.size, 0);
+  await sleep(150); // a has saved later positions by now
+  broken = false;
+  const c = await startServer(redis, {});
+  const last = await takeOver(t, c, session, { move: 2 });
+  await last.ping("holdfast begin");
+  await last.find('42["news",1]');
+});
+
 test("the rest of a message is dropped after a loss", async (t) => {
   const [a, b] = await two(t, {
     setup: (io) => io.on("connection", (socket) => socket.on("whole", (part, answer) => answer(part))),

@@ -213,7 +213,7 @@ func TestSocketIODrains(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
-			c := start(t, v, 2, 8*scale(), "reattach: {timeout: 1m}", "rebalance: {above: 10%, rate: 1000/s, min_age: 0, sticky: move}", "drain: {timeout: 20s, spread: 200ms}")
+			c := start(t, v, 2, 6*scale(), "reattach: {timeout: 1m}", "rebalance: {above: 10%, rate: 1000/s, min_age: 0, sticky: move}", "drain: {timeout: 20s, spread: 200ms}")
 			for range scale() {
 				c.drain(0)
 				c.drain(1)

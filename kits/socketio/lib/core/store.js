@@ -4,8 +4,8 @@
 //   m  number of the last move for which a server has claimed the session
 //   e  epoch: how often it has been claimed
 //   n  number of the server that owns it
-//   f  1 if the owner has released it: the state is final
 //   s  the state, a text
+//   f  1 if the server that has saved it has released the session with it
 //
 // Only the owner of the current epoch can write. So a server that has lost a session
 // without knowing can't overwrite newer state, and a late claim of an abandoned
@@ -27,7 +27,7 @@ local r = redis.call('HMGET', KEYS[1], 'e', 'n', 'f', 's', 'm')
 if not r[1] then return {} end
 if tonumber(ARGV[2]) < tonumber(r[5]) then return {'superseded'} end
 local e = string.format('%d', tonumber(r[1]) + 1)
-redis.call('HSET', KEYS[1], 'e', e, 'n', ARGV[1], 'm', ARGV[2], 'f', '0')
+redis.call('HSET', KEYS[1], 'e', e, 'n', ARGV[1], 'm', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return {'claimed', e, r[2], r[3], r[4]}`;
 
@@ -61,6 +61,8 @@ class Store {
 
   // claim makes a server the owner. It resolves to null if there is no such session,
   // and to {superseded: true} if another server has claimed it for a later move.
+  // final belongs to the state: a server that has claimed the session may have been
+  // lost before it saved anything.
   async claim(session, server, move) {
     const reply = (await this.redis.call("EVAL", CLAIM, 1, this.key(session), server, move, this.ttl)).map(String);
     if (reply.length === 0) return null;
