@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"strconv"
 	"strings"
 )
 
@@ -198,7 +199,11 @@ func (r *redisRoom) apply(text string) bool {
 	if p.version <= r.version {
 		return true
 	}
-	if r.version != 0 && p.version != r.version+1 {
+	if r.version == 0 {
+		// Nobody was present when the room was synced, so this is the first
+		// change. The epoch is the version before it, see prelude.lua.
+		r.epoch = strconv.FormatUint(p.version-1, 10)
+	} else if p.version != r.version+1 {
 		return false
 	}
 	r.version = p.version
