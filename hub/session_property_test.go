@@ -196,7 +196,7 @@ func FuzzUserPayload(f *testing.F) {
 		"d SERVER ann\nhello\nworld", "d SERVER ann%20b%00\n", "x SERVER ann 4003\nbanned", "x SERVER ann 1000\n",
 		"", "\n", "d\n", "d SERVER ann", "d SERVER \nhello", "d  ann\nhello", "d SERVER ann 1\nhello", "d SERVER %zz\n",
 		"x SERVER ann\nbanned", "x SERVER ann 1006\n", "x SERVER ann -1\n", "x SERVER ann 99999999999999999999\n",
-		"x SERVER ann 4000\n\xff", "dd SERVER ann\n", "y SERVER ann\n", "x SERVER ann 04000\n",
+		"x SERVER ann 4000\n\xff", "dd SERVER ann\n", "y SERVER ann\n", " SERVER ann\n", "x SERVER ann 04000\n",
 	} {
 		f.Add(s)
 	}

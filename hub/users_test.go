@@ -203,7 +203,7 @@ func TestUsersOfOtherPrefixes(t *testing.T) {
 	sendTo(t, b, "ann", "from another service")
 	c := server.client()
 	defer c.Close()
-	for _, payload := range []string{"", "d", "x me ann 4003", "x me ann 0\n", "x me  4003\n", "d me %zz\n", "y me ann\nhello"} {
+	for _, payload := range []string{"", "d", "x me ann 4003", "x me ann 0\n", "x me  4003\n", "d me %zz\n", "y me ann\nhello", " me ann\nhello"} {
 		if err := c.Publish(longContext(t), "a:users", payload).Err(); err != nil {
 			t.Fatal(err)
 		}

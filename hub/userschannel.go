@@ -50,11 +50,13 @@ func parseUserPayload(s string) (userPayload, error) {
 	if err := cmp.Or(err, checkName("member ID", member)); err != nil {
 		return userPayload{}, err
 	}
-	p := userPayload{kind: words[0][0], server: words[1], member: member, text: text}
+	p := userPayload{server: words[1], member: member, text: text}
 	switch {
 	case words[0] == "d" && len(words) == 3:
+		p.kind = 'd'
 		return p, nil
 	case words[0] == "x" && len(words) == 4:
+		p.kind = 'x'
 		if p.code, err = strconv.Atoi(words[3]); err != nil {
 			return userPayload{}, err
 		}
