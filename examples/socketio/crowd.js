@@ -20,6 +20,7 @@ const { values: flags } = parseArgs({
     clients: { type: "string", default: "100" },
     rooms: { type: "string", default: "10" },
     every: { type: "string", default: "1000" }, // ms between two items of a client
+    "answer-time": { type: "string", default: "10000" }, // ms, then an item counts as unanswered
     for: { type: "string", default: "0" }, // s; 0 is until Ctrl-C
     commands: { type: "boolean", default: false },
   },
@@ -31,6 +32,7 @@ const members = Array.from({ length: Number(flags.clients) }, (_, i) => new Memb
   room: `crowd-${Math.floor(i / 2) % Number(flags.rooms)}`,
   transports: i % 2 ? ["websocket"] : undefined,
   every: Number(flags.every),
+  answerTime: Number(flags["answer-time"]),
 }));
 const all = (what) => members.forEach((member) => member[what]());
 const sum = (of) => members.reduce((total, member) => total + of(member), 0);

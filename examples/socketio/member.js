@@ -4,12 +4,11 @@
 // globalThis.Member.
 
 class Member {
-  static ANSWER_TIME = 10_000; // ms
-
-  // io is that of socket.io-client. transports may be left out.
-  constructor(io, url, { name, room, transports, every }) {
+  // io is that of socket.io-client. transports may be left out. every and answerTime, after
+  // which an item counts as unanswered, are in ms.
+  constructor(io, url, { name, room, transports, every, answerTime = 10_000 }) {
     Object.assign(this, {
-      name, room, every,
+      name, room, every, answerTime,
       connects: 0, disconnects: [], errors: [], // the reasons
       sent: 0, answered: 0, unanswered: 0, // items of this member
       slowest: 0, // ms: the longest time until an answer
@@ -61,7 +60,7 @@ class Member {
     const began = Date.now();
     const item = n % 2 ? { n, text: `note ${n}` } : { n, ink: new Uint16Array([n % 8, n % 1000, n % 600]).buffer };
     try {
-      const answer = await this.socket.timeout(Member.ANSWER_TIME).emitWithAck("add", item);
+      const answer = await this.socket.timeout(this.answerTime).emitWithAck("add", item);
       if (answer.n !== n) this.errors.push(`the answer to ${n} is about ${answer.n}`);
       this.answered++;
       this.slowest = Math.max(this.slowest, Date.now() - began);

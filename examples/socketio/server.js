@@ -25,7 +25,7 @@ const REDIS_TIMEOUT = 10_000; // ms: all is on one machine here, which may be bu
 const KEEP = 300; // items that a room keeps
 const TTL = 24 * 3600; // s: how long it keeps them after the last one
 const ASK_EVERY = 1000; // ms between two questions to a page
-const ANSWER_TIME = 10_000; // ms
+const ANSWER_TIME = 30_000; // ms
 
 const acks = { asked: 0, answered: 0, unanswered: 0 }; // of questions to pages
 
@@ -103,7 +103,7 @@ async function main() {
   });
 
   process.once("SIGTERM", async () => { // a second one ends the process at once
-    await moves.shutdown(); // the balancer moves the sessions to other servers
+    await moves.shutdown({ callbacks: ANSWER_TIME }); // the balancer moves the sessions to other servers
     console.log(JSON.stringify({ event: "exit", ...acks }));
     process.exit(0);
   });

@@ -1,8 +1,8 @@
 "use strict";
 // node board.js TASK opens pages of examples/socketio in Chromium, each of which also has
 // some more clients of socket.io: members, as in crowd.js, and with the same commands. TASK is
-// JSON: the url, chromium, and numbers: pages, clients of all pages together, rooms, and every
-// (ms between two items of a client). A report has the members, and what the pages themselves
+// JSON: the url, chromium, and numbers: pages, clients of all pages together, rooms, every and
+// answerTime (ms, see member.js). A report has the members, and what the pages themselves
 // have counted.
 
 const { createInterface } = require("readline");
@@ -23,7 +23,7 @@ async function make(members) {
 
 // read runs in the page.
 function read() {
-  const numbers = ["disconnects", "answered", "unanswered", "moves"];
+  const numbers = ["disconnects", "answered", "moves"];
   return {
     members: window.members.map((member) => member.report()),
     page: Object.fromEntries(numbers.map((id) => [id, Number(document.querySelector(`[data-testid="${id}"]`).textContent)])),
@@ -48,6 +48,7 @@ run(() => withBrowser(task.chromium, async (browser) => {
       room: `crowd-${i % task.rooms}`,
       transports: k % 2 ? ["websocket"] : undefined,
       every: task.every,
+      answerTime: task.answerTime,
     })));
   }));
   console.log(JSON.stringify({ event: "joined" }));

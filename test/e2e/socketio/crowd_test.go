@@ -35,7 +35,7 @@ type crowd struct {
 
 type report struct {
 	Members []member
-	Pages   []struct{ Disconnects, Answered, Unanswered, Moves int }
+	Pages   []struct{ Disconnects, Answered, Moves int }
 	// Complaints are the errors of pages.
 	Complaints []string
 }
@@ -48,9 +48,10 @@ func startCrowds(t testing.TB, url string, clients int, every time.Duration) (al
 	t.Helper()
 	rooms := clients / roomSize
 	inNode := exec.Command("node", filepath.Join(kit.ModulePath("examples/socketio"), "crowd.js"), "--commands",
-		"--url", url, "--clients", fmt.Sprint(clients/2), "--rooms", fmt.Sprint(rooms), "--every", fmt.Sprint(every.Milliseconds()))
+		"--url", url, "--clients", fmt.Sprint(clients/2), "--rooms", fmt.Sprint(rooms), "--every", fmt.Sprint(every.Milliseconds()), "--answer-time", fmt.Sprint(testkit.Patience.Milliseconds()))
 	task, err := json.Marshal(map[string]any{
-		"url": url, "chromium": kit.Chromium(t), "pages": max(2, clients/2/10), "clients": clients / 2, "rooms": rooms, "every": every.Milliseconds(),
+		"url": url, "chromium": kit.Chromium(t), "pages": max(2, clients/2/10), "clients": clients / 2, "rooms": rooms,
+		"every": every.Milliseconds(), "answerTime": testkit.Patience.Milliseconds(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -108,29 +109,30 @@ func awaitAnswers(t testing.TB, all []crowd, before report, more int) {
 	})
 }
 
-// quiet stops the members and returns a report once each question has had its answer or
-// none, and either everybody has heard everything or nothing has come for a while.
-func quiet(t testing.TB, all []crowd) (r report) {
+// quiet stops the members and returns a report once each has had all answers and heard
+// everything of its room, or once nothing has come for a while: then check says what is
+// missing. Busy machines get time for answers, unless a crash has made some of them
+// impossible.
+func quiet(t testing.TB, all []crowd, crashed bool) (r report) {
 	t.Helper()
 	tell(t, all, "stop")
 	const long = 5 * time.Second
-	heard, since := -1, time.Now()
+	came, since := -1, time.Now()
 	testkit.Eventually(t, "the end of the traffic", func() bool {
 		r = ask(t, all)
-		pending, missing, sum := 0, 0, 0
+		pending, missing := 0, 0
 		for _, m := range r.Members {
 			pending += m.Sent - m.Answered - m.Unanswered
-			sum += m.Received
 			for _, other := range r.Members {
 				if other.Room == m.Room {
 					missing += max(0, other.Sent-m.Heard[other.ID])
 				}
 			}
 		}
-		if sum != heard {
-			heard, since = sum, time.Now()
+		if n := r.total(func(m member) int { return m.Answered + m.Received }); n != came {
+			came, since = n, time.Now()
 		}
-		return pending == 0 && (missing == 0 || time.Since(since) > long)
+		return pending+missing == 0 || time.Since(since) > long && (pending == 0 || crashed)
 	})
 	return r
 }
@@ -149,8 +151,8 @@ func (r report) check(t testing.TB, crashed bool) {
 		if crashed {
 			continue
 		}
-		if m.Unanswered > 0 || m.Answered != m.Sent {
-			t.Errorf("%s: of %d events, %d answered, %d not", m.Name, m.Sent, m.Answered, m.Unanswered)
+		if m.Answered != m.Sent {
+			t.Errorf("%s: of %d events, %d were answered", m.Name, m.Sent, m.Answered)
 		}
 		if m.Lost > 0 || m.Doubled > 0 || m.Reordered > 0 {
 			t.Errorf("%s: of broadcasts, %d lost, %d doubled, %d reordered", m.Name, m.Lost, m.Doubled, m.Reordered)
@@ -165,7 +167,7 @@ func (r report) check(t testing.TB, crashed bool) {
 		t.Errorf("%d ids of %d members", len(ids), len(r.Members))
 	}
 	for i, p := range r.Pages {
-		if p.Disconnects > 0 || !crashed && p.Unanswered > 0 || p.Answered == 0 {
+		if p.Disconnects > 0 || p.Answered == 0 {
 			t.Errorf("page %d: %+v", i, p)
 		}
 	}
