@@ -1,12 +1,13 @@
 "use strict";
-// Clients of the end-to-end tests: node clients.js URL N [EVERY]
+// Clients of the end-to-end tests: node clients.js URL N EVERY PATIENCE, in ms
 //
-// It prints "settled" when all have connected and got some answers. At the end of its input, clients and
-// servers stop asking, and when all is answered, or after a while, it prints the counts.
+// It prints "settled" when all have connected and got some answers. At the end of its
+// input, clients and servers stop asking, and when all is answered, or after PATIENCE, it
+// prints the counts.
 
 const { io } = require("socket.io-client");
 
-const [, , url, n, every = 50] = process.argv;
+const [, , url, n, every, patience] = process.argv;
 const print = (event) => process.stdout.write(JSON.stringify(event) + "\n");
 const counts = {
   disconnects: 0, refused: 0, asked: 0, answered: 0, unordered: 0, ticks: 0, news: 0, blobs: 0, binaries: 0,
@@ -93,7 +94,7 @@ process.stdin.on("end", async () => {
   stopping = true;
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
   await Promise.race([Promise.all(sockets.map((socket) => socket.emitWithAck("stop"))), pause(10_000)]);
-  for (const end = Date.now() + 10_000; counts.answered < counts.asked && Date.now() < end; ) await pause(20);
+  for (const end = Date.now() + Number(patience); counts.answered < counts.asked && Date.now() < end; ) await pause(20);
   await pause(500); // acks of the last ticks
   counts.websockets = managers.filter((m) => m.engine.transport.name === "websocket").length;
   print({ event: "counts", ...counts });
