@@ -17,7 +17,7 @@ class Redis {
       throw new TypeError("redis must be a client of the package redis (4 or later) or ioredis");
     }
     if (client.isCluster || Array.isArray(client.masters)) {
-      throw new TypeError("redis is a cluster client: only a single server, also behind Sentinel, is supported");
+      throw new TypeError("redis is the client of a cluster: only a single Redis is supported");
     }
     this.client = client;
     this.timeout = timeout;
