@@ -252,6 +252,9 @@ type Event struct {
 	Sender string
 	// Member is who Joined or Left. Its Data is shared, too.
 	Member Member
+	// Encoded is what Options.Encode has returned for this event. It is shared,
+	// so it must not be modified. It is nil in the results of HistoryOf.
+	Encoded []byte
 }
 
 // Time returns when a Message was published, with a precision of a millisecond, by

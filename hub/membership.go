@@ -11,6 +11,20 @@ type event struct {
 	Event
 	id, prev id   // for a Message: its ID, and that of the message before it in the room
 	reset    bool // for a Gap: later IDs may be smaller than earlier ones
+
+	encode  sync.Once
+	encoded []byte
+}
+
+// result returns what Next returns. The first call encodes the event.
+func (e *event) result(encode func(Event) []byte) Event {
+	if encode == nil {
+		return e.Event
+	}
+	e.encode.Do(func() { e.encoded = encode(e.Event) })
+	result := e.Event
+	result.Encoded = e.encoded
+	return result
 }
 
 func newMessage(room string, id, prev id, sender string, data []byte) *event {
@@ -29,8 +43,9 @@ type Membership struct {
 	visible       bool              // is in the room's presence
 	onLeave       func(*Membership) // called once
 	counts        *counters         // of the hub
-	place         *place            // in a session, or nil
-	user          user              // listed if it isn't part of a session
+	encode        func(Event) []byte
+	place         *place // in a session, or nil
+	user          user   // listed if it isn't part of a session
 
 	entry      string // names this membership in the room's presence
 	registered bool   // entry has been written to Redis; the room's mutex guards it
@@ -80,7 +95,7 @@ func (m *Membership) Next(ctx context.Context) (Event, error) {
 		switch {
 		case e != nil:
 			m.count(e)
-			return e.Event, nil
+			return e.result(m.encode), nil
 		case err != nil:
 			return Event{}, err
 		}

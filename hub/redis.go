@@ -113,6 +113,7 @@ func Redis(o RedisOptions) (Hub, error) {
 		ro.ContextTimeoutEnabled = true
 		ro.DialTimeout, ro.DialerRetries = o.Timeout, 1 // subscriber retries by itself
 		ro.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		ro.Dialer = quietDialer(ro)
 		h.client, h.ownClient = redis.NewClient(ro), true
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -222,6 +223,7 @@ func (h *redisHub) Join(ctx context.Context, room string, m Member, j JoinOption
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
 	member := newMembership(room, m, r.opts, j, &h.counts, func(m *Membership) { h.leave(r, m) })
+	member.encode = h.opts.Encode
 	member.entry = h.serverID + "/" + strconv.FormatUint(h.lastEntry.Add(1), 36)
 	if j.place == nil {
 		h.users.add(&member.user)

@@ -44,6 +44,7 @@ type Session struct {
 	opts   SessionOptions
 	users  *users
 	counts *counters
+	encode func(Event) []byte
 	user   user
 	wake   chan struct{} // has an element if Next must check again
 
@@ -73,9 +74,9 @@ func (e *RoomError) Unwrap() error { return e.Err }
 func NewSession(h Hub, m Member, o SessionOptions) *Session {
 	setDefault(&o.MaxRooms, 100)
 	m.Data = slices.Clone(m.Data)
-	_, users, counts := h.internals()
+	ho, users, counts := h.internals()
 	s := &Session{
-		hub: h, member: m, opts: o, users: users, counts: counts,
+		hub: h, member: m, opts: o, users: users, counts: counts, encode: ho.Encode,
 		wake:  make(chan struct{}, 1),
 		rooms: make(map[string]*place),
 	}
@@ -205,7 +206,8 @@ func (s *Session) Next(ctx context.Context) (Event, error) {
 			return Event{}, err
 		case entered:
 			s.counts.delivered.Add(1)
-			return Event{Kind: Entered, Room: p.m.room}, nil
+			e := &event{Event: Event{Kind: Entered, Room: p.m.room}}
+			return e.result(s.encode), nil
 		case p == nil:
 			select {
 			case <-s.wake:
@@ -218,7 +220,7 @@ func (s *Session) Next(ctx context.Context) (Event, error) {
 		switch {
 		case e != nil && s.putBack(p):
 			p.m.count(e)
-			return e.Event, nil
+			return e.result(s.encode), nil
 		case err != nil:
 			if err := s.endPlace(p, err); err != nil {
 				return Event{}, err
