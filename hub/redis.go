@@ -302,6 +302,13 @@ func (h *redisHub) publishOn(ctx context.Context, channel, payload string) error
 	send := h.client.Publish
 	if h.opts.ShardedPubSub {
 		send = h.client.SPublish
+	} else if c := h.subscriber.cluster; c != nil {
+		// go-redis would choose any node, for each payload another.
+		node, err := c.MasterForKey(ctx, channel)
+		if err != nil {
+			return h.unavailable(err)
+		}
+		send = node.Publish
 	}
 	if err := send(ctx, channel, payload).Err(); err != nil {
 		return h.unavailable(err)
