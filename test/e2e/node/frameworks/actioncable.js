@@ -28,8 +28,8 @@ exports.server = function (name, ticks) {
 
 const classes = {};
 
-// Half of the clients reconnect as docs/frameworks.md says, the others as the library does.
-exports.client = function (url, me) {
+// The clients reconnect as docs/frameworks.md says, or as the library does.
+exports.client = function (url, me, byLibrary = false) {
   globalThis.document ||= { visibilityState: "visible" };
   globalThis.addEventListener ||= globalThis.removeEventListener = () => {};
   const cable = require("@rails/actioncable");
@@ -42,7 +42,7 @@ exports.client = function (url, me) {
     rejected: () => me.failed("rejected"),
     disconnected({ willAttemptReconnect }) {
       if (!willAttemptReconnect) return me.failed("disconnected");
-      if (me.number % 2) setTimeout(() => consumer.connection.open(), 500 + Math.random() * 1500);
+      if (!byLibrary) setTimeout(() => consumer.connection.open(), 500 + Math.random() * 1500);
     },
   });
 };
