@@ -99,6 +99,14 @@ bench: build
 	bench/install.sh
 	go run ./bench $(BENCHFLAGS)
 
+# Measures the package hub beside centrifuge, with a Redis server of its own, and writes the
+# table into docs/hub.md. It takes about ten minutes on an idle machine.
+# BENCHFLAGS="-rounds 1 -out -" is quicker.
+.PHONY: bench-hub
+bench-hub:
+	go build -C bench/hub -trimpath -o ../../bin/bench-hub .
+	bin/bench-hub $(BENCHFLAGS)
+
 # Measures what 500 good sessions notice of attacks, such as 5,000 slow clients, and
 # prints the figures beside their targets. It takes about two minutes on an idle
 # machine. Figures that miss their targets don't fail a test.

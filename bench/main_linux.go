@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-ws/holdfast/bench/table"
 )
 
 type settings struct {
@@ -117,7 +119,7 @@ func (s *settings) run(ctx context.Context) error {
 		_, err := fmt.Print(text)
 		return err
 	}
-	return replaceMarked(s.out, text)
+	return table.Replace(s.out, text)
 }
 
 // cell is a combination of a workload and a target.
@@ -139,25 +141,25 @@ func (r *results) add(c cell, round int, sub *subject, f figures) {
 
 func (r *results) table(works []workload, balancers []target) string {
 	var columns []string
-	var rows []row
+	var rows []table.Row
 	for _, t := range balancers {
 		columns = append(columns, t.name)
 	}
 	for _, w := range works {
 		for _, m := range w.metrics {
-			line := row{label: m.label, digits: m.digits}
+			line := table.Row{Label: m.label, Digits: m.digits}
 			for _, t := range balancers {
 				c := cell{w.name, t.name}
 				var v []float64
 				for _, f := range r.figures[c] {
 					v = append(v, f[m.key])
 				}
-				line.values, line.failed = append(line.values, v), append(line.failed, r.failed[c])
+				line.Values, line.Failed = append(line.Values, v), append(line.Failed, r.failed[c])
 			}
 			rows = append(rows, line)
 		}
 	}
-	text := table(columns, rows)
+	text := table.Format(columns, rows)
 	if len(r.failures) > 0 {
 		text += "\n!: there were failures, so the results aren't valid:\n\n" + strings.Join(r.failures, "\n") + "\n"
 	}

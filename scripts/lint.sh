@@ -35,6 +35,9 @@ for arch in amd64 arm64; do
 	check "build of kubernetes for $arch" env -C kubernetes GOOS=linux GOARCH=$arch CGO_ENABLED=0 go build -o /dev/null ./cmd/...
 done
 
+# make bench-hub runs it, and no test does.
+check "go vet of bench/hub" env -C bench/hub go vet ./...
+
 for failure in "${failures[@]}"; do
 	echo "lint: $failure failed"
 done

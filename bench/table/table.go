@@ -1,4 +1,5 @@
-package main
+// Package table makes the tables of benchmarks, and puts them into Markdown files.
+package table
 
 import (
 	"errors"
@@ -15,9 +16,9 @@ const (
 	endMark   = "<!-- bench:end -->"
 )
 
-// replaceMarked replaces the text between two marks in a Markdown file. If the marks
+// Replace replaces the text between two marks in a Markdown file. If the marks
 // or the file don't exist, it adds them.
-func replaceMarked(file, text string) error {
+func Replace(file, text string) error {
 	b, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -44,7 +45,8 @@ func mark(doc, text string) (string, error) {
 	return doc[:begin] + block + doc[end+len(endMark):], nil
 }
 
-func median(v []float64) float64 {
+// Median returns the median of v, or 0 if it is empty.
+func Median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	if len(v) == 0 {
 		return 0
@@ -52,25 +54,26 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// row is a row of the table. Its slices have an element for each column.
-type row struct {
-	label  string
-	digits int
-	values [][]float64 // by column and round; nil for no value
-	failed []bool
+// Row is a row of the table. Its slices have an element for each column.
+type Row struct {
+	Label  string
+	Digits int         // after the decimal point
+	Values [][]float64 // by column and round; nil for no value
+	Failed []bool
 }
 
-func table(columns []string, rows []row) string {
+// Format returns the table as Markdown, with the median of each cell's rounds.
+func Format(columns []string, rows []Row) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| | %s |\n|---|%s\n", strings.Join(columns, " | "), strings.Repeat("---:|", len(columns)))
 	for _, r := range rows {
-		fmt.Fprintf(&b, "| %s |", r.label)
-		for i, v := range r.values {
+		fmt.Fprintf(&b, "| %s |", r.Label)
+		for i, v := range r.Values {
 			cell := "–"
 			if len(v) > 0 {
-				cell = number(median(v), r.digits)
+				cell = number(Median(v), r.Digits)
 			}
-			if r.failed[i] {
+			if r.Failed[i] {
 				cell += " !"
 			}
 			fmt.Fprintf(&b, " %s |", cell)

@@ -1,4 +1,4 @@
-package main
+package table
 
 import (
 	"os"
@@ -26,10 +26,10 @@ func TestMark(t *testing.T) {
 	}
 }
 
-func TestReplaceMarked(t *testing.T) {
+func TestReplace(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p.md")
 	for _, text := range []string{"one", "two"} {
-		if err := replaceMarked(file, text); err != nil {
+		if err := Replace(file, text); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -37,13 +37,13 @@ func TestReplaceMarked(t *testing.T) {
 	if want := "# Performance\n\n" + beginMark + "\ntwo\n" + endMark + "\n"; err != nil || string(got) != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
-	if err := replaceMarked(filepath.Join(file, "below"), "x"); err == nil {
+	if err := Replace(filepath.Join(file, "below"), "x"); err == nil {
 		t.Error("an impossible path was accepted")
 	}
 }
 
-func TestTable(t *testing.T) {
-	got := table([]string{"a", "b"}, []row{
+func TestFormat(t *testing.T) {
+	got := Format([]string{"a", "b"}, []Row{
 		{"memory", 0, [][]float64{{3000, 1000, 2000.4}, {1234567}}, []bool{false, true}},
 		{"latency", 2, [][]float64{{-0.5, 0.25}, nil}, []bool{false, false}},
 	})
