@@ -16,6 +16,7 @@ var pageFiles embed.FS
 var pageTypes = map[string]string{
 	"index.html":    "text/html; charset=utf-8",
 	"chat.css":      "text/css; charset=utf-8",
+	"client.js":     "text/javascript; charset=utf-8", // holdfast-client, built in kits/client
 	"connection.js": "text/javascript; charset=utf-8",
 	"chat.js":       "text/javascript; charset=utf-8",
 	"icon.svg":      "image/svg+xml",

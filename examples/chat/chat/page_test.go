@@ -14,6 +14,7 @@ func TestPageIsServedWithItsPolicy(t *testing.T) {
 	for path, contentType := range map[string]string{
 		"/": "text/html; charset=utf-8", "/chat.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml",
 		"/chat.js": "text/javascript; charset=utf-8", "/connection.js": "text/javascript; charset=utf-8",
+		"/client.js": "text/javascript; charset=utf-8",
 	} {
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, httptest.NewRequest("GET", path, nil))

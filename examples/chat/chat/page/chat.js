@@ -1,5 +1,5 @@
 // The user interface. Texts of users are only ever displayed with textContent.
-import { Connection, randomID } from "./connection.js";
+import { Connection, randomKey } from "./connection.js";
 
 const MAX_MESSAGES = 500; // on the page
 const MAX_EVENTS = 100;
@@ -17,7 +17,7 @@ const store = (storage, key, value) => { try { storage().setItem(key, value); } 
 const local = () => localStorage;
 const session = () => sessionStorage; // per tab
 
-const member = stored(session, "member") || randomID();
+const member = stored(session, "member") || randomKey();
 store(session, "member", member);
 let name = oneLine(stored(local, "name"));
 let room = roomOfAddress() || oneLine(stored(local, "room")) || "lobby";
@@ -130,13 +130,21 @@ function go(newName, newRoom) {
   showPlace();
 }
 
+// post reports whether the text will be sent.
 function post(text) {
-  const key = connection.post(text);
+  let key;
+  try {
+    key = connection.post(text);
+  } catch (error) {
+    log(`not sent: ${error.message}`, "bad");
+    return false;
+  }
   const item = messageItem(name || "somebody", text, "sending …", true);
   pending.set(key, item);
   ui.pending.append(item);
   ui.empty.hidden = true;
   ui.scroller.scrollTop = ui.scroller.scrollHeight;
+  return true;
 }
 
 // ---- showing
@@ -236,8 +244,7 @@ ui.text.addEventListener("keydown", (event) => {
 ui.composer.addEventListener("submit", (event) => {
   event.preventDefault();
   const text = ui.text.value.trim();
-  if (!text) return;
-  post(text);
+  if (!text || !post(text)) return;
   ui.text.value = "";
   typingDue = 0;
   ui.text.focus();

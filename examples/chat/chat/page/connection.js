@@ -1,19 +1,12 @@
-// The connection to a server. It reconnects after a loss, continues after the last
-// message received, and keeps each post until it is in the room. chat.js displays
-// everything.
+// The chat's protocol (docs/chat.md) over a connection that lasts: client.js, which is
+// holdfast-client, connects again after a loss, and keeps each post until it is in the room.
+// chat.js displays everything.
+import { Client, randomKey } from "./client.js";
 
-// Reconnecting with full jitter, so that the pages of a dead server don't all come
-// back at the same time. The first attempt is quick.
-const FIRST_DELAY = 250; // ms
-const BASE_DELAY = 1000;
-const MAX_DELAY = 15000;
-const STABLE_AFTER = 5000; // ms: after this time a connection counts as a success
-const CONNECT_TIMEOUT = 10000;
-const POST_AGAIN = 2000; // ms: when to repeat a refused post
-const KNOWN_IDS = 2000; // how many IDs of displayed messages are remembered
+export { randomKey };
 
 // Connection calls these methods of the object `on`:
-//   state(state, text)   connecting, waiting or connected
+//   state(state, text)   connecting, waiting, connected or closed
 //   server(name)         the current server; "" for none
 //   log(text, kind)      an event for the user; kind is "", "good" or "bad"
 //   joined(people)       who is in the room; the messages follow
@@ -25,100 +18,79 @@ export class Connection {
 
   #on;
   #who; // {member, name, room}
-  #socket = null;
+  #client;
   #server = "";
-  #asked = false; // join or resume was sent on this connection
   #joined = false; // the server has answered with joined
-  #last = ""; // ID of the last message received in this room
-  #shown = new Set(); // IDs of displayed messages
-  #outbox = new Map(); // key → text of posts that aren't in the room yet
-  #failures = 0; // number of attempts since the last stable connection
-  #timers = { retry: 0, countdown: 0, connect: 0, stable: 0, again: 0 };
+  #countdown = 0;
 
   constructor(who, on) {
     this.#who = who;
     this.#on = on;
-    // The network is back, so don't wait any longer.
-    addEventListener("online", () => { if (!this.#socket) this.#connect(); });
-    this.#connect();
+    const encode = (message, key) => JSON.stringify(key ? { type: "post", key, ...message } : message);
+    this.#client = new Client({
+      url: () => "/ws", // join has the ID of the last message, not the URL
+      codec: { greets: true, encode, decode: (frame) => this.#decode(JSON.parse(frame)) },
+      backoff: { first: 250, max: 15_000 },
+    });
+    this.#client.on("state", (state) => this.#state(state));
+    this.#client.on("message", (m) => this.#receive(m));
+    this.#client.on("gap", () => on.gap());
+    this.#client.on("acknowledged", (key) => on.sent(key));
+    this.#client.on("refused", (key, reason, retry) => {
+      on.log(`message ${retry ? "not sent yet" : "refused"}: ${reason}`, "bad");
+      if (!retry) on.sent(key);
+    });
   }
 
   // go changes the room or the name. A change of the room abandons posts that aren't
   // in the room yet.
   go(name, room) {
     if (room !== this.#who.room) {
-      if (this.#outbox.size) this.#on.log(`posts abandoned, maybe not sent to ${this.#who.room}: ${this.#outbox.size}`, "bad");
-      for (const key of [...this.#outbox.keys()]) this.#forget(key);
-      this.#last = "";
-      this.#shown.clear();
+      const abandoned = this.#client.reset();
+      if (abandoned.size) this.#on.log(`posts abandoned, maybe not sent to ${this.#who.room}: ${abandoned.size}`, "bad");
+      for (const key of abandoned.keys()) this.#on.sent(key);
     }
     this.#who = { ...this.#who, name, room };
     this.#joined = false;
-    if (this.#asked) this.#enter();
+    if (this.#server) this.#enter();
+    else this.#client.reopen(); // if the server had closed it for good
   }
 
+  // post returns the post's key. It throws if there are too many posts to send.
   post(text) {
-    const key = randomID();
-    this.#outbox.set(key, text);
-    if (this.#asked) this.#transmit(key);
-    return key;
+    this.#client.reopen();
+    return this.#client.send({ text });
   }
 
   typing() {
-    if (this.#asked) this.#send({ type: "typing" });
+    if (this.#server) this.#client.notify({ type: "typing" });
   }
 
-  #connect() {
-    this.#stopTimers();
-    this.#on.state("connecting", "connecting");
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/ws`);
-    this.#socket = socket;
-    this.#timers.connect = setTimeout(() => socket.close(), CONNECT_TIMEOUT);
-    socket.onmessage = (event) => { if (socket === this.#socket) this.#receive(JSON.parse(event.data)); };
-    socket.onclose = (event) => { if (socket === this.#socket) this.#closed(event); };
-  }
-
-  #closed(event) {
-    const reason = event.reason ? ` (${event.reason})` : "";
-    this.#on.log(this.#asked ? `connection closed ${event.code}${reason}` : "no connection", "bad");
-    this.#socket = null;
-    this.#server = "";
-    this.#asked = this.#joined = false;
-    this.#on.server("");
-    this.#stopTimers();
-    const ceiling = this.#failures === 0 ? FIRST_DELAY : Math.min(MAX_DELAY, BASE_DELAY * 2 ** (this.#failures - 1));
-    this.#failures++;
-    const delay = Math.random() * ceiling;
-    const due = Date.now() + delay;
-    this.#on.log(`reconnecting in ${seconds(delay)}`);
-    const show = () => this.#on.state("waiting", `reconnecting in ${seconds(Math.max(0, due - Date.now()))}`);
-    show();
-    this.#timers.countdown = setInterval(show, 100);
-    this.#timers.retry = setTimeout(() => this.#connect(), delay);
-  }
-
-  #stopTimers() {
-    clearInterval(this.#timers.countdown);
-    for (const timer of ["retry", "connect", "stable", "again"]) clearTimeout(this.#timers[timer]);
+  // #decode says what a message of the server means to the client. Those of a room that was
+  // left in the meantime mean nothing.
+  #decode(m) {
+    switch (m.type) {
+      case "hello": return { message: m, ready: true };
+      case "message": return this.#joined ? { message: m, id: m.id, key: m.post.key } : {};
+      case "gap": return { gap: this.#joined };
+      case "refused": return { refused: { key: m.key, reason: m.reason, retry: m.retry === true } };
+    }
+    return { message: m };
   }
 
   #receive(m) {
     switch (m.type) {
       case "hello": this.#hello(m); break;
       case "joined":
-        // Ignore the answer for a room that was left in the meantime.
         if (m.room !== this.#who.room) break;
         this.#joined = true;
         this.#on.state("connected", "connected");
         this.#on.joined(m.people);
         break;
-      case "message": this.#message(m); break;
+      case "message": this.#on.message(m); break;
       case "here": this.#on.here(m); break;
       case "gone": this.#on.gone(m); break;
       case "typing": this.#on.typing(m); break;
-      case "gap": if (this.#joined) this.#on.gap(); break;
-      case "refused": this.#refused(m); break;
     }
   }
 
@@ -130,67 +102,36 @@ export class Connection {
       this.#on.log(`moved from ${this.#server} to ${m.server} (${m.reattach}) on the same connection`, "good");
     } else {
       this.opened++;
-      clearTimeout(this.#timers.connect);
-      this.#timers.stable = setTimeout(() => { this.#failures = 0; }, STABLE_AFTER);
       this.#on.log(`connected to ${m.server}`, "good");
     }
     this.#server = m.server;
     this.#on.server(m.server);
     // A server that takes over knows the session if the previous server had sent
     // joined.
-    if (m.reattach && this.#joined) this.#send({ type: "resume", since: this.#last });
+    if (m.reattach && this.#joined) this.#client.notify({ type: "resume", since: this.#client.since });
     else this.#enter();
-    // Posts sent before may have been lost. The room ignores known keys, so nothing
-    // is posted twice.
-    for (const key of this.#outbox.keys()) this.#transmit(key);
   }
 
   #enter() {
-    this.#asked = true;
-    this.#send({ type: "join", ...this.#who, since: this.#last });
+    this.#client.notify({ type: "join", ...this.#who, since: this.#client.since });
   }
 
-  #message(m) {
-    if (!this.#joined || this.#shown.has(m.id)) return;
-    this.#shown.add(m.id);
-    if (this.#shown.size > KNOWN_IDS) this.#shown.delete(this.#shown.values().next().value);
-    this.#last = m.id;
-    this.#forget(m.post.key);
-    this.#on.message(m);
+  #state({ name, code, reason, delay }) {
+    clearInterval(this.#countdown);
+    if (name === "connecting") this.#on.state("connecting", "connecting");
+    if (name !== "waiting" && name !== "closed") return;
+    const connected = this.#server !== "";
+    this.#server = "";
+    this.#joined = false;
+    this.#on.server("");
+    this.#on.log(connected ? `connection closed ${code}${reason && ` (${reason})`}` : "no connection", "bad");
+    if (name === "closed") return this.#on.state("closed", `closed: ${reason || code}`);
+    this.#on.log(`reconnecting in ${seconds(delay)}`);
+    const due = Date.now() + delay;
+    const show = () => this.#on.state("waiting", `reconnecting in ${seconds(Math.max(0, due - Date.now()))}`);
+    show();
+    this.#countdown = setInterval(show, 100);
   }
-
-  #refused(m) {
-    if (!this.#outbox.has(m.key)) return;
-    if (!m.retry) {
-      this.#on.log(`message refused: ${m.reason}`, "bad");
-      this.#forget(m.key);
-      return;
-    }
-    this.#on.log(`message not sent yet: ${m.reason}`, "bad");
-    clearTimeout(this.#timers.again);
-    this.#timers.again = setTimeout(() => {
-      for (const key of this.#outbox.keys()) this.#transmit(key);
-    }, POST_AGAIN * (0.5 + Math.random()));
-  }
-
-  #transmit(key) {
-    this.#send({ type: "post", key, text: this.#outbox.get(key) });
-  }
-
-  #forget(key) {
-    if (this.#outbox.delete(key)) this.#on.sent(key);
-  }
-
-  #send(request) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(request));
-  }
-}
-
-// randomUUID isn't available if the page was loaded over plain HTTP from another
-// machine.
-export function randomID() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
 const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
