@@ -21,7 +21,7 @@ type holdfast struct {
 func openHub(ctx context.Context, url string, noPresence bool) (system, error) {
 	h := &holdfast{ctx: ctx}
 	for range servers {
-		one, err := hub.Redis(hub.RedisOptions{URL: url})
+		one, err := hub.Redis(hub.RedisOptions{URL: url, Options: hub.Options{NoPresence: noPresence}})
 		if err != nil {
 			return nil, err
 		}
@@ -70,12 +70,8 @@ func (h *holdfast) rejoin(server int, room, member, since string) *hub.Membershi
 // pauseBeforeRejoin waits as a client does before it connects again.
 func pauseBeforeRejoin() { time.Sleep(time.Duration(rand.Int64N(int64(200 * time.Millisecond)))) }
 
-func (h *holdfast) publish(server int, room, key string, data []byte) (err error) {
-	if key == "" {
-		_, err = h.hubs[server].Publish(h.ctx, room, data)
-	} else {
-		_, err = h.hubs[server].PublishOnce(h.ctx, room, key, data)
-	}
+func (h *holdfast) publish(server int, room, key string, data []byte) error {
+	_, err := h.hubs[server].PublishWith(h.ctx, room, data, hub.PublishOptions{Key: key})
 	return err
 }
 
