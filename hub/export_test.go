@@ -1,5 +1,7 @@
 package hub
 
+import "slices"
+
 // Queued is the number of events that wait for Next.
 func (m *Membership) Queued() int {
 	m.mu.Lock()
@@ -48,4 +50,18 @@ func Crash(hub Hub) {
 	h.subscriber.close()
 	h.goroutines.Wait()
 	_ = h.client.Close()
+}
+
+// PageBytes is the size of a page of the history.
+const PageBytes = pageBytes
+
+// Held is the size of the messages that wait for Next, in bytes.
+func (m *Membership) Held() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, e := range slices.Concat(m.backlog, m.queue) {
+		n += len(e.Data)
+	}
+	return n
 }

@@ -47,6 +47,7 @@ type delivery struct {
 	number      uint64 // counts the deliveries of the room
 	events      []*event
 	caughtUp    bool
+	more        bool // others follow them in the history
 	forWatchers bool // only to members who want presence events
 }
 
@@ -77,7 +78,7 @@ func (d delivery) to(m *Membership) {
 	switch {
 	case m.attachedAt >= d.number: // joined later
 	case d.caughtUp:
-		m.catchUp(d.events)
+		m.catchUp(d.events, d.more)
 	default:
 		m.push(d.events[0])
 	}

@@ -1,6 +1,9 @@
 package hub
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // historyRequest selects messages of the history: the first count after since, or,
 // if no since was given, the last count.
@@ -9,6 +12,9 @@ type historyRequest struct {
 	since    id
 	count    int
 }
+
+// maxCount is the count of a request for all messages after since.
+const maxCount = math.MaxInt32
 
 // newHistoryRequest returns a request for all messages after since, or the last
 // count if since is empty.
@@ -44,6 +50,18 @@ func (r historyRequest) page(events []*event, newest id) historyPage {
 		p.missing = true
 	}
 	return p
+}
+
+// more reports whether there are messages after the page.
+func (p historyPage) more() bool { return p.end().compare(p.newest) < 0 }
+
+// end returns the ID of the last message of the page, or the position after which
+// there is none.
+func (p historyPage) end() id {
+	if n := len(p.events); n > 0 {
+		return p.events[n-1].id
+	}
+	return p.newest
 }
 
 // list returns the events of the page, with a Gap first if messages may be missing.

@@ -54,8 +54,10 @@ func (r *localRoom) push(e *event) {
 	r.deliver(delivery{events: []*event{e}})
 }
 
-func (r *localRoom) catchUp(events []*event) {
-	r.deliver(delivery{events: events, caughtUp: true})
+// catchUp delivers messages that were read late and together. more says that there are
+// others after them in the history.
+func (r *localRoom) catchUp(events []*event, more bool) {
+	r.deliver(delivery{events: events, caughtUp: true, more: more})
 }
 
 func (r *localRoom) pushNotice(data []byte) {

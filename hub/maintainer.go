@@ -32,10 +32,16 @@ type maintainer struct {
 	hub  *redisHub
 	wake chan struct{}
 
-	mu       sync.Mutex
-	syncs    []*redisRoom            // rooms to synchronize
-	removals map[*redisRoom][]string // entries to remove
-	delayed  []delayedCall
+	mu        sync.Mutex
+	syncs     []*redisRoom            // rooms to synchronize
+	removals  map[*redisRoom][]string // entries to remove
+	additions map[*redisRoom][]string // entries to add again
+	pages     []pageReader            // memberships that need more of the history
+	delayed   []delayedCall
+
+	scans []*scan // of members; only run uses it
+
+	shortestTTL atomic.Int64 // of the rooms, in nanoseconds
 
 	hasLease   atomic.Bool // a lease has been acquired, and the dead servers are known
 	renewing   sync.Mutex
@@ -48,7 +54,14 @@ type delayedCall struct {
 }
 
 func newMaintainer(h *redisHub) *maintainer {
-	return &maintainer{hub: h, wake: make(chan struct{}, 1), removals: make(map[*redisRoom][]string)}
+	m := &maintainer{
+		hub:       h,
+		wake:      make(chan struct{}, 1),
+		removals:  make(map[*redisRoom][]string),
+		additions: make(map[*redisRoom][]string),
+	}
+	m.shortestTTL.Store(int64(h.opts.HistoryTTL))
+	return m
 }
 
 // syncRoom schedules the synchronization of a room, whose mutex the caller
@@ -58,6 +71,13 @@ func (m *maintainer) syncRoom(r *redisRoom) {
 	defer m.mu.Unlock()
 	m.syncs = append(m.syncs, r)
 	m.signal()
+}
+
+// syncAgain is like syncRoom after an attempt that has failed.
+func (m *maintainer) syncAgain(r *redisRoom) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.syncs = append(m.syncs, r)
 }
 
 // removeEntry schedules the removal of an entry from a room's members. It is
@@ -103,11 +123,16 @@ func (m *maintainer) run() {
 	h := m.hub
 	renew := time.NewTicker(h.opts.renewInterval())
 	defer renew.Stop()
-	extend := time.NewTicker(h.opts.HistoryTTL / 4)
+	extend := time.NewTimer(0)
 	defer extend.Stop()
+	var interval time.Duration // of extend
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
+		if d := m.extendInterval(); d != interval { // there is a room with a shorter TTL
+			interval = d
+			extend.Reset(d)
+		}
 		work := m.runScheduled
 		select {
 		case <-h.ctx.Done():
@@ -115,7 +140,14 @@ func (m *maintainer) run() {
 		case <-renew.C:
 			work = m.onInterval
 		case <-extend.C:
-			work = m.extendTTLs
+			extend.Reset(interval)
+			work = func(ctx context.Context) error {
+				err := m.extendTTLs(ctx)
+				if err != nil {
+					extend.Reset(jitter(min(time.Second, interval/4)))
+				}
+				return err
+			}
 		case <-retry.C:
 		case <-m.wake:
 		}
@@ -138,41 +170,38 @@ func (m *maintainer) onInterval(ctx context.Context) error {
 	return m.renewLease(ctx, false)
 }
 
-// runScheduled does one batch of the scheduled removals and synchronizations.
+// runScheduled does one batch of each kind of scheduled work.
 func (m *maintainer) runScheduled(ctx context.Context) error {
-	return errors.Join(m.removeEntries(ctx), m.syncRooms(ctx))
+	err := errors.Join(
+		m.addLostEntries(ctx), m.removeEntries(ctx), m.syncRooms(ctx), m.scanMembers(ctx), m.readPages(ctx))
+	if err == nil && m.hasScheduled() { // after an error, run waits before it tries again
+		m.signal()
+	}
+	return err
+}
+
+func (m *maintainer) hasScheduled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.additions)+len(m.removals)+len(m.syncs)+len(m.scans)+len(m.pages) > 0
 }
 
 func (m *maintainer) removeEntries(ctx context.Context) error {
-	var rooms []*redisRoom
-	var calls []*scriptCall
-	m.mu.Lock()
-	taken := make(map[*redisRoom][]string)
-	for r, entries := range m.removals {
-		if len(calls) == maxPipeline {
-			m.signal()
-			break
-		}
-		args := []any{m.hub.publishCommand(), r.keys.channel, m.hub.membersTTL()}
-		for _, e := range entries {
+	batches := m.takeEntries(m.removals)
+	if len(batches) == 0 {
+		return nil
+	}
+	calls := make([]*scriptCall, len(batches))
+	for i, b := range batches {
+		args := []any{m.hub.publishCommand(), b.room.keys.channel, m.hub.membersTTL()}
+		for _, e := range b.entries {
 			args = append(args, e)
 		}
-		rooms = append(rooms, r)
-		calls = append(calls, &scriptCall{keys: []string{r.keys.members}, args: args})
-		taken[r] = entries
-		delete(m.removals, r)
-	}
-	m.mu.Unlock()
-	if len(calls) == 0 {
-		return nil
+		calls[i] = &scriptCall{keys: []string{b.room.keys.members}, args: args}
 	}
 	err := runAll(ctx, m.hub.client, leaveScript, calls)
 	if err != nil {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		for _, r := range rooms {
-			m.removals[r] = append(taken[r], m.removals[r]...)
-		}
+		m.putBack(m.removals, batches)
 	}
 	return err
 }
@@ -182,9 +211,6 @@ func (m *maintainer) syncRooms(ctx context.Context) error {
 	n := min(len(m.syncs), maxPipeline)
 	rooms := slices.Clone(m.syncs[:n])
 	m.syncs = m.syncs[n:]
-	if len(m.syncs) > 0 {
-		m.signal()
-	}
 	m.mu.Unlock()
 	if len(rooms) == 0 {
 		return nil
@@ -200,13 +226,17 @@ func (m *maintainer) syncRooms(ctx context.Context) error {
 		if failed == nil {
 			s, failed = r.parseSnapshot(reply)
 		}
+		if failed == nil && s.scan {
+			m.scans = append(m.scans, &scan{room: r, round: rounds[i], snapshot: s})
+			continue
+		}
 		if failed == nil {
 			r.onSynced(rounds[i], s)
 			continue
 		}
 		err = failed
 		r.onSyncFailed(err)
-		m.syncRoom(r)
+		m.syncAgain(r)
 	}
 	return err
 }
@@ -284,11 +314,31 @@ func (m *maintainer) setDead(dead map[string]bool) (died, revived bool) {
 // script doesn't extend it again with each message.
 func longer(ttl time.Duration) time.Duration { return ttl * 9 / 8 }
 
-// extendTTLs extends the TTLs of the keys of rooms that have members here.
+// extendInterval is the interval of extendTTLs: short enough for all rooms.
+func (m *maintainer) extendInterval() time.Duration {
+	return time.Duration(m.shortestTTL.Load()) / 4
+}
+
+// addTTL is called with the HistoryTTL of each room.
+func (m *maintainer) addTTL(ttl time.Duration) {
+	for {
+		shortest := m.shortestTTL.Load()
+		if int64(ttl) >= shortest || m.shortestTTL.CompareAndSwap(shortest, int64(ttl)) {
+			return
+		}
+	}
+}
+
+// extendTTLs extends the TTLs of the keys of rooms that have members here, if that was
+// last done a quarter of their HistoryTTL ago.
 func (m *maintainer) extendTTLs(ctx context.Context) error {
-	h := m.hub
+	h, now := m.hub, time.Now()
 	ttl := time.Duration(h.membersTTL()) * time.Millisecond
-	for rooms := range slices.Chunk(h.allRooms(), maxPipeline) {
+	rooms := slices.DeleteFunc(h.allRooms(), func(r *redisRoom) bool {
+		// An eighth less, since the timer may be early by the time that the last call took.
+		return now.Sub(r.extended) < r.opts.HistoryTTL/4*7/8
+	})
+	for rooms := range slices.Chunk(rooms, maxPipeline) {
 		p := h.client.Pipeline()
 		for _, r := range rooms {
 			p.PExpire(ctx, r.keys.members, ttl)
@@ -297,6 +347,9 @@ func (m *maintainer) extendTTLs(ctx context.Context) error {
 		}
 		if _, err := p.Exec(ctx); err != nil {
 			return err
+		}
+		for _, r := range rooms {
+			r.extended = now
 		}
 	}
 	return nil

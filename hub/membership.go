@@ -42,6 +42,7 @@ type Membership struct {
 	wantsPresence bool              // deliver Joined and Left
 	visible       bool              // is in the room's presence
 	onLeave       func(*Membership) // called once
+	pager         pager             // reads more of the history, nil for Memory
 	counts        *counters         // of the hub
 	encode        func(Event) []byte
 	place         *place // in a session, or nil
@@ -53,15 +54,16 @@ type Membership struct {
 
 	wake chan struct{} // has an element if Next must check again; nil in a session
 
-	mu      sync.Mutex
-	backlog []*event // delivered before queue; doesn't count towards Options.Queue
-	queue   []*event
-	cursor  id    // Messages up to this ID are queued or delivered
-	last    id    // the last Message that Next has returned
-	err     error // what Next returns once nothing is queued
-	left    bool
-	waiting bool   // Next waits for an event
-	pacer   *pacer // set if Next was woken by the fan-out and hasn't run yet
+	mu       sync.Mutex
+	backlog  []*event // delivered before queue; doesn't count towards Options.Queue
+	recovery recovery // what comes between backlog and queue
+	queue    []*event
+	cursor   id    // Messages up to this ID are queued or delivered
+	last     id    // the last Message that Next has returned
+	err      error // what Next returns once nothing is queued
+	left     bool
+	waiting  bool   // Next waits for an event
+	pacer    *pacer // set if Next was woken by the fan-out and hasn't run yet
 }
 
 func newMembership(room string, m Member, o RoomOptions, j JoinOptions, counts *counters, onLeave func(*Membership)) *Membership {
@@ -123,6 +125,11 @@ func (m *Membership) count(e *event) {
 func (m *Membership) pop() (*event, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if len(m.backlog) == 0 && m.recovery.more {
+		m.nextPage()
+		m.setWaiting(true)
+		return nil, nil
+	}
 	from := &m.backlog
 	if len(*from) == 0 {
 		from = &m.queue
@@ -193,28 +200,12 @@ func (m *Membership) disconnect(err *DisconnectError) {
 func (m *Membership) end(err error) {
 	if m.err == nil {
 		m.err = err
+		if m.recovery.more { // messages in the queue aren't the next ones
+			m.recovery = recovery{}
+			m.queue = slices.DeleteFunc(m.queue, isMessage)
+		}
 		m.signal()
 	}
-}
-
-// start puts a page of the history in front of what was queued since the
-// membership was attached to its room.
-func (m *Membership) start(p historyPage) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	inPage := func(e *event) bool { return e.Kind == Message && e.id.compare(p.newest) <= 0 }
-	caughtUp := slices.DeleteFunc(m.backlog, inPage)
-	m.backlog = nil
-	if p.missing {
-		m.backlog = append(m.backlog, m.gap())
-	}
-	m.backlog = slices.Concat(m.backlog, p.events, caughtUp)
-	m.queue = slices.DeleteFunc(m.queue, inPage)
-	if m.cursor.compare(p.newest) < 0 {
-		m.cursor = p.newest
-	}
-	m.last = p.after
-	m.signal()
 }
 
 // push queues an event that has just happened.
@@ -224,33 +215,15 @@ func (m *Membership) push(e *event) {
 	m.add(e)
 }
 
-// catchUp queues events that were read late and together. The member isn't to
-// blame for that, so they don't count towards its limit, unless it hasn't read
-// the previous backlog yet.
-func (m *Membership) catchUp(events []*event) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.backlog) > 0 {
-		for _, e := range events {
-			m.add(e)
-		}
-		return
-	}
-	m.backlog, m.queue = m.queue, nil
-	for _, e := range events {
-		if m.err == nil && m.accepts(e) {
-			m.backlog = append(m.backlog, e)
-		}
-	}
-	m.signal()
-}
-
 // add requires m.mu.
 func (m *Membership) add(e *event) {
-	if m.err != nil || !m.accepts(e) {
+	if m.err != nil || m.willRead(e) || !m.accepts(e) {
 		return
 	}
 	m.queue = append(m.queue, e)
+	if len(m.queue) > m.opts.Queue && m.recovery.more {
+		m.skipMessages()
+	}
 	if len(m.queue) > m.opts.Queue {
 		m.overflow()
 	}

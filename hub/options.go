@@ -3,7 +3,6 @@ package hub
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -141,7 +140,7 @@ func (o Options) checkJoin(room string, m Member, j JoinOptions) (historyRequest
 		return historyRequest{}, err
 	}
 	if j.Since != "" {
-		return newHistoryRequest(j.Since, math.MaxInt)
+		return newHistoryRequest(j.Since, maxCount)
 	}
 	return newHistoryRequest("", min(max(j.History, 0), o.room(room).History))
 }

@@ -9,38 +9,76 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Messages may arrive late, twice or in batches, and be read slowly. A member
-// still gets each at most once and in order, and if some are missing it gets a Gap
-// before the next.
+// fakePager is the history of a room and what a membership has asked for.
+type fakePager struct {
+	newest  int  // the messages have the numbers 1 to newest
+	trimmed int  // those up to this one are no longer in the history
+	asked   bool // for a page
+	read    *historyPage
+}
+
+func numbered(n int) *event {
+	return newMessage("room", id{uint64(n), 0}, id{uint64(n - 1), 0}, "", nil)
+}
+
+func (p *fakePager) readMore(*Membership) { p.asked = true }
+
+// page reads at most limit messages.
+func (p *fakePager) page(r historyRequest, limit int) historyPage {
+	var events []*event
+	for n := max(int(r.since.ms), p.trimmed) + 1; n <= p.newest && len(events) < limit; n++ {
+		events = append(events, numbered(n))
+	}
+	return r.page(events, id{uint64(p.newest), 0})
+}
+
+// Messages may arrive late, twice or in batches, be read slowly, and be trimmed from
+// the history before that. A member still gets each at most once and in order, and if
+// some are missing it gets a Gap before the next. What it holds of the history is
+// limited.
 func TestMembershipDelivers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := RoomOptions{Queue: rapid.IntRange(2, 6).Draw(t, "queue"), Policy: rapid.SampledFrom([]Policy{CloseSlow, DropOldest}).Draw(t, "policy")}
-		message := func(n int) *event {
-			return newMessage("room", id{uint64(n), 0}, id{uint64(n - 1), 0}, "", nil)
-		}
-		m := newMembership("room", Member{ID: "ann"}, o, JoinOptions{}, &counters{}, func(*Membership) {})
-		// The member was attached after message attached was delivered, and the
-		// history was read when message newest was the last in the stream.
+		pageSize := rapid.IntRange(1, 5).Draw(t, "page")
 		since := rapid.IntRange(0, 5).Draw(t, "since")
-		attached := since + rapid.IntRange(0, 5).Draw(t, "attached")
-		newest := attached + rapid.IntRange(0, 5).Draw(t, "newest")
-		live := attached
-		for range rapid.IntRange(0, min(o.Queue, newest-attached)).Draw(t, "before the history") {
-			live++
-			if rapid.Bool().Draw(t, "caught up") {
-				m.catchUp([]*event{message(live)})
-			} else {
-				m.push(message(live))
+		history := &fakePager{newest: since + rapid.IntRange(0, 9).Draw(t, "newest")}
+		pushed := rapid.IntRange(since, history.newest).Draw(t, "pushed") // the last message delivered to the room
+		m := newMembership("room", Member{ID: "ann"}, o, JoinOptions{}, &counters{}, func(*Membership) {})
+		m.pager = history
+		m.recovery = recovery{more: true, reading: true}
+		request := historyRequest{hasSince: true, since: id{uint64(since), 0}, count: maxCount}
+		history.asked = true
+
+		started, last, gap := false, since, false
+		push := func() {
+			if pushed < history.newest {
+				pushed++
+				m.push(numbered(pushed))
 			}
 		}
-		var history []*event
-		for n := since + 1; n <= newest; n++ {
-			history = append(history, message(n))
+		readPage := func() {
+			if history.asked && history.read == nil {
+				p := history.page(request, pageSize)
+				history.read = &p
+			}
 		}
-		m.start(historyRequest{hasSince: true, since: id{uint64(since), 0}}.page(history, id{uint64(newest), 0}))
-
-		last, gap := since, false
+		addPage := func() {
+			if history.read == nil {
+				return
+			}
+			p := *history.read
+			history.asked, history.read = false, nil
+			if started {
+				m.addPage(p)
+			} else {
+				m.start(p)
+				started = true
+			}
+		}
 		read := func() {
+			if !started {
+				return
+			}
 			ended, cancel := context.WithCancel(context.Background())
 			cancel()
 			e, err := m.Next(ended)
@@ -60,27 +98,45 @@ func TestMembershipDelivers(t *testing.T) {
 					t.Fatalf("the position is %s after %s", m.Last(), e.ID)
 				}
 			}
+			if history.asked {
+				request, _ = m.pageRequest()
+			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"push": func(*rapid.T) {
-				live++
-				m.push(message(live))
-			},
+			"publish": func(t *rapid.T) { history.newest += rapid.IntRange(1, 9).Draw(t, "messages") },
+			"push":    func(*rapid.T) { push() },
 			"catch up": func(t *rapid.T) {
-				var events []*event
-				for range rapid.IntRange(1, 9).Draw(t, "messages") {
-					live++
-					events = append(events, message(live))
+				r := historyRequest{hasSince: true, since: id{uint64(pushed), 0}}
+				p := history.page(r, pageSize)
+				pushed = history.newest
+				events := p.events
+				if p.missing {
+					events = append([]*event{m.gap()}, events...)
 				}
-				m.catchUp(events)
+				if len(events) > 0 {
+					m.catchUp(events, p.more())
+				}
 			},
-			"read": func(*rapid.T) { read() },
+			"trim":      func(t *rapid.T) { history.trimmed = rapid.IntRange(history.trimmed, history.newest).Draw(t, "to") },
+			"read page": func(*rapid.T) { readPage() },
+			"add page":  func(*rapid.T) { addPage() },
+			"read":      func(*rapid.T) { read() },
+			"": func(t *rapid.T) {
+				if n, limit := m.Queued(), pageSize+2+2*o.Queue; n > limit {
+					t.Fatalf("%d events are queued, want at most %d", n, limit)
+				}
+			},
 		})
-		for m.Queued() > 0 {
+		for pushed < history.newest {
+			push()
+		}
+		for range 2 * (history.newest + 10) {
+			readPage()
+			addPage()
 			read()
 		}
-		if m.err == nil && last < live && !gap {
-			t.Fatalf("everything is read, and the last message is %d of %d", last, live)
+		if m.err == nil && last < history.newest && !gap {
+			t.Fatalf("everything is read, and the last message is %d of %d", last, history.newest)
 		}
 	})
 }

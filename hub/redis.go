@@ -271,20 +271,6 @@ func (h *redisHub) PublishWith(ctx context.Context, room string, data []byte, o 
 	return id, nil
 }
 
-func (h *redisHub) HistoryOf(ctx context.Context, room, since string, limit int) ([]Event, error) {
-	request, err := h.opts.checkHistory(room, since, limit)
-	if err := cmp.Or(err, h.checkOpen(ctx)); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
-	defer cancel()
-	p, err := h.readHistory(ctx, room, request)
-	if err != nil {
-		return nil, h.unavailable(err)
-	}
-	return p.list(room), nil
-}
-
 func (h *redisHub) Notify(ctx context.Context, room string, data []byte) error {
 	if err := cmp.Or(checkRoom(room), h.opts.checkData(data), h.checkOpen(ctx)); err != nil {
 		return err
@@ -336,12 +322,12 @@ func (h *redisHub) Members(ctx context.Context, room string) ([]Member, error) {
 			return nil, h.unavailable(err)
 		}
 	}
-	fields, err := h.client.HGetAll(ctx, k.members).Result()
+	entries, err := h.readMembers(ctx, k.members)
 	if err != nil {
 		return nil, h.unavailable(err)
 	}
 	p, dead := presence{}, h.deadServers()
-	for entry, m := range parseEntries(fields) {
+	for entry, m := range entries {
 		if !dead[serverOf(entry)] {
 			p.add(entry, m)
 		}

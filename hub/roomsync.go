@@ -2,8 +2,7 @@ package hub
 
 import (
 	"context"
-	"strconv"
-	"strings"
+	"time"
 )
 
 // redisRoom follows a room on its channel.
@@ -21,20 +20,24 @@ type redisRoom struct {
 	opts RoomOptions
 	sub  subscription // to the channel
 
+	extended time.Time // when the TTLs were last extended; only maintainer.run uses it
+
 	refs int // memberships and Joins in progress; redisHub.mu guards it
 
 	localRoom // its mutex guards the fields below
 
 	state    roomState
-	ready    chan struct{} // closed when live
-	round    int           // counts the changes to syncing; results of an earlier round are obsolete
-	buffered []string      // payloads received while syncing
-	synced   bool          // was live before, so that last, version and epoch are set
-	last     id            // the newest message delivered to members here
-	version  uint64        // of presence, zero if nobody was present: any version may follow
-	epoch    string        // of presence
-	syncErr  error         // of the last attempt to synchronize, nil if it succeeded
-	closed   bool          // the hub is closed
+	ready    chan struct{}          // closed when live
+	round    int                    // counts the changes to syncing; results of an earlier round are obsolete
+	buffered []string               // payloads received while syncing
+	size     int                    // bytes of buffered
+	synced   bool                   // was live before, so that last, version and epoch are set
+	last     id                     // the newest message delivered to members here
+	version  uint64                 // of presence, zero if nobody was present: any version may follow
+	epoch    string                 // of presence
+	syncErr  error                  // of the last attempt to synchronize, nil if it succeeded
+	closed   bool                   // the hub is closed
+	byEntry  map[string]*Membership // of memberships, nil in a small room
 }
 
 type roomState uint8
@@ -45,19 +48,21 @@ const (
 	live
 )
 
-// maxBuffered limits the payloads buffered while a room is syncing. Beyond it,
-// the room syncs again, and only notices are lost.
-const maxBuffered = 1024
+// maxBuffered limits the bytes of the payloads buffered while a room is syncing.
+// Beyond it, the room syncs again, and only notices are lost.
+const maxBuffered = 4 << 20
 
 func newRedisRoom(h *redisHub, name string) *redisRoom {
 	r := &redisRoom{
 		hub:       h,
 		keys:      keysOf(h.opts.Prefix, name),
 		opts:      h.opts.room(name),
+		extended:  time.Now(), // by sync.lua
 		localRoom: localRoom{room: name, counts: &h.counts, fanOut: &h.fanOut},
 		ready:     make(chan struct{}),
 	}
 	r.sub = subscription{channel: r.keys.channel, listener: r}
+	h.maintainer.addTTL(r.opts.HistoryTTL)
 	return r
 }
 
@@ -67,8 +72,10 @@ func (r *redisRoom) join(ctx context.Context, m *Membership, request historyRequ
 	if err := r.awaitLive(ctx); err != nil {
 		return err
 	}
-	if !r.attachIfOpen(m) {
-		return ErrClosed
+	m.pager = r
+	started, err := r.attachIfOpen(m, request)
+	if started || err != nil {
+		return err
 	}
 	if !m.visible {
 		p, err := r.hub.readHistory(ctx, r.room, request)
@@ -92,15 +99,28 @@ func (r *redisRoom) join(ctx context.Context, m *Membership, request historyRequ
 	return nil
 }
 
-// attachIfOpen attaches m and reports true, unless the hub is closed.
-func (r *redisRoom) attachIfOpen(m *Membership) bool {
+// attachIfOpen attaches m, unless the hub is closed. It reports true if nothing needs
+// to be written to Redis or read from there, so that the membership has started.
+func (r *redisRoom) attachIfOpen(m *Membership, request historyRequest) (started bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed {
-		r.attach(m)
+	if r.closed {
+		return false, ErrClosed
 	}
-	return !r.closed
+	m.recovery = recovery{more: true, reading: true}
+	r.attach(m)
+	if r.byEntry != nil {
+		r.byEntry[m.entry] = m
+	}
+	if r.state != live || m.visible || request.hasSince && request.since != r.last || request.count > 0 && !request.hasSince {
+		return false, nil
+	}
+	m.start(historyPage{after: r.last, newest: r.last})
+	return true, nil
 }
+
+// readMore implements pager.
+func (r *redisRoom) readMore(m *Membership) { r.hub.maintainer.readPage(r, m) }
 
 // detach removes m from the room. While disconnected, the members here can't
 // learn from the channel that m has left, so detach notifies them itself.
@@ -108,6 +128,7 @@ func (r *redisRoom) detach(m *Membership) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.remove(m)
+	delete(r.byEntry, m.entry)
 	if r.state == disconnected {
 		r.removePresent(m.entry)
 	}
@@ -156,7 +177,7 @@ func (r *redisRoom) setState(s roomState) {
 	}
 	r.state = s
 	if s != live {
-		r.buffered = nil // syncing reads it from Redis
+		r.buffered, r.size = nil, 0 // syncing reads it from Redis
 	}
 	if s == syncing {
 		r.round++
@@ -172,14 +193,19 @@ func (r *redisRoom) onPayload(text string) {
 	case r.state == live:
 		if !r.apply(text) {
 			r.setState(syncing)
-			r.buffered = append(r.buffered, text)
+			r.buffer(text)
 		}
 	case r.state == disconnected: // received on a connection that is being closed
-	case len(r.buffered) < maxBuffered:
-		r.buffered = append(r.buffered, text)
+	case r.size < maxBuffered:
+		r.buffer(text)
 	default:
 		r.setState(syncing)
 	}
+}
+
+func (r *redisRoom) buffer(text string) {
+	r.buffered = append(r.buffered, text)
+	r.size += len(text)
 }
 
 // apply delivers a payload. It reports false if something before it is missing.
@@ -200,9 +226,7 @@ func (r *redisRoom) apply(text string) bool {
 		return true
 	}
 	if r.version == 0 {
-		// Nobody was present when the room was synced, so this is the first
-		// change. The epoch is the version before it, see prelude.lua.
-		r.epoch = strconv.FormatUint(p.version-1, 10)
+		r.epoch = epochBefore(p.version)
 	} else if p.version != r.version+1 {
 		return false
 	}
@@ -210,7 +234,7 @@ func (r *redisRoom) apply(text string) bool {
 	switch {
 	case p.kind == '+':
 		r.addPresent(p.entry, p.member)
-	case serverOf(p.entry) == r.hub.serverID && r.ownEntries()[p.entry] != nil:
+	case serverOf(p.entry) == r.hub.serverID && r.ownEntry(p.entry) != nil:
 		// Another server considered this one dead. Syncing adds the entry again.
 		r.hub.maintainer.callAfter(0, r.resync)
 	default:
@@ -244,14 +268,14 @@ func (r *redisRoom) onSynced(round int, s snapshot) {
 	if r.state != syncing || r.round != round {
 		return
 	}
+	if !r.applyBuffered(&s) {
+		r.setState(syncing)
+		return
+	}
 	again := r.synced
 	r.syncErr = nil
 	r.deliverMissed(s)
 	r.replacePresence(s)
-	if len(s.missed) >= r.opts.History {
-		r.setState(syncing) // there may be more
-		return
-	}
 	if again {
 		r.hub.counts.catchUps.Add(1)
 	}
@@ -260,11 +284,20 @@ func (r *redisRoom) onSynced(round int, s snapshot) {
 	for i, text := range buffered {
 		if !r.apply(text) {
 			r.setState(syncing)
-			r.buffered = buffered[i:]
+			for _, rest := range buffered[i:] {
+				r.buffer(rest)
+			}
 			return
 		}
 	}
-	r.buffered = nil
+	r.buffered, r.size = nil, 0
+}
+
+// inRound reports whether the room is still in that round of syncing.
+func (r *redisRoom) inRound(round int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state == syncing && r.round == round
 }
 
 // deliverMissed delivers the messages that weren't received on the channel.
@@ -280,76 +313,12 @@ func (r *redisRoom) deliverMissed(s snapshot) {
 		events = append(events, r.gap(s.missed[0].prev.compare(r.last) < 0))
 	case s.newest.compare(r.last) < 0:
 		events = append(events, r.gap(true))
-		r.last = s.newest
 	}
 	events = append(events, s.missed...)
-	if n := len(s.missed); n > 0 {
-		r.last = s.missed[n-1].id
-	}
+	r.last = s.newest
 	if len(events) > 0 {
-		r.catchUp(events)
-	}
-}
-
-// replacePresence replaces the presence by that of the snapshot, except that
-// this server's own memberships are taken from memory.
-func (r *redisRoom) replacePresence(s snapshot) {
-	if r.opts.NoPresence {
-		return
-	}
-	own, dead := r.ownEntries(), r.hub.deadServers()
-	for entry := range s.entries {
-		// Entries of dead servers are still in Redis if no other server had
-		// members in the room when they died. Remove them now: Redis forgets
-		// after a time which servers are dead.
-		if server := serverOf(entry); dead[server] || server == r.hub.serverID && own[entry] == nil {
-			delete(s.entries, entry)
-			r.hub.maintainer.removeEntry(r, entry)
-		}
-	}
-	for entry, m := range own {
-		if m.registered {
-			s.entries[entry] = m.member
-		}
-	}
-	if r.epoch != "" && r.epoch != s.epoch {
-		// Redis has lost the members. Keep those of other servers until they
-		// have had time to add them again.
-		for entry, m := range r.presence.entries {
-			if server := serverOf(entry); server != r.hub.serverID && !dead[server] {
-				s.entries[entry] = m
-			}
-		}
-		r.hub.maintainer.callAfter(r.hub.opts.leaseTime(), r.resync)
-	}
-	r.version, r.epoch = s.version, s.epoch
-	joined, left := r.presence.replace(s.entries)
-	for _, m := range joined {
-		r.pushPresence(Joined, m)
-	}
-	for _, m := range left {
-		r.pushPresence(Left, m)
-	}
-}
-
-// ownEntries returns the memberships on this server by entry.
-func (r *redisRoom) ownEntries() map[string]*Membership {
-	own := make(map[string]*Membership, len(r.memberships))
-	for m := range r.memberships {
-		own[m.entry] = m
-	}
-	return own
-}
-
-// removeDead removes the members of dead servers.
-func (r *redisRoom) removeDead(dead map[string]bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for entry := range r.presence.entries {
-		if dead[serverOf(entry)] {
-			r.removePresent(entry)
-			r.hub.maintainer.removeEntry(r, entry)
-		}
+		page := historyPage{events: s.missed, newest: s.newest}
+		r.catchUp(events, page.more())
 	}
 }
 
@@ -374,10 +343,4 @@ func (r *redisRoom) close() (entries []string) {
 	}
 	r.closeAll()
 	return entries
-}
-
-// serverOf returns the ID of the server that an entry belongs to.
-func serverOf(entry string) string {
-	server, _, _ := strings.Cut(entry, "/")
-	return server
 }

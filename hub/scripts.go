@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -56,9 +55,9 @@ func (h *redisHub) publishCommand() string {
 // register runs join.lua: it adds m's entry to the room's members and reads the
 // requested part of the history.
 func (r *redisRoom) register(ctx context.Context, m *Membership, request historyRequest) (historyPage, error) {
-	args := append([]any{
-		r.hub.publishCommand(), r.keys.channel, r.hub.membersTTL(), m.entry, formatMember(m.member),
-	}, request.args()...)
+	args := []any{r.hub.publishCommand(), r.keys.channel, r.hub.membersTTL()}
+	args = append(args, request.args()...)
+	args = append(args, m.entry, formatMember(m.member))
 	reply, err := joinScript.Run(ctx, r.hub.client, []string{r.keys.members, r.keys.stream}, args...).Result()
 	if err != nil {
 		return historyPage{}, err
@@ -79,9 +78,9 @@ func (h *redisHub) readHistory(ctx context.Context, room string, request history
 // args returns the arguments of history.lua.
 func (r historyRequest) args() []any {
 	if r.hasSince {
-		return []any{r.since.String(), r.count}
+		return []any{r.since.String(), r.count, pageBytes}
 	}
-	return []any{"", r.count}
+	return []any{"", r.count, pageBytes}
 }
 
 func parsePage(room string, request historyRequest, reply any) (historyPage, error) {
@@ -91,86 +90,81 @@ func parsePage(room string, request historyRequest, reply any) (historyPage, err
 	}
 	newest, err1 := parseReplyID(parts[0])
 	events, err2 := parseEvents(room, parts[1])
-	if !request.hasSince {
-		slices.Reverse(events)
-	}
 	return request.page(events, newest), errors.Join(err1, err2)
 }
 
-// snapshot is the reply of sync.lua.
+// snapshot is the reply of sync.lua. If scan is set, entries must still be read with
+// HSCAN, because there are too many.
 type snapshot struct {
 	newest  id
-	missed  []*event
-	version uint64
-	epoch   string // changes when Redis has lost the members; empty if there are none
+	missed  []*event // a page
+	version uint64   // zero if nobody is present
+	epoch   string   // changes when Redis has lost the members; empty if nobody is present
 	entries map[string]Member
+	scan    bool
 }
+
+// maxFields is the number of fields of a hash of members that are read at once. Redis
+// executes no other command meanwhile.
+const maxFields = 500
 
 // syncCall returns a call of sync.lua for the current round.
 func (r *redisRoom) syncCall() (round int, c *scriptCall) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	last := ""
+	last, limit := "", maxFields
 	if r.synced {
 		last = r.last.String()
 	}
-	args := []any{r.hub.publishCommand(), r.keys.channel, r.hub.membersTTL(), last, r.opts.History, 1}
 	if r.opts.NoPresence {
-		args[len(args)-1] = 0
+		limit = -1
 	}
-	for m := range r.memberships {
-		if m.registered {
-			args = append(args, m.entry, formatMember(m.member))
-		}
+	return r.round, &scriptCall{
+		keys: []string{r.keys.members, r.keys.stream, r.keys.keys},
+		args: []any{r.hub.membersTTL(), longer(r.opts.HistoryTTL).Milliseconds(), last, pageBytes, limit},
 	}
-	return r.round, &scriptCall{keys: []string{r.keys.members, r.keys.stream}, args: args}
 }
 
 func (r *redisRoom) parseSnapshot(reply any) (s snapshot, err error) {
 	parts, ok := reply.([]any)
-	if !ok || len(parts) != 3 {
+	if !ok || len(parts) != 6 {
 		return s, errReply
 	}
-	flat, ok := parts[2].([]any)
-	if !ok || len(flat)%2 != 0 {
+	size, ok1 := parts[2].(int64)
+	version, ok2 := parts[3].(string)
+	epoch, ok3 := parts[4].(string)
+	flat, ok4 := parts[5].([]any)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
 		return s, errReply
 	}
-	fields := make(map[string]string, len(flat)/2)
-	for i := 0; i < len(flat); i += 2 {
-		name, ok1 := flat[i].(string)
-		value, ok2 := flat[i+1].(string)
-		if !ok1 || !ok2 {
+	fields := make([]string, len(flat))
+	for i := range flat {
+		if fields[i], ok = flat[i].(string); !ok {
 			return s, errReply
 		}
-		fields[name] = value
 	}
 	var err1, err2, err3 error
 	s.newest, err1 = parseReplyID(parts[0])
 	s.missed, err2 = parseEvents(r.room, parts[1])
-	if r.opts.NoPresence {
-		return s, errors.Join(err1, err2)
-	}
-	if v, ok := fields["v"]; ok {
-		s.version, err3 = strconv.ParseUint(v, 10, 64)
-	}
-	s.epoch = fields["b"]
-	s.entries = parseEntries(fields)
+	s.version, err3 = strconv.ParseUint(version, 10, 64)
+	s.epoch = epoch
+	s.scan = int(size) > len(fields)/2
+	s.entries = make(map[string]Member, size)
+	addFields(s.entries, fields)
 	return s, errors.Join(err1, err2, err3)
 }
 
-// parseEntries parses a room's hash of members. The result includes entries of
-// dead servers. Invalid ones are ignored.
-func parseEntries(fields map[string]string) map[string]Member {
-	entries := make(map[string]Member, len(fields))
-	for entry, value := range fields {
-		if entry == "b" || entry == "v" {
+// addFields adds fields of a room's hash of members, which are names and values in
+// turn. Entries may be those of dead servers. Invalid ones are ignored.
+func addFields(entries map[string]Member, fields []string) {
+	for i := 0; i+1 < len(fields); i += 2 {
+		if fields[i] == "b" || fields[i] == "v" {
 			continue
 		}
-		if m, err := parseMember(value); err == nil {
-			entries[entry] = m
+		if m, err := parseMember(fields[i+1]); err == nil {
+			entries[fields[i]] = m
 		}
 	}
-	return entries
 }
 
 func parseReplyID(reply any) (id, error) {

@@ -24,6 +24,7 @@ const HISTORY = 500; // number of messages that a room keeps
 const TTL = 24 * 3600_000; // ms: how long a room keeps them after the last one
 const LEASE = 5_000; // ms: time within which the members of a crashed server leave
 const LEASE_TIME = 0.7 * LEASE;
+const ALL = 1e15; // no limit of bytes or of fields
 const RENEW_INTERVAL = 0.2 * LEASE;
 
 const read = (name) => readFileSync(path.join(__dirname, `../../hub/scripts/${name}.lua`), "utf8");
@@ -33,7 +34,8 @@ const script = (name, keys) => defineScript({
   parseCommand: (parser, ...args) => parser.push(...args.map(String)),
 });
 const scripts = {
-  append: script("publish", 2), leave: script("leave", 1), sync: script("sync", 2), renew: script("renew", 1),
+  append: script("publish", 2), add: script("join", 2), leave: script("leave", 1),
+  sync: script("sync", 3), renew: script("renew", 1),
 };
 
 // retry repeats an operation until it succeeds.
@@ -160,10 +162,15 @@ class Room {
     const started = [...memberships].filter((m) => m.send); // those that start meanwhile may need older messages
     const oldest = started.map((m) => m.last).sort(compare)[0] ?? "";
     if (full ? memberships.size === 0 : !oldest) return;
-    const [newest, entries, members] = full
-      ? await redis.sync(
-        this.members, stream, "PUBLISH", this.channel, TTL, oldest, HISTORY, 1, ...[...memberships].flatMap(toArguments))
-      : [null, await redis.sendCommand(["XRANGE", stream, "(" + oldest, "+"])];
+    let newest, entries, members;
+    if (full) {
+      const mine = [...memberships].flatMap(toArguments);
+      await redis.add(this.members, stream, "PUBLISH", this.channel, TTL, "", 0, 0, ...mine);
+      [newest, entries, , , , members] = await redis.sync(
+        this.members, stream, this.channel + ":k", TTL, TTL * 9 / 8, oldest, ALL, ALL);
+    } else {
+      entries = await redis.sendCommand(["XRANGE", stream, "(" + oldest, "+"]);
+    }
     if (full) {
       this.entries = toEntries(members);
       this.updatePresence();

@@ -1,3 +1,3 @@
--- Reads part of the history.
--- KEYS: stream. ARGV: ID or '', how many messages.
-return history(KEYS[1], ARGV[1], ARGV[2])
+-- Reads a page of the history.
+-- KEYS: stream. ARGV: ID or '', how many messages, bytes of a page.
+return history(KEYS[1], ARGV[1], ARGV[2], ARGV[3])

@@ -28,14 +28,57 @@ local function newest(stream)
   return last[1] and last[1][1] or '0-0'
 end
 
--- history reads the first count messages after an ID, oldest first, or if the ID is
--- '', the last count messages, newest first. It returns the ID of the newest message
--- of the stream, and the messages.
-local function history(stream, since, count)
-  if since ~= '' then
-    return { newest(stream), redis.call('XRANGE', stream, '(' .. since, '+', 'COUNT', count) }
+-- readAfter reads messages after an ID, oldest first: at most count, and no more when
+-- they have that many bytes. It reads a few first, to learn how large they are.
+local function readAfter(stream, id, count, bytes)
+  local messages, size, step = {}, 0, 8
+  while size < bytes and #messages < count do
+    local want = math.min(step, count - #messages)
+    local part = redis.call('XRANGE', stream, '(' .. id, '+', 'COUNT', want)
+    for _, message in ipairs(part) do
+      if size >= bytes then break end
+      messages[#messages + 1] = message
+      size = size + #message[2][#message[2]]
+    end
+    if #part < want then break end
+    id = part[#part][1]
+    step = math.max(1, math.min(512, math.ceil((bytes - size) / (size / #messages + 1))))
   end
-  local messages = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', math.max(count, 1))
-  local last = messages[1] and messages[1][1] or '0-0'
-  return { last, count == '0' and {} or messages }
+  return messages
+end
+
+-- readLast reads the last count messages, oldest first, if they have fewer than that
+-- many bytes. Otherwise it returns nothing and the ID before them.
+local function readLast(stream, count, bytes)
+  local messages, size, from, before = {}, 0, '+', '0-0'
+  while count > 0 do
+    local want = math.min(count, 64)
+    local part = redis.call('XREVRANGE', stream, from, '-', 'COUNT', want)
+    for _, message in ipairs(part) do
+      before = message[2][2]
+      size = size + #message[2][#message[2]]
+      if size < bytes then messages[#messages + 1] = message end
+    end
+    if #part < want then break end
+    from, count = '(' .. part[#part][1], count - want
+  end
+  if size >= bytes then return nil, before end
+  for i = 1, #messages / 2 do
+    messages[i], messages[#messages + 1 - i] = messages[#messages + 1 - i], messages[i]
+  end
+  return messages
+end
+
+-- history reads a page of the history: messages after an ID, or if the ID is '', of
+-- the last count messages. It returns the ID of the newest message of the stream, and
+-- the messages, oldest first. A page ends when it has that many bytes.
+local function history(stream, since, count, bytes)
+  count, bytes = tonumber(count), tonumber(bytes)
+  local messages
+  if since == '' and count == 0 then
+    messages = {}
+  elseif since == '' then
+    messages, since = readLast(stream, count, bytes)
+  end
+  return { newest(stream), messages or readAfter(stream, since, count, bytes) }
 end

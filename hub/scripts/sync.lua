@@ -1,21 +1,24 @@
--- Adds a server's entries again if Redis has lost them, and reads what the server
--- needs to follow the room from here on: the ID of the newest message, the
--- messages after the last one that the server has, and the members.
--- KEYS: members, stream. ARGV: PUBLISH or SPUBLISH, channel, TTL in ms, ID of the
--- last message that the server has or '', limit of messages to read, 1 for a room
--- with presence, and for each of the server's memberships an entry and a member.
+-- Reads what a server needs to follow a room from here on: the ID of the newest
+-- message, a page of the messages after the last one that the server has, how many
+-- fields the hash of members has, its version and epoch, and its fields if they aren't
+-- too many. Otherwise the server reads them with HSCAN, and then applies the changes
+-- that it has received since.
+-- KEYS: members, stream, keys. ARGV: TTLs of the members and of the others in ms, ID of
+-- the last message that the server has or '', bytes of a page, limit of fields to read,
+-- or -1 for a room without presence.
 local members, stream = KEYS[1], KEYS[2]
-local publish, channel, ttl, last, limit, presence = unpack(ARGV, 1, 6)
-local present = {}
-if presence == '1' then
-  for i = 7, #ARGV, 2 do
-    addEntry(members, ttl, publish, channel, ARGV[i], ARGV[i + 1])
-  end
-  redis.call('PEXPIRE', members, ttl)
-  present = redis.call('HGETALL', members)
-end
+local ttl, longer, last, bytes, limit = unpack(ARGV)
+redis.call('PEXPIRE', stream, longer)
+redis.call('PEXPIRE', KEYS[3], longer)
 local missed = {}
-if last ~= '' then
-  missed = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', limit)
+if last ~= '' then missed = readAfter(stream, last, math.huge, tonumber(bytes)) end
+local fields, size, state = {}, 0, {}
+if limit ~= '-1' then
+  redis.call('PEXPIRE', members, ttl)
+  size = redis.call('HLEN', members)
+  if size <= tonumber(limit) then
+    fields = redis.call('HGETALL', members)
+  end
+  state = redis.call('HMGET', members, 'v', 'b')
 end
-return { newest(stream), missed, present }
+return { newest(stream), missed, size, state[1] or '0', state[2] or '', fields }
