@@ -16,9 +16,25 @@ func sendTo(t testing.TB, h hub.Hub, member, data string) {
 	}
 }
 
+// awaitUsers waits until what one hub sends to members reaches another. In a Cluster,
+// a server may be subscribed to its rooms before it is to the channel of users.
+func awaitUsers(t testing.TB, from, to hub.Hub) {
+	t.Helper()
+	probe := hub.NewSession(to, hub.Member{ID: "probe"}, hub.SessionOptions{})
+	defer probe.Close()
+	testkit.Eventually(t, "members are reached", func() bool {
+		if err := from.Disconnect(longContext(t), "probe", 4000, ""); err != nil {
+			t.Fatal(err)
+		}
+		return errors.As(probe.Join(longContext(t), "", hub.JoinOptions{}), new(*hub.DisconnectError))
+	})
+}
+
 func TestSendTo(t *testing.T) {
 	forEachKind(t, func(t *testing.T, k hubKind) {
 		a, b := k.newHubs(t, hub.Options{})
+		awaitUsers(t, a, b)
+		awaitUsers(t, b, a)
 		anyID := "ann \n\x00{}%2F\xff"
 		session, other := newSession(t, a, anyID), newSession(t, b, anyID)
 		enter(t, session, "one", hub.JoinOptions{})
@@ -54,6 +70,7 @@ func TestSendTo(t *testing.T) {
 func TestSlowReceiverOfDirectEvents(t *testing.T) {
 	forEachKind(t, func(t *testing.T, k hubKind) {
 		a, b := k.newHubs(t, hub.Options{Queue: 2})
+		awaitUsers(t, b, a)
 		s := newSession(t, a, "ann")
 		enter(t, s, "room", hub.JoinOptions{})
 		expectAll(t, s, "room: entered")
@@ -73,6 +90,7 @@ func TestSlowReceiverOfDirectEvents(t *testing.T) {
 func TestDisconnect(t *testing.T) {
 	forEachKind(t, func(t *testing.T, k hubKind) {
 		a, b := k.newHubs(t, hub.Options{})
+		awaitUsers(t, a, b)
 		here, there := newSession(t, a, "ann"), newSession(t, b, "ann")
 		enter(t, here, "room", hub.JoinOptions{})
 		enter(t, there, "room", hub.JoinOptions{})
