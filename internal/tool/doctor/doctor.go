@@ -12,7 +12,8 @@ import (
 
 // Report has the results of an examination.
 type Report struct {
-	URL    string        `json:"url"`
+	URL    string        `json:"url,omitempty"`
+	URLs   []string      `json:"urls,omitempty"` // instead of URL, of several servers
 	Checks []CheckResult `json:"checks"`
 	ToFix  int           `json:"fix"` // number of results that are Fix
 }

@@ -75,20 +75,10 @@ func (o *Options) Check() error {
 	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
 	o.Sessions = cmp.Or(o.Sessions, 20)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 2*time.Minute)
-	u, err := url.Parse(o.URL)
+	u, err := ParseURL(o.URL)
 	switch {
-	case !strings.Contains(o.URL, "://"):
-		return fmt.Errorf("%q must begin with ws:// or wss://, such as ws://127.0.0.1:3000/ws", o.URL)
 	case err != nil:
-		return fmt.Errorf("%q is not a URL: %w", o.URL, errors.Unwrap(err))
-	case u.Scheme != "ws" && u.Scheme != "wss":
-		return fmt.Errorf("%q must begin with ws:// or wss://", o.URL)
-	case u.Hostname() == "":
-		return fmt.Errorf("%q has no host", o.URL)
-	case u.User != nil:
-		return fmt.Errorf("%q contains a password: use --header \"Authorization: …\"", u.Redacted())
-	case u.Fragment != "":
-		return fmt.Errorf("%q has a fragment, which WebSocket URLs can't have (RFC 6455 §3)", o.URL)
+		return err
 	case o.Health != "" && !strings.HasPrefix(o.Health, "/") && !isURL(o.Health):
 		return fmt.Errorf("--health %s: must be a path, such as /health, or a URL", o.Health)
 	case o.Interval < 0, o.Idle < 0, o.Timeout < 0, o.DrainTimeout < 0:
@@ -114,6 +104,26 @@ func (o *Options) Check() error {
 		}
 	}
 	return o.readTLS()
+}
+
+// ParseURL parses the URL of a server.
+func ParseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case !strings.Contains(text, "://"):
+		return nil, fmt.Errorf("%q must begin with ws:// or wss://, such as ws://127.0.0.1:3000/ws", text)
+	case err != nil:
+		return nil, fmt.Errorf("%q is not a URL: %w", text, errors.Unwrap(err))
+	case u.Scheme != "ws" && u.Scheme != "wss":
+		return nil, fmt.Errorf("%q must begin with ws:// or wss://", text)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("%q has no host", text)
+	case u.User != nil:
+		return nil, fmt.Errorf("%q contains a password: use --header \"Authorization: …\"", u.Redacted())
+	case u.Fragment != "":
+		return nil, fmt.Errorf("%q has a fragment, which WebSocket URLs can't have (RFC 6455 §3)", text)
+	}
+	return u, nil
 }
 
 func signalTo(pid int, s os.Signal) error {

@@ -47,6 +47,7 @@ var notRun = []struct{ prefix, why string }{
 	{"holdfast top", "it needs a terminal; test/e2e/top has one"},
 	{"holdfast doctor ws://127.0.0.1:8080/ws --health ", "TestBalancerPassesDoctor does that"},
 	{"holdfast doctor ws://10.0.0.1:3000/ws --drain", "it asks for a server to be stopped by hand; internal/tool/doctor tests it"},
+	{"holdfast doctor --protocol socketio ", "its servers are the reader's own; test/e2e/kits has some"},
 	{"bench/", "it takes minutes"},
 	{"holdfast bench wss://localhost:8443/ --ca", "the balancer of this test isn't at localhost; curl tries the same"},
 	{"NODE_EXTRA_CA_CERTS=", "client.js is the reader's own"},
