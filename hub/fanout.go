@@ -216,7 +216,7 @@ func (p *wakePipe) close() {
 // pacer counts goroutines that were woken and haven't run yet.
 type pacer struct {
 	woken   int          // by the fan-out
-	yield   bool         // some weren't counted in waiting
+	yield   bool         // some aren't waited for, so let others run
 	waiting atomic.Int32 // woken and not run yet, plus one for the fan-out
 	wake    *wakePipe
 }
@@ -241,8 +241,13 @@ func (m *Membership) pace(p *pacer) bool {
 		return false
 	}
 	m.waiting = false
-	m.pacer = p
 	p.woken++
+	if m.place != nil {
+		// The session may be busy with another room, so don't wait for it.
+		p.yield = true
+		return true
+	}
+	m.pacer = p
 	p.waiting.Add(1)
 	return true
 }
