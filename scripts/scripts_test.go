@@ -105,7 +105,7 @@ func TestAllPartsPass(t *testing.T) {
 
 func TestLintReportsAll(t *testing.T) {
 	output, status := runScript(t, "lint.sh", map[string]string{
-		"git":   "mkdir -p kubernetes; echo a.go",
+		"git":   "mkdir -p kubernetes bench/hub; echo a.go",
 		"gofmt": "echo a.go",
 		"go":    `[ "$GOOS $1" != "darwin vet" ] && [ "$GOOS $1" != "windows build" ]`,
 	})
@@ -113,7 +113,7 @@ func TestLintReportsAll(t *testing.T) {
 	if n := strings.Count(output, "lint: "); n != 3 {
 		t.Errorf("%d failures, want 3:\n%s", n, output)
 	}
-	output, status = runScript(t, "lint.sh", map[string]string{"git": "mkdir -p kubernetes; echo a.go", "gofmt": "true", "go": "true"})
+	output, status = runScript(t, "lint.sh", map[string]string{"git": "mkdir -p kubernetes bench/hub; echo a.go", "gofmt": "true", "go": "true"})
 	expect(t, output, status, 0)
 }
 

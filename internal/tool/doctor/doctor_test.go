@@ -133,7 +133,7 @@ func TestDefects(t *testing.T) {
 		{says503, []string{"handshake"}, rest, "answered with 503"},
 		{noPong, []string{"ping", "reattach", "idle"}, []string{"notice"}, "no pong within 3s"},
 		{wrongPong, []string{"ping", "reattach", "idle"}, []string{"notice"}, "doesn't have the payload of the ping"},
-		{latePong, []string{"ping"}, nil, "the pong came after 2.2"},
+		{latePong, []string{"ping"}, nil, "the pong came after"},
 		{masksFrames, []string{"ping", "close", "reattach", "idle"}, []string{"again", "notice"}, "masked frame"},
 		{ignoresClose, []string{"close"}, nil, "our Close with 1000 was not answered within 3s"},
 		{noControl + " + " + ignoresClose, []string{"close", "reattach"}, []string{"notice"}, "our Close with 1000 was not answered within 3s"},

@@ -32,7 +32,7 @@ func examine(t *testing.T, defects ...string) (c conformity) {
 	pidFile := func(i int) string { return filepath.Join(dir, fmt.Sprint("pid.", i)) }
 	args := []string{"doctor", "--protocol", "socketio", "--json", "--max-gap", "1m", "--sessions", "8"}
 	if len(defects) == 0 {
-		args = append(args, "--timeout", "1m") // a slow machine isn't a defect
+		args = append(args, "--timeout", "20s") // a slow machine isn't a defect
 	}
 	for i := 1; i <= 2; i++ {
 		p := peer(t, "conformance.js", append([]string{"ws://127.0.0.1:0", redis.URL(), pidFile(i)}, defects...)...)
@@ -100,7 +100,7 @@ func TestConformanceOfBrokenKits(t *testing.T) {
 		want    []string // checks
 	}{
 		{[]string{"repeat", "lose"}, []string{"lost", "doubled", "acks"}},
-		{[]string{"drop", "forget"}, []string{"state", "acks"}},
+		{[]string{"forget"}, []string{"state"}},
 	} {
 		t.Run(strings.Join(b.defects, "+"), func(t *testing.T) {
 			t.Parallel()

@@ -30,14 +30,6 @@ const broken = {
       if (event[0] !== "holdfast:echo" || Date.now() > until) next();
     });
   },
-  // Late answers are lost.
-  drop(socket) {
-    socket.use((event, next) => {
-      const answer = event.at(-1);
-      if (typeof answer === "function") event[event.length - 1] = (...args) => socket.moved || answer(...args);
-      next();
-    });
-  },
   // Nothing of the session's data is moved.
   forget(socket) {
     if (socket.recovered) socket.data = {};
