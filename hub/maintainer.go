@@ -197,7 +197,7 @@ func (m *maintainer) removeEntries(ctx context.Context) error {
 		for _, e := range b.entries {
 			args = append(args, e)
 		}
-		calls[i] = &scriptCall{keys: []string{b.room.keys.members}, args: args}
+		calls[i] = &scriptCall{keys: []string{b.room.keys.members()}, args: args}
 	}
 	err := runAll(ctx, m.hub.client, leaveScript, calls)
 	if err != nil {
@@ -341,9 +341,9 @@ func (m *maintainer) extendTTLs(ctx context.Context) error {
 	for rooms := range slices.Chunk(rooms, maxPipeline) {
 		p := h.client.Pipeline()
 		for _, r := range rooms {
-			p.PExpire(ctx, r.keys.members, ttl)
-			p.PExpire(ctx, r.keys.stream, longer(r.opts.HistoryTTL))
-			p.PExpire(ctx, r.keys.keys, longer(r.opts.HistoryTTL))
+			p.PExpire(ctx, r.keys.members(), ttl)
+			p.PExpire(ctx, r.keys.stream(), longer(r.opts.HistoryTTL))
+			p.PExpire(ctx, r.keys.keys(), longer(r.opts.HistoryTTL))
 		}
 		if _, err := p.Exec(ctx); err != nil {
 			return err

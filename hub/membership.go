@@ -36,21 +36,21 @@ func newMessage(room string, id, prev id, sender string, data []byte) *event {
 // Next has returned an error. All methods except Next are safe for concurrent use,
 // also with Next.
 type Membership struct {
-	room          string
-	member        Member
-	opts          RoomOptions
-	wantsPresence bool              // deliver Joined and Left
-	visible       bool              // is in the room's presence
-	onLeave       func(*Membership) // called once
-	pager         pager             // reads more of the history, nil for Memory
-	counts        *counters         // of the hub
-	encode        func(Event) []byte
-	place         *place // in a session, or nil
-	user          user   // listed if it isn't part of a session
+	room    string
+	member  Member
+	opts    *RoomOptions      // of the room
+	onLeave func(*Membership) // called once
+	pager   pager             // reads more of the history, nil for Memory
+	counts  *counters         // of the hub
+	encode  func(Event) []byte
+	place   *place // in a session, or nil
+	user    user   // listed if it isn't part of a session
 
-	entry      string // names this membership in the room's presence
-	registered bool   // entry has been written to Redis; the room's mutex guards it
-	attachedAt uint64 // the room's last delivery before this membership; the room's mutex guards it
+	entry         string // names this membership in the room's presence
+	wantsPresence bool   // deliver Joined and Left
+	visible       bool   // is in the room's presence
+	registered    bool   // entry has been written to Redis; the room's mutex guards it
+	attachedAt    uint64 // the room's last delivery before this membership; the room's mutex guards it
 
 	wake chan struct{} // has an element if Next must check again; nil in a session
 
@@ -66,7 +66,7 @@ type Membership struct {
 	pacer    *pacer // set if Next was woken by the fan-out and hasn't run yet
 }
 
-func newMembership(room string, m Member, o RoomOptions, j JoinOptions, counts *counters, onLeave func(*Membership)) *Membership {
+func newMembership(room string, m Member, o *RoomOptions, j JoinOptions, counts *counters, onLeave func(*Membership)) *Membership {
 	m.Data = slices.Clone(m.Data)
 	member := &Membership{
 		room:          room,

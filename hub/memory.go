@@ -99,7 +99,7 @@ func (h *memory) Join(ctx context.Context, room string, m Member, j JoinOptions)
 		return nil, err
 	}
 	defer h.unlockRoom(r)
-	member := newMembership(room, m, r.opts, j, &h.counts, h.leave)
+	member := newMembership(room, m, &r.opts, j, &h.counts, h.leave)
 	member.encode = h.opts.Encode
 	member.start(request.page(r.read(request), r.newest))
 	r.attach(member)

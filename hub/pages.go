@@ -53,7 +53,7 @@ func (m *maintainer) readPages(ctx context.Context) error {
 		if !ok {
 			i = len(calls)
 			index[k] = i
-			calls = append(calls, &scriptCall{keys: []string{r.room.keys.stream}, args: request.args()})
+			calls = append(calls, &scriptCall{keys: []string{r.room.keys.stream()}, args: request.args()})
 			waiting, requests = append(waiting, nil), append(requests, request)
 		}
 		waiting[i] = append(waiting[i], r)

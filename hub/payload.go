@@ -81,19 +81,25 @@ func parseMember(s string) (Member, error) {
 	return m, nil
 }
 
-// roomKeys are the Redis keys of a room. The braces put them into the same hash
-// slot. The room's name is escaped so that it can't contain a closing brace.
+// roomKeys makes the Redis keys of a room from its channel. The braces put them into
+// the same hash slot. The room's name is escaped so that it can't contain a closing
+// brace. They are made when they are needed, since there may be many rooms.
 type roomKeys struct {
 	channel string // pub/sub channel
-	stream  string // of messages: p is the ID of the message before, k the key, s the sender, d the data
-	keys    string // hash of key to ID, for the messages in the stream, and the state of publish.lua
-	members string // hash of entry to member; b is the epoch, v the version
 }
 
-func keysOf(prefix, room string) roomKeys {
-	base := channelOf(prefix, room)
-	return roomKeys{base, base + ":s", base + ":k", base + ":m"}
-}
+// stream is that of messages: p is the ID of the message before, k the key, s the
+// sender, d the data.
+func (k roomKeys) stream() string { return k.channel + ":s" }
+
+// keys is a hash of key to ID, for the messages in the stream, and the state of
+// publish.lua.
+func (k roomKeys) keys() string { return k.channel + ":k" }
+
+// members is a hash of entry to member; b is the epoch, v the version.
+func (k roomKeys) members() string { return k.channel + ":m" }
+
+func keysOf(prefix, room string) roomKeys { return roomKeys{channelOf(prefix, room)} }
 
 func channelOf(prefix, room string) string { return prefix + "{" + escape(room) + "}" }
 

@@ -60,7 +60,7 @@ func FuzzRoomKeys(f *testing.F) {
 		}
 		keys := func(room string) []string {
 			k := keysOf("p:", room)
-			return []string{k.channel, k.stream, k.keys, k.members}
+			return []string{k.channel, k.stream(), k.keys(), k.members()}
 		}
 		for _, k := range keys(a) {
 			name := strings.TrimPrefix(k, "p:{")

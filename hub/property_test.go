@@ -43,7 +43,7 @@ func TestMembershipDelivers(t *testing.T) {
 		since := rapid.IntRange(0, 5).Draw(t, "since")
 		history := &fakePager{newest: since + rapid.IntRange(0, 9).Draw(t, "newest")}
 		pushed := rapid.IntRange(since, history.newest).Draw(t, "pushed") // the last message delivered to the room
-		m := newMembership("room", Member{ID: "ann"}, o, JoinOptions{}, &counters{}, func(*Membership) {})
+		m := newMembership("room", Member{ID: "ann"}, &o, JoinOptions{}, &counters{}, func(*Membership) {})
 		m.pager = history
 		m.recovery = recovery{more: true, reading: true}
 		request := historyRequest{hasSince: true, since: id{uint64(since), 0}, count: maxCount}

@@ -222,7 +222,7 @@ func (h *redisHub) Join(ctx context.Context, room string, m Member, j JoinOption
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
-	member := newMembership(room, m, r.opts, j, &h.counts, func(m *Membership) { h.leave(r, m) })
+	member := newMembership(room, m, &r.opts, j, &h.counts, func(m *Membership) { h.leave(r, m) })
 	member.encode = h.opts.Encode
 	member.entry = h.serverID + "/" + strconv.FormatUint(h.lastEntry.Add(1), 36)
 	if j.place == nil {
@@ -263,7 +263,7 @@ func (h *redisHub) PublishWith(ctx context.Context, room string, data []byte, o 
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
 	k, ro := keysOf(h.opts.Prefix, room), h.opts.room(room)
-	id, err := publishScript.Run(ctx, h.client, []string{k.stream, k.keys}, h.publishCommand(), k.channel,
+	id, err := publishScript.Run(ctx, h.client, []string{k.stream(), k.keys()}, h.publishCommand(), k.channel,
 		o.Key, escape(o.Sender), data, ro.History, ro.HistoryTTL.Milliseconds()).Text()
 	if err != nil {
 		return "", h.unavailable(err)
@@ -322,7 +322,7 @@ func (h *redisHub) Members(ctx context.Context, room string) ([]Member, error) {
 			return nil, h.unavailable(err)
 		}
 	}
-	entries, err := h.readMembers(ctx, k.members)
+	entries, err := h.readMembers(ctx, k.members())
 	if err != nil {
 		return nil, h.unavailable(err)
 	}

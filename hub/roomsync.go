@@ -40,6 +40,9 @@ type redisRoom struct {
 	byEntry  map[string]*Membership // of memberships, nil in a small room
 }
 
+// alwaysReady is a closed channel.
+var alwaysReady = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
 type roomState uint8
 
 const (
@@ -172,6 +175,7 @@ func (r *redisRoom) setState(s roomState) {
 	switch {
 	case s == live:
 		close(r.ready)
+		r.ready = alwaysReady // one for all rooms that are live
 	case r.state == live:
 		r.ready = make(chan struct{})
 	}

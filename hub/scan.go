@@ -30,7 +30,7 @@ func (m *maintainer) scanMembers(ctx context.Context) error {
 	replies := make([]*redis.ScanCmd, len(scans))
 	_, err := m.hub.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, s := range scans {
-			replies[i] = p.HScan(ctx, s.room.keys.members, s.cursor, "", maxFields)
+			replies[i] = p.HScan(ctx, s.room.keys.members(), s.cursor, "", maxFields)
 		}
 		return nil
 	})
@@ -87,7 +87,7 @@ func (m *maintainer) addLostEntries(ctx context.Context) error {
 	for _, b := range batches {
 		args := []any{m.hub.publishCommand(), b.room.keys.channel, m.hub.membersTTL(), "", 0, pageBytes}
 		if entries := b.room.lostEntries(b.entries); len(entries) > 0 {
-			keys := []string{b.room.keys.members, b.room.keys.stream}
+			keys := []string{b.room.keys.members(), b.room.keys.stream()}
 			calls = append(calls, &scriptCall{keys: keys, args: append(args, entries...)})
 		}
 	}

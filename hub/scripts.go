@@ -58,7 +58,7 @@ func (r *redisRoom) register(ctx context.Context, m *Membership, request history
 	args := []any{r.hub.publishCommand(), r.keys.channel, r.hub.membersTTL()}
 	args = append(args, request.args()...)
 	args = append(args, m.entry, formatMember(m.member))
-	reply, err := joinScript.Run(ctx, r.hub.client, []string{r.keys.members, r.keys.stream}, args...).Result()
+	reply, err := joinScript.Run(ctx, r.hub.client, []string{r.keys.members(), r.keys.stream()}, args...).Result()
 	if err != nil {
 		return historyPage{}, err
 	}
@@ -68,7 +68,7 @@ func (r *redisRoom) register(ctx context.Context, m *Membership, request history
 // readHistory runs history.lua, which reads the requested part of a room's history.
 func (h *redisHub) readHistory(ctx context.Context, room string, request historyRequest) (historyPage, error) {
 	k := keysOf(h.opts.Prefix, room)
-	reply, err := historyScript.Run(ctx, h.client, []string{k.stream}, request.args()...).Result()
+	reply, err := historyScript.Run(ctx, h.client, []string{k.stream()}, request.args()...).Result()
 	if err != nil {
 		return historyPage{}, err
 	}
@@ -120,7 +120,7 @@ func (r *redisRoom) syncCall() (round int, c *scriptCall) {
 		limit = -1
 	}
 	return r.round, &scriptCall{
-		keys: []string{r.keys.members, r.keys.stream, r.keys.keys},
+		keys: []string{r.keys.members(), r.keys.stream(), r.keys.keys()},
 		args: []any{r.hub.membersTTL(), longer(r.opts.HistoryTTL).Milliseconds(), last, pageBytes, limit},
 	}
 }

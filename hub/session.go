@@ -282,7 +282,7 @@ func (s *Session) directPlace() *place {
 		o, _, _ := s.hub.internals()
 		s.direct = &place{session: s, entered: true}
 		queue := RoomOptions{Queue: o.Queue, Policy: o.Policy}
-		s.direct.m = newMembership("", s.member, queue, JoinOptions{place: s.direct}, s.counts, func(*Membership) {})
+		s.direct.m = newMembership("", s.member, &queue, JoinOptions{place: s.direct}, s.counts, func(*Membership) {})
 	}
 	return s.direct
 }
