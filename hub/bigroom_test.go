@@ -27,29 +27,10 @@ func bigRoom(t testing.TB) int {
 	return n
 }
 
-// crowd joins n members to one room, 100 at a time.
+// crowd joins n members to one room.
 func crowd(t testing.TB, h hub.Hub, n int) []*hub.Membership {
 	t.Helper()
-	members := make([]*hub.Membership, n)
-	var wg sync.WaitGroup
-	const workers = 100
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				m, err := h.Join(longContext(t), "room", hub.Member{ID: strconv.Itoa(i)}, hub.JoinOptions{})
-				if err != nil {
-					t.Errorf("join %d: %v", i, err)
-					return
-				}
-				members[i] = m
-			}
-		})
-	}
-	wg.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
-	return members
+	return joinAll(t, h, n, func(i int) (room, id string) { return "room", strconv.Itoa(i) })
 }
 
 // A join needs one call of a script, which doesn't read the members of the room, and

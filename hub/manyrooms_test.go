@@ -13,15 +13,23 @@ import (
 // joinMany joins n rooms with one member each.
 func joinMany(t testing.TB, h hub.Hub, n int) []*hub.Membership {
 	t.Helper()
+	return joinAll(t, h, n, func(i int) (room, id string) { return fmt.Sprintf("room %d", i), "ann" })
+}
+
+// joinAll joins n times, 100 at a time. which says what the i-th joins, and as whom.
+func joinAll(t testing.TB, h hub.Hub, n int, which func(i int) (room, id string)) []*hub.Membership {
+	t.Helper()
+	ctx := longContext(t)
 	members := make([]*hub.Membership, n)
 	var wg sync.WaitGroup
 	const workers = 100
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < n; i += workers {
-				m, err := h.Join(context.Background(), fmt.Sprintf("room %d", i), hub.Member{ID: "ann"}, hub.JoinOptions{})
+				room, id := which(i)
+				m, err := h.Join(ctx, room, hub.Member{ID: id}, hub.JoinOptions{})
 				if err != nil {
-					t.Errorf("join room %d: %v", i, err)
+					t.Errorf("%s joins %s: %v", id, room, err)
 					return
 				}
 				members[i] = m
