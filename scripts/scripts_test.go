@@ -137,7 +137,7 @@ test)
 	cat >"$6" <<-END
 		#!/bin/sh
 		if [ \$1 = -test.list ]; then printf '%s\n' $targets; exit; fi
-		case " ` + failing + ` " in *" \$4 "*) exit 1 ;; esac
+		case " ` + failing + ` " in *" \$4 "*) echo "found \$4"; exit 1 ;; esac
 	END
 	chmod +x "$6" ;;
 esac
@@ -145,9 +145,9 @@ esac
 	}
 	output, status := runScript(t, "fuzz.sh", programs("^FuzzA$ ^FuzzC$"))
 	expect(t, output, status, 1, "fuzz package/one FuzzA", "fuzz package/one FuzzB", "fuzz package/three FuzzC",
-		"fuzz: package/one FuzzA failed", "fuzz: package/three FuzzC failed")
-	if n := strings.Count(output, "fuzz: "); n != 2 {
-		t.Errorf("%d failures, want 2:\n%s", n, output)
+		"fuzz: package/one FuzzA failed", "fuzz: found ^FuzzA$", "fuzz: package/three FuzzC failed", "fuzz: found ^FuzzC$")
+	if n := strings.Count(output, "fuzz: "); n != 4 {
+		t.Errorf("%d lines about failures, want 4:\n%s", n, output)
 	}
 	output, status = runScript(t, "fuzz.sh", programs(""))
 	expect(t, output, status, 0, "fuzz package/three FuzzC")

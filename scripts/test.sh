@@ -50,7 +50,8 @@ for part; do
 	printf '\n%s failed:\n' "$part"
 	# The lines with which go test and the scripts of the parts report a failure,
 	# or else the last lines. The details are above.
-	grep -E '^ *--- FAIL|^(FAIL|panic:|fatal error:|WARNING: DATA RACE|lint:|fuzz:|make:)' "$logs/$part.log" | awk '!seen[$0]++' ||
+	grep -E '^ *--- FAIL|^(FAIL|panic:|fatal error:|WARNING: DATA RACE|lint:|fuzz:|make:)' "$logs/$part.log" |
+		grep -v '^fuzz: elapsed' | awk '!seen[$0]++' ||
 		tail -n 5 "$logs/$part.log"
 done
 exit $status

@@ -315,44 +315,6 @@ func testSlowMoved(t *testing.T, e engine) {
 	<-done
 }
 
-// testBacklogMemory: clients that don't read get no more memory together than there may
-// be. The others stay.
-func testBacklogMemory(t *testing.T, e engine) {
-	// The loops of Epoll may keep 512 KiB each; Portable has what it is writing in it.
-	const tuned, most = 256 << 10, 3 << 19
-	r := newFixture(t, e, quick, relay.Limits{SlowConsumer: patience})
-	r.engine.Tune(relay.Tuning{CloseTimeout: quick.Linger, Backlog: tuned})
-	gc, gb := r.open()
-	var work sync.WaitGroup
-	for range 40 {
-		_, b := r.open()
-		go io.Copy(io.Discard, b)
-		done := b.flood()
-		work.Go(func() { <-done })
-	}
-	ended := 0
-	for ended < 4 {
-		gc.text("ping")
-		gb.wantText("ping")
-		gb.text("pong")
-		gc.wantText("pong")
-		if n := r.engine.Backlog(); n > most {
-			t.Errorf("%d bytes are kept", n)
-		}
-		select {
-		case s := <-r.ends:
-			if s.Cause != session.SlowConsumer || s.Limit != session.BacklogMemory || s.LimitSide != session.Client {
-				t.Fatalf("ended with %s by the %s's %s", s.Cause, s.LimitSide, s.Limit)
-			}
-			ended++
-		default:
-		}
-	}
-	r.engine.Abort(session.Shutdown)
-	r.until("nothing is kept", func() bool { return r.engine.Backlog() == 0 })
-	work.Wait()
-}
-
 // testOpaqueBudget: of the limits, those of bytes and of memory hold for opaque bytes,
 // too.
 func testOpaqueBudget(t *testing.T, e engine) {
@@ -385,15 +347,19 @@ func testOpaqueBudget(t *testing.T, e engine) {
 
 	r = newOpaque(t, e, quick, relay.Limits{})
 	r.engine.Tune(relay.Tuning{CloseTimeout: patience, Backlog: 1})
-	var work sync.WaitGroup
-	for range 40 {
-		_, b := r.open()
-		done := b.flood()
-		work.Go(func() { <-done })
-	}
-	if s := r.endAny(); s.Cause != session.SlowConsumer || s.Limit != session.BacklogMemory {
-		t.Errorf("ended with %s by %s", s.Cause, s.Limit)
-	}
+	f := flooding{r: r}
+	r.until("a session ends", func() bool {
+		f.more()
+		select {
+		case s := <-r.ends:
+			if s.Cause != session.SlowConsumer || s.Limit != session.BacklogMemory {
+				t.Errorf("ended with %s by %s", s.Cause, s.Limit)
+			}
+			return true
+		default:
+			return false
+		}
+	})
 	r.engine.Abort(session.Shutdown)
-	work.Wait()
+	f.Wait()
 }

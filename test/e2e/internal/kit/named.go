@@ -193,8 +193,17 @@ func AnsweredByHTTP(t testing.TB, address, path string, header ...string) (backe
 		name, value, _ := strings.Cut(line, ": ")
 		req.Header.Add(name, value)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testkit.Patience}
-	res, err = client.Do(req)
+	// Not by http.Client, which takes an answer for an error if it comes before the
+	// request is written, as it does for an address that a listener refuses.
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(testkit.Patience))
+	req.Close = true
+	req.Write(c) // if it fails, there is an answer, or the error of reading it
+	res, err = http.ReadResponse(bufio.NewReader(c), req)
 	if err != nil {
 		t.Fatal(err)
 	}
