@@ -122,7 +122,7 @@ func (v *converter) clusterAuthorities(t *config.ListenerTLS, servers []*server)
 			s.clientBy.settings.refuse(a, format, args...)
 		}
 		if !s.tls || s.through {
-			refuse("the host %s has no certificate here, and clients without TLS need none: add tls to the Ingress", hint.Quote(s.host))
+			refuse("%s", s.noCertificate())
 			continue
 		}
 		pem, err := v.pem(s.clientCert.secret, "ca.crt", "")

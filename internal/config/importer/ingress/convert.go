@@ -157,7 +157,7 @@ func (v *converter) listeners(servers []*server, all []*conf) {
 	}
 	for _, s := range servers {
 		if s.clientCert != nil && (!s.tls || s.through) {
-			s.by.settings.refuse(s.by.annotation("auth-tls-secret"), "the host %s has no certificate here, and clients without TLS need none: add tls to the Ingress", hint.Quote(s.host))
+			s.clientBy.settings.refuse(s.clientBy.annotation("auth-tls-secret"), "%s", s.noCertificate())
 		}
 	}
 	switch {
@@ -253,9 +253,9 @@ func (v *converter) clientCAs(t *config.ListenerTLS, servers []*server) {
 		if cert == nil || !s.tls {
 			continue
 		}
-		a := s.by.annotation("auth-tls-secret")
+		a := s.clientBy.annotation("auth-tls-secret")
 		if first != nil && first.clientCert.secret != cert.secret {
-			s.by.settings.refuse(a, "a listener verifies certificates by one authority, and %s has another one: put the certificates of both into one file, and write match: {client_cert: {issuer: ...}} into the routes", hint.Quote(first.host))
+			s.clientBy.settings.refuse(a, "a listener verifies certificates by one authority, and %s has another one: put the certificates of both into one file, and write match: {client_cert: {issuer: ...}} into the routes", hint.Quote(first.host))
 			continue
 		}
 		if first == nil {
@@ -267,8 +267,16 @@ func (v *converter) clientCAs(t *config.ListenerTLS, servers []*server) {
 		v.clientHeaders(t, cert)
 	}
 	if first != nil {
-		v.r.Differ(first.by.annotation("auth-tls-secret").Place, "ssl-client-verify", "listeners[1].tls.client_headers", "backends get true or false in this field, not SUCCESS or NONE")
+		v.r.Differ(first.clientBy.annotation("auth-tls-secret").Place, "ssl-client-verify", "listeners[1].tls.client_headers", "backends get true or false in this field, not SUCCESS or NONE")
 	}
+}
+
+// noCertificate says why a host can't ask clients for certificates.
+func (s *server) noCertificate() string {
+	if s.host == "" {
+		return "a rule without a host has no certificate here, and clients without TLS need none: add the host, and tls, to the Ingress"
+	}
+	return fmt.Sprintf("the host %s has no certificate here, and clients without TLS need none: add tls to the Ingress", hint.Quote(s.host))
 }
 
 // clientHeaders adds the fields with which pods are told about a client's certificate.

@@ -195,8 +195,8 @@ func (v *converter) passThrough(s *server, m config.Match) {
 			return
 		}
 	}
-	a := s.by.annotation("ssl-passthrough")
-	s.by.settings.refuse(a, "TLS is passed through for the path / only, which no Ingress has for this host")
+	a := s.throughBy.annotation("ssl-passthrough")
+	s.throughBy.settings.refuse(a, "TLS is passed through for the path / only, which no Ingress has for this host")
 }
 
 // requireCert refuses clients without the certificate that a host asks for.
