@@ -446,7 +446,7 @@ func testMoveLarge(t *testing.T, e engine) {
 // left.
 func TestManyMoves(t *testing.T) {
 	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) { manyMoves(t, e, 100, 100) })
+		t.Run(e.name, func(t *testing.T) { manyMoves(t, e, 100, 50) })
 	}
 }
 

@@ -73,18 +73,14 @@ func testOpaqueCuts(t *testing.T, e engine) {
 			r := newOpaque(t, e, quick, relay.Limits{KeepaliveInterval: time.Millisecond, KeepaliveTimeout: time.Millisecond})
 			p, q := r.both(first)
 			rnd := rand.New(rand.NewPCG(seed, 1))
-			streams := [2][]byte{noise(rnd, 1+rnd.IntN(1<<20)), noise(rnd, 1+rnd.IntN(1<<20))}
+			streams := [2][]byte{noise(rnd, 1+rnd.IntN(1<<19)), noise(rnd, 1+rnd.IntN(1<<19))}
 			var work sync.WaitGroup
 			ended := make(chan struct{})
 			for i, from := range []*peer{p, q} {
 				cuts := rand.New(rand.NewPCG(seed, uint64(2+i)))
 				scale := 1 + cuts.IntN(1<<(2*seed+2))
 				work.Go(func() {
-					for rest := streams[i]; len(rest) > 0; {
-						n := min(len(rest), 1+cuts.IntN(scale)*(1+cuts.IntN(200)))
-						from.send(rest[:n])
-						rest = rest[n:]
-					}
+					from.sendCut(streams[i], cuts, scale)
 					if i == 1 {
 						<-ended
 					}

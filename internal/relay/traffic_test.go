@@ -41,6 +41,19 @@ func chatter(rnd *rand.Rand, masked bool, total int) (stream []byte, messages ui
 	return stream, messages
 }
 
+// sendCut sends a stream in pieces, the smaller the scale. Behind many of them, the rest
+// is one piece: a million small writes would take minutes on a slow machine.
+func (p *peer) sendCut(stream []byte, cuts *rand.Rand, scale int) {
+	for pieces := 0; len(stream) > 0; pieces++ {
+		n := len(stream)
+		if pieces < 2000 {
+			n = min(n, 1+cuts.IntN(scale)*(1+cuts.IntN(200)))
+		}
+		p.send(stream[:n])
+		stream = stream[n:]
+	}
+}
+
 func testCuts(t *testing.T, e engine) {
 	r := newFixture(t, e, quick, relay.Limits{})
 	for seed := range uint64(8) {
@@ -55,13 +68,7 @@ func testCuts(t *testing.T, e engine) {
 		for s, p := range []*peer{c, b} {
 			cuts := rand.New(rand.NewPCG(seed, uint64(s)))
 			scale := 1 + cuts.IntN(1<<(2*seed+2))
-			work.Go(func() {
-				for rest := streams[s]; len(rest) > 0; {
-					n := min(len(rest), 1+cuts.IntN(scale)*(1+cuts.IntN(200)))
-					p.send(rest[:n])
-					rest = rest[n:]
-				}
-			})
+			work.Go(func() { p.sendCut(streams[s], cuts, scale) })
 			work.Go(func() {
 				want := streams[s^1]
 				came := make([]byte, len(want))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 	"github.com/holdfast-ws/holdfast/internal/testkit/wspeer"
 	"github.com/holdfast-ws/holdfast/internal/upstream/pool"
 )
@@ -213,7 +214,5 @@ func TestServerThatRefusesUpgrades(t *testing.T) {
 		t.Errorf("down after %v, want three failures first", took)
 	}
 	want := "backend " + addr + " is down, was up: websocket check /ws: status 500, want 101"
-	if got := log.take(); got != want {
-		t.Errorf("logged %q, want %q", got, want)
-	}
+	testkit.Eventually(t, "the change is logged", func() bool { return log.take() == want })
 }

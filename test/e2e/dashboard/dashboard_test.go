@@ -75,6 +75,7 @@ func file(t *testing.T, backends []*kit.Backend, more string) string {
 	return fmt.Sprintf(`
 listeners: [{name: public, address: "127.0.0.1:0"}]
 admin: {address: "127.0.0.1:0"%s}
+keepalive: {interval: 0}
 routes:
   - {match: {path: /quiet}, pool: main, auth: {jwt: {secret_file: %q, issuer: any, audience: any, token: [query:access_token], session_claims: [sub]}}}
   - {match: {path: /idle}, pool: idle}

@@ -160,7 +160,7 @@ func PoolFile(engine string, servers []*NamedBackend, keys, more string) string 
 	for line := range strings.Lines(keys) {
 		fmt.Fprintf(&b, "    %s", line)
 	}
-	return b.String() + "\n" + more + "\n"
+	return b.String() + "\n" + withoutPings(more) + "\n"
 }
 
 // ServedBy opens and closes a session, and returns the backend that it was on.
