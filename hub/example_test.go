@@ -2,9 +2,13 @@ package hub_test
 
 import (
 	"context"
+	"encoding/json"
 	"expvar"
 	"fmt"
 	"log"
+	"log/slog"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/holdfast-ws/holdfast/hub"
 )
@@ -135,4 +139,62 @@ func ExampleOptions_room() {
 	// Output:
 	// 1 <nil>
 	// 0 hub: the room has no presence
+}
+
+// All members get the same JSON, so each event is encoded once, however many members
+// receive it.
+func ExampleOptions_encode() {
+	ctx := context.Background()
+	rooms := hub.Memory(hub.Options{Encode: func(e hub.Event) []byte { // or hub.Redis
+		text, err := json.Marshal(map[string]string{
+			"kind": e.Kind.String(), "id": e.ID, "sender": e.Sender, "text": string(e.Data),
+		})
+		if err != nil {
+			panic(err) // strings can't fail
+		}
+		return text
+	}})
+	defer rooms.Close()
+	var members []*hub.Membership
+	for _, id := range []string{"ann", "bob"} {
+		m, err := rooms.Join(ctx, "lobby", hub.Member{ID: id}, hub.JoinOptions{})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer m.Leave()
+		members = append(members, m)
+	}
+	if _, err := rooms.PublishWith(ctx, "lobby", []byte("hello"), hub.PublishOptions{Sender: "ann"}); err != nil {
+		log.Fatal(err)
+	}
+	for _, m := range members {
+		event, err := m.Next(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		var message struct{ Kind, Sender, Text string }
+		if err := json.Unmarshal(event.Encoded, &message); err != nil { // the client does this
+			log.Fatal(err)
+		}
+		fmt.Println(message)
+	}
+	// Output:
+	// {message ann hello}
+	// {message ann hello}
+}
+
+// Rooms in a Redis Cluster: give the hub a client of the cluster.
+func ExampleRedis_cluster() {
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs:                 []string{"10.0.0.5:6379", "10.0.0.6:6379", "10.0.0.7:6379"},
+		ContextTimeoutEnabled: true,
+		DialerRetries:         1,
+	})
+	defer client.Close() // after the hub
+	rooms, err := hub.Redis(hub.RedisOptions{Client: client, ShardedPubSub: true, Log: slog.Default()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer rooms.Close()
+	// Use rooms as with a single server.
 }

@@ -65,13 +65,14 @@ func (p historyPage) end() id {
 }
 
 // list returns the events of the page, with a Gap first if messages may be missing.
-func (p historyPage) list(room string) []Event {
+// It calls encode, so the caller must hold no mutex.
+func (p historyPage) list(room string, encode func(Event) []byte) []Event {
 	list := make([]Event, 0, len(p.events)+1)
 	if p.missing {
-		list = append(list, Event{Kind: Gap, Room: room})
+		list = append(list, newGap(room).result(encode))
 	}
 	for _, e := range p.events {
-		list = append(list, e.Event)
+		list = append(list, e.result(encode))
 	}
 	return list
 }

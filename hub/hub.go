@@ -133,8 +133,9 @@ type Hub interface {
 	// Ready waits until the hub is connected to Redis: in a Cluster, to each
 	// master. If ctx ends before, the error is ErrUnavailable with the cause,
 	// for example why Redis refused the last connection. Servers needn't call
-	// it: the other methods wait too, see RedisOptions.Timeout. It helps to
-	// notice a wrong address or password at the start, or in a health check.
+	// it: the other methods wait for the first connection, too, see
+	// RedisOptions.Timeout. It helps to notice a wrong address or password at the
+	// start, or in a health check.
 	Ready(ctx context.Context) error
 
 	// Stats returns the hub's state and counters. It never blocks, and still
@@ -238,7 +239,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Event is what [Membership.Next] and [Session.Next] return.
+// Event is what [Membership.Next], [Session.Next] and [Hub.HistoryOf] return.
 type Event struct {
 	Kind Kind
 	Room string // empty for Direct
@@ -253,7 +254,7 @@ type Event struct {
 	// Member is who Joined or Left. Its Data is shared, too.
 	Member Member
 	// Encoded is what Options.Encode has returned for this event. It is shared,
-	// so it must not be modified. It is nil in the results of HistoryOf.
+	// so it must not be modified.
 	Encoded []byte
 }
 

@@ -156,7 +156,7 @@ func (m *maintainer) run() {
 		cancel()
 		if err != nil && h.ctx.Err() == nil {
 			if h.subscriber.connected() {
-				h.opts.Logger.Warn("hub: Redis command failed, will retry", "error", err)
+				h.opts.Log.Warn("hub: Redis command failed, will retry", "error", err)
 			}
 			retry.Reset(jitter(time.Second))
 		}

@@ -27,6 +27,8 @@ func (e *event) result(encode func(Event) []byte) Event {
 	return result
 }
 
+func newGap(room string) *event { return &event{Event: Event{Kind: Gap, Room: room}} }
+
 func newMessage(room string, id, prev id, sender string, data []byte) *event {
 	return &event{Event: Event{Kind: Message, Room: room, ID: id.String(), Sender: sender, Data: data}, id: id, prev: prev}
 }
@@ -259,14 +261,12 @@ func (m *Membership) overflow() {
 		return
 	}
 	if m.queue[0].Kind != Gap {
-		m.queue[0] = m.gap()
+		m.queue[0] = newGap(m.room)
 		m.counts.dropped.Add(1)
 	}
 	m.counts.dropped.Add(1)
 	m.queue = slices.Delete(m.queue, 1, 2)
 }
-
-func (m *Membership) gap() *event { return &event{Event: Event{Kind: Gap, Room: m.room}} }
 
 // signal wakes Next. It requires m.mu.
 func (m *Membership) signal() {

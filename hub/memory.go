@@ -11,8 +11,9 @@ import (
 
 // Memory returns a hub whose rooms exist only in this process, for services
 // with a single server, for development and for tests. It never returns
-// ErrUnavailable, and it has no goroutines while nothing happens. When the process ends, the history
-// is lost: a client that comes back with an older Since gets a Gap.
+// ErrUnavailable, and it has no goroutines while nothing happens. When the process
+// ends, the history is lost: a client that comes back with an older Since gets a
+// Gap.
 func Memory(o Options) Hub {
 	return &memory{opts: o.withDefaults(), rooms: make(map[string]*memoryRoom)}
 }
@@ -188,18 +189,26 @@ func (h *memory) HistoryOf(ctx context.Context, room, since string, limit int) (
 	if err := cmp.Or(err, ctx.Err()); err != nil {
 		return nil, err
 	}
+	page, err := h.historyPage(room, request)
+	if err != nil {
+		return nil, err
+	}
+	return page.list(room, h.opts.Encode), nil
+}
+
+func (h *memory) historyPage(room string, request historyRequest) (historyPage, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return nil, ErrClosed
+		return historyPage{}, ErrClosed
 	}
 	r := h.rooms[room]
 	if r == nil {
-		return request.page(nil, id{}).list(room), nil
+		return request.page(nil, id{}), nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return request.page(r.read(request), r.newest).list(room), nil
+	return request.page(slices.Clone(r.read(request)), r.newest), nil
 }
 
 func (h *memory) Notify(ctx context.Context, room string, data []byte) error {

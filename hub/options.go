@@ -46,11 +46,12 @@ type Options struct {
 	// the options above. It must always return the same for the same room, on all
 	// servers, and be quick. Default: all rooms have the options above.
 	Room func(room string, o RoomOptions) RoomOptions
-	// Encode encodes an event for clients, for example as JSON. Next returns the
-	// result in Event.Encoded. It is called once for an event, however many
-	// members on this server get it, when the first of them reads it. Only a Gap
-	// and Entered, and with Redis the messages that a member reads from the
-	// history, are encoded for each member. Default: no encoding.
+	// Encode encodes an event for clients, for example as JSON. Next and HistoryOf
+	// return the result in Event.Encoded. It is called once for an event, however
+	// many members on this server get it, when the first of them reads it. Only a
+	// Gap and Entered, and with Redis the messages that are read from the history,
+	// are encoded each time. Several goroutines may call it at once. Default: no
+	// encoding.
 	Encode func(Event) []byte
 	// MaxData is the maximum size of a message or notice, in bytes. Default:
 	// 64 KiB.

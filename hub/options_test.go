@@ -20,7 +20,7 @@ func describeAll(events []hub.Event) (all []string) {
 
 func TestHistoryOf(t *testing.T) {
 	forEachKind(t, func(t *testing.T, k hubKind) {
-		a, b := k.newHubs(t, hub.Options{History: 5})
+		a, b := k.newHubs(t, hub.Options{History: 5, Encode: func(e hub.Event) []byte { return []byte("encoded " + describe(e)) }})
 		var ids []string
 		for n := range 8 {
 			ids = append(ids, publish(t, a, "room", strconv.Itoa(n)))
@@ -44,6 +44,31 @@ func TestHistoryOf(t *testing.T) {
 			if got := describeAll(events); err != nil || !slices.Equal(got, c.want) {
 				t.Errorf("%s: got %q, %v, want %q", c.name, got, err, c.want)
 			}
+			for _, e := range events {
+				if want := "encoded " + describe(e); string(e.Encoded) != want {
+					t.Errorf("%s: %s is encoded as %q", c.name, describe(e), e.Encoded)
+				}
+			}
+		}
+	})
+}
+
+// Encode may call methods of the hub.
+func TestEncodeOfHistoryUsesTheHub(t *testing.T) {
+	forEachKind(t, func(t *testing.T, k hubKind) {
+		var a hub.Hub
+		a, _ = k.newHubs(t, hub.Options{Encode: func(e hub.Event) []byte {
+			members, err := a.Members(longContext(t), e.Room)
+			if err != nil {
+				t.Error(err)
+			}
+			return strconv.AppendInt(nil, int64(len(members)), 10)
+		}})
+		publish(t, a, "room", "hello")
+		join(t, a, "room", "ann", hub.JoinOptions{})
+		events, err := a.HistoryOf(longContext(t), "room", "", 1)
+		if err != nil || len(events) != 1 || string(events[0].Encoded) != "1" {
+			t.Errorf("got %v, %v", events, err)
 		}
 	})
 }

@@ -96,7 +96,7 @@ func (h *redisHub) HistoryOf(ctx context.Context, room, since string, limit int)
 		if err != nil {
 			return nil, h.unavailable(err)
 		}
-		all = append(all, p.list(room)...)
+		all = append(all, p.list(room, h.opts.Encode)...)
 		request.count -= len(p.events)
 		if !p.more() || request.count <= 0 {
 			return all, nil

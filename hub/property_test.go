@@ -111,7 +111,7 @@ func TestMembershipDelivers(t *testing.T) {
 				pushed = history.newest
 				events := p.events
 				if p.missing {
-					events = append([]*event{m.gap()}, events...)
+					events = append([]*event{newGap(m.room)}, events...)
 				}
 				if len(events) > 0 {
 					m.catchUp(events, p.more())

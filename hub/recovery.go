@@ -64,7 +64,7 @@ func (m *Membership) appendPage(p historyPage) {
 		return
 	}
 	if p.missing {
-		m.backlog = append(m.backlog, m.gap())
+		m.backlog = append(m.backlog, newGap(m.room))
 	}
 	m.backlog = append(m.backlog, p.events...)
 	r := &m.recovery

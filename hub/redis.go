@@ -20,7 +20,7 @@ import (
 
 // RedisOptions are the options of a hub that shares its rooms through Redis.
 // Exactly one of URL and Client must be set. Hubs that share rooms must have the
-// same values for all options except Queue, Policy, MaxRooms, Timeout and Logger.
+// same values for all options except Queue, Policy, Encode, MaxRooms, Timeout and Log.
 type RedisOptions struct {
 	Options
 
@@ -29,11 +29,10 @@ type RedisOptions struct {
 	URL string
 	// Client is used instead of URL: one made by redis.NewFailoverClient for
 	// Sentinel, a *redis.ClusterClient, or one with options that a URL can't
-	// express. A *redis.Ring isn't supported. The
-	// caller closes it, after the hub. Set ContextTimeoutEnabled in its options:
-	// otherwise contexts and Timeout don't limit how long a command waits for
-	// its reply. Set DialerRetries to 1 so that commands fail sooner while Redis
-	// is unreachable.
+	// express. A *redis.Ring isn't supported. The caller closes it, after the hub.
+	// Set ContextTimeoutEnabled in its options: otherwise contexts and Timeout don't
+	// limit how long a command waits for its reply. Set DialerRetries to 1 so that
+	// commands fail sooner while Redis is unreachable.
 	Client redis.UniversalClient
 	// ShardedPubSub makes the hub use sharded pub/sub, which needs Redis 7: in a
 	// Cluster, a message then stays on the shard of its room. Otherwise each
@@ -53,9 +52,9 @@ type RedisOptions struct {
 	// Timeout limits how long the hub's methods wait for Redis, in addition to
 	// their context, except for Ready. Default: 3 seconds.
 	Timeout time.Duration
-	// Logger logs when the connection to Redis is lost and when it is back.
+	// Log logs when the connection to Redis is lost and when it is back.
 	// Default: no logging.
-	Logger *slog.Logger
+	Log *slog.Logger
 }
 
 var prefixFormat = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
@@ -65,7 +64,7 @@ func (o RedisOptions) withDefaults() (RedisOptions, error) {
 	o.Prefix = cmp.Or(o.Prefix, "holdfast:")
 	setDefault(&o.Lease, 15*time.Second)
 	setDefault(&o.Timeout, 3*time.Second)
-	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	_, isRing := o.Client.(*redis.Ring)
 	switch {
 	case (o.URL == "") == (o.Client == nil):

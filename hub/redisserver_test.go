@@ -91,7 +91,7 @@ func openHub(t testing.TB, o hub.RedisOptions) hub.Hub {
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
 	}
-	o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	h, err := hub.Redis(o)
 	if err != nil {
 		t.Fatal(err)

@@ -216,7 +216,7 @@ func (r *redisRoom) buffer(text string) {
 func (r *redisRoom) apply(text string) bool {
 	p, err := parsePayload(text)
 	if err != nil {
-		r.hub.opts.Logger.Warn("hub: ignoring an invalid payload on a room's channel", "room", r.room, "error", err)
+		r.hub.opts.Log.Warn("hub: ignoring an invalid payload on a room's channel", "room", r.room, "error", err)
 		return true
 	}
 	switch p.kind {
@@ -262,7 +262,9 @@ func (r *redisRoom) applyMessage(e *event) bool {
 }
 
 func (r *redisRoom) gap(reset bool) *event {
-	return &event{Event: Event{Kind: Gap, Room: r.room}, reset: reset}
+	e := newGap(r.room)
+	e.reset = reset
+	return e
 }
 
 // onSynced is called with the snapshot that was read in a round of syncing.

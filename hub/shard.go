@@ -76,7 +76,7 @@ func (sh *shard) signal() {
 // run connects and reconnects until the shard is stopped.
 func (sh *shard) run() {
 	s := sh.subscriber
-	logger := s.hub.opts.Logger
+	logger := s.hub.opts.Log
 	if sh.addr != "" {
 		logger = logger.With(slog.String("node", sh.addr))
 	}

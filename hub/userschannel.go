@@ -149,7 +149,7 @@ func (c usersChannel) onPayload(text string) {
 	p, err := parseUserPayload(text)
 	switch {
 	case err != nil:
-		h.opts.Logger.Warn("hub: ignoring an invalid payload on the channel of users", "error", err)
+		h.opts.Log.Warn("hub: ignoring an invalid payload on the channel of users", "error", err)
 	case p.server == h.serverID:
 	case p.kind == 'd':
 		h.users.direct(p.member, []byte(p.text))

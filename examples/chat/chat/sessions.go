@@ -115,7 +115,7 @@ func RedisClient(url string) (*redis.Client, error) {
 func OnRedis(client *redis.Client) (hub.Hub, Sessions, error) {
 	rooms, err := hub.Redis(hub.RedisOptions{
 		Options: hub.Options{History: 500},
-		Client:  client, Prefix: "chat:", Lease: 5 * time.Second, Logger: slog.Default(),
+		Client:  client, Prefix: "chat:", Lease: 5 * time.Second, Log: slog.Default(),
 	})
 	return rooms, RedisSessions(client, "chat:session:"), err
 }
