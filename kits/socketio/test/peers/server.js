@@ -93,6 +93,7 @@ async function main() {
     io.to("all").emit("news", name, n);
     io.of("/chat").to("all").emit("news", name, n);
   }, options.every);
+  process.stdin.on("end", () => process.exit(0)).resume(); // the test has ended
   process.on("SIGUSR2", () => print({ event: "counts", ...counts }));
   process.on("SIGTERM", () => moves.shutdown({ notice: 20_000, spread: 500 }).then(() => process.exit(0)));
   server.listen(0, "127.0.0.1", () => print({ event: "listening", address: `127.0.0.1:${server.address().port}`, pid: process.pid }));
