@@ -98,7 +98,17 @@ func (f *file) object(n *syntax.Node) {
 		}
 		f.ConfigMaps = append(f.ConfigMaps, c)
 	default:
-		f.report.Skip(m.Place, fmt.Sprintf("%s %s", kind, m.Name), "it isn't about routing")
+		f.other(kind+" "+m.Name, version, m)
+	}
+}
+
+// other notes an object of a kind that isn't read.
+func (f *file) other(name, version string, m Meta) {
+	switch group, _, _ := strings.Cut(version, "/"); group {
+	case "gateway.networking.k8s.io", "holdfast.dev":
+		f.report.Differ(m.Place, name, "", "it isn't read: this import is about Ingresses. In a cluster, holdfast-kubernetes reads it, see docs/kubernetes.md")
+	default:
+		f.report.Skip(m.Place, name, "only Ingresses are read, with the Services, Secrets and ConfigMaps that they use")
 	}
 }
 
