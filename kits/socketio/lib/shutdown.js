@@ -42,7 +42,10 @@ async function shutdown(kit, { notice = 15_000, spread = 8_000, callbacks = 5_00
   }
   await until(2000, empty);
   await until(callbacks, () => kit.post.waiting() === 0);
-  await io.close();
+  // With socket.io 4.8.2, close fails if the application has closed its HTTP server itself.
+  await io.close().catch((error) => {
+    if (error.code !== "ERR_SERVER_NOT_RUNNING") throw error;
+  });
   kit.stop();
 }
 
