@@ -68,7 +68,7 @@ fi
 # Tests of the module kubernetes run on this API server.
 scripts/setup-kubernetes.sh
 
-for directory in test/e2e/node kits/client kits/socketio examples/node-chat examples/minimal examples/socketio; do
+for directory in test/e2e/node kits/client kits/socketio kits/graphql-ws examples/node-chat examples/minimal examples/socketio; do
 	(
 		cd "$directory"
 		if ! cmp -s package-lock.json node_modules/.installed-lock.json; then

@@ -3,7 +3,7 @@
 // server. See README.md.
 
 const { Kit } = require("./lib/kit");
-const { answerHealth } = require("./lib/shutdown");
+const { answerHealth } = require("./lib/core/health");
 
 const defaults = {
   streamName: "socket.io",

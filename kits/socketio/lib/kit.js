@@ -14,7 +14,8 @@ const { check, checkAdapter } = require("./versions");
 const { hook } = require("./transports");
 const { arrive } = require("./arrive");
 const { depart, lost, applicationState } = require("./depart");
-const { serveHealth, shutdown } = require("./shutdown");
+const { serveHealth } = require("./core/health");
+const { shutdown } = require("./shutdown");
 
 const SAVE_EVERY = 100; // ms between two looks for states that have changed
 const SWEEP = 100; // looks in which each session is looked at once, changed or not
@@ -66,7 +67,10 @@ class Kit extends EventEmitter {
       this.streamOf(nsp).catch((error) => this.warn(error));
     });
     hook(this);
-    if (options.health) serveHealth(this, options.health);
+    if (options.health) {
+      if (!io.httpServer) throw new TypeError("io has no HTTP server that could answer health checks: set health to false");
+      serveHealth(this, io.httpServer, options.health);
+    }
     this.ready = this.start();
     this.ready.catch((error) => this.warn(error));
   }

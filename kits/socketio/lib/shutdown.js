@@ -4,24 +4,6 @@
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// serveHealth answers requests for path: 200, or 503 once the shutdown has begun.
-function serveHealth(kit, path) {
-  const server = kit.io.httpServer;
-  if (!server) throw new TypeError("io has no HTTP server that could answer health checks: set health to false");
-  const listeners = server.listeners("request").slice();
-  server.removeAllListeners("request");
-  server.on("request", (request, response) => {
-    if (request.url.split("?", 1)[0] === path) return answerHealth(kit, request, response);
-    for (const listener of listeners) listener.call(server, request, response);
-  });
-}
-
-function answerHealth(kit, request, response) {
-  if (kit.draining) kit.reported = true;
-  const status = kit.draining ? 503 : 200;
-  response.writeHead(status, { "Content-Type": "text/plain", "Cache-Control": "no-store" }).end(kit.draining ? "draining\n" : "ok\n");
-}
-
 async function until(ms, done) {
   for (const end = Date.now() + ms; !done() && Date.now() < end; ) await sleep(50);
   return done();
@@ -49,4 +31,4 @@ async function shutdown(kit, { notice = 15_000, spread = 8_000, callbacks = 5_00
   kit.stop();
 }
 
-module.exports = { serveHealth, answerHealth, shutdown };
+module.exports = { shutdown };

@@ -65,7 +65,7 @@ func examples(t testing.TB, file string) (list []example) {
 func TestDocumentedConfigurations(t *testing.T) {
 	pair := testca.New(t).Issue("example.com")
 	pem := slices.Concat(pair.Cert, pair.Key)
-	for _, file := range []string{"config.md", "balancing.md", "reattach.md", "storms.md", "backends.md", "chat.md", "tls.md", "layer4.md", "access.md", "auth.md", "limits.md", "security.md", "aws.md", "recipes.md", "frameworks.md"} {
+	for _, file := range []string{"config.md", "balancing.md", "reattach.md", "storms.md", "backends.md", "chat.md", "tls.md", "layer4.md", "access.md", "auth.md", "limits.md", "security.md", "aws.md", "recipes.md", "frameworks.md", "graphql-ws.md"} {
 		for _, e := range examples(t, file) {
 			t.Run(e.where, func(t *testing.T) {
 				dir := t.TempDir()

@@ -35,7 +35,7 @@ func examine(t *testing.T, defects ...string) (c conformity) {
 		args = append(args, "--timeout", "20s") // a slow machine isn't a defect
 	}
 	for i := 1; i <= 2; i++ {
-		p := peer(t, "conformance.js", append([]string{"ws://127.0.0.1:0", redis.URL(), pidFile(i)}, defects...)...)
+		p := peer(t, socketIO, "conformance.js", append([]string{"ws://127.0.0.1:0", redis.URL(), pidFile(i)}, defects...)...)
 		args = append(args, event(t, p, "listening", 0)["url"].(string))
 	}
 	if len(defects) == 0 {
