@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/config"
 	"github.com/holdfast-ws/holdfast/internal/config/yaml"
 	"github.com/holdfast-ws/holdfast/internal/testkit"
+	"github.com/holdfast-ws/holdfast/internal/testkit/testca"
 	"github.com/holdfast-ws/holdfast/internal/tool/doctor"
 )
 
@@ -116,6 +118,45 @@ func TestDefects(t *testing.T) {
 	}
 }
 
+// Sessions of servers with TLS are moved like others. Certificates of a private authority
+// need CA or Insecure.
+func TestTLS(t *testing.T) {
+	ca := testca.New(t)
+	config := func(name string) *tls.Config {
+		return &tls.Config{Certificates: []tls.Certificate{ca.Issue(name).TLS}}
+	}
+	mutual := config("127.0.0.1")
+	mutual.ClientAuth, mutual.ClientCAs = tls.RequireAndVerifyClientCert, ca.Pool()
+	cert, key := ca.Issue("doctor").Files()
+	var examining sync.WaitGroup
+	for _, c := range []struct {
+		name   string
+		config *tls.Config
+		o      Options
+		fails  bool
+	}{
+		{"trusted", mutual, Options{CA: ca.File(), Cert: cert, Key: key}, false},
+		{"named", config("chat.internal"), Options{CA: ca.File(), ServerName: "chat.internal"}, false},
+		{"not verified", config("chat.internal"), Options{Insecure: true}, false},
+		{"unknown authority", config("127.0.0.1"), Options{}, true},
+	} {
+		o := optionsFor(serveTLS(t, 2, c.config))
+		o.Insecure, o.CA, o.ServerName, o.Cert, o.Key = c.o.Insecure, c.o.CA, c.o.ServerName, c.o.Cert, c.o.Key
+		examining.Go(func() {
+			r, err := Examine(t.Context(), o)
+			switch {
+			case err != nil:
+				t.Errorf("%s: %v", c.name, err)
+			case !c.fails && r.ToFix > 0:
+				t.Errorf("%s: %s", c.name, text(r))
+			case c.fails && !strings.Contains(r.Checks[0].Found, "502"):
+				t.Errorf("%s: %s", c.name, text(r))
+			}
+		})
+	}
+	examining.Wait()
+}
+
 // The document has a section for each check, with the same number.
 func TestDocumentHasTheChecklist(t *testing.T) {
 	text, err := os.ReadFile("../../../../" + document)
@@ -137,6 +178,7 @@ func TestDocumentHasTheChecklist(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	two := []string{"ws://a", "ws://b"}
+	secure := []string{"wss://a.example.com:1/x", "wss://a.example.com:2/x"}
 	for want, o := range map[string]Options{
 		`"" is not a protocol`:        {URLs: two},
 		`"smtp" is not a protocol`:    {URLs: two, Protocol: "smtp"},
@@ -153,12 +195,15 @@ func TestOptions(t *testing.T) {
 		"must be a JSON object":       {URLs: two, Protocol: "socketio", Auth: "[]"},
 		"must be a JSON object, such": {URLs: two, Protocol: "socketio", Auth: "{"},
 		"give both":                   {URLs: two, Protocol: "text", Start: "true"},
+		"--ca: open /nowhere":         {URLs: secure, Protocol: "text", CA: "/nowhere"},
+		"are one certificate":         {URLs: secure, Protocol: "text", Cert: "c.pem"},
 	} {
 		if err := o.Check(); err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(want, ":")) {
 			t.Errorf("%+v: %v, want %q", o, err, want)
 		}
 	}
-	o := Options{URLs: []string{"wss://a.example.com:1/x", "wss://a.example.com:2/x"}, Protocol: "text", Cert: "c.pem", Key: "k.pem"}
+	cert, key := testca.New(t).Issue("doctor").Files()
+	o := Options{URLs: secure, Protocol: "text", Cert: cert, Key: key}
 	if err := o.Check(); err != nil {
 		t.Error(err)
 	}

@@ -124,5 +124,9 @@ func (o *Options) Check() (err error) {
 		}
 		o.protocol = o.protocol.Auth(o.Auth)
 	}
+	if first.Scheme == "wss" {
+		one := doctor.Options{URL: o.URLs[0], CA: o.CA, ServerName: o.ServerName, Cert: o.Cert, Key: o.Key}
+		return one.Check() // reads the files
+	}
 	return nil
 }

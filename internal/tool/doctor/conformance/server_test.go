@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -56,6 +57,16 @@ type service struct {
 // serveAll starts servers with defects and returns their URLs.
 func serveAll(t *testing.T, n int, defects ...string) (urls []string) {
 	t.Helper()
+	return serveTLS(t, n, nil, defects...)
+}
+
+// serveTLS is serveAll with TLS, unless config is nil.
+func serveTLS(t *testing.T, n int, config *tls.Config, defects ...string) (urls []string) {
+	t.Helper()
+	scheme := "ws://"
+	if config != nil {
+		scheme = "wss://"
+	}
 	s := &service{defects: map[string]bool{}, ended: make(chan struct{}), states: map[string]state{}}
 	for _, d := range defects {
 		s.defects[d] = true
@@ -66,9 +77,12 @@ func serveAll(t *testing.T, n int, defects ...string) (urls []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if config != nil {
+			l = tls.NewListener(l, config)
+		}
 		s.running.Go(func() { s.accept(l) })
 		listeners = append(listeners, l)
-		urls = append(urls, "ws://"+l.Addr().String()+"/ws")
+		urls = append(urls, scheme+l.Addr().String()+"/ws")
 	}
 	t.Cleanup(func() {
 		close(s.ended)
