@@ -32,6 +32,7 @@ const POOL = "board"; // its name in holdfast.yaml
 const root = path.join(__dirname, "../..");
 const temporary = fs.mkdtempSync(path.join(os.tmpdir(), "holdfast-board-"));
 const children = new Set();
+const guard = spawn(process.execPath, [path.join(__dirname, "guard.js"), temporary], { stdio: ["pipe", "ignore", "inherit"] });
 let balancer = null; // its process
 let ending = false;
 
@@ -39,9 +40,15 @@ let ending = false;
 // to the terminal.
 function run(name, program, args, { env = {}, line = () => {} } = {}) {
   const child = spawn(program, args, { stdio: "pipe", env: { ...process.env, ...env } });
-  children.add(child);
   child.on("error", (error) => console.error(`${name}: ${error.message}`));
-  child.on("exit", () => children.delete(child));
+  if (child.pid) {
+    children.add(child);
+    guard.stdin.write(`started ${child.pid}\n`);
+    child.on("exit", () => {
+      children.delete(child);
+      guard.stdin.write(`ended ${child.pid}\n`);
+    });
+  }
   createInterface(child.stdout).on("line", line);
   createInterface(child.stderr).on("line", (text) => { if (!ending) console.error(`${name}: ${text}`); });
   return child;
@@ -204,7 +211,8 @@ async function end(status) {
   if (children.has(balancer) && balancer.kill("SIGTERM")) await once(balancer, "exit");
   for (const child of children) child.kill("SIGKILL");
   while (children.size > 0) await sleep(20);
-  fs.rmSync(temporary, { recursive: true, force: true });
+  guard.stdin.end(); // it removes the temporary folder
+  await once(guard, "exit");
   process.exit(status);
 }
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => end(0));

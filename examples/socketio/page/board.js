@@ -77,8 +77,10 @@ function at(name) {
 
 async function join() {
   const { items } = await ask("join", place);
-  for (const item of items) show(item);
+  for (const item of items) show({ ...item, ink: item.ink && bytesOf(item.ink) });
 }
+
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer;
 
 const add = (item) => ask("add", { n: ++added, ...item });
 
