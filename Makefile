@@ -24,14 +24,15 @@ race:
 
 # Not cached, since these tests test the binary. Without -race, which would need
 # several times the memory and the time. All packages test the same binary. They
-# mostly wait, so two run in parallel even on two processors. At last packaging/ is tested,
-# which installs packages and runs the image.
+# mostly wait, so two run in parallel even on two processors. At last the nested modules:
+# packaging/, which installs packages and runs the image, and bench/hub with small sizes.
 e2e:
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	go build $${HOLDFAST_E2E_RACE:+-race} -o "$$dir/holdfast" ./cmd/holdfast; \
 	status=0; export HOLDFAST_E2E_BINARY=$$dir/holdfast; \
 	go test -count=1 -p 2 -parallel 3 -timeout 60m ./test/e2e/... || status=$$?; \
-	cd packaging; go vet ./... && go test -count=1 ./... || status=$$?; \
+	(cd packaging; go vet ./... && go test -count=1 ./...) || status=$$?; \
+	(cd bench/hub; go test -count=1 .) || status=$$?; \
 	exit $$status
 
 # The nested module. Its tests start an API server for each package that needs one, and

@@ -35,7 +35,7 @@ check "build for linux on arm64" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go bu
 
 check "go vet without the demo" go vet -tags nodemo ./internal/cli ./cmd/holdfast
 
-# make bench-hub runs it, and no test does.
+# A nested module. make e2e tests it.
 check "go vet of bench/hub" env -C bench/hub go vet ./...
 
 for failure in "${failures[@]}"; do
