@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/holdfast-ws/holdfast/backend"
 )
@@ -28,7 +29,8 @@ func ExampleBackend_Handler() {
 	}
 	health()
 	go kit.Drain(context.Background()) // without sessions, it ends after the next health check
-	for !kit.Draining() {
+	for !kit.Draining() {              // only here, to know what the next health check gets
+		time.Sleep(time.Millisecond)
 	}
 	health()
 	// Output:
