@@ -37,6 +37,7 @@ func startExample(t *testing.T) example {
 	temporary := t.TempDir()
 	cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
 	e := example{process.Start(t, "start.js", cmd), "http://127.0.0.1:" + ports[0], temporary}
+	t.Cleanup(func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // if the test has failed
 	e.Stdout.Find(t, "the address of the page", 0, func(line string) bool {
 		return line == "open http://localhost:"+ports[0]
 	})
