@@ -124,6 +124,7 @@ var suite = []conformance{
 	{"drain: its deadline", testDrainDeadline},
 	{"drain: a repeated request", testDrainRepeated},
 	{"drain: a request to close after one to move", testDrainUpgraded},
+	{"drain: of what is rebalanced", testDrainRebalanced},
 	{"loss", testLoss},
 	{"loss: without a move", testLossUnwanted},
 	{"loss: no other backend", testLossRefused},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-ws/holdfast/internal/relay"
 	"github.com/holdfast-ws/holdfast/internal/session"
+	"github.com/holdfast-ws/holdfast/internal/sock/transport"
 )
 
 // closeOnly is the request of a drain at its deadline.
@@ -139,4 +140,51 @@ func testDrainUpgraded(t *testing.T, e engine) {
 	if n := r.reattacher.searches(); n < 8 || n > 16 {
 		t.Errorf("8 sessions were moved %d times", n)
 	}
+}
+
+// testDrainRebalanced: a drain also moves sessions that wait for a rebalance, or whose
+// rebalance then isn't needed.
+func testDrainRebalanced(t *testing.T, e engine) {
+	r, to := newMoveFixture(t, e, relay.Times{Linger: patience, Boundary: patience}, relay.Limits{})
+	r.reattacher.onReattach(func(near transport.Conn, m relay.ReattachRequest) (relay.NewBackend, error) {
+		if m.Why == session.Drain {
+			return r.reattacher.dial(near, m)
+		}
+		f, err := r.reattacher.dialAndRead(near, m)
+		if err == nil {
+			f.Conn.Close()
+		}
+		return relay.NewBackend{}, errNoOther
+	})
+	drained := func(c, b *peer) {
+		b2 := to.accept()
+		b.answerClose()
+		r.moved(session.Drain, 8, nil)
+		through(c, b2, "after")
+		r.finish(c, b2)
+	}
+	only := drain
+	only.OrClose = nil
+
+	c, b := r.open()
+	r.request(moveOnly(), 1)
+	other := to.accept()
+	r.request(only, 1)
+	other.send([]byte("x"))
+	if m := r.nextMove(); m.err != errNoOther {
+		t.Errorf("the rebalance ended with %v", m.err)
+	}
+	drained(c, b)
+
+	later := moveOnly()
+	later.Spread = time.Hour
+	r.open() // the first one has its turn at once
+	c, b = r.open()
+	r.request(later, 2)
+	to.accept().send([]byte("x"))
+	r.moved(session.Rebalance, 0, errNoOther)
+	only.Sessions = map[session.ID]bool{r.infoOf(c).ID: true}
+	r.request(only, 1)
+	drained(c, b)
+	r.engine.Abort(session.Shutdown)
 }

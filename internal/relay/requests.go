@@ -73,7 +73,8 @@ type MoveRequest struct {
 	Spread time.Duration
 	// OrClose closes a session that isn't movable, or whose move fails. If it is
 	// nil, such a session stays with its backend, and only sessions are chosen
-	// that are movable and for which nothing else is scheduled.
+	// that are movable and for which nothing else is scheduled. A drain replaces a
+	// rebalance: that may end without a move, since there is no need for it.
 	OrClose *Close
 	// SkipScheduled leaves alone sessions that an earlier request will close or
 	// move, and those that are being moved and are closed if that fails, so that
@@ -176,7 +177,13 @@ func (a moveAction) applies(r *record) bool {
 	if a.skipScheduled && (r.requestAt != 0 || r.phase >= queued && r.phase <= drainingOld && r.plan&(toMove|orStay) == toMove) {
 		return false
 	}
-	return !a.orStay || r.plan&movable != 0 && r.requestAt == 0 && (r.phase == idle || r.phase == onProbation)
+	return !a.orStay || r.plan&movable != 0 && (a.replaces(r) || r.requestAt == 0 && (r.phase == idle || r.phase == onProbation))
+}
+
+// replaces reports that the session is to be rebalanced, now or later, and a is a drain.
+func (a moveAction) replaces(r *record) bool {
+	return a.why == session.Drain && r.plan.why() == session.Rebalance && r.plan&(toMove|orStay) == toMove|orStay &&
+		(r.requestAt != 0 || r.phase >= queued && r.phase <= drainingOld)
 }
 
 func (a moveAction) schedule(r *record, at eventloop.Tick) {
@@ -192,6 +199,7 @@ func (a moveAction) schedule(r *record, at eventloop.Tick) {
 		return // it will be closed
 	case r.requestAt == 0 || at < r.requestAt:
 		r.requestAt = at
+	case a.replaces(r): // it keeps its turn
 	case r.plan&orStay == 0 || a.orStay:
 		return
 		// Otherwise it keeps its turn, and is now closed if that move fails.
