@@ -58,7 +58,6 @@ func (c *cluster) drains(rounds int) {
 	c.balance.AwaitMetrics(c.t, "rebalanced", func(m kit.Metrics) bool { return m.Moves("rebalance", "moved") >= float64(c.n)/2 })
 	c.drain(1)
 	for i := range 2 * (rounds - 1) { // the balancer doesn't rebalance again so soon
-		time.Sleep(2 * time.Second) // moves are done after 1 s
 		c.drain(i % 2)
 	}
 }

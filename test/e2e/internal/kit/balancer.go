@@ -4,6 +4,7 @@ package kit
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -162,6 +163,11 @@ func (b *Balancer) Get(t testing.TB, path string) (status int, body string) {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testkit.Patience}
 	res, err := client.Get("http://" + b.Admin + path)
+	// The balancer closes a connection on which no request comes for 5 s, which a busy
+	// machine can make of this one.
+	for tries := 1; errors.Is(err, io.EOF) && tries < 5; tries++ {
+		res, err = client.Get("http://" + b.Admin + path)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
