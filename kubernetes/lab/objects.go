@@ -18,6 +18,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -96,8 +97,7 @@ func (c *Cluster) apply(t testing.TB, namespace string, o *unstructured.Unstruct
 			return err != nil || ns.DeletionTimestamp == nil
 		})
 	}
-	err = c.client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("lab"), client.ForceOwnership)
-	if err != nil {
+	if err := c.send(t.Context(), o); err != nil {
 		return err
 	}
 	switch {
@@ -114,6 +114,18 @@ func (c *Cluster) apply(t testing.TB, namespace string, o *unstructured.Unstruct
 		})
 	}
 	return nil
+}
+
+// send applies an object as it is. An API server that is starved gives up after a while,
+// and is asked again.
+func (c *Cluster) send(ctx context.Context, o *unstructured.Unstructured) (err error) {
+	for range 5 {
+		err = c.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("lab"), client.ForceOwnership)
+		if !apierrors.IsTimeout(err) && !apierrors.IsServerTimeout(err) {
+			break
+		}
+	}
+	return err
 }
 
 // CRDs installs the definitions of resources in the YAML files of folders, and what else
@@ -140,8 +152,7 @@ func (c *Cluster) CRDs(t testing.TB, dirs ...string) {
 				t.Fatalf("%s: %v", file, err)
 			}
 			for _, o := range objects {
-				err := c.client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("lab"), client.ForceOwnership)
-				if err != nil {
+				if err := c.send(t.Context(), o); err != nil {
 					t.Fatalf("%s: %v", file, err)
 				}
 				if o.GetKind() == "CustomResourceDefinition" {
