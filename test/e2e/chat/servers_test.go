@@ -102,11 +102,14 @@ pools:
 	return b.String()
 }
 
+// awaitUp waits until servers are up and have passed a check: before the first one they
+// count as up, too, and a slow one may be down after it.
 func awaitUp(t testing.TB, b *kit.Balancer, servers ...*chatServer) {
 	t.Helper()
 	for _, s := range servers {
 		b.AwaitMetrics(t, s.name+" up", func(m kit.Metrics) bool {
-			return m[fmt.Sprintf(`holdfast_backend_state{backend=%q,pool="chat",state="up"}`, s.name)] == 1
+			return m[fmt.Sprintf(`holdfast_backend_state{backend=%q,pool="chat",state="up"}`, s.name)] == 1 &&
+				m[fmt.Sprintf(`holdfast_health_checks_total{backend=%q,pool="chat",result="passed"}`, s.name)] > 0
 		})
 	}
 }
