@@ -76,8 +76,51 @@ esac
 		"lint failed:", "lint: gofmt failed",
 		"race failed:", "--- FAIL: TestA (0.00s)", "    --- FAIL: TestA/b (0.00s)", "FAIL\tpackage/a\t0.1s",
 		"e2e failed:", "no word that is known")
-	if strings.Contains(output, "fuzz failed") || strings.Count(output, "why") != 1 || strings.Count(output, "package/b") != 1 {
+	if _, summary, _ := strings.Cut(output, "== summary"); strings.Contains(output, "fuzz failed") || strings.Contains(summary, "why") || strings.Contains(summary, "package/b") {
 		t.Errorf("the summary has what did not fail:\n%s", output)
+	}
+}
+
+// A few tests that fail run again, alone. What passes then is no failure, but listed.
+func TestFailedTestsRunAgain(t *testing.T) {
+	const failed = `echo '--- FAIL: TestA (0.00s)
+    --- FAIL: TestA/b (0.00s)
+--- FAIL: TestB (0.00s)
+FAIL
+FAIL	package/one	0.1s
+ok  	package/two	0.1s
+--- FAIL: TestC (0.00s)
+FAIL
+FAIL	package/three	0.1s'
+`
+	run := func(first, again string) (output string, status int) {
+		return runScript(t, "test.sh", map[string]string{"make": "[ -z \"$PACKAGES\" ] || { echo \"$2 of $PACKAGES: $RUN\"; " + again + "; exit; }\n" + first + "exit 1\n"}, "race", "kube")
+	}
+	output, status := run(failed, "true")
+	expect(t, output, status, 0, "== race", "== kube",
+		"== race again: ^(TestA|TestB)$ in package/one", "race of package/one: ^(TestA|TestB)$", "race of package/three: ^(TestC)$", "kube of package/three: ^(TestC)$",
+		"== summary", "race is flaky; alone, these passed:", "--- FAIL: TestA (0.00s)", "FAIL\tpackage/three\t0.1s", "kube is flaky; alone, these passed:")
+	if strings.Count(output, " flaky ") != 2 {
+		t.Errorf("two parts are flaky, and it says:\n%s", output)
+	}
+	output, status = run(failed, `[ "$2" = race ]`)
+	expect(t, output, status, 1, "== summary", "race is flaky; alone, these passed:", "kube failed:", "--- FAIL: TestA (0.00s)")
+
+	for _, first := range []string{
+		failed + "echo '--- FAIL: TestD (0.00s)\nFAIL\nFAIL	package/four	0.1s'\n", // too many
+		failed + "echo 'WARNING: DATA RACE'\n",
+		failed + "echo 'panic: none'\n",
+		failed + "echo 'FAIL	package/four	0.1s'\n", // such as a leak
+		failed + "echo 'FAIL	package/four [build failed]'\n",
+		failed + "echo '# package/four\nvet: four.go:1:1: wrong'\n",
+		"echo '--- FAIL: TestD (0.00s)\nFAIL\nFAIL	holdfast/packaging/release	0.1s'\n", // another module
+		"echo 'make: *** [Makefile:1: race] Error 1'\n",
+	} {
+		output, status := run(first, "true")
+		expect(t, output, status, 1, "== summary", "race failed:")
+		if strings.Contains(output, "again") {
+			t.Errorf("run again:\n%s", output)
+		}
 	}
 }
 

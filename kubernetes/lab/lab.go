@@ -69,13 +69,14 @@ type Cluster struct {
 	services *services.Services
 	names    *names.Server
 
-	notes  tail // of the stand-ins
-	mu     sync.Mutex
-	images map[string]kubelet.Program
+	notes   tail // of the stand-ins
+	mu      sync.Mutex
+	images  map[string]kubelet.Program
+	audited map[string]int64 // by namespace: where its part of the audit log begins
 }
 
 // shared is the cluster of the test binary.
-var shared = &Cluster{images: map[string]kubelet.Program{}}
+var shared = &Cluster{images: map[string]kubelet.Program{}, audited: map[string]int64{}}
 
 // Start returns the cluster, which it starts at the first call. If the test fails, the
 // last lines of the cluster's logs are printed.

@@ -96,6 +96,7 @@ func (c *Cluster) apply(t testing.TB, namespace string, o *unstructured.Unstruct
 			err := c.client.Get(t.Context(), client.ObjectKeyFromObject(o), ns)
 			return err != nil || ns.DeletionTimestamp == nil
 		})
+		c.beginAudit(t, o.GetName())
 	}
 	if err := c.send(t.Context(), o); err != nil {
 		return err

@@ -38,6 +38,8 @@ run(() => withBrowser(task.chromium, async (browser) => {
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.goto(task.url);
     await page.waitForSelector('[data-state="connected"]');
+    // First: the long polls of more clients would take all six connections of the browser.
+    await page.getByTestId("transport").getByText("websocket").waitFor();
     await page.addScriptTag({ url: "/member.js" });
     return page;
   }));

@@ -18,7 +18,7 @@ import (
 func TestBoard(t *testing.T) {
 	b, servers := startBoard(t)
 	n := clients(t)
-	all := startCrowds(t, "http://"+b.Address, n, time.Second)
+	all := startCrowds(t, "http://"+b.Address, n, max(time.Second, time.Duration(n)*time.Second/50))
 	explain(t, b, all)
 	sum := acks{}
 	count := func(a acks) {

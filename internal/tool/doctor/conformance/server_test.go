@@ -36,7 +36,11 @@ const (
 	slowMoves     = "a slow start after a move"
 )
 
-const slowMove = 1500 * time.Millisecond
+const (
+	slowMove = 1500 * time.Millisecond
+	// muchLater makes it all but certain that an answer is pending when a session moves.
+	muchLater = 1500 * time.Millisecond
+)
 
 // state is what the servers of a service know about a session.
 type state struct {
@@ -318,8 +322,12 @@ func (p *session) message(text string) {
 			_ = p.SendText(answer)
 			return
 		}
+		delay := time.Duration(ms) * time.Millisecond
+		if p.defects[dropsPending] {
+			delay += muchLater
+		}
 		p.pending.Go(func() {
-			if p.sleep(time.Duration(ms)*time.Millisecond) && !(p.defects[dropsPending] && p.hasLeft()) {
+			if p.sleep(delay) && !(p.defects[dropsPending] && p.hasLeft()) {
 				_ = p.SendText(answer)
 			}
 		})
