@@ -19,6 +19,9 @@ const (
 	// maxVisits limits the members to which a room's event is delivered before
 	// it is another room's turn.
 	maxVisits = 256
+	// manyMembers is the number of members on this server beyond which the fan-out
+	// waits after it has woken fewer of them.
+	manyMembers = 1000
 	// maxPace is how long the fan-out waits at most for the goroutines it has
 	// woken. They may be slow to run because the machine is overloaded.
 	maxPace = 5 * time.Millisecond
@@ -155,6 +158,7 @@ func (f *fanOut) run() {
 		p := &pacer{wake: wake}
 		p.waiting.Store(1)
 		r.mu.Lock()
+		p.most = wokenAtOnce(len(r.memberships))
 		if len(r.outbox) > 0 {
 			r.deliverSome(p, maxVisits)
 		}
@@ -216,14 +220,24 @@ func (p *wakePipe) close() {
 // pacer counts goroutines that were woken and haven't run yet.
 type pacer struct {
 	woken   int          // by the fan-out
+	most    int          // it wakes so many, and then waits
 	yield   bool         // some aren't waited for, so let others run
 	waiting atomic.Int32 // woken and not run yet, plus one for the fan-out
 	wake    *wakePipe
 }
 
-// full reports whether so many were woken that the fan-out must wait: a few for
-// each processor, so that those are busy while the fan-out continues.
-func (p *pacer) full() bool { return p.woken >= 4*runtime.GOMAXPROCS(0) }
+// full reports whether so many were woken that the fan-out must wait.
+func (p *pacer) full() bool { return p.woken >= p.most }
+
+// wokenAtOnce returns how many members of a room are woken before the fan-out waits: some
+// for each processor, so that those are busy while it continues. To wait costs about as much
+// as waking ten, so more are woken in rooms that are soon done.
+func wokenAtOnce(members int) int {
+	if members > manyMembers {
+		return 8 * runtime.GOMAXPROCS(0)
+	}
+	return 32 * runtime.GOMAXPROCS(0)
+}
 
 // ran is called when one of them has run.
 func (p *pacer) ran() {
