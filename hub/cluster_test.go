@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-ws/holdfast/hub"
+	"github.com/holdfast-ws/holdfast/internal/testkit"
 )
 
 func forEachPubSub(t *testing.T, test func(t *testing.T, sharded bool)) {
@@ -133,7 +135,17 @@ func TestClusterMasterIsKilled(t *testing.T) {
 		hubs := []hub.Hub{c.hub(t, o), c.hub(t, o)}
 		var members []*hub.Membership
 		for i := range 4 {
-			members = append(members, join(t, hubs[i%2], room, strconv.Itoa(i), hub.JoinOptions{}))
+			testkit.Eventually(t, "a member", func() bool {
+				m, err := hubs[i%2].Join(longContext(t), room, hub.Member{ID: strconv.Itoa(i)}, hub.JoinOptions{})
+				if err != nil && !errors.Is(err, hub.ErrUnavailable) { // a busy machine exceeds the timeout
+					t.Fatal(err)
+				}
+				if err == nil {
+					members = append(members, m)
+					t.Cleanup(m.Leave)
+				}
+				return err == nil
+			})
 		}
 		const publishers, each = 2, 200
 		var publishing sync.WaitGroup

@@ -18,7 +18,8 @@ func TestMain(m *testing.M) {
 	// go-redis ends an attempt to connect only after its own time, also if the client was
 	// closed meanwhile.
 	dialing := goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).dialConn")
-	goleak.VerifyTestMain(m, dialing, goleak.Cleanup(func(code int) {
+	again := goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
+	goleak.VerifyTestMain(m, dialing, again, goleak.Cleanup(func(code int) {
 		stopSharedCluster()
 		os.Exit(code)
 	}))
