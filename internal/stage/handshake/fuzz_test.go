@@ -29,7 +29,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil || !IsWebSocket(&req) || Check(&req, &up) != nil {
 			return
 		}
-		in, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
+		in, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(withoutEmptyLines(b))))
 		if err != nil {
 			t.Fatalf("accepted what net/http refuses: %v", err)
 		}
@@ -145,6 +145,15 @@ func checkEndToEnd(t *testing.T, in, out http.Header) {
 	}
 }
 
+// withoutEmptyLines removes the lines that RFC 9112 §2.2 wants servers to ignore before a
+// request. net/http doesn't.
+func withoutEmptyLines(b []byte) []byte {
+	for bytes.HasPrefix(b, []byte("\r\n")) {
+		b = b[2:]
+	}
+	return b
+}
+
 // FuzzOther turns a client's bytes into those for the backend if they ask for another
 // upgrade. Exactly one request for one protocol that is wanted must come out, with the
 // method and the body's length that net/http reads, and no field that describes either
@@ -163,7 +172,7 @@ func FuzzOther(f *testing.F) {
 		if err != nil || !CheckOther(&req, []string{"tcp", "x/1.0"}, &up) {
 			return
 		}
-		in, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b[:n])))
+		in, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(withoutEmptyLines(b[:n]))))
 		if err != nil {
 			t.Fatalf("accepted what net/http refuses: %v", err)
 		}
