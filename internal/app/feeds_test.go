@@ -167,7 +167,7 @@ func TestTerminatingIsSpread(t *testing.T) {
 		began := time.Now()
 		f.set(terminating(a, killed), b)
 		st := f.wantState("a", "terminating")
-		if !strings.HasPrefix(st.Reason, "it terminates, and will be killed at 20") || st.Listed != "terminating" || st.Drain == nil {
+		if !strings.HasPrefix(st.Reason, "it terminates, and will be killed at 20") || st.Listed != "terminating" {
 			t.Errorf("status %+v", st)
 		}
 		f.open("/").echo("x", "b: x")
