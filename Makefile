@@ -21,7 +21,7 @@ lint:
 
 # Of race, e2e and kube, PACKAGES='...' RUN=PATTERN runs only these tests of these packages.
 race:
-	go test -race -timeout 60m $${PACKAGES:+-count=1 -run "$$RUN"} $${PACKAGES:-$$(go list ./... | grep -v /test/e2e)}
+	go test -race -timeout 60m $${PACKAGES:+-count=1 -run "$${RUN:-.}"} $${PACKAGES:-$$(go list ./... | grep -v /test/e2e)}
 
 # Not cached, since these tests test the binary. Without -race, which would need
 # several times the memory and the time. All packages test the same binary. They
@@ -31,7 +31,7 @@ e2e:
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	go build $${HOLDFAST_E2E_RACE:+-race} -o "$$dir/holdfast" ./cmd/holdfast; \
 	status=0; export HOLDFAST_E2E_BINARY=$$dir/holdfast; \
-	go test -count=1 -p 2 -parallel 3 -timeout 60m $${PACKAGES:+-run "$$RUN"} $${PACKAGES:-./test/e2e/...} || status=$$?; \
+	go test -count=1 -p 2 -parallel 3 -timeout 60m $${PACKAGES:+-run "$${RUN:-.}"} $${PACKAGES:-./test/e2e/...} || status=$$?; \
 	[ -z "$${PACKAGES:-}" ] || exit $$status; \
 	(cd packaging; go vet ./... && go test -count=1 ./...) || status=$$?; \
 	(cd bench/hub; go test -count=1 .) || status=$$?; \
@@ -47,7 +47,7 @@ kube:
 	@cd kubernetes; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; status=0; export CGO_ENABLED=0; \
 	go vet ./... || status=$$?; \
 	go build -ldflags='-s -w' -o "$$dir/holdfast-kubernetes" ./cmd/holdfast-kubernetes; \
-	HOLDFAST_LAB_BUILT=$$dir go test -vet=off -ldflags='-s -w' -p 2 -timeout 60m $${PACKAGES:+-count=1 -run "$$RUN"} $${PACKAGES:-./...} || status=$$?; \
+	HOLDFAST_LAB_BUILT=$$dir go test -vet=off -ldflags='-s -w' -p 2 -timeout 60m $${PACKAGES:+-count=1 -run "$${RUN:-.}"} $${PACKAGES:-./...} || status=$$?; \
 	exit $$status
 
 # Runs the conformance suite of the Gateway API, and writes its report.

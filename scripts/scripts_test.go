@@ -110,6 +110,7 @@ FAIL	package/three	0.1s'
 		failed + "echo '--- FAIL: TestD (0.00s)\nFAIL\nFAIL	package/four	0.1s'\n", // too many
 		failed + "echo 'WARNING: DATA RACE'\n",
 		failed + "echo 'panic: none'\n",
+		failed + "echo '    a_test.go:1: standard error of holdfast: panic: none'\n",
 		failed + "echo 'FAIL	package/four	0.1s'\n", // such as a leak
 		failed + "echo 'FAIL	package/four [build failed]'\n",
 		failed + "echo '# package/four\nvet: four.go:1:1: wrong'\n",

@@ -27,11 +27,12 @@ run() {
 
 # failed_tests reads what a part has printed, and prints a line for each package with failed
 # tests: its path and a pattern for them. It prints nothing if more than three tests have
-# failed, or if something is wrong that isn't a test, or that no test may do even once.
+# failed, or if something is wrong that isn't a test, or that no test or program may do even
+# once.
 failed_tests() {
 	awk '
 	/^--- FAIL: / { tests = tests (tests == "" ? "" : "|") $3; n++ }
-	/^(WARNING: DATA RACE|panic:|fatal error:|# |vet:)/ || /^FAIL\t.*(failed\]|\/packaging\/|\/bench\/hub)/ { other = 1 }
+	/WARNING: DATA RACE|panic: |fatal error: / || /^(# |vet:)/ || /^FAIL\t.*(failed\]|\/packaging\/|\/bench\/hub)/ { other = 1 }
 	/^FAIL\t/ {
 		if (tests == "") other = 1
 		list = list $2 " ^(" tests ")$\n"
