@@ -136,6 +136,7 @@ func TestIntroducedToForwarded(t *testing.T) {
 	server := echoing(t, "a")
 	b := start(t, "portable", setup{backends: []string{server.addr}, listener: behind(loopback), trust: []netip.Prefix{farAway}})
 	b.dial().send(headerOf(1, "192.0.2.7:1", nil) + upgrade("/", "X-Forwarded-For: 203.0.113.9")).want(101)
+	b.wait("the first session", func() bool { return len(b.opened) == 1 })
 	b.dial().send(headerOf(1, "203.0.113.8:1", nil) + upgrade("/", "X-Forwarded-For: 203.0.113.9")).want(101)
 	b.wait("the sessions", func() bool { return len(b.opened) == 2 })
 	if one, two := b.opened[0].Client.Addr().String(), b.opened[1].Client.Addr().String(); one != "203.0.113.9" || two != "203.0.113.8" {

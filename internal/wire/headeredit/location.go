@@ -24,8 +24,8 @@ type Location struct {
 
 // ParseLocation compiles a URL: one with http or https, or a path of the same host. It may
 // have variables as in Parse, $1 to $9 for what the groups of the route's path_regex have
-// matched, and ${path_rest} for what follows its path; where that begins the path of the
-// URL, it is at least a slash.
+// matched, and ${path_rest} for what follows its path; a variable that begins the path of
+// the URL is at least a slash.
 func ParseLocation(s string) (Location, error) {
 	l, err := parseLocation(s)
 	if err != nil {
@@ -62,7 +62,7 @@ func parseLocation(s string) (l Location, err error) {
 		return l, errors.New("it must begin with https://, http:// or a slash")
 	}
 	_, after := cutHost(behind)
-	root := strings.HasPrefix(after, restVariable)
+	root := strings.HasPrefix(after, "$")
 	for i := range l.t.pieces {
 		p := &l.t.pieces[i]
 		switch p.kind {
@@ -76,6 +76,8 @@ func parseLocation(s string) (l Location, err error) {
 			l.groups = max(l.groups, int(p.group))
 		case pathRest:
 			p.root, root, l.rest = root, false, true
+		case URI, Path:
+			p.root, root = root, false
 		case Backend, Pool:
 			return l, fmt.Errorf("${%s} is empty here: no backend is asked", words[p.kind])
 		}
@@ -134,14 +136,12 @@ func (l *Location) Append(dst []byte, from Source, group func(n int) []byte) (ur
 		case text:
 			dst = append(dst, p.text...)
 		case pathRest:
-			value := group(0)
-			if p.root && !bytes.HasPrefix(value, []byte{'/'}) {
-				dst = append(dst, '/')
-			}
-			dst = appendInURL(dst, value, inURL)
+			dst = p.appendPath(dst, group(0))
 		case capture:
 			dst = appendInURL(dst, group(int(p.group)), inURL)
-		case URI, Path, Query, Search:
+		case URI, Path:
+			dst = p.appendPath(dst, from.AppendFact(room[:0], p.kind))
+		case Query, Search:
 			dst = appendInURL(dst, from.AppendFact(room[:0], p.kind), inURL)
 		case Host:
 			host := from.AppendFact(room[:0], p.kind)
@@ -164,6 +164,15 @@ func (l *Location) Append(dst []byte, from Source, group func(n int) []byte) (ur
 		return nil, false
 	}
 	return dst, true
+}
+
+// appendPath appends a path. Right behind the host it begins with a slash, even that of
+// "OPTIONS *", which is empty: what follows must not become a part of the host.
+func (p *piece) appendPath(dst, value []byte) []byte {
+	if p.root && !bytes.HasPrefix(value, []byte{'/'}) {
+		dst = append(dst, '/')
+	}
+	return appendInURL(dst, value, inURL)
 }
 
 func appendInURL(dst, value []byte, plain func(byte) bool) []byte {

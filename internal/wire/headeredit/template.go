@@ -73,7 +73,7 @@ type piece struct {
 	text  string          // or the name of a claim
 	part  requestkey.Part // of a part
 	group uint8           // of a capture
-	root  bool            // of a pathRest: no path stands before it
+	root  bool            // of a path: nothing of the URL's path stands before it
 }
 
 // maxName bounds the name of a claim, in bytes.
