@@ -170,6 +170,10 @@ func TestTerminatingIsSpread(t *testing.T) {
 		if !strings.HasPrefix(st.Reason, "it terminates, and will be killed at 20") || st.Listed != "terminating" {
 			t.Errorf("status %+v", st)
 		}
+		testkit.Eventually(t, "a drain, which follows the state", func() bool {
+			st := f.wantState("a", "terminating")
+			return st.Drain != nil || st.Sessions == 0 // a busy machine may see it too late
+		})
 		f.open("/").echo("x", "b: x")
 		for _, w := range sessions {
 			w.wantClose(websocket.StatusGoingAway)

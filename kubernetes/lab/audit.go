@@ -47,8 +47,9 @@ func (c *Cluster) beginAudit(t testing.TB, namespace string) {
 }
 
 // Audit returns what a service account has asked the API server for since its namespace
-// was applied, each use once, in the order of their fields. It answers the question which rights a role needs.
-// Only what is answered counts, so a test waits for the effects of what it looks for.
+// was applied, each use once, in the order of their fields. It answers the question which
+// rights a role needs. Only what is answered counts, so a test waits for the effects of
+// what it looks for.
 func (c *Cluster) Audit(t testing.TB, namespace, account string) []Use {
 	t.Helper()
 	file, err := os.Open(c.file("audit.log"))

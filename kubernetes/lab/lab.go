@@ -72,7 +72,7 @@ type Cluster struct {
 	notes   tail // of the stand-ins
 	mu      sync.Mutex
 	images  map[string]kubelet.Program
-	audited map[string]int64 // by namespace: where its part of the audit log begins
+	audited map[string]int64 // offsets in the audit log from which Audit reads, by namespace
 }
 
 // shared is the cluster of the test binary.

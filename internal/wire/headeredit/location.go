@@ -18,7 +18,6 @@ import (
 type Location struct {
 	t      Template
 	groups int
-	path   bool // of the same host
 	rest   bool
 }
 
@@ -50,9 +49,8 @@ func parseLocation(s string) (l Location, err error) {
 			behind = after
 		}
 	}
-	l.path = behind == s
 	switch {
-	case !l.path:
+	case behind != s:
 		if err := checkHost(behind); err != nil {
 			return l, err
 		}
@@ -125,8 +123,9 @@ func (l *Location) Groups() int { return l.groups }
 func (l *Location) UsesRest() bool { return l.rest }
 
 // Append appends the URL for a request. group returns what a group of the route's
-// path_regex has matched, as received, and for 0 what follows the route's path. ok is false if it could lead elsewhere than it was
-// meant to: the request has no host or no path, or its path would be taken for a host.
+// path_regex has matched, as received, and for 0 what follows the route's path. ok is false
+// if it could lead elsewhere than it was meant to: the request has no host, or its path would
+// be taken for a host.
 func (l *Location) Append(dst []byte, from Source, group func(n int) []byte) (url []byte, ok bool) {
 	start := len(dst)
 	var room [512]byte
@@ -159,8 +158,7 @@ func (l *Location) Append(dst []byte, from Source, group func(n int) []byte) (ur
 			dst = appendInURL(dst, from.AppendFact(room[:0], p.kind), unreserved)
 		}
 	}
-	made := dst[start:]
-	if len(made) == 0 || l.path && made[0] != '/' || len(made) > 1 && made[0] == '/' && made[1] == '/' {
+	if bytes.HasPrefix(dst[start:], []byte("//")) {
 		return nil, false
 	}
 	return dst, true
