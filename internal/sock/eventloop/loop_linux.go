@@ -186,7 +186,7 @@ func (l *Loop) Arm(slot int32, at Tick) { l.wheel.arm(&l.slots, slot, at) }
 
 // ArmBy is Arm, unless the timer expires earlier than that anyway.
 func (l *Loop) ArmBy(slot int32, at Tick) {
-	if s := l.slots.at(slot); !s.armed || s.due > at {
+	if s := l.slots.at(slot); !s.armed() || s.due > at {
 		l.Arm(slot, at)
 	}
 }
@@ -297,7 +297,7 @@ func (l *Loop) dispatch(ev *unix.EpollEvent) {
 	}
 	slot, side := ev.Fd>>1, session.Side(ev.Fd&1)
 	s := l.slots.at(slot)
-	if !s.used || s.gen != uint32(ev.Pad) {
+	if !s.used() || s.gen != uint32(ev.Pad) {
 		return // a stale event: the socket was closed earlier in this batch
 	}
 	switch s.task {
@@ -313,7 +313,7 @@ func (l *Loop) dispatch(ev *unix.EpollEvent) {
 func (l *Loop) expire(slot int32) {
 	s := l.slots.at(slot)
 	switch {
-	case !s.used || s.armed || s.task == inPark:
+	case !s.used() || s.armed() || s.task == inPark:
 		// Freed, or armed again, by a timer that expired in the same tick.
 	case s.task != nobody:
 		l.tasks[s.task].resume()

@@ -14,13 +14,17 @@ type slot struct {
 	// Its position on the wheel, while armed. A free slot's next is the next
 	// free one.
 	next, prev int32
-	due        Tick
+	due        Tick // 0 if it isn't armed
 
-	gen   uint32 // part of every event; an event of another gen is stale
-	task  int32  // index of the task, nobody, or inPark
-	armed bool
-	used  bool
+	gen  uint32 // part of every event; an event of another gen is stale
+	task int32  // index of the task, nobody, inPark or free
 }
+
+// free is the task of a free slot.
+const free = int32(-3)
+
+func (s *slot) armed() bool { return s.due != 0 }
+func (s *slot) used() bool  { return s.task != free }
 
 const chunkSlots = 512
 
@@ -41,7 +45,7 @@ func (s *slab) take() int32 {
 	sl := s.at(i)
 	s.free = sl.next
 	s.inUse++
-	sl.used, sl.task = true, nobody
+	sl.task = nobody
 	return i
 }
 
@@ -49,6 +53,7 @@ func (s *slab) grow() {
 	s.free = int32(len(s.chunks) * chunkSlots)
 	chunk := make([]slot, chunkSlots)
 	for i := range chunk {
+		chunk[i].task = free
 		chunk[i].next = s.free + int32(i) + 1 // of the last one it is never used
 	}
 	s.chunks = append(s.chunks, chunk)
@@ -57,7 +62,7 @@ func (s *slab) grow() {
 // put returns a slot that is not armed.
 func (s *slab) put(i int32) {
 	sl := s.at(i)
-	sl.used = false
+	sl.task = free
 	sl.gen++
 	sl.next, s.free = s.free, i
 	s.inUse--

@@ -113,14 +113,15 @@ func LimitUnsent(fd int32, n int) {
 		uintptr(unsafe.Pointer(&most)), 4, 0)
 }
 
-// Probe turns TCP's keepalive on for a socket, see tcp(7). It does nothing to a unix
-// socket.
+// Probe turns TCP's keepalive on for a socket, see tcp(7). TCP_KEEPIDLE comes last: if
+// keepalive is on then, it counts from the last byte instead of from now. It does nothing
+// to a unix socket.
 func Probe(fd int32, c net.KeepAliveConfig) {
 	for _, o := range [4][3]int{
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(c.Idle / time.Second)},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(c.Interval / time.Second)},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, c.Count},
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(c.Idle / time.Second)},
 	} {
 		if unix.SetsockoptInt(int(fd), o[0], o[1], o[2]) != nil {
 			return

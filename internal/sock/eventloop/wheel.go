@@ -26,7 +26,7 @@ func (w *wheel) init(now Tick) {
 
 func (w *wheel) arm(s *slab, i int32, due Tick) {
 	sl := s.at(i)
-	if sl.armed {
+	if sl.armed() {
 		if sl.due == due {
 			return
 		}
@@ -36,7 +36,7 @@ func (w *wheel) arm(s *slab, i int32, due Tick) {
 		due = w.at + 1 // at the next tick, not after a whole turn
 	}
 	b := due & wheelMask
-	sl.next, sl.prev, sl.due, sl.armed = w.heads[b], nobody, due, true
+	sl.next, sl.prev, sl.due = w.heads[b], nobody, due
 	if sl.next != nobody {
 		s.at(sl.next).prev = i
 	}
@@ -46,7 +46,7 @@ func (w *wheel) arm(s *slab, i int32, due Tick) {
 
 func (w *wheel) disarm(s *slab, i int32) {
 	sl := s.at(i)
-	if !sl.armed {
+	if !sl.armed() {
 		return
 	}
 	b := sl.due & wheelMask
@@ -58,7 +58,7 @@ func (w *wheel) disarm(s *slab, i int32) {
 	if sl.next != nobody {
 		s.at(sl.next).prev = sl.prev
 	}
-	sl.armed = false
+	sl.due = 0
 }
 
 // expire appends to out the slots due up to now, disarmed.

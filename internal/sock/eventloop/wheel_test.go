@@ -59,8 +59,8 @@ func TestWheelModel(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				for i := range int32(40) {
-					if _, armed := due[i]; s.at(i).armed != armed {
-						t.Fatalf("slot %d: armed %v, want %v", i, s.at(i).armed, armed)
+					if _, armed := due[i]; s.at(i).armed() != armed {
+						t.Fatalf("slot %d: armed %v, want %v", i, s.at(i).armed(), armed)
 					}
 				}
 				after, ok := w.next()
@@ -99,7 +99,7 @@ func TestSlab(t *testing.T) {
 				for range n {
 					i := s.take()
 					sl := s.at(i)
-					if used[i] != nil || !sl.used || sl.task != nobody || sl.armed {
+					if used[i] != nil || !sl.used() || sl.task != nobody || sl.armed() {
 						t.Fatalf("slot %d was taken: %+v", i, sl)
 					}
 					used[i] = sl
@@ -137,8 +137,8 @@ func TestSlab(t *testing.T) {
 
 // TestSlotSize: an idle session has one.
 func TestSlotSize(t *testing.T) {
-	if size := unsafe.Sizeof(slot{}); size != 24 {
-		t.Errorf("a slot takes %d bytes, want 24", size)
+	if size := unsafe.Sizeof(slot{}); size != 20 {
+		t.Errorf("a slot takes %d bytes, want 20", size)
 	}
 }
 
