@@ -11,7 +11,7 @@ const (
 	// batchInterval is the shortest time between two writes under load.
 	batchInterval = 100 * time.Millisecond
 	// batchSize is the number of buffered bytes that are written sooner.
-	batchSize = 64 << 10
+	batchSize = 16 << 10
 	// keepSize is the size of the largest buffer that is kept at low load, in
 	// bytes.
 	keepSize = 4 * batchSize
