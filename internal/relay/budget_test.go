@@ -142,7 +142,7 @@ func TestThrottledIsNeitherIdleNorSilent(t *testing.T) {
 	limits := Limits{Idle: time.Minute, KeepaliveInterval: 10 * time.Second, KeepaliveTimeout: 10 * time.Second, MessagesPerSecond: 1}
 	times := DefaultTimes.ticks()
 	for _, throttled := range []bool{false, true} {
-		r := newRecord(&Start{Limits: limits}, 1)
+		r := newRecord(&Start{Limits: limits}, 1, times.sets)
 		if r.marks&(isLimited|countsBytes) != isLimited {
 			t.Fatalf("marks %b", r.marks)
 		}
@@ -183,7 +183,7 @@ func BenchmarkLimits(b *testing.B) {
 		{"rates", Limits{MaxMessage: 1 << 20, MessagesPerSecond: MaxRate, BytesPerSecond: MaxRate}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			r := newRecord(&Start{Limits: c.limits}, 1)
+			r := newRecord(&Start{Limits: c.limits}, 1, &timeoutSets{})
 			budget := newBudget(c.limits, 1)
 			var scratch []byte
 			b.ReportAllocs()

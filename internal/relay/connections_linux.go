@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"net"
+
 	"github.com/holdfast-ws/holdfast/internal/session"
 	"github.com/holdfast-ws/holdfast/internal/sock/eventloop"
 	"github.com/holdfast-ws/holdfast/internal/sock/transport"
@@ -42,6 +44,14 @@ func (el *epollLoop) hangUp(slot int32, r *record, s session.Side) {
 		}
 		eventloop.CloseFD(h.fd)
 		h.fd = closedFD
+	}
+}
+
+func (el *epollLoop) probe(_ int32, r *record, c net.KeepAliveConfig) {
+	for i := range r.sides {
+		if fd := r.sides[i].fd; fd != closedFD {
+			eventloop.Probe(fd, c)
+		}
 	}
 }
 

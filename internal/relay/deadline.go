@@ -12,7 +12,17 @@ import (
 type ticks struct {
 	linger, boundary, reply, probation eventloop.Tick
 	*tuned
+	sets *timeoutSets // of the driver's sessions
 }
+
+// forDriver are those of one driver, which has its own sessions.
+func (t ticks) forDriver() ticks {
+	t.sets = &timeoutSets{}
+	return t
+}
+
+// timeoutsOf are those of a session.
+func (t ticks) timeoutsOf(r *record) timeouts { return t.sets.of(r.timeouts) }
 
 // tuned is Tuning. Sessions read it while it is changed.
 type tuned struct {
@@ -23,7 +33,7 @@ type tuned struct {
 }
 
 func (t Times) ticks() ticks {
-	all := ticks{linger: eventloop.Ticks(t.Linger), boundary: eventloop.Ticks(t.Boundary), reply: eventloop.Ticks(t.Reply),
+	all := ticks{sets: &timeoutSets{}, linger: eventloop.Ticks(t.Linger), boundary: eventloop.Ticks(t.Boundary), reply: eventloop.Ticks(t.Reply),
 		probation: eventloop.Ticks(t.Probation), tuned: &tuned{}}
 	all.close.Store(uint32(all.linger))
 	return all
@@ -57,8 +67,9 @@ func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 			return at // everything else waits for the new backend
 		}
 	}
-	if r.idle != 0 && r.marks&isThrottled == 0 {
-		at = min(at, r.quietSince(t)+r.idle)
+	set := t.timeoutsOf(r)
+	if set.idle != 0 && r.marks&isThrottled == 0 {
+		at = min(at, r.quietSince(t)+set.idle)
 	}
 	if r.endAt != 0 {
 		at = min(at, r.endAt)
@@ -66,17 +77,20 @@ func (r *record) due(now eventloop.Tick, t ticks) eventloop.Tick {
 	if r.requestAt != 0 && !r.postponed() {
 		at = min(at, r.requestAt)
 	}
-	if r.interval != 0 {
+	if r.marks&isOpaque != 0 {
+		return min(at, r.probesDue())
+	}
+	if set.interval != 0 {
 		for s := range r.sides {
 			h := &r.sides[s]
 			if r.unheard(session.Side(s)) {
 				continue
 			}
-			at = min(at, h.keepaliveDue(r))
+			at = min(at, h.keepaliveDue(set))
 			// An answer that comes meanwhile doesn't set the timer either,
 			// and timeout may be longer than interval.
 			if h.unanswered() {
-				at = min(at, h.pingAt+((now-h.pingAt)/r.interval+1)*r.interval)
+				at = min(at, h.pingAt+((now-h.pingAt)/set.interval+1)*set.interval)
 			}
 		}
 	}
@@ -114,11 +128,11 @@ func (r *record) waitsForBoundary() bool {
 }
 
 // keepaliveDue is when the side must be pinged, or its silence checked.
-func (h *side) keepaliveDue(r *record) eventloop.Tick {
+func (h *side) keepaliveDue(set timeouts) eventloop.Tick {
 	if h.unanswered() {
-		return h.pingAt + r.timeout
+		return h.pingAt + set.timeout
 	}
-	return max(h.lastIn, h.pingAt) + r.interval
+	return max(h.lastIn, h.pingAt) + set.interval
 }
 
 // unanswered reports that nothing has come since the ping, or since a ping was
@@ -161,13 +175,14 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 	if r.requestAt != 0 && now >= r.requestAt && r.phase == idle && r.plan&toMove != 0 {
 		r.beginMove(now)
 	}
+	set := t.timeoutsOf(r)
 	switch {
-	case r.requestAt != 0 && now >= r.requestAt && !r.postponed() && r.sides[session.Client].want.cause == session.BackendDown:
+	case r.requestAt != 0 && now >= r.requestAt && !r.postponed() && r.closes[session.Client].cause == session.BackendDown:
 		r.requestAt = 0
 		r.backendFails(session.BackendDown, now)
 		return
 	case r.requestAt != 0 && now >= r.requestAt && !r.postponed():
-		r.beginClose(r.sides[session.Client].want, now, t.boundary)
+		r.beginClose(r.closes[session.Client], now, t.boundary)
 		return
 	case r.endAt != 0 && now >= r.endAt && r.marks&byToken != 0:
 		r.beginClose(plannedClose{CodePolicy, TokenExpired, session.TokenExpired}, now, t.boundary)
@@ -175,17 +190,17 @@ func (r *record) expired(now eventloop.Tick, t ticks, taking func(session.Side) 
 	case r.endAt != 0 && now >= r.endAt:
 		r.beginClose(plannedClose{CodeGoingAway, TooOld, session.MaxLifetime}, now, t.boundary)
 		return
-	case r.idle != 0 && r.marks&isThrottled == 0 && now >= r.quietSince(t)+r.idle:
+	case set.idle != 0 && r.marks&isThrottled == 0 && now >= r.quietSince(t)+set.idle:
 		r.beginClose(plannedClose{CodeGoingAway, Idle, session.IdleTimeout}, now, t.boundary)
 		return
 	}
-	if r.interval == 0 {
+	if set.interval == 0 || r.marks&isOpaque != 0 {
 		return
 	}
 	for i := range r.sides {
 		s, h := session.Side(i), &r.sides[i]
 		switch {
-		case r.unheard(s), now < h.keepaliveDue(r):
+		case r.unheard(s), now < h.keepaliveDue(set):
 		case !h.unanswered():
 			h.flags |= wantPing
 			h.pingAt = now

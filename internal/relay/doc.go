@@ -37,6 +37,8 @@
 //	phase.go        the phases of a move, and why nothing is lost
 //	move.go         the state of a move, and what begins it
 //	opaque.go       sessions without frames: other upgrades, and layer 4
+//	probes.go       their keepalive, which is TCP's
+//	timeouts.go     the timeouts of all sessions, by number
 //	boundary.go     where the client is paused, and what the old backend's Close means
 //	queue.go        the turn of a session, and its retries after a loss
 //	search.go       the search for a backend, and the swap

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"syscall"
 	"time"
 
@@ -34,6 +35,9 @@ type connections interface {
 	// taking reports whether side s, which has sent nothing for long, has taken
 	// bytes since the last call.
 	taking(slot int32, r *record, s session.Side) bool
+	// probe turns TCP's keepalive on for both connections. It does nothing to one
+	// that isn't TCP.
+	probe(slot int32, r *record, c net.KeepAliveConfig)
 	// count adds to the traffic of the engine and of the session's backend.
 	count(r *record, s session.Side, bytes, messages uint64)
 	// schedule sets the session's timer, which calls driver.expired once. hasten does
@@ -94,7 +98,7 @@ type driver struct {
 
 // newRecord is the record of a session that starts.
 func (d *driver) newRecord(s *Start) record {
-	r := newRecord(s, d.conns.Now())
+	r := newRecord(s, d.conns.Now(), d.times.sets)
 	if d.reattacher == nil {
 		r.plan = 0
 	}
@@ -231,6 +235,7 @@ func (d *driver) expired(slot int32, r *record) {
 		r.delayOver(m, d.conns.Now())
 	}
 	d.limitsExpired(slot, r)
+	d.startProbes(slot, r)
 	r.expired(d.conns.Now(), d.times, func(s session.Side) bool { return d.conns.taking(slot, r, s) })
 	d.settle(slot, r)
 	d.rearm(slot, r)
@@ -259,6 +264,7 @@ func (d *driver) finish(slot int32, r *record) {
 	}
 	summary := r.summary(d.conns.Now())
 	summary.Reason, summary.TLSError = d.closeTexts.take(slot), d.tlsErrors.take(slot)
+	d.times.sets.release(r.timeouts)
 	d.conns.remove(slot, r)
 	if sr := d.abandoned[slot]; sr != nil {
 		kept := summary // so that the others need no allocation

@@ -34,7 +34,7 @@ func (r *record) sendClose(s session.Side, code uint16, reason Reason, deadline 
 		code, reason = echo(h.walker.CloseCode()), NoReason
 	}
 	h.flags |= wantClose
-	h.want = plannedClose{code: code, reason: reason}
+	r.closes[s] = plannedClose{code: code, reason: reason}
 	r.deadline = deadline
 }
 

@@ -32,7 +32,7 @@ func NewEpoll(n int, times Times, log *slog.Logger, ended Ended) (*Epoll, error)
 	g, err := eventloop.NewGroup(n, log, func(l *eventloop.Loop) eventloop.Owner {
 		el := &epollLoop{Loop: l, engine: e}
 		el.backlog.allow(0, 1)
-		el.driver = driver{conns: el, times: all, texts: &e.texts, ended: ended, log: log}
+		el.driver = driver{conns: el, times: all.forDriver(), texts: &e.texts, ended: ended, log: log}
 		e.loops = append(e.loops, el)
 		return el
 	})

@@ -46,9 +46,9 @@ func (r *record) inject(s session.Side, now eventloop.Tick, out []byte, t *texts
 	switch {
 	case o.walker.AtMessage() || last && atFrame:
 		h.flags = h.flags&^wantClose | writeClosed
-		out = frame.AppendClose(out, s == session.Backend, h.want.code, t.text(h.want.reason))
+		out = frame.AppendClose(out, s == session.Backend, r.closes[s].code, t.text(r.closes[s].reason))
 		if r.code == 0 && r.cause != session.None { // a Close of a move isn't the session's
-			r.code = h.want.code
+			r.code = r.closes[s].code
 		}
 		r.lastProgress = now
 	case last:

@@ -201,8 +201,16 @@ func (el *epollLoop) serveQueue() {
 	}
 }
 
+// limitFrom is how many bytes pass to a side before what the kernel keeps for it is
+// bounded, the least that Tuning.Unsent may be: until then there can't be more, and many
+// sessions are over before.
+const limitFrom = 16 << 10
+
 // count implements connections.
 func (el *epollLoop) count(r *record, s session.Side, bytes, messages uint64) {
+	if sum := r.sides[s].bytes; sum >= limitFrom && sum-bytes < limitFrom {
+		el.times.limitUnsentFD(r.sides[s.Other()].fd)
+	}
 	el.traffic[s].Bytes += bytes
 	el.traffic[s].Messages += messages
 	el.moved += int(bytes)

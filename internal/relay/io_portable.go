@@ -46,6 +46,7 @@ type connEnd struct {
 	writing bool           // a goroutine writes
 	held    int            // bytes of buf, and of a write that isn't done
 	since   eventloop.Tick // when there were some, after there were none
+	began   eventloop.Tick // when the write began, or must
 }
 
 // lastWrite is how long attach waits for an old backend to take the last bytes.
@@ -154,9 +155,7 @@ func (ps *portableSession) write(s session.Side, end *connEnd) {
 		ps.mu.Lock()
 		p, began := end.buf, ps.Now()
 		end.buf, end.spare = end.spare[:0], nil
-		if ps.ends[s] == end {
-			ps.r.sides[s].acked = uint32(began)
-		}
+		end.began = began
 		ps.mu.Unlock()
 		_, err := end.conn.Write(p)
 		ps.do(func() {
@@ -201,8 +200,8 @@ func (ps *portableSession) send(_ int32, r *record, s session.Side, p []byte) {
 	end := ps.ends[s]
 	end.buf = append(end.buf, p...)
 	if h.pending == 0 {
-		h.pending, h.acked = 1, uint32(ps.Now())
-		end.since = ps.Now()
+		h.pending = 1
+		end.since, end.began = ps.Now(), ps.Now()
 		ps.waits(0, r)
 	}
 	if ps.hold(end, len(p)) {
@@ -245,10 +244,19 @@ func below(c net.Conn) net.Conn {
 	return c
 }
 
+// probe implements connections. An error only means that the system has no probes.
+func (ps *portableSession) probe(_ int32, _ *record, c net.KeepAliveConfig) {
+	for _, end := range ps.ends {
+		if tc, ok := below(end.conn).(*net.TCPConn); ok {
+			_ = tc.SetKeepAliveConfig(c)
+		}
+	}
+}
+
 // taking reports whether a write to s began a short time ago, and s was not pinged.
 func (ps *portableSession) taking(_ int32, r *record, s session.Side) bool {
 	h := &r.sides[s]
-	return h.flags&isPinged == 0 && ps.Now() < eventloop.Tick(h.acked)+r.timeout
+	return h.flags&isPinged == 0 && ps.Now() < ps.ends[s].began+ps.times.timeoutsOf(r).timeout
 }
 
 func (ps *portableSession) schedule(_ int32, _ *record, at eventloop.Tick) {

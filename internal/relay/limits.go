@@ -50,8 +50,8 @@ func (d *driver) due(slot int32, r *record) eventloop.Tick {
 		at = min(at, d.conns.budget(slot).until)
 	}
 	for s := range r.sides {
-		if r.maySlow(session.Side(s)) {
-			at = min(at, d.conns.waiting(slot, r, session.Side(s))+r.slow)
+		if d.maySlow(r, session.Side(s)) {
+			at = min(at, d.conns.waiting(slot, r, session.Side(s))+d.times.timeoutsOf(r).slow)
 		}
 	}
 	return at
@@ -59,8 +59,8 @@ func (d *driver) due(slot int32, r *record) eventloop.Tick {
 
 // maySlow reports whether Limits.SlowConsumer counts for side s. While the old backend
 // of a move is read to its end, only the time of the move does.
-func (r *record) maySlow(s session.Side) bool {
-	return r.slow != 0 && r.sides[s].pending != 0 && r.cause == session.None && (s == session.Client || r.phase != drainingOld)
+func (d *driver) maySlow(r *record, s session.Side) bool {
+	return d.times.timeoutsOf(r).slow != 0 && r.sides[s].pending != 0 && r.cause == session.None && (s == session.Client || r.phase != drainingOld)
 }
 
 // limitsExpired does what is due for the session's limits.
@@ -72,7 +72,7 @@ func (d *driver) limitsExpired(slot int32, r *record) {
 		d.conns.resume(slot, r, session.Client)
 	}
 	for i := range r.sides {
-		if s := session.Side(i); r.maySlow(s) && now >= d.conns.waiting(slot, r, s)+r.slow {
+		if s := session.Side(i); d.maySlow(r, s) && now >= d.conns.waiting(slot, r, s)+d.times.timeoutsOf(r).slow {
 			r.onSlow(s, session.SlowConsumerTimeout, now)
 		}
 	}
@@ -81,8 +81,8 @@ func (d *driver) limitsExpired(slot int32, r *record) {
 // waits is called by the engine when it keeps bytes for a side, for which none were kept
 // before.
 func (d *driver) waits(slot int32, r *record) {
-	if r.slow != 0 && r.cause == session.None {
-		d.conns.hasten(slot, r, d.conns.Now()+r.slow)
+	if slow := d.times.timeoutsOf(r).slow; slow != 0 && r.cause == session.None {
+		d.conns.hasten(slot, r, d.conns.Now()+slow)
 	}
 }
 

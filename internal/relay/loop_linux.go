@@ -94,14 +94,9 @@ func (el *epollLoop) start(slot int32, socks [2]eventloop.Socket, above [2]tlsco
 		el.budgets.set(slot, newBudget(s.limits(), el.Now()))
 	}
 	el.engine.active.Add(1)
-	probes, probed := s.probes()
 	for i := range socks {
 		h := &r.sides[i]
 		h.fd = socks[i].FD
-		el.times.limitUnsentFD(h.fd)
-		if probed {
-			eventloop.Probe(h.fd, probes)
-		}
 		if socks[i].Readable {
 			h.flags |= isReadable
 		}
@@ -154,14 +149,14 @@ func (el *epollLoop) Expired(slot int32) { el.expired(slot, el.at(slot)) }
 // the last call and has more to acknowledge. Then it is alive, and a ping may wait
 // behind other bytes.
 func (el *epollLoop) taking(_ int32, r *record, s session.Side) bool {
-	h := &r.sides[s]
-	info, err := unix.GetsockoptTCPInfo(int(h.fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	fd := r.sides[s].fd
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		return false
 	}
-	before := h.acked
-	h.acked = uint32(info.Bytes_acked)
-	return h.acked != before && eventloop.Unsent(h.fd) > 0
+	before := r.acked[s]
+	r.acked[s] = uint32(info.Bytes_acked)
+	return r.acked[s] != before && eventloop.Unsent(fd) > 0
 }
 
 // BatchDone implements eventloop.Owner.

@@ -208,7 +208,7 @@ func (r *record) swapped(id uint32, control bool, now eventloop.Tick, t ticks) {
 	if r.marks &= lastingMarks; control { // what is about the backend has ended
 		r.marks |= hasControl | wantNotice
 	}
-	if r.plan&toMove != 0 || ofBackend(r.sides[session.Client].want.cause) {
+	if r.plan&toMove != 0 || ofBackend(r.closes[session.Client].cause) {
 		r.requestAt = 0
 	}
 	r.moveEnded(now)
@@ -260,7 +260,7 @@ func (r *record) moveFailed(now eventloop.Tick, t ticks) {
 	case r.backendGone():
 		r.closeOrphan(now)
 	case r.failure == session.ReattachFailed && r.requestAt == 0 && r.plan&orStay == 0:
-		r.beginClose(r.sides[session.Client].want, now, t.boundary)
+		r.beginClose(r.closes[session.Client], now, t.boundary)
 	}
 }
 

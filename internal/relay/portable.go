@@ -86,9 +86,8 @@ func (e *Portable) Start(client, backend transport.Conn, s Start) error {
 		}
 		ps.ends[i] = &connEnd{conn: nc}
 		e.times.limitUnsent(nc)
-		s.probe(nc)
 	}
-	ps.driver = driver{conns: ps, times: e.times, texts: &e.texts, ended: ps.reportEnd, log: e.log}
+	ps.driver = driver{conns: ps, times: e.times.forDriver(), texts: &e.texts, ended: ps.reportEnd, log: e.log}
 	ps.armed = eventloop.Never
 	ps.timer = time.AfterFunc(time.Hour, func() {
 		ps.do(func() {

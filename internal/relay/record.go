@@ -25,7 +25,8 @@ import (
 // passes first, its connections are cut. An open session can be moved from one
 // backend to another, see phase.
 type record struct {
-	sides [2]side // by session.Side
+	sides  [2]side         // by session.Side
+	closes [2]plannedClose // those for wantClose, by session.Side; the client's is also that for requestAt
 
 	started int64 // Unix nanoseconds
 	id      session.ID
@@ -35,21 +36,21 @@ type record struct {
 	backend uint32
 	route   uint32
 
-	idle, interval, timeout, slow eventloop.Tick // Limits
-
 	// lastProgress is when bytes of a message were last passed on, see
 	// quietSince. While the session is being moved or closed, all bytes count.
 	// The linger time of a closing session counts from here. Each step of the
 	// end sets it again; if we decided to close, nothing else does.
 	lastProgress eventloop.Tick
 	endAt        eventloop.Tick // when Limits.Lifetime or the client's token is over; 0 is never
-	requestAt    eventloop.Tick // when a request wants the session moved, or the client's side.want sent; 0 is never
+	requestAt    eventloop.Tick // when a request wants the session moved, or the client's of closes sent; 0 is never
 	deadline     eventloop.Tick // of a Close that waits for the end of a message, or of the phase of a move
 
-	cause session.Cause
-	limit session.Limit // for which a side was too slow
-	marks marks
-	live  bool // the record is in use; set by the driver and the engine
+	acked    [2]uint32 // engine's: bytes acknowledged at the last call of taking, by session.Side
+	timeouts uint16    // number of the session's set, see timeoutSets
+	cause    session.Cause
+	limit    session.Limit // for which a side was too slow
+	marks    marks
+	live     bool // the record is in use; set by the driver and the engine
 
 	// For moves.
 	moveTimeout eventloop.Tick
@@ -66,16 +67,14 @@ type side struct {
 	bytes  uint64       // from this side, without the pongs that answer our pings
 
 	lastIn eventloop.Tick // when this side last sent bytes, or took bytes that waited for it
-	pingAt eventloop.Tick // when we last pinged it, or last tried to
-	acked  uint32         // engine's: bytes acknowledged at the last call of taking, or when a write began
+	pingAt eventloop.Tick // when we last pinged it, or last tried to; see also probesDue
 
 	fd      int32 // engine's
 	pending int32 // engine's: the buffer with bytes for this side; 0 is none
 
 	flags flags
-	want  plannedClose // the Close for wantClose or requestAt
-	pings uint16       // how many nonces our pings have used
-	owed  uint8        // pongs to our pings that have not come; stays at 255
+	pings uint16 // how many nonces our pings have used
+	owed  uint8  // pongs to our pings that have not come; stays at 255
 
 	// asked is how many pings of the other side were passed to this one and are
 	// unanswered, as far as we can tell. askedSum is a checksum of the last
@@ -103,7 +102,7 @@ const (
 	// What goes to this side.
 	writeClosed // its last frame, a Close, was sent: nothing may follow
 	hasLingered // the linger time has passed once
-	wantClose   // side.want must be sent at the next boundary
+	wantClose   // the one in closes must be sent at the next boundary
 	wantPing
 	wantFin // its stream must be shut down when everything is written
 	finSent
@@ -119,7 +118,8 @@ const (
 	isViolator // it violated RFC 6455; fail is called when the other side has had time to answer its earlier messages
 )
 
-func newRecord(s *Start, now eventloop.Tick) record {
+// newRecord is the record of a session that starts. Its timeouts are taken from sets.
+func newRecord(s *Start, now eventloop.Tick, sets *timeoutSets) record {
 	limits := s.limits()
 	r := record{
 		id:      s.Info.ID,
@@ -129,16 +129,15 @@ func newRecord(s *Start, now eventloop.Tick) record {
 		backend: s.Info.Backend,
 		route:   s.Info.Route,
 
-		idle:         eventloop.Ticks(s.Limits.Idle),
-		interval:     eventloop.Ticks(s.Limits.KeepaliveInterval),
-		timeout:      eventloop.Ticks(s.Limits.KeepaliveTimeout),
-		slow:         eventloop.Ticks(limits.SlowConsumer),
+		timeouts:     sets.take(limits.timeouts()),
 		lastProgress: now,
 	}
 	r.moveTimeout = max(1, eventloop.Ticks(cmp.Or(s.MoveTimeout, defaultMoveTimeout)))
 	if s.Opaque {
 		r.marks |= isOpaque
-		r.interval = 0 // there are no pings
+		if s.Limits.KeepaliveInterval > 0 {
+			r.sides[session.Client].pingAt = now + eventloop.Ticks(probesAfter)
+		}
 	}
 	if s.Movable {
 		r.plan |= movable

@@ -104,7 +104,7 @@ type span struct{ from, to int }
 
 func newWorld(t *rapid.T, l Limits) *world {
 	s := Start{Info: session.Info{ID: session.ID{1, 2, 3}}, Limits: l}
-	return &world{t: t, now: 10, r: newRecord(&s, 10)}
+	return &world{t: t, now: 10, r: newRecord(&s, 10, testTicks.sets)}
 }
 
 var testTicks = Times{Linger: time.Second, Boundary: time.Second}.ticks()

@@ -15,8 +15,8 @@ import (
 // and none could be handed to another process. Its size is the cost of an idle
 // session.
 func TestRecordIsPlain(t *testing.T) {
-	if size := unsafe.Sizeof(record{}); size != 240 {
-		t.Errorf("a record takes %d bytes, want 240", size)
+	if size := unsafe.Sizeof(record{}); size != 224 {
+		t.Errorf("a record takes %d bytes, want 224", size)
 	}
 	var plain func(path string, typ reflect.Type)
 	plain = func(path string, typ reflect.Type) {
@@ -39,7 +39,7 @@ func TestRecordIsPlain(t *testing.T) {
 func TestRecordKeepsInfo(t *testing.T) {
 	for _, addr := range []string{"192.0.2.1:80", "[2001:db8::1]:65535", "[::1]:1"} {
 		i := session.Info{ID: session.NewID(), Client: mustAddr(addr), Backend: 1 << 31, Route: 3, Started: time.Now()}
-		r := newRecord(&Start{Info: i}, 100)
+		r := newRecord(&Start{Info: i}, 100, testTicks.sets)
 		got := r.info()
 		if !got.Started.Equal(i.Started) {
 			t.Errorf("started %v, want %v", got.Started, i.Started)
@@ -53,7 +53,7 @@ func TestRecordKeepsInfo(t *testing.T) {
 
 // As many pongs are removed as pings were sent.
 func TestPongsOwed(t *testing.T) {
-	r := newRecord(&Start{}, 10)
+	r := newRecord(&Start{}, 10, testTicks.sets)
 	pong := func() bool {
 		p := wire(session.Client, 0x8A, binary.BigEndian.AppendUint64(nil, r.nonce(session.Client)))
 		var scratch []byte
@@ -79,7 +79,7 @@ func TestPongsOwed(t *testing.T) {
 // by at most the interval.
 func TestPingAfterLateAnswer(t *testing.T) {
 	const late = 25
-	r := newRecord(&Start{Limits: Limits{KeepaliveInterval: eventloop.Tick(10).Duration(), KeepaliveTimeout: eventloop.Tick(200).Duration()}}, 10)
+	r := newRecord(&Start{Limits: Limits{KeepaliveInterval: eventloop.Tick(10).Duration(), KeepaliveTimeout: eventloop.Tick(200).Duration()}}, 10, testTicks.sets)
 	var pings []eventloop.Tick
 	for now := eventloop.Tick(10); len(pings) < 2; {
 		if now = r.due(now, testTicks); now > 100 {
@@ -103,7 +103,7 @@ func TestPingAfterLateAnswer(t *testing.T) {
 // timeout has passed since: not a tick earlier.
 func TestSilentAfterTimeout(t *testing.T) {
 	const began, interval, timeout = eventloop.Tick(10), eventloop.Tick(20), eventloop.Tick(45)
-	r := newRecord(&Start{Limits: Limits{KeepaliveInterval: interval.Duration(), KeepaliveTimeout: timeout.Duration()}}, began)
+	r := newRecord(&Start{Limits: Limits{KeepaliveInterval: interval.Duration(), KeepaliveTimeout: timeout.Duration()}}, began, testTicks.sets)
 	pinged := eventloop.Never
 	for now := began; r.cause == session.None; now++ {
 		if now > began+interval+timeout {

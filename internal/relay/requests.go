@@ -161,7 +161,7 @@ func (a closeAction) applies(r *record) bool {
 
 func (a closeAction) schedule(r *record, at eventloop.Tick) {
 	if r.requestAt == 0 || r.plan&toMove != 0 || at < r.requestAt {
-		r.requestAt, r.sides[session.Client].want = at, a.close
+		r.requestAt, r.closes[session.Client] = at, a.close
 		r.plan &^= toMove | orStay // why is still that of a move in progress
 	}
 }
@@ -204,7 +204,7 @@ func (a moveAction) schedule(r *record, at eventloop.Tick) {
 		return
 		// Otherwise it keeps its turn, and is now closed if that move fails.
 	}
-	r.sides[session.Client].want = a.orClose
+	r.closes[session.Client] = a.orClose
 	r.plan = r.plan&^orStay | toMove
 	if a.orStay {
 		r.plan |= orStay
