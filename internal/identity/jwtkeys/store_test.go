@@ -27,6 +27,7 @@ type issuer struct {
 	text  []byte
 	err   error
 	hang  bool
+	takes time.Duration // what an answer takes
 	reads int
 }
 
@@ -45,6 +46,7 @@ func (i *issuer) fetch(ctx context.Context, _ Spec) ([]byte, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
+	time.Sleep(i.takes)
 	return text, err
 }
 
@@ -156,7 +158,7 @@ func TestStartWithoutKeys(t *testing.T) {
 // not again within ten seconds.
 func TestRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i := &issuer{text: set(newKey(t, "1"))}
+		i := &issuer{text: set(newKey(t, "1")), takes: time.Millisecond} // all ask before the answer
 		s, store := open(t, Options{Log: new(testkit.Log).Logger(), fetch: i.fetch}, atURL, time.Minute)
 		defer store.Close()
 		if s.Refresh(func() { t.Error("called") }) {
