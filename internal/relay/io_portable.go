@@ -244,15 +244,6 @@ func below(c net.Conn) net.Conn {
 	return c
 }
 
-// probe implements connections. An error only means that the system has no probes.
-func (ps *portableSession) probe(_ int32, _ *record, c net.KeepAliveConfig) {
-	for _, end := range ps.ends {
-		if tc, ok := below(end.conn).(*net.TCPConn); ok {
-			_ = tc.SetKeepAliveConfig(c)
-		}
-	}
-}
-
 // taking reports whether a write to s began a short time ago, and s was not pinged.
 func (ps *portableSession) taking(_ int32, r *record, s session.Side) bool {
 	h := &r.sides[s]

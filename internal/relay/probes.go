@@ -50,3 +50,12 @@ func (t *timeouts) probes() net.KeepAliveConfig {
 func atLeast(t eventloop.Tick) time.Duration {
 	return max(t, 1).Duration() - eventloop.Tick(1).Duration() + 1
 }
+
+// probe implements connections. An error only means that the system has no probes.
+func (ps *portableSession) probe(_ int32, _ *record, c net.KeepAliveConfig) {
+	for _, end := range ps.ends {
+		if tc, ok := below(end.conn).(*net.TCPConn); ok {
+			_ = tc.SetKeepAliveConfig(c)
+		}
+	}
+}
