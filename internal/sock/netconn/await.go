@@ -27,7 +27,12 @@ func (c *Conn) Await(start func(done func())) error {
 	case <-done:
 		return nil
 	case <-gone:
-		return transport.ErrHungUp
+		select {
+		case <-c.net.done: // it has closed the connection
+			return net.ErrClosed
+		default:
+			return transport.ErrHungUp
+		}
 	case <-late:
 		return os.ErrDeadlineExceeded
 	case <-c.net.done:

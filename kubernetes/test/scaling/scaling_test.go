@@ -139,7 +139,7 @@ type application struct {
 }
 
 // browser keeps no connections.
-var browser = http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+var browser = http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testkit.Patience}
 
 // scrape returns the value of a metric in each replica; NaN in one that doesn't have it.
 func (i *application) scrape(t *testing.T, series string) (values []float64) {
