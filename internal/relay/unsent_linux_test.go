@@ -7,7 +7,7 @@ import (
 	"github.com/holdfast-ws/holdfast/internal/session"
 )
 
-// The kernel keeps no more unsent for a client that doesn't read than Tuning.Unsent, in
+// The kernel keeps no more unsent for a side that doesn't read than Tuning.Unsent, in
 // both directions and although the limit isn't set before some bytes have passed.
 func TestUnsentIsLimited(t *testing.T) {
 	const unsent = 64 << 10
