@@ -140,7 +140,7 @@ func TestBudgetIsPlain(t *testing.T) {
 // there.
 func TestThrottledIsNeitherIdleNorSilent(t *testing.T) {
 	limits := Limits{Idle: time.Minute, KeepaliveInterval: 10 * time.Second, KeepaliveTimeout: 10 * time.Second, MessagesPerSecond: 1}
-	times := DefaultTimes.ticks()
+	times := DefaultTimes.ticks().forDriver()
 	for _, throttled := range []bool{false, true} {
 		r := newRecord(&Start{Limits: limits}, 1, times.sets)
 		if r.marks&(isLimited|countsBytes) != isLimited {

@@ -12,7 +12,7 @@ import (
 type ticks struct {
 	linger, boundary, reply, probation eventloop.Tick
 	*tuned
-	sets *timeoutSets // of the driver's sessions
+	sets *timeoutSets // of the driver's sessions, see forDriver
 }
 
 // forDriver are those of one driver, which has its own sessions.
@@ -33,7 +33,7 @@ type tuned struct {
 }
 
 func (t Times) ticks() ticks {
-	all := ticks{sets: &timeoutSets{}, linger: eventloop.Ticks(t.Linger), boundary: eventloop.Ticks(t.Boundary), reply: eventloop.Ticks(t.Reply),
+	all := ticks{linger: eventloop.Ticks(t.Linger), boundary: eventloop.Ticks(t.Boundary), reply: eventloop.Ticks(t.Reply),
 		probation: eventloop.Ticks(t.Probation), tuned: &tuned{}}
 	all.close.Store(uint32(all.linger))
 	return all

@@ -220,8 +220,8 @@ func (ps *portableSession) discard(_ int32, r *record, s session.Side) {
 
 func (ps *portableSession) shutdown(_ int32, r *record, s session.Side) {
 	c := ps.ends[s].conn
-	if above, ok := c.(interface{ NetConn() net.Conn }); ok && r.isCut(s) {
-		c = above.NetConn()
+	if r.isCut(s) {
+		c = below(c)
 	}
 	w, ok := c.(interface{ CloseWrite() error })
 	if _, layered := c.(interface{ NetConn() net.Conn }); layered && ok {

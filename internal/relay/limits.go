@@ -50,17 +50,19 @@ func (d *driver) due(slot int32, r *record) eventloop.Tick {
 		at = min(at, d.conns.budget(slot).until)
 	}
 	for s := range r.sides {
-		if d.maySlow(r, session.Side(s)) {
-			at = min(at, d.conns.waiting(slot, r, session.Side(s))+d.times.timeoutsOf(r).slow)
-		}
+		at = min(at, d.slowAt(slot, r, session.Side(s)))
 	}
 	return at
 }
 
-// maySlow reports whether Limits.SlowConsumer counts for side s. While the old backend
-// of a move is read to its end, only the time of the move does.
-func (d *driver) maySlow(r *record, s session.Side) bool {
-	return d.times.timeoutsOf(r).slow != 0 && r.sides[s].pending != 0 && r.cause == session.None && (s == session.Client || r.phase != drainingOld)
+// slowAt is when the time of Limits.SlowConsumer is over for side s; Never if it doesn't
+// count. While the old backend of a move is read to its end, only the time of the move does.
+func (d *driver) slowAt(slot int32, r *record, s session.Side) eventloop.Tick {
+	slow := d.times.timeoutsOf(r).slow
+	if slow == 0 || r.sides[s].pending == 0 || r.cause != session.None || s == session.Backend && r.phase == drainingOld {
+		return eventloop.Never
+	}
+	return d.conns.waiting(slot, r, s) + slow
 }
 
 // limitsExpired does what is due for the session's limits.
@@ -72,7 +74,7 @@ func (d *driver) limitsExpired(slot int32, r *record) {
 		d.conns.resume(slot, r, session.Client)
 	}
 	for i := range r.sides {
-		if s := session.Side(i); d.maySlow(r, s) && now >= d.conns.waiting(slot, r, s)+d.times.timeoutsOf(r).slow {
+		if s := session.Side(i); now >= d.slowAt(slot, r, s) {
 			r.onSlow(s, session.SlowConsumerTimeout, now)
 		}
 	}

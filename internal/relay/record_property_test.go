@@ -107,7 +107,7 @@ func newWorld(t *rapid.T, l Limits) *world {
 	return &world{t: t, now: 10, r: newRecord(&s, 10, testTicks.sets)}
 }
 
-var testTicks = Times{Linger: time.Second, Boundary: time.Second}.ticks()
+var testTicks = Times{Linger: time.Second, Boundary: time.Second}.ticks().forDriver()
 
 // queue makes s send a frame later.
 func (w *world) queue(s session.Side, first byte, payload []byte, pong bool) {

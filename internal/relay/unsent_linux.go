@@ -10,10 +10,7 @@ import (
 // Tuning.Unsent.
 func (t *tuned) limitUnsent(c net.Conn) {
 	n := t.unsent.Load()
-	if above, ok := c.(interface{ NetConn() net.Conn }); ok {
-		c = above.NetConn()
-	}
-	tc, ok := c.(*net.TCPConn)
+	tc, ok := below(c).(*net.TCPConn)
 	if n == 0 || !ok {
 		return
 	}
